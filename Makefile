@@ -1,0 +1,39 @@
+# `make help` lists the targets. Everything runs in the one virtual environment `.venv`.
+PYTHON ?= python3
+VENV := .venv/bin
+INVENTORY ?= inventories/local
+PLAYBOOK := $(VENV)/ansible-playbook -i $(INVENTORY)
+
+.DEFAULT_GOAL := help
+.PHONY: help venv venv-dev up down status logs lint test test-all
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
+
+venv: ## the virtual environment, for running the playbooks
+	@$(PYTHON) tools/venv.py
+
+venv-dev: ## the same, with what the tests need
+	@$(PYTHON) tools/venv.py --dev
+
+up: venv ## set everything up on this machine and answer a completion through the gateway
+	@$(PLAYBOOK) site.yml
+
+down: venv ## remove all of it again, except the cache of binaries, images and models
+	@$(PLAYBOOK) destroy.yml -e platform_confirm=local
+
+status: venv ## what runs, and whether it is healthy
+	@$(PLAYBOOK) playbooks/status.yml
+
+logs: venv ## the local cluster's logs, live
+	@$(VENV)/python -m local.kubernetes logs --name local
+
+lint: venv-dev ## ruff, mypy, yamllint, ansible-lint
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+
+test: venv-dev ## lint, unit, integration and end-to-end tests
+	@$(VENV)/python -m pytest -m "not full"
+
+test-all: venv-dev ## the same with full counts and the long checks
+	@$(VENV)/python -m pytest
