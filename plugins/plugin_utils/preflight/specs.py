@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The argument specs of all our roles, read once per run: the list of every variable that means something."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def load_specs(roles: Path) -> dict[str, Mapping[str, Any]]:
+    """variable -> its spec, over the `main` entry point of every role in the folder `roles`.
+
+    Where two roles name the same variable (platform-wide inputs), the spec with nested options wins: it says more.
+    """
+    specs: dict[str, Mapping[str, Any]] = {}
+    for file in sorted(roles.glob("*/meta/argument_specs.yml")):
+        document = yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - a safe loader, in C
+        for name, spec in document["argument_specs"]["main"].get("options", {}).items():
+            if name not in specs or "options" in spec:
+                specs[name] = spec
+    return specs
+
+
+def prefixes(roles: Path) -> list[str]:
+    """What a variable of ours begins with: each role's name, and `platform_`."""
+    return [f"{folder.name}_" for folder in sorted(roles.iterdir()) if folder.is_dir()] + ["platform_"]
