@@ -120,7 +120,9 @@ def main() -> None:
     parser.add_argument("--path", type=Path, default=REPO / ".venv")
     arguments = parser.parse_args()
     if sys.version_info < (3, 11):
-        raise SystemExit(f"venv: Python {sys.version.split()[0]} is too old; 3.11 or newer is needed (PYTHON=python3.12 make …)")
+        raise SystemExit(
+            f"venv: Python {sys.version.split()[0]} is too old; 3.11 or newer is needed (PYTHON=python3.12 make …)"
+        )
     venv: Path = arguments.path
     requirements = REPO / ("requirements-dev.txt" if arguments.dev else "requirements.txt")
     state = fingerprint([REPO / "requirements.txt", requirements, REPO / "requirements.yml", REPO / "constraints.txt"])

@@ -10,6 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.arguments import check_value, unknown_variables
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.catalog import check_catalog
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.findings import Finding, place_of
@@ -36,7 +37,12 @@ class ActionModule(ActionBase):
                     value = self._templar.template(variables[name])
                 except AnsibleError as error:
                     findings.append(
-                        Finding(name, f"cannot be worked out: {error}", "define what it refers to", place_of(variables[name]))
+                        Finding(
+                            name,
+                            f"cannot be worked out: {error}",
+                            "define what it refers to",
+                            place_of(variables[name]),
+                        )
                     )
                     continue
                 values[name] = value

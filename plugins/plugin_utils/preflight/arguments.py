@@ -40,12 +40,12 @@ def unknown_variables(names: Mapping[str, Any], known: Sequence[str], prefixes: 
     """Variables that carry one of our prefixes and mean nothing to us: almost always a typo."""
     for name in names:
         if name not in known and name.startswith(tuple(prefixes)):
-            yield Finding(
-                str(name), "is not a variable of this collection", _did_you_mean(name, known), place_of(name)
-            )
+            yield Finding(str(name), "is not a variable of this collection", _did_you_mean(name, known), place_of(name))
 
 
-def _check_keys(path: str, value: Mapping[str, Any], options: Mapping[str, Spec], place: Place | None) -> Iterator[Finding]:
+def _check_keys(
+    path: str, value: Mapping[str, Any], options: Mapping[str, Spec], place: Place | None
+) -> Iterator[Finding]:
     for key, item in value.items():
         if key not in options:
             where = place_of(key) or place

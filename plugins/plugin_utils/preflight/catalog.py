@@ -53,12 +53,18 @@ def _check_source(path: str, entry: Mapping[str, Any]) -> Iterator[Finding]:
     source = entry.get("source")
     if isinstance(source, str) and not source.startswith(_SOURCES):
         yield Finding(
-            f"{path}.source", f"is {source!r}", f"begin it with one of {', '.join(_SOURCES)}", place_of(source) or place_of(entry)
+            f"{path}.source",
+            f"is {source!r}",
+            f"begin it with one of {', '.join(_SOURCES)}",
+            place_of(source) or place_of(entry),
         )
     revision = entry.get("revision")
     if isinstance(revision, str) and not _REVISION.fullmatch(revision):
         yield Finding(
-            f"{path}.revision", f"is {revision!r}", "give a commit, a tag or sha256:DIGEST", place_of(revision) or place_of(entry)
+            f"{path}.revision",
+            f"is {revision!r}",
+            "give a commit, a tag or sha256:DIGEST",
+            place_of(revision) or place_of(entry),
         )
 
 
@@ -67,7 +73,8 @@ def _check_replicas(path: str, entry: Mapping[str, Any]) -> Iterator[Finding]:
     if not isinstance(replicas, Mapping):
         return
     place = place_of(replicas) or place_of(entry)
-    least, most = replicas.get("min", 1), replicas.get("max", replicas.get("min", 1))
+    least = replicas.get("min", 1)
+    most = replicas.get("max", least if _whole(least) and int(least) > 0 else 1)
     for key, value, floor in (("min", least, 0), ("max", most, 1)):
         if _whole(value) and int(value) < floor:
             yield Finding(f"{path}.replicas.{key}", f"is {value}", f"give {floor} or more", place_of(value) or place)
@@ -76,7 +83,7 @@ def _check_replicas(path: str, entry: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _check_numbers(path: str, entry: Mapping[str, Any]) -> Iterator[Finding]:
-    context = entry.get("context")
+    context: Any = entry.get("context")
     if _whole(context) and int(context) < 1:
         yield Finding(f"{path}.context", f"is {context}", "give a number of tokens, 1 or more", place_of(entry))
     rollout = entry.get("rollout")
@@ -85,7 +92,10 @@ def _check_numbers(path: str, entry: Mapping[str, Any]) -> Iterator[Finding]:
         numbers = [int(step) for step in steps]
         if numbers != sorted(set(numbers)) or not numbers or numbers[0] < 1 or numbers[-1] != 100:
             yield Finding(
-                f"{path}.rollout.canary", f"is {numbers}", "give rising percentages that end with 100", place_of(steps) or place_of(entry)
+                f"{path}.rollout.canary",
+                f"is {numbers}",
+                "give rising percentages that end with 100",
+                place_of(steps) or place_of(entry),
             )
 
 

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ask a model through the front door and hold the answer to the shape of OpenAI's API.
+
+Shape: https://platform.openai.com/docs/api-reference/completions/object
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..module_utils.errors import LlmOnEksError
+
+PROMPT = "The capital of France is"
+
+
+class VerifyError(LlmOnEksError):
+    """The front door did not answer as a client must be able to expect."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said; `seconds` is the whole request's time."""
+
+    model: str
+    prompt: str
+    text: str
+    completion_tokens: int
+    seconds: float
+
+
+def ask(front_door: str, api_key: str, model: str, *, max_tokens: int = 16, timeout_s: float = 120) -> Answer:
+    """One greedy completion of `PROMPT`. Raises VerifyError on anything but a well-formed, non-empty answer."""
+    body = {"model": model, "prompt": PROMPT, "max_tokens": max_tokens, "temperature": 0}
+    started = time.monotonic()
+    status, payload = _request(front_door, "POST", "/v1/completions", api_key, body, timeout_s)
+    seconds = time.monotonic() - started
+    where = f"{front_door}/v1/completions, model {model}"
+    if status != 200:
+        raise VerifyError(
+            f"verify: {where} answered {status}: {_message(payload)}. See `kubectl -n llm-gateway logs deploy/llm-gateway`."
+        )
+    return Answer(model, PROMPT, *_read_completion(where, model, payload), seconds=round(seconds, 2))
+
+
+def list_models(front_door: str, api_key: str, *, timeout_s: float = 30) -> list[str]:
+    """The names that `/v1/models` gives."""
+    status, payload = _request(front_door, "GET", "/v1/models", api_key, None, timeout_s)
+    if status != 200 or not isinstance(payload, dict) or payload.get("object") != "list":
+        raise VerifyError(f"verify: {front_door}/v1/models answered {status}: {_message(payload)}.")
+    return [str(item["id"]) for item in payload["data"]]
+
+
+def _read_completion(where: str, model: str, payload: Any) -> tuple[str, int]:
+    try:
+        if payload["object"] != "text_completion" or payload["model"] != model:
+            raise VerifyError(
+                f"verify: {where} answered as {payload['object']} of {payload['model']}, not as a text_completion of {model}."
+            )
+        choice = payload["choices"][0]
+        text, reason = choice["text"], choice["finish_reason"]
+        tokens = payload["usage"]["completion_tokens"]
+    except (KeyError, IndexError, TypeError) as error:
+        raise VerifyError(f"verify: {where} answered without {error}: {str(payload)[:200]}") from None
+    if not isinstance(text, str) or not text.strip() or reason not in ("stop", "length") or tokens < 1:
+        raise VerifyError(
+            f"verify: {where} answered an empty or unfinished text: {text!r}, finish_reason {reason!r}, {tokens} tokens."
+        )
+    return text, int(tokens)
+
+
+def _request(front_door: str, method: str, path: str, api_key: str, body: Any, timeout_s: float) -> tuple[int, Any]:
+    address = urlsplit(front_door)
+    kind = HTTPSConnection if address.scheme == "https" else HTTPConnection
+    connection = kind(address.hostname or "", address.port, timeout=timeout_s)
+    headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
+    try:
+        connection.request(method, path, body=None if body is None else json.dumps(body), headers=headers)
+        response = connection.getresponse()
+        data = response.read()
+    except (OSError, HTTPException) as error:
+        raise VerifyError(
+            f"verify: {method} {front_door}{path} got no answer: {error or type(error).__name__}. Is the gateway running?"
+        ) from None
+    finally:
+        connection.close()
+    try:
+        return response.status, json.loads(data)
+    except ValueError:
+        return response.status, data.decode(errors="replace")
+
+
+def _message(payload: Any) -> str:
+    if isinstance(payload, dict) and isinstance(payload.get("error"), dict):
+        return str(payload["error"].get("message"))
+    return str(payload)[:200]

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from ansible_collections.llm.on_eks.plugins.plugin_utils.closing import Closing, masked, render
+from ansible_collections.llm.on_eks.plugins.plugin_utils.verify import VerifyError, ask
+
+GOOD = {
+    "object": "text_completion",
+    "model": "m",
+    "choices": [{"text": " Paris", "finish_reason": "length"}],
+    "usage": {"completion_tokens": 2},
+}
+
+
+@pytest.fixture
+def front_door():
+    """A server that answers every POST with what the test put into `reply`."""
+    reply = {"status": 200, "body": GOOD}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            data = json.dumps(reply["body"]).encode()
+            self.send_response(reply["status"])
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", reply
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_well_formed_answer_is_accepted(front_door):
+    url, _ = front_door
+    answer = ask(url, "key", "m")
+    assert (answer.text, answer.completion_tokens) == (" Paris", 2)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (503, {"error": {"message": "no ready engine"}}, "answered 503: no ready engine"),
+        (200, {**GOOD, "model": "other"}, "not as a text_completion of m"),
+        (200, {**GOOD, "choices": []}, "answered without"),
+        (200, {**GOOD, "choices": [{"text": "", "finish_reason": "stop"}]}, "empty or unfinished"),
+        (200, {**GOOD, "usage": {"completion_tokens": 0}}, "empty or unfinished"),
+        (200, ["not", "an", "object"], "answered without"),
+    ],
+)
+def test_anything_else_fails_loudly(front_door, status, body, said):
+    url, reply = front_door
+    reply.update(status=status, body=body)
+    with pytest.raises(VerifyError, match=said):
+        ask(url, "key", "m")
+
+
+def test_nobody_listening_is_one_sentence():
+    with pytest.raises(VerifyError, match="got no answer"):
+        ask("http://127.0.0.1:9", "key", "m", timeout_s=2)
+
+
+def test_the_closing_report_never_shows_a_key():
+    key = "sk-0123456789abcdefghij"
+    text = render(
+        Closing(
+            "local",
+            "http://127.0.0.1:1",
+            ["m"],
+            " Paris",
+            masked(key),
+            "kubectl get secret …",
+            "/k",
+            {"converge": 1.25},
+            {"gateway": 3},
+        )
+    )
+    assert key not in text
+    assert "curl -s http://127.0.0.1:1/v1/completions" in text
+    assert "gateway (3)" in text
+    assert "converge 1.2" in text
