@@ -57,7 +57,7 @@ class ActionModule(ActionBase):
         warnings = [str(finding) for finding in findings if finding.severity == "warning"]
         for text in warnings:
             display.warning(text)
-        verdict: dict[str, Any] = {"changed": False, "errors": errors, "findings": errors + warnings}
+        verdict: dict[str, Any] = {"changed": False, "errors": errors}
         if errors:
             head = f"{len(errors)} input{'s' if len(errors) > 1 else ''} must be mended; nothing was changed."
             verdict.update(failed=True, msg="\n".join([head, *(f"  {text}" for text in errors)]))

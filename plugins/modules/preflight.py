@@ -30,11 +30,6 @@ errors:
   returned: always
   type: list
   elements: str
-findings:
-  description: Errors, then warnings.
-  returned: always
-  type: list
-  elements: str
 seconds:
   description: How long the check took.
   returned: always
