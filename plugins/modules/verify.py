@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: verify
+short_description: Ask each served model a question through the front door
+description:
+  - Reads the gateway's first key from its Secret, lists the models through the gateway and asks each one for a completion.
+  - Fails unless every answer is a well-formed completion of that model with some text in it.
+  - Writes O(endpoint_file) (mode 0600) for clients; the key appears nowhere else.
+options:
+  front_door:
+    description: Address at which clients reach the gateway.
+    type: str
+    required: true
+  cluster:
+    description: The cluster's name, written to the endpoint file.
+    type: str
+    required: true
+  catalog:
+    description: The model catalogue; entries that are absent or may scale to zero are not asked.
+    type: list
+    elements: dict
+    default: []
+  kubeconfig:
+    description: Path of the kubeconfig.
+    type: path
+    default: ""
+  context:
+    description: Context in the kubeconfig.
+    type: str
+    default: ""
+  endpoint_file:
+    description: File that receives url, api_key, model, kubeconfig and cluster; empty for none.
+    type: path
+    default: ""
+  timeout:
+    description: Seconds for one answer.
+    type: int
+    default: 120
+author:
+  - llm.on_eks maintainers
+attributes:
+  check_mode:
+    description: Asks nothing and writes nothing.
+    support: full
+  diff_mode:
+    description: The endpoint file holds a key and is never shown.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Verify
+  llm.on_eks.verify:
+    front_door: http://127.0.0.1:18080
+    cluster: local
+    kubeconfig: /var/lib/llm.on_eks/local/kubeconfig
+    catalog: "{{ model_catalog }}"
+"""
+
+RETURN = r"""
+url:
+  description: The front door.
+  returned: always
+  type: str
+models:
+  description: Models that answered.
+  returned: success
+  type: list
+  elements: str
+answer:
+  description: Prompt and text of the first answer.
+  returned: success
+  type: str
+key_masked:
+  description: Beginning and end of the key.
+  returned: success
+  type: str
+key_place:
+  description: The command that prints the key.
+  returned: success
+  type: str
+seconds:
+  description: How long it took.
+  returned: always
+  type: float
+"""

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole slice of its own: cluster `t-slice`, the tiny model, put there by `ansible-playbook site.yml`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPO = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPO / "tests"))
+
+from support.tiny_model import make_tiny_gguf  # noqa: E402
+
+CLUSTER = "t-slice"
+
+
+@dataclass
+class Slice:
+    """An inventory on disk and the means to run playbooks on it."""
+
+    inventory: Path
+    endpoint_file: Path
+
+    def playbook(self, name: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [Path(sys.executable).parent / "ansible-playbook", "-i", self.inventory, name, *arguments],
+            cwd=REPO,
+            capture_output=True,
+            text=True,
+            timeout=900,
+            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
+        )
+        if check:
+            assert done.returncode == 0, (done.stdout + done.stderr)[-8000:]
+        return done
+
+    @property
+    def endpoint(self) -> dict[str, str]:
+        return json.loads(self.endpoint_file.read_text())
+
+    def kubectl(self, *arguments: str) -> str:
+        cache = Path(os.environ.get("LLM_ON_EKS_CACHE", Path.home() / ".cache" / "llm.on_eks"))
+        binary = next(cache.glob("tools/kubectl/*/kubectl"))
+        command = [binary, "--kubeconfig", self.endpoint["kubeconfig"], *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+
+
+def recap(output: str) -> dict[str, int]:
+    """The numbers of Ansible's PLAY RECAP line."""
+    line = next(line for line in output.splitlines() if line.startswith(CLUSTER) and "ok=" in line)
+    return {key: int(value) for key, value in (pair.split("=") for pair in line.split() if "=" in pair)}
+
+
+@pytest.fixture(scope="session")
+def platform_slice(tmp_path_factory):
+    """The converged slice: one model, two replicas, the gateway. Destroyed at the end."""
+    folder = tmp_path_factory.mktemp("inventory")
+    model = folder / "tiny.gguf"
+    make_tiny_gguf(model, kind="bigram", seed=0)
+    (folder / "group_vars").symlink_to(REPO / "inventories" / "local" / "group_vars")
+    (folder / "host_vars").mkdir()
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"eks_clusters": {"hosts": {CLUSTER: {}}}}))
+    endpoint_file = folder / "endpoint.json"
+    variables = {
+        "platform_endpoint_file": str(endpoint_file),
+        "model_catalog": [
+            {
+                "name": "tiny",
+                "source": f"file://{model}",
+                "engine": "llamacpp",
+                "accelerators": "cpu",
+                "replicas": {"min": 2, "max": 2},
+                "context": 1024,
+            }
+        ],
+    }
+    (folder / "host_vars" / f"{CLUSTER}.yml").write_text(yaml.safe_dump(variables))
+    made = Slice(folder / "hosts.yml", endpoint_file)
+    try:
+        made.playbook("site.yml")
+        yield made
+    finally:
+        made.playbook("destroy.yml", "-e", f"platform_confirm={CLUSTER}")
