@@ -7,6 +7,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+
 from ansible_collections.llm.on_eks.plugins.plugin_utils.closing import Closing, render
 
 display = Display()
@@ -38,7 +39,9 @@ class ActionModule(ActionBase):
             kubeconfig=verify.get("kubeconfig", ""),
             stages={name: float(seconds) for name, seconds in options["stages"].items()},
             changed={
-                name: len(component.get("actions") or []) for name, component in components.items() if component.get("changed")
+                name: len(component.get("actions") or [])
+                for name, component in components.items()
+                if component.get("changed")
             },
         )
         display.display(render(closing))

@@ -4,10 +4,12 @@
 import concurrent.futures
 import http.client
 import json
+import os
 import signal
 import threading
 import time
 import urllib.parse
+from pathlib import Path
 
 import openai
 import pytest
@@ -33,7 +35,9 @@ def test_the_openai_client_lists_completes_and_streams(client):
     whole = client.completions.create(model="tiny", prompt="This is a cake", max_tokens=8, temperature=0)
     assert whole.choices[0].text
     assert whole.usage.completion_tokens >= 1
-    chunks = list(client.completions.create(model="tiny", prompt="This is a cake", max_tokens=8, temperature=0, stream=True))
+    chunks = list(
+        client.completions.create(model="tiny", prompt="This is a cake", max_tokens=8, temperature=0, stream=True)
+    )
     assert "".join(chunk.choices[0].text for chunk in chunks if chunk.choices) == whole.choices[0].text
     chat = client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": "Hello"}], max_tokens=8)
     assert chat.choices[0].message.role == "assistant"
@@ -97,9 +101,6 @@ def test_no_client_sees_an_error_when_one_of_two_replicas_is_killed(platform_sli
 
 def kill_one_engine(platform_slice) -> None:
     """SIGKILL to one engine's main process, from the host, as an OOM kill would be."""
-    import os
-    from pathlib import Path
-
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command = (process / "cmdline").read_bytes().replace(b"\0", b" ")
@@ -121,19 +122,30 @@ def test_bad_inputs_fail_before_anything_is_touched(platform_slice, tmp_path):
     )
     done = platform_slice.playbook("site.yml", "-e", f"@{bad}", check=False)
     assert done.returncode != 0
-    for said in ("bad.yml:2: model_catalog[a].engine", "replicas.min is -1", "two models of one name", "bad.yml:4: model_catalog[b].sorce"):
+    for said in (
+        "bad.yml:2: model_catalog[a].engine",
+        "replicas.min is -1",
+        "two models of one name",
+        "bad.yml:4: model_catalog[b].sorce",
+    ):
         assert said in done.stdout + done.stderr
 
 
 def test_another_kubeconfig_is_the_other_way_in(platform_slice, tmp_path):
     """The same slice seen as somebody else's cluster: nothing local, only a kubeconfig."""
     kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(open(platform_slice.endpoint["kubeconfig"]).read())
+    kubeconfig.write_text(Path(platform_slice.endpoint["kubeconfig"]).read_text())
     images = platform_slice.kubectl(
-        "get", "deploy", "-A", "-o", "jsonpath={range .items[*]}{.metadata.name}={.spec.template.spec.containers[0].image} {end}"
+        "get",
+        "deploy",
+        "-A",
+        "-o",
+        "jsonpath={range .items[*]}{.metadata.name}={.spec.template.spec.containers[0].image} {end}",
     )
     refs = dict(pair.split("=", 1) for pair in images.split() if "llm.on_eks" in pair)
-    job = platform_slice.kubectl("get", "jobs", "-A", "-o", "jsonpath={.items[0].spec.template.spec.containers[0].image}")
+    job = platform_slice.kubectl(
+        "get", "jobs", "-A", "-o", "jsonpath={.items[0].spec.template.spec.containers[0].image}"
+    )
     variables = {
         "platform_local": False,
         "platform_kubeconfig": str(kubeconfig),
@@ -141,5 +153,7 @@ def test_another_kubeconfig_is_the_other_way_in(platform_slice, tmp_path):
     }
     file = tmp_path / "vars.json"
     file.write_text(json.dumps(variables))
-    done = platform_slice.playbook("site.yml", "-e", f"@{file}", "-e", f"platform_front_door={platform_slice.endpoint['url']}")
+    done = platform_slice.playbook(
+        "site.yml", "-e", f"@{file}", "-e", f"platform_front_door={platform_slice.endpoint['url']}"
+    )
     assert recap(done.stdout)["changed"] == 0
