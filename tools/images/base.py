@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The image that the others are built on: the official Python image, or a Debian made here where no registry answers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from .buildah import Buildah
+from .errors import ImageError
+
+OFFICIAL = "docker.io/library/python:3.12-slim"
+_REGISTRY = "https://registry-1.docker.io/v2/"
+_PROBE_S = 5
+
+_SUITE = "bookworm"
+_PACKAGES = "ca-certificates,python3,python3-venv"
+_MIRROR = "http://deb.debian.org/debian"
+# What a container never reads; half of the image otherwise.
+_DROPPED = (
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/info",
+    "usr/share/locale",
+    "usr/share/lintian",
+    "var/cache/apt",
+    "var/lib/apt/lists",
+    "var/log",
+)
+_FOLDERS_KEPT = ("var/cache/apt/archives/partial", "var/lib/apt/lists/partial", "var/log", "usr/share/man/man1")
+_RECIPE = "1"
+
+
+@dataclass(frozen=True)
+class Base:
+    """`reference` as build argument BASE_IMAGE; `made_here`: by debootstrap."""
+
+    reference: str
+    made_here: bool
+
+
+def choose(cache: Path, wanted: str) -> Base:
+    """`wanted`: `auto`, `debootstrap`, or an image reference. What `auto` finds is kept in `cache`, so that the tags of
+    all images do not change with the weather on the network."""
+    memory = cache / "base.json"
+    if wanted == "debootstrap":
+        return Base(_made_here(), True)
+    if wanted != "auto":
+        return Base(wanted, False)
+    if memory.is_file():
+        kept = json.loads(memory.read_text(encoding="utf-8"))
+        return Base(_made_here(), True) if kept["made_here"] else Base(str(kept["reference"]), False)
+    base = Base(OFFICIAL, False) if _registry_answers() else Base(_made_here(), True)
+    cache.mkdir(parents=True, exist_ok=True)
+    memory.write_text(json.dumps({"reference": base.reference, "made_here": base.made_here}) + "\n", encoding="utf-8")
+    return base
+
+
+def ensure(base: Base, cache: Path, buildah: Buildah) -> None:
+    """Have a base that is made here in the storage; one from a registry is pulled by the build."""
+    if not base.made_here or buildah.has(base.reference):
+        return
+    archive = cache / f"root-{base.reference.rpartition(':')[2]}.tar"
+    if not archive.is_file():
+        _debootstrap(archive)
+    buildah.import_root(archive, base.reference)
+
+
+def _made_here() -> str:
+    recipe = "\n".join((_RECIPE, _SUITE, _PACKAGES, _MIRROR, *_DROPPED, *_FOLDERS_KEPT))
+    return f"localhost/llm.on_eks/base:{_SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+
+
+def _registry_answers() -> bool:
+    request = urllib.request.Request(_REGISTRY, method="GET")
+    try:
+        with urllib.request.urlopen(request, timeout=_PROBE_S):  # noqa: S310 - a constant https address
+            return True
+    except urllib.error.HTTPError as answer:
+        return answer.code == 401  # the registry's way to say: here I am, now log in
+    except (urllib.error.URLError, TimeoutError, OSError):
+        return False
+
+
+def _debootstrap(archive: Path) -> None:
+    if shutil.which("debootstrap") is None:
+        raise ImageError("debootstrap is not installed: apt-get install --no-install-recommends debootstrap")
+    print(
+        f"base: no registry answers, making Debian {_SUITE} by debootstrap (about a minute)",
+        file=sys.stderr,
+        flush=True,
+    )
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    # On /var/tmp: debootstrap refuses file systems mounted nodev or noexec, as /tmp often is.
+    with tempfile.TemporaryDirectory(prefix="llm-on-eks-base-", dir="/var/tmp") as folder:
+        root = Path(folder) / "root"
+        _run(["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, str(root), _MIRROR])
+        for name in _DROPPED:
+            shutil.rmtree(root / name, ignore_errors=True)
+        for name in _FOLDERS_KEPT:
+            (root / name).mkdir(parents=True, exist_ok=True)
+        partial = archive.with_suffix(".partial")
+        _run(["tar", "--numeric-owner", "--sort=name", "-C", str(root), "-cf", str(partial), "."])
+        partial.replace(archive)
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode != 0:
+        last = " | ".join(done.stdout.strip().splitlines()[-5:])
+        raise ImageError(f"the base image could not be made: {command[0]} failed: {last}")

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decide which images are out of date, and build those."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import base as base_image
+from . import trust
+from .buildah import open_store
+from .catalog import IMAGES, Image, context_files, digest, reference
+from .errors import ImageError
+from .packages import install_missing
+
+
+@dataclass(frozen=True)
+class Options:
+    """`cache`: folder for archives and layers; `base`: auto, debootstrap or a reference; empty paths: found here."""
+
+    cache: Path
+    base: str = "auto"
+    arguments: Mapping[str, str] | None = None
+    volumes: Sequence[str] = ()
+    ca_bundle: Path | None = None
+    pip_conf: Path | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One image as it should be: its `ref`, the files it is made of and the archive it is kept in."""
+
+    image: Image
+    ref: str
+    files: Mapping[str, Path]
+    archive: Path
+
+    @property
+    def current(self) -> bool:
+        return self.archive.is_file()
+
+
+def plan(names: Sequence[str], repo: Path, options: Options) -> list[Plan]:
+    """What each image should be. ImageError for an unknown name or a context without a Dockerfile."""
+    base = base_image.choose(options.cache, options.base)
+    plans = []
+    for name in names:
+        image = IMAGES.get(name)
+        if image is None:
+            raise ImageError(f"there is no image {name!r}: choose from {', '.join(IMAGES)}")
+        files = context_files(image, repo)
+        if "Dockerfile" not in files:
+            raise ImageError(f"image {name}: {image.context}/Dockerfile is missing; is the checkout whole?")
+        ref = reference(name, digest(files, base.reference, options.arguments or {}))
+        archive = options.cache / f"{name}-{ref.rpartition(':')[2]}.tar"
+        plans.append(Plan(image, ref, files, archive))
+    return plans
+
+
+def build(plans: Sequence[Plan], options: Options) -> None:
+    """Build each image that is not in the cache; at the end of each its archive is there. Older archives go."""
+    if all(one.current for one in plans):
+        return
+    base = base_image.choose(options.cache, options.base)
+    with _only_one(options.cache):
+        install_missing(["buildah", *(["debootstrap"] if base.made_here else [])])
+        buildah = open_store(options.cache / "store")
+        base_image.ensure(base, options.cache, buildah)
+        arguments = {"BASE_IMAGE": base.reference, **(options.arguments or {})}
+        for one in plans:
+            if one.current:
+                continue
+            started = time.monotonic()
+            print(f"{one.image.name}: building {one.ref}", file=sys.stderr, flush=True)
+            with _staged(one) as context, _secrets(options) as secrets:
+                buildah.build(one.ref, context, arguments, secrets, options.volumes)
+            buildah.archive(one.ref, one.archive)
+            _drop_older(one)
+            size = one.archive.stat().st_size / 1e6
+            print(f"{one.image.name}: {size:.0f} MB in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _staged(one: Plan) -> Iterator[Path]:
+    """A folder with exactly the files that the digest was made of."""
+    with tempfile.TemporaryDirectory(prefix="llm-on-eks-context-") as folder:
+        for name, source in one.files.items():
+            target = Path(folder) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+            target.chmod(0o755 if source.stat().st_mode & 0o100 else 0o644)
+        yield Path(folder)
+
+
+@contextmanager
+def _secrets(options: Options) -> Iterator[dict[str, Path]]:
+    with tempfile.TemporaryDirectory(prefix="llm-on-eks-secrets-") as folder:  # 0700
+        conf = options.pip_conf
+        if conf is None:
+            conf = Path(folder) / "pip.conf"
+            conf.write_text(trust.pip_conf(trust.read_pip_options()), encoding="utf-8")
+        bundle = options.ca_bundle or trust.ca_bundle()
+        yield {"pip_conf": conf, **({"ca_bundle": bundle} if bundle else {})}
+
+
+@contextmanager
+def _only_one(cache: Path) -> Iterator[None]:
+    """Two builds of the same cache wait for each other."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / ".lock").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _drop_older(one: Plan) -> None:
+    for archive in one.archive.parent.glob(f"{one.image.name}-sha256-*.tar"):
+        if archive != one.archive:
+            archive.unlink()

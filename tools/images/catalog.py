@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which images there are and what goes into each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# Never part of a build context: what tests and tools leave or need.
+_IGNORED_FOLDERS = {"__pycache__", "tests", "build", "dist"}
+_IGNORED_ENDINGS = (".pyc", ".egg-info")
+
+
+@dataclass(frozen=True)
+class Image:
+    """`context`: folder with the Dockerfile; `more`: name in the context -> file elsewhere (paths from the repo root)."""
+
+    name: str
+    context: str
+    more: Mapping[str, str] = field(default_factory=dict)
+
+
+IMAGES = {
+    image.name: image
+    for image in (
+        Image("gateway", "gateway"),
+        Image("llamacpp", "engines/llamacpp"),
+        Image(
+            "model_store",
+            "engines/model_store",
+            {
+                "model_store/errors.py": "plugins/module_utils/errors.py",
+                "model_store/model_store.py": "plugins/module_utils/model_store.py",
+            },
+        ),
+    )
+}
+
+
+def context_files(image: Image, repo: Path) -> dict[str, Path]:
+    """name in the build context -> file, sorted by name. Hidden files, tests and caches are left out."""
+    root = repo / image.context
+    files = {
+        path.relative_to(root).as_posix(): path
+        for path in root.rglob("*")
+        if path.is_file() and not _ignored(path.relative_to(root).parts)
+    }
+    files.update({name: repo / source for name, source in image.more.items()})
+    return dict(sorted(files.items()))
+
+
+def digest(files: Mapping[str, Path], base: str, arguments: Mapping[str, str]) -> str:
+    """sha256 (hex) of everything that decides what the image is: names, contents and execute bits of the files, base
+    image and build arguments. Times and owners decide nothing."""
+    total = hashlib.sha256()
+    for part in _parts(files, base, arguments):
+        total.update(len(part).to_bytes(8, "big"))  # lengths, so that no two inputs run together into one
+        total.update(part)
+    return total.hexdigest()
+
+
+def reference(name: str, content: str) -> str:
+    """The image's name and tag for this content digest."""
+    return f"localhost/llm.on_eks/{name}:sha256-{content[:12]}"
+
+
+def _parts(files: Mapping[str, Path], base: str, arguments: Mapping[str, str]) -> Iterable[bytes]:
+    yield base.encode()
+    for key, value in sorted(arguments.items()):
+        yield f"{key}={value}".encode()
+    for name, path in sorted(files.items()):
+        yield name.encode()
+        yield b"x" if path.stat().st_mode & 0o100 else b"-"
+        yield path.read_bytes()
+
+
+def _ignored(parts: tuple[str, ...]) -> bool:
+    return any(part.startswith(".") or part in _IGNORED_FOLDERS or part.endswith(_IGNORED_ENDINGS) for part in parts)
