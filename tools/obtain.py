@@ -1,0 +1,277 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Obtain the binaries we need, each in the cheapest way that can be trusted.
+
+cache → PATH (if it is the right version) → the publisher's download (held to the publisher's checksum) → a build from the
+published Go modules (held to go.sum). Progress goes to stderr; stdout is one JSON object {name: absolute path}.
+Standard library only: it runs before anything of ours is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+CONNECT_TIMEOUT_S = 5
+
+
+class ObtainError(Exception):
+    """A binary could not be had; the sentence says what was tried and what to do."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One row of versions.json. `seconds` and `megabytes` are what a build takes, for the announcement."""
+
+    name: str
+    version: str
+    module: str
+    package: str
+    seconds: int
+    megabytes: int
+    says: list[str]
+    binary: str = ""
+    archive: str = ""
+    member: str = ""
+    checksums: str = ""
+
+
+def load_tools(file: Path = HERE / "versions.json") -> dict[str, Tool]:
+    rows: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+    return {name: Tool(name=name, **row) for name, row in rows.items()}
+
+
+def default_cache() -> Path:
+    return Path(os.environ.get("LLM_ON_EKS_CACHE") or Path.home() / ".cache" / "llm.on_eks")
+
+
+def say(text: str) -> None:
+    print(f"tools: {text}", file=sys.stderr, flush=True)
+
+
+def cached_path(tool: Tool, cache: Path) -> Path:
+    return cache / "tools" / tool.name / tool.version / tool.name
+
+
+def missing(tools: list[Tool], cache: Path) -> list[Tool]:
+    """Those that the cache does not hold yet."""
+    return [tool for tool in tools if not cached_path(tool, cache).exists()]
+
+
+def announcement(tools: list[Tool], cache: Path) -> str:
+    """What would have to be obtained, how long a build takes at worst, and how much disk; empty when all is there."""
+    absent = missing(tools, cache)
+    if not absent:
+        return ""
+    names = ", ".join(f"{tool.name} {tool.version}" for tool in absent)
+    minutes = max(1, round(sum(tool.seconds for tool in absent) / 60))
+    return (
+        f"{names}: {sum(tool.megabytes for tool in absent)} MB in {cache}; downloaded in a minute or two where the "
+        f"publishers can be reached, else built from Go modules in about {minutes} minutes (and 4 GB of Go's own cache)"
+    )
+
+
+def obtain(names: list[str], cache: Path) -> dict[str, Path]:
+    """Paths of the named binaries, obtained where needed. Raises ObtainError."""
+    known = load_tools()
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ObtainError(f"unknown tool {unknown[0]}; known are {', '.join(known)}")
+    return {name: obtain_one(known[name], cache) for name in names}
+
+
+def obtain_one(tool: Tool, cache: Path) -> Path:
+    target = cached_path(tool, cache)
+    if target.exists():
+        return target
+    with locked(target):
+        if target.exists():  # somebody else was faster
+            return target
+        found = on_path(tool)
+        if found:
+            say(f"{tool.name} {tool.version}: {found} is the right version")
+            publish(found, target)
+            return target
+        if not download(tool, target):
+            build(tool, target)
+    return target
+
+
+@contextmanager
+def locked(target: Path) -> Iterator[None]:
+    """One process at a time obtains a given binary."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def publish(source: Path, target: Path) -> None:
+    """Copy, make executable, rename: a reader never sees half a binary."""
+    with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as staging:
+        shutil.copyfile(source, staging.name)
+    Path(staging.name).chmod(0o755)
+    Path(staging.name).replace(target)
+
+
+def on_path(tool: Tool) -> Path | None:
+    found = shutil.which(tool.name)
+    if not found:
+        return None
+    done = subprocess.run([found, *tool.says], capture_output=True, text=True, timeout=30, check=False)
+    words = (done.stdout + done.stderr).replace(",", " ").split()
+    number = tool.version.lstrip("v")
+    right = any(word.split("+")[0].lstrip("v") == number for word in words)
+    return Path(found) if right else None
+
+
+def download(tool: Tool, target: Path) -> bool:
+    """True when the publisher's file arrived and matched the publisher's checksum; False when it cannot be reached."""
+    arch = ARCHITECTURES[platform.machine()]
+    fill = {"version": tool.version, "number": tool.version.lstrip("v"), "arch": arch}
+    address = (tool.binary or tool.archive).format(**fill)
+    checksums = (tool.checksums or f"{tool.binary}.sha256").format(**fill)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        file = Path(folder) / address.rsplit("/", 1)[1]
+        try:
+            wanted = checksum_for(fetch_text(checksums), file.name)
+            fetch(address, file, tool)
+        except (urllib.error.URLError, TimeoutError, OSError) as error:
+            say(f"{tool.name} {tool.version}: the publisher cannot be reached ({getattr(error, 'reason', error)})")
+            return False
+        found = hashlib.sha256(file.read_bytes()).hexdigest()
+        if found != wanted:
+            raise ObtainError(
+                f"{tool.name} {tool.version}: {address} has sha256 {found}, its publisher says {wanted}; "
+                "something between here and there changes it"
+            )
+        if tool.archive:
+            file = unpack(file, tool.member.format(**fill), Path(folder))
+        publish(file, target)
+    say(f"{tool.name} {tool.version}: downloaded, checksum right")
+    return True
+
+
+def checksum_for(text: str, name: str) -> str:
+    """The checksum of file `name` in a publisher's checksum file: one bare digest, or `digest  name` lines."""
+    for line in text.splitlines():
+        digest, _, file = line.strip().partition(" ")
+        if len(digest) == 64 and (not file or file.strip().lstrip("*").rsplit("/", 1)[-1] == name):
+            return digest.lower()
+    raise ObtainError(f"the publisher's checksum file names no {name}")
+
+
+def fetch_text(address: str) -> str:
+    with urllib.request.urlopen(address, timeout=CONNECT_TIMEOUT_S) as answer:  # noqa: S310 - addresses are ours
+        data: bytes = answer.read()
+    return data.decode()
+
+
+def fetch(address: str, target: Path, tool: Tool) -> None:
+    with urllib.request.urlopen(address, timeout=60) as answer, target.open("wb") as file:  # noqa: S310
+        total = int(answer.headers.get("Content-Length") or 0)
+        done, told = 0, time.monotonic()
+        while chunk := answer.read(1 << 20):
+            file.write(chunk)
+            done += len(chunk)
+            if time.monotonic() - told > 5:
+                told = time.monotonic()
+                say(f"{tool.name}: {done >> 20} of {total >> 20} MB")
+
+
+def unpack(archive: Path, member: str, folder: Path) -> Path:
+    with tarfile.open(archive) as tar:
+        source = tar.extractfile(member)
+        if source is None:
+            raise ObtainError(f"{archive.name} holds no {member}")
+        target = folder / "binary"
+        with target.open("wb") as file:
+            shutil.copyfileobj(source, file)
+    return target
+
+
+def build(tool: Tool, target: Path) -> None:
+    """`go build` with the versions and sums of our own go.mod. Raises ObtainError."""
+    go = shutil.which("go")
+    if not go:
+        raise ObtainError(
+            f"{tool.name} {tool.version} can be neither downloaded nor built: its publisher cannot be reached and there is "
+            "no Go; install Go 1.25 or newer, or put the binary on the PATH"
+        )
+    say(f"{tool.name} {tool.version}: building from Go modules (about {tool.seconds} s on two cores)")
+    started = time.monotonic()
+    staging = target.parent / f".{tool.name}.building"
+    command = [go, "build", "-trimpath", "-mod=readonly", "-ldflags", linker_flags(tool), "-o", str(staging), tool.package]
+    environment = {**os.environ, "CGO_ENABLED": "0"}
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, cwd=HERE / tool.module, env=environment, stdout=log, stderr=log)
+        while True:
+            try:
+                code = process.wait(timeout=30)
+                break
+            except subprocess.TimeoutExpired:
+                say(f"{tool.name}: building for {time.monotonic() - started:.0f} s")
+        if code:
+            log.seek(0)
+            tail = " ".join(log.read().split())[-600:]
+            raise ObtainError(f"{tool.name} {tool.version}: go build failed: {tail}")
+    staging.chmod(0o755)
+    staging.replace(target)
+    say(f"{tool.name} {tool.version}: built in {time.monotonic() - started:.0f} s")
+
+
+def linker_flags(tool: Tool) -> str:
+    """Stripped, and with the version that the program reports."""
+    flags = ["-s", "-w"]
+    if tool.package.startswith("k8s.io/kubernetes/"):
+        major, minor, _ = tool.version.lstrip("v").split(".")
+        for name, value in (("gitVersion", tool.version), ("gitMajor", major), ("gitMinor", minor)):
+            flags += ["-X", f"k8s.io/component-base/version.{name}={value}", "-X", f"k8s.io/client-go/pkg/version.{name}={value}"]
+    if tool.name == "helm":
+        flags += ["-X", f"helm.sh/helm/v4/internal/version.version={tool.version}"]
+    return " ".join(flags)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="tools to obtain; all when none is named")
+    parser.add_argument("--cache", type=Path, default=default_cache(), help="cache folder (LLM_ON_EKS_CACHE)")
+    parser.add_argument("--plan", action="store_true", help="obtain nothing, say what would be obtained")
+    arguments = parser.parse_args()
+    known = load_tools()
+    names = arguments.names or list(known)
+    wanted = [known[name] for name in names if name in known]
+    announced = announcement(wanted, arguments.cache)
+    if announced:
+        say(announced)
+    if arguments.plan:
+        print(json.dumps({"missing": [tool.name for tool in missing(wanted, arguments.cache)], "announcement": announced}))
+        return
+    try:
+        paths = obtain(names, arguments.cache)
+    except ObtainError as error:
+        raise SystemExit(f"tools: {error}") from None
+    print(json.dumps({"paths": {name: str(path) for name, path in paths.items()}, "obtained": bool(announced)}))
+
+
+if __name__ == "__main__":
+    main()
