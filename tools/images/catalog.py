@@ -33,6 +33,7 @@ IMAGES = {
             {
                 "model_store/errors.py": "plugins/module_utils/errors.py",
                 "model_store/model_store.py": "plugins/module_utils/model_store.py",
+                "model_store/model_store_job.py": "plugins/module_utils/model_store_job.py",
             },
         ),
     )
