@@ -220,7 +220,17 @@ def build(tool: Tool, target: Path) -> None:
     say(f"{tool.name} {tool.version}: building from Go modules (about {tool.seconds} s on two cores)")
     started = time.monotonic()
     staging = target.parent / f".{tool.name}.building"
-    command = [go, "build", "-trimpath", "-mod=readonly", "-ldflags", linker_flags(tool), "-o", str(staging), tool.package]
+    command = [
+        go,
+        "build",
+        "-trimpath",
+        "-mod=readonly",
+        "-ldflags",
+        linker_flags(tool),
+        "-o",
+        str(staging),
+        tool.package,
+    ]
     environment = {**os.environ, "CGO_ENABLED": "0"}
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, cwd=HERE / tool.module, env=environment, stdout=log, stderr=log)
@@ -245,7 +255,12 @@ def linker_flags(tool: Tool) -> str:
     if tool.package.startswith("k8s.io/kubernetes/"):
         major, minor, _ = tool.version.lstrip("v").split(".")
         for name, value in (("gitVersion", tool.version), ("gitMajor", major), ("gitMinor", minor)):
-            flags += ["-X", f"k8s.io/component-base/version.{name}={value}", "-X", f"k8s.io/client-go/pkg/version.{name}={value}"]
+            flags += [
+                "-X",
+                f"k8s.io/component-base/version.{name}={value}",
+                "-X",
+                f"k8s.io/client-go/pkg/version.{name}={value}",
+            ]
     if tool.name == "helm":
         flags += ["-X", f"helm.sh/helm/v4/internal/version.version={tool.version}"]
     return " ".join(flags)
@@ -264,7 +279,9 @@ def main() -> None:
     if announced:
         say(announced)
     if arguments.plan:
-        print(json.dumps({"missing": [tool.name for tool in missing(wanted, arguments.cache)], "announcement": announced}))
+        print(
+            json.dumps({"missing": [tool.name for tool in missing(wanted, arguments.cache)], "announcement": announced})
+        )
         return
     try:
         paths = obtain(names, arguments.cache)

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""python -m local.kubernetes up|down|status|plan|logs|import-image --name NAME: progress on stderr, JSON on stdout."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import subprocess
+import time
+from pathlib import Path
+
+from .cluster import Cluster
+from .config import STATE_ROOT, ClusterConfig
+from .errors import LocalClusterError
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m local.kubernetes", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb in ("up", "down", "status", "plan", "logs", "import-image"):
+        sub = verbs.add_parser(verb)
+        sub.add_argument("--name", required=True, help="the cluster's name")
+        sub.add_argument("--control-plane-only", action="store_true", help="no node: pods do not run")
+        sub.add_argument("--front-door-port", type=int, default=0, help="port on 127.0.0.1; 0 derives it from the name")
+        sub.add_argument("--state-root", type=Path, default=STATE_ROOT, help="folder of all clusters' state")
+        sub.add_argument("--cache", type=Path, default=None, help="folder of tools (LLM_ON_EKS_CACHE)")
+        if verb == "import-image":
+            sub.add_argument("archive", type=Path)
+            sub.add_argument("reference")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse()
+    started = time.monotonic()
+    try:
+        config = ClusterConfig(
+            name=arguments.name,
+            node=not arguments.control_plane_only,
+            front_door_port=arguments.front_door_port,
+            state_root=arguments.state_root,
+        )
+        cluster = Cluster(config, arguments.cache)
+        answer: dict[str, object] = {}
+        if arguments.verb == "up":
+            answer = {"changed": cluster.up(), **dataclasses.asdict(cluster.status())}
+        elif arguments.verb == "down":
+            answer = {"changed": cluster.down(), "name": config.name}
+        elif arguments.verb == "status":
+            answer = {"changed": False, **dataclasses.asdict(cluster.status())}
+        elif arguments.verb == "plan":
+            answer = {"changed": False, "plan": cluster.plan()}
+        elif arguments.verb == "import-image":
+            answer = {"changed": cluster.import_image(arguments.archive, arguments.reference)}
+        else:
+            follow(config)
+            return
+    except LocalClusterError as error:
+        raise SystemExit(str(error)) from None
+    print(json.dumps({**answer, "seconds": round(time.monotonic() - started, 1)}))
+
+
+def follow(config: ClusterConfig) -> None:
+    """The logs of all programs, live, until Ctrl-C."""
+    logs = sorted((config.state / "logs").glob("*.log"))
+    if not logs:
+        raise LocalClusterError(
+            f"local cluster: {config.name} has no logs; it was never started, or `make down` removed them"
+        )
+    try:
+        subprocess.run(["tail", "-n", "5", "-F", *map(str, logs)], check=False)
+    except KeyboardInterrupt:
+        return
+
+
+if __name__ == "__main__":
+    main()

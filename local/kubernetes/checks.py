@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must hold before a local cluster is touched; each refusal is one sentence with its mend."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+from pathlib import Path
+
+from .config import ClusterConfig
+from .errors import LocalClusterError
+
+DISK_BYTES = 5 * 1024**3
+MEMORY_BYTES = 2 * 1024**3
+# program or file -> Debian package
+PACKAGES = {
+    "ip": "iproute2",
+    "nsenter": "util-linux",
+    "iptables": "iptables",
+    "conntrack": "conntrack",
+}
+NODE_PACKAGES = {
+    **PACKAGES,
+    "containerd": "containerd",
+    "runc": "runc",
+    "/usr/lib/cni/bridge": "containernetworking-plugins",
+}
+
+
+def refuse_unless_possible(config: ClusterConfig) -> None:
+    """Raises LocalClusterError with the first thing that makes a cluster impossible here."""
+    if platform.system() != "Linux":
+        raise LocalClusterError(
+            f"local cluster: it needs Linux, this is {platform.system()}; use another kubeconfig (platform_local: false)"
+        )
+    if os.geteuid() != 0:
+        raise LocalClusterError(
+            "local cluster: it needs root (network namespaces, mounts, cgroups); run it with sudo or use another kubeconfig (platform_local: false)"
+        )
+    folder = _existing(config.state)
+    free = shutil.disk_usage(folder).free
+    if free < DISK_BYTES:
+        raise LocalClusterError(
+            f"local cluster: {folder} has {free / 1024**3:.1f} GiB free, {DISK_BYTES / 1024**3:.0f} GiB are needed; make room there"
+        )
+    memory = available_memory()
+    if memory < MEMORY_BYTES:
+        raise LocalClusterError(
+            f"local cluster: {memory / 1024**3:.1f} GiB of memory are available, {MEMORY_BYTES / 1024**3:.0f} GiB are needed; stop something large"
+        )
+    if config.node:
+        refuse_taken_port(config.front_door)
+
+
+def refuse_taken_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise LocalClusterError(
+                f"local cluster: port {port} on 127.0.0.1 is taken by another program; stop it or set local_cluster_front_door_port"
+            ) from None
+
+
+def available_memory() -> int:
+    """Bytes that programs can still have, as the kernel estimates it."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path

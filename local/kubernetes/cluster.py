@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A local cluster, from nothing to ready and back to nothing. Each step looks first and changes only what is not so yet."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tools import debian, obtain
+
+from . import cgroups, checks, network, pause, pki, programs
+from .config import ClusterConfig
+from .errors import LocalClusterError
+from .supervise import Supervisor
+
+API_TIMEOUT_S = 90
+NODE_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class Status:
+    """`programs`: name -> supervisor's word; `ready`: the API answers and, with a node, the node is Ready."""
+
+    name: str
+    running: bool
+    ready: bool
+    kubeconfig: str
+    front_door: str
+    programs: dict[str, str] = field(default_factory=dict)
+
+
+def _tell(text: str) -> None:
+    print(f"local cluster: {text}", file=sys.stderr, flush=True)
+
+
+class Cluster:
+    """One cluster by its configuration. `cache`: where tools are kept."""
+
+    def __init__(self, config: ClusterConfig, cache: Path | None = None, say: Callable[[str], None] = _tell) -> None:
+        self.config = config
+        self.cache = cache or obtain.default_cache()
+        self.say = say
+        self.supervisor = Supervisor(config)
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.config.kubeconfig
+
+    def tools(self) -> list[str]:
+        return programs.NODE_TOOLS if self.config.node else programs.CONTROL_PLANE_TOOLS
+
+    def plan(self) -> list[str]:
+        """What `up` would have to bring here first, in words; empty when it can start at once."""
+        known = obtain.load_tools()
+        said = [obtain.announcement([known[name] for name in self.tools()], self.cache)]
+        packages = debian.missing(checks.NODE_PACKAGES if self.config.node else checks.PACKAGES)
+        if packages:
+            said.append(f"Debian packages {', '.join(packages)}, about 200 MB, a minute")
+        return [line for line in said if line]
+
+    def up(self) -> bool:
+        """Start what does not run, mend what differs; True when anything changed. Raises LocalClusterError."""
+        if not self.supervisor.running():
+            checks.refuse_unless_possible(self.config)
+        for line in self.plan():
+            self.say(f"to be brought here: {line}")
+        try:
+            changed = debian.install_missing(checks.NODE_PACKAGES if self.config.node else checks.PACKAGES, self.say)
+            tools = obtain.obtain(self.tools(), self.cache)
+        except (debian.PackageError, obtain.ObtainError) as error:
+            raise LocalClusterError(f"local cluster: {error}") from error
+        self._make_folders()
+        changed |= pki.ensure(self.config, self.config.state / "pki")
+        changed |= network.up(self.config)
+        if self.config.node:
+            changed |= network.hold_mounts(self.config)
+            cgroups.make(self.config.cgroup)
+        changed |= self._write_kubeconfig()
+        started = self.supervisor.apply(programs.programs(self.config, tools))
+        changed |= started
+        self._wait("the Kubernetes API", self._api_ready, API_TIMEOUT_S)
+        changed |= self._bootstrap(Path(tools["kubectl"]))
+        if self.config.node:
+            changed |= self._import_pause()
+            self._wait(f"node {self.config.name}", self._node_ready, NODE_TIMEOUT_S)
+        return changed
+
+    def down(self) -> bool:
+        """End and remove everything but the cache, from whatever state it is in; True when there was anything."""
+        changed = self.supervisor.stop()
+        changed |= self._kill_left_over()
+        changed |= cgroups.kill(self.config.cgroup)
+        changed |= cgroups.remove(self.config.cgroup)
+        changed |= network.down(self.config)
+        if self.config.state.exists():
+            shutil.rmtree(self.config.state)
+            changed = True
+        if self.config.state_root.exists() and not any(self.config.state_root.iterdir()):
+            self.config.state_root.rmdir()
+        return changed
+
+    def status(self) -> Status:
+        states = self.supervisor.states()
+        ready = bool(states) and self._api_ready() and (not self.config.node or self._node_ready())
+        return Status(
+            name=self.config.name,
+            running=bool(states),
+            ready=ready,
+            kubeconfig=str(self.kubeconfig) if self.kubeconfig.exists() else "",
+            front_door=f"http://127.0.0.1:{self.config.front_door}" if self.config.node else "",
+            programs=states,
+        )
+
+    def import_image(self, archive: Path, reference: str) -> bool:
+        """Give the node the image of an archive, unless it has it; True when it was imported."""
+        if reference in self._ctr("images", "ls", "-q").split():
+            return False
+        self._ctr("images", "import", "--index-name", reference, str(archive))
+        if reference not in self._ctr("images", "ls", "-q").split():
+            raise LocalClusterError(f"local cluster: {archive} was imported but holds no {reference}")
+        return True
+
+    def _ctr(self, *arguments: str) -> str:
+        command = ["ctr", "-a", str(programs.containerd_socket(self.config)), "-n", "k8s.io", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        if done.returncode:
+            raise LocalClusterError(f"local cluster: `ctr {' '.join(arguments)}` failed: {done.stderr.strip()}")
+        return done.stdout
+
+    def _make_folders(self) -> None:
+        self.config.state.mkdir(parents=True, exist_ok=True)
+        self.config.state.chmod(0o711)
+        (self.config.state / "etcd").mkdir(mode=0o700, exist_ok=True)
+        if self.config.node:
+            models = self.config.state / "volumes" / "models"
+            models.mkdir(parents=True, exist_ok=True)
+            models.chmod(0o1777)  # as an EFS access point: any pod's user may write
+
+    def _write_kubeconfig(self) -> bool:
+        text = programs.kubeconfig(self.config, "admin")
+        file = self.kubeconfig
+        if file.exists() and file.read_text() == text:
+            return False
+        file.touch(mode=0o600)
+        file.chmod(0o600)
+        file.write_text(text)
+        return True
+
+    def _kubectl(self, *arguments: str, kubectl: Path | None = None, given: str = "") -> str:
+        binary = kubectl or obtain.cached_path(obtain.load_tools()["kubectl"], self.cache)
+        done = subprocess.run(
+            [str(binary), "--kubeconfig", str(self.kubeconfig), "--request-timeout=10s", *arguments],
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        if done.returncode:
+            raise LocalClusterError(f"local cluster: `kubectl {' '.join(arguments)}` failed: {done.stderr.strip()}")
+        return done.stdout
+
+    def _api_ready(self) -> bool:
+        try:
+            return self._kubectl("get", "--raw", "/readyz").strip() == "ok"
+        except LocalClusterError:
+            return False
+
+    def _node_ready(self) -> bool:
+        path = '{.status.conditions[?(@.type=="Ready")].status}'
+        try:
+            return self._kubectl("get", "node", self.config.name, "-o", f"jsonpath={path}") == "True"
+        except LocalClusterError:
+            return False
+
+    def _bootstrap(self, kubectl: Path) -> bool:
+        objects = programs.bootstrap_objects(self.config)
+        if not self.config.node:
+            objects = [item for item in objects if item["kind"] == "StorageClass"]
+        self._release_models_volume()
+        document = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        flags = ["apply", "--server-side", "--field-manager=local-cluster", "-f", "-", "-o", "json"]
+        before = self._versions(objects)
+        self._kubectl(*flags, kubectl=kubectl, given=document)
+        return before != self._versions(objects)
+
+    def _release_models_volume(self) -> None:
+        """A volume whose claim was deleted takes no new one; its files stay when the object is made anew."""
+        phase = self._kubectl("get", "pv", "models", "--ignore-not-found", "-o", "jsonpath={.status.phase}")
+        if phase == "Released":
+            self._kubectl("delete", "pv", "models", "--wait=true")
+
+    def _versions(self, objects: list[dict[str, Any]]) -> list[str]:
+        found = []
+        for item in objects:
+            metadata = item["metadata"]
+            scope = ["-n", metadata["namespace"]] if "namespace" in metadata else []
+            query = ["get", item["kind"].lower(), metadata["name"], *scope, "--ignore-not-found"]
+            found.append(self._kubectl(*query, "-o", "jsonpath={.metadata.uid}/{.metadata.generation}"))
+        return found
+
+    def _import_pause(self) -> bool:
+        self._wait("containerd", self._containerd_ready, 30)
+        if pause.REFERENCE in self._ctr("images", "ls", "-q").split():
+            return False
+        file = self.config.state / "pause.tar"
+        file.write_bytes(pause.archive())
+        return self.import_image(file, pause.REFERENCE)
+
+    def _containerd_ready(self) -> bool:
+        try:
+            self._ctr("version")
+        except LocalClusterError:
+            return False
+        return True
+
+    def _wait(self, what: str, ready: Callable[[], bool], timeout_s: float) -> None:
+        end = time.monotonic() + timeout_s
+        while not ready():
+            if time.monotonic() > end:
+                bad = {name: state for name, state in self.supervisor.states().items() if state != "RUNNING"}
+                raise LocalClusterError(
+                    f"local cluster: {what} was not ready after {timeout_s:.0f} s; "
+                    f"{f'not running: {bad}; ' if bad else ''}see {self.config.state}/logs"
+                )
+            time.sleep(0.25)
+
+    def _kill_left_over(self) -> bool:
+        """Processes of ours that nobody supervises any more: shims, and programs of a supervisord that was killed."""
+        marks = [str(self.config.state).encode() + b"/", str(network.network_namespace(self.config)).encode()]
+        ours = str(network.network_namespace(self.config))
+        inode = Path(ours).stat().st_ino if Path(ours).exists() else None
+        found = False
+        for _ in range(50):
+            left = [pid for pid in _processes() if _belongs(pid, marks, inode)]
+            if not left:
+                break
+            found = True
+            for pid in left:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            time.sleep(0.05)
+        return found
+
+
+def _processes() -> list[int]:
+    return [
+        int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and int(entry.name) != os.getpid()
+    ]
+
+
+def _belongs(pid: int, marks: list[bytes], network_inode: int | None) -> bool:
+    """A program started with one of our paths by supervisord or containerd, or anything inside our network namespace."""
+    try:
+        if network_inode is not None and Path(f"/proc/{pid}/ns/net").stat().st_ino == network_inode:
+            return True
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    program = command.split(b"\0", 1)[0].rsplit(b"/", 1)[-1]
+    return program in (b"containerd-shim-runc-v2", b"containerd", b"runc") and any(mark in command for mark in marks)

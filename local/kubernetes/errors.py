@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+
+class LocalClusterError(Exception):
+    """What cannot be done with a local cluster, why, and what to do about it, in one sentence."""

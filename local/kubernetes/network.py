@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cluster's network namespace and mount namespace, held by files so that they outlive any one process.
+
+Nothing of the host is changed but: one veth device, one address on it, one file in /run/netns. Bridges, iptables rules,
+ip_forward and route_localnet all lie inside the namespace and go with it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from .config import ClusterConfig
+from .errors import LocalClusterError
+
+# The kubelet insists on these machine-wide settings; inside the private mount namespace it writes to files of ours.
+SHADOWED_SYSCTLS = {
+    "vm/overcommit_memory": "1",
+    "vm/panic_on_oom": "0",
+    "kernel/panic": "10",
+    "kernel/panic_on_oops": "1",
+    "kernel/keys/root_maxkeys": "1000000",
+    "kernel/keys/root_maxbytes": "25000000",
+}
+
+
+def run(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """A system command; its own words are the error when it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except FileNotFoundError:
+        raise LocalClusterError(f"local cluster: the command {command[0]} is not installed") from None
+    if check and done.returncode:
+        raise LocalClusterError(
+            f"local cluster: `{' '.join(command)}` failed: {done.stderr.strip() or done.stdout.strip()}"
+        )
+    return done
+
+
+def network_namespace(config: ClusterConfig) -> Path:
+    return Path("/run/netns") / config.namespace
+
+
+def mount_namespace(config: ClusterConfig) -> Path:
+    return config.state / "ns" / "mnt"
+
+
+def enter_network(config: ClusterConfig) -> list[str]:
+    """Command prefix that runs a program inside the cluster's network."""
+    return ["/usr/bin/nsenter", f"--net={network_namespace(config)}", "--"]
+
+
+def enter_node(config: ClusterConfig) -> list[str]:
+    """Command prefix that runs a program inside the cluster's network and mounts."""
+    return ["/usr/bin/nsenter", f"--net={network_namespace(config)}", f"--mount={mount_namespace(config)}", "--"]
+
+
+def up(config: ClusterConfig) -> bool:
+    """Make what is missing of the network; True when anything was made."""
+    changed = False
+    if not network_namespace(config).exists():
+        run("ip", "netns", "add", config.namespace)
+        changed = True
+    if run("ip", "link", "show", config.device, check=False).returncode:
+        run("ip", "link", "add", config.device, "type", "veth", "peer", "name", "eth0", "netns", config.namespace)
+        run("ip", "addr", "add", f"{config.host_address}/30", "dev", config.device)
+        run("ip", "link", "set", config.device, "up")
+        inside = ("ip", "-n", config.namespace)
+        run(*inside, "addr", "add", f"{config.node_address}/30", "dev", "eth0")
+        run(*inside, "link", "set", "eth0", "up")
+        run(*inside, "link", "set", "lo", "up")
+        run(*inside, "route", "add", "default", "via", config.host_address)
+        changed = True
+    return changed
+
+
+def hold_mounts(config: ClusterConfig) -> bool:
+    """Make the node's private mount namespace; True when it was made."""
+    file = mount_namespace(config)
+    if _is_mounted(file):
+        return False
+    folder = file.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    if not _is_mounted(folder):
+        # A namespace file can only be held on a mount that does not propagate.
+        run("mount", "--bind", str(folder), str(folder))
+        run("mount", "--make-private", str(folder))
+    file.touch()
+    # Private first: where the host's mounts are shared (systemd), ours must not travel back to it.
+    run("unshare", f"--mount={file}", "--propagation", "private", "true")
+    inside = ("nsenter", f"--mount={file}", "--")
+    run(*inside, "mount", "--make-rshared", "/")
+    shadows = config.state / "sysctl"
+    for name, value in SHADOWED_SYSCTLS.items():
+        shadow = shadows / name.replace("/", ".")
+        shadow.parent.mkdir(parents=True, exist_ok=True)
+        shadow.write_text(f"{value}\n")
+        if Path("/proc/sys", name).exists():
+            run(*inside, "mount", "--bind", str(shadow), f"/proc/sys/{name}")
+    # The controller manager's built-in host path provisioner knows one folder only: /tmp/hostpath_pv.
+    dynamic = config.state / "volumes" / "dynamic"
+    dynamic.mkdir(parents=True, exist_ok=True)
+    run(*inside, "mount", "-t", "tmpfs", "-o", "mode=1777,size=64m", "tmpfs", "/tmp")  # noqa: S108
+    run(*inside, "mkdir", "/tmp/hostpath_pv")  # noqa: S108
+    run(*inside, "mount", "--bind", str(dynamic), "/tmp/hostpath_pv")  # noqa: S108
+    return True
+
+
+def down(config: ClusterConfig) -> bool:
+    """Remove namespaces and device, however much of them there is; True when anything was removed."""
+    changed = False
+    for mounted in (mount_namespace(config), mount_namespace(config).parent):
+        while _is_mounted(mounted):
+            run("umount", "--lazy", str(mounted))
+            changed = True
+    if not run("ip", "link", "show", config.device, check=False).returncode:
+        run("ip", "link", "delete", config.device)
+        changed = True
+    if network_namespace(config).exists():
+        run("ip", "netns", "delete", config.namespace)
+        changed = True
+    return changed
+
+
+def _is_mounted(path: Path) -> bool:
+    return any(line.split()[4] == str(path) for line in Path("/proc/self/mountinfo").read_text().splitlines())

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys and certificates of one cluster, made once and renewed before they end."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from .config import API_SERVICE, ClusterConfig
+
+LIFETIME = datetime.timedelta(days=365)
+RENEW_BEFORE = datetime.timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One certificate: who, in which groups, under which authority, for which server names."""
+
+    file: str
+    common_name: str
+    organization: str = ""
+    authority: str = "ca"
+    names: list[str] = field(default_factory=list)
+
+
+def identities(config: ClusterConfig) -> list[Identity]:
+    node = config.node_address
+    api_names = [
+        "localhost",
+        "127.0.0.1",
+        node,
+        API_SERVICE,
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+    ]
+    return [
+        Identity("apiserver", "kube-apiserver", names=[*api_names, "kubernetes.default.svc.cluster.local"]),
+        Identity("apiserver-kubelet", "kube-apiserver-kubelet-client", "system:masters"),
+        Identity("admin", "admin", "system:masters"),
+        Identity("controller-manager", "system:kube-controller-manager"),
+        Identity("scheduler", "system:kube-scheduler"),
+        Identity("proxy", "system:kube-proxy"),
+        Identity("coredns", "system:coredns"),
+        Identity("kubelet", f"system:node:{config.name}", "system:nodes"),
+        Identity("kubelet-server", config.name, names=[config.name, node]),
+        Identity("front-proxy", "front-proxy-client", authority="front-proxy-ca"),
+    ]
+
+
+def ensure(config: ClusterConfig, folder: Path) -> bool:
+    """Make what is missing or near its end; True when anything was made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    made = False
+    for authority in ("ca", "front-proxy-ca"):
+        if not _valid(folder / f"{authority}.crt"):
+            _make_authority(folder, authority, f"llm.on_eks {config.name} {authority}")
+            made = True
+    for identity in identities(config):
+        if made or not _valid(folder / f"{identity.file}.crt"):
+            _make_certificate(folder, identity)
+            made = True
+    if not (folder / "service-accounts.key").exists():
+        key = ec.generate_private_key(ec.SECP256R1())
+        _write_key(folder / "service-accounts.key", key)
+        public = key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        (folder / "service-accounts.pub").write_bytes(public)
+        made = True
+    return made
+
+
+def _valid(file: Path) -> bool:
+    if not file.exists():
+        return False
+    end = x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
+    return end - _now() > RENEW_BEFORE
+
+
+def _make_authority(folder: Path, name: str, common_name: str) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    builder = (
+        _builder(subject, key)
+        .issuer_name(subject)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(_usage(certificates=True), critical=True)
+    )
+    _write_key(folder / f"{name}.key", key)
+    _write_certificate(folder / f"{name}.crt", builder.sign(key, hashes.SHA256()))
+
+
+def _make_certificate(folder: Path, identity: Identity) -> None:
+    authority = x509.load_pem_x509_certificate((folder / f"{identity.authority}.crt").read_bytes())
+    signer = serialization.load_pem_private_key((folder / f"{identity.authority}.key").read_bytes(), None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    attributes = [x509.NameAttribute(NameOID.COMMON_NAME, identity.common_name)]
+    if identity.organization:
+        attributes.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, identity.organization))
+    purposes = [ExtendedKeyUsageOID.CLIENT_AUTH]
+    if identity.names:
+        purposes.append(ExtendedKeyUsageOID.SERVER_AUTH)
+    builder = (
+        _builder(x509.Name(attributes), key)
+        .issuer_name(authority.subject)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+    )
+    if identity.names:
+        alternatives = x509.SubjectAlternativeName([_general_name(name) for name in identity.names])
+        builder = builder.add_extension(alternatives, critical=False)
+    _write_key(folder / f"{identity.file}.key", key)
+    _write_certificate(folder / f"{identity.file}.crt", builder.sign(signer, hashes.SHA256()))
+
+
+def _builder(subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(_now() - datetime.timedelta(minutes=5))
+        .not_valid_after(_now() + LIFETIME)
+    )
+
+
+def _usage(*, certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_encipherment=not certificates,
+        key_cert_sign=certificates,
+        crl_sign=certificates,
+        content_commitment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _write_key(file: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    data = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+    file.touch(mode=0o600)
+    file.chmod(0o600)
+    file.write_bytes(data)
+
+
+def _write_certificate(file: Path, certificate: x509.Certificate) -> None:
+    file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)

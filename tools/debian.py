@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Install the Debian packages that are missing, without starting any service of theirs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+# While this file says 101, Debian's maintainer scripts start no service (invoke-rc.d(8)).
+_POLICY = Path("/usr/sbin/policy-rc.d")
+# Where Debian keeps programs that an ordinary user's PATH does not name.
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class PackageError(Exception):
+    """A package could not be installed; the sentence says which and what to do."""
+
+
+def find(program: str) -> str | None:
+    """The program's path, also where PATH leaves the system folders out; absolute names are looked at as they are."""
+    return shutil.which(program) or shutil.which(program, path=_SYSTEM_PATH)
+
+
+def missing(programs: Mapping[str, str]) -> list[str]:
+    """Packages to install so that all `programs` (program or file -> package) are there."""
+    return sorted({package for program, package in programs.items() if not (find(program) or Path(program).exists())})
+
+
+def install_missing(programs: Mapping[str, str], say: Callable[[str], None] | None = None) -> bool:
+    """True when anything was installed. A program that is there, from whichever package, is left as it is."""
+    say = say or (lambda text: print(text, file=sys.stderr, flush=True))
+    packages = missing(programs)
+    if not packages:
+        return False
+    names = " ".join(packages)
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        raise PackageError(
+            f"these packages are missing and only root on Debian or Ubuntu can be helped; install them yourself: {names}"
+        )
+    say(f"installing the Debian packages {names} (their services are not started)")
+    with _no_service_starts():
+        _apt("update", "-q")
+        _apt("install", "-q", "-y", "--no-install-recommends", *packages)
+    return True
+
+
+@contextmanager
+def _no_service_starts() -> Iterator[None]:
+    if _POLICY.exists():  # somebody's own policy
+        yield
+        return
+    _POLICY.write_text("#!/bin/sh\nexit 101\n")
+    _POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        _POLICY.unlink()
+
+
+def _apt(*arguments: str) -> None:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(
+        ["apt-get", *arguments], capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL, check=False
+    )
+    if done.returncode and arguments[0] == "install":
+        last = " ".join((done.stdout + done.stderr).split())[-400:]
+        raise PackageError(f"apt-get could not install {' '.join(arguments[4:])}: {last}")
