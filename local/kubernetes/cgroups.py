@@ -21,7 +21,7 @@ def hierarchies() -> list[Path]:
     if is_v2():
         return [ROOT]
     # Some controllers are links to a joint one (cpu -> cpu,cpuacct); each hierarchy counts once.
-    return sorted({folder.resolve() for folder in ROOT.iterdir() if folder.is_dir() and folder.name != "unified"})
+    return sorted({folder.resolve() for folder in ROOT.iterdir() if folder.is_dir()})
 
 
 def make(name: str) -> None:
