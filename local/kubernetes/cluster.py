@@ -124,7 +124,8 @@ class Cluster:
         """Give the node the image of an archive, unless it has it; True when it was imported."""
         if reference in self._ctr("images", "ls", "-q").split():
             return False
-        self._ctr("images", "import", "--index-name", reference, str(archive))
+        # Without --index-name: a second record of the name that the archive gives itself would lose one of the two.
+        self._ctr("images", "import", str(archive))
         if reference not in self._ctr("images", "ls", "-q").split():
             raise LocalClusterError(f"local cluster: {archive} was imported but holds no {reference}")
         return True

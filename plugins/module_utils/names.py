@@ -7,9 +7,10 @@ FIELD_MANAGER = "llm.on_eks"
 
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "llm.on_eks"
-LABEL_COMPONENT = "llm.on_eks/component"
-LABEL_MODEL = "llm.on_eks/model"
-LABEL_ENGINE = "llm.on_eks/engine"
+# A label's prefix is a DNS name, which has no underscore: hence the dash, here only.
+LABEL_COMPONENT = "llm.on-eks/component"
+LABEL_MODEL = "llm.on-eks/model"
+LABEL_ENGINE = "llm.on-eks/engine"
 
 TAG_CLUSTER = "llm.on_eks/cluster"
 TAG_COMPONENT = "llm.on_eks/component"
