@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The access log: one JSON object a line, written in batches. No prompt, no answer, no key is ever in it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import msgspec
+
+from llm_gateway.errors import ConfigError
+
+BATCH = 256
+
+
+class Line(msgspec.Struct, omit_defaults=True):
+    """One request. Times are seconds; `time` is since the epoch."""
+
+    time: float
+    request_id: str
+    key: str
+    model: str
+    path: str
+    status: int
+    duration_s: float
+    stream: bool = False
+    reason: str = ""
+    engine: str = ""
+    attempts: int = 0
+    queue_s: float = 0
+    first_byte_s: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    trace_id: str | None = None
+
+
+class AccessLog:
+    """Where lines go: a file (opened for appending; again after `reopen`), standard output, or nowhere."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._lines: list[bytes] = []
+        self._encode = msgspec.json.Encoder().encode
+        self._descriptor = -1
+        self.reopen()
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anything is written at all."""
+        return self._descriptor >= 0
+
+    def reopen(self) -> None:
+        """Open the file (again, after it was rotated). Raises ConfigError."""
+        if not self._target:
+            return
+        self.flush()
+        if self._target == "-":
+            self._descriptor = sys.stdout.fileno()
+            return
+        try:
+            descriptor = os.open(self._target, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise ConfigError(f"access log {self._target}: cannot be opened: {error.strerror}") from error
+        old, self._descriptor = self._descriptor, descriptor
+        if old >= 0:
+            os.close(old)
+
+    def write(self, line: Line) -> None:
+        """Take one line; it is on disk with the batch."""
+        self._lines.append(self._encode(line))
+        if len(self._lines) >= BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is there. A full disk loses lines, never requests."""
+        if not self._lines or self._descriptor < 0:
+            return
+        lines, self._lines = self._lines, []
+        lines.append(b"")
+        data = b"\n".join(lines)
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError:
+            return

@@ -1,0 +1,425 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A client's connection: a state machine that reads requests, starts exchanges, and hands everything unusual to Sanic.
+
+Inference requests (a POST to one of the data path's routes) never become Sanic requests: their head is parsed once, their body is taken as
+it comes, and an `Exchange` writes the reply straight to the transport. All other requests are handed, canonically rewritten, to Sanic's
+own protocol on this connection, which closes after the one reply.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import httptools
+from sanic.server.protocols.http_protocol import HttpProtocol
+
+from llm_gateway.errors import ApiError, invalid_key, malformed, reason_phrase, too_large
+from llm_gateway.exchange import Exchange
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from llm_gateway.gateway import Gateway
+    from llm_gateway.http.head import Head
+
+# Paths served on the data path.
+HOT_PATHS = frozenset({b"/v1/chat/completions", b"/v1/completions"})
+
+# A refused body is read and dropped up to this much, so that the client gets to see the refusal instead of a reset.
+DISCARD_BYTES = 512 << 20
+DISCARD_S = 30.0
+# A pipelining client may be this far ahead.
+PIPELINED_BYTES = 64 << 10
+WRITE_BUFFER_HIGH = 256 << 10
+WRITE_BUFFER_LOW = 64 << 10
+
+
+class State(Enum):
+    """What the connection is doing."""
+
+    HEAD = "head"  # waiting for, or reading, a request's head
+    BODY = "body"  # reading a body of known length
+    CHUNKED = "chunked"  # reading a chunked body
+    BUSY = "busy"  # an exchange is under way
+    SANIC = "sanic"  # Sanic has it, for good
+    DISCARD = "discard"  # refused; reading what still comes, then closing
+    CLOSED = "closed"
+
+
+_HEAD, _BODY, _CHUNKED, _BUSY, _SANIC, _DISCARD, _CLOSED = State
+
+
+class _ChunkedBody:
+    """llhttp's callbacks for a chunked body."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.size = 0
+        self.complete = False
+
+    def on_body(self, body: bytes) -> None:
+        self.pieces.append(body)
+        self.size += len(body)
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+
+
+class ClientConnection(HttpProtocol):
+    """One client connection. Implements `exchange.Client`."""
+
+    __slots__ = (
+        "_buffer",
+        "_chunks",
+        "_deadline",
+        "_discarded",
+        "_head",
+        "_key",
+        "_missing",
+        "_parser",
+        "_pieces",
+        "exchange",
+        "gateway",
+        "http11",
+        "keep_alive",
+        "mode",
+        "writing_paused",
+    )
+
+    transport: Any  # Sanic allows None here, which it only is before the connection stands and after it is gone
+
+    def __init__(self, *, loop: asyncio.AbstractEventLoop, app: Any, **kwargs: Any) -> None:
+        super().__init__(loop=loop, app=app, **kwargs)
+        self.gateway: Gateway = app.ctx.gateway
+        self.mode = _HEAD
+        self.exchange: Exchange | None = None
+        self.http11 = True
+        self.keep_alive = True
+        self.writing_paused = False
+        self._buffer = b""
+        self._head: Head | None = None
+        self._key: Any = None
+        self._pieces: list[bytes] = []
+        self._missing = 0
+        self._discarded = 0
+        self._chunks: _ChunkedBody | None = None
+        self._parser: Any = None
+        self._deadline = 0.0
+
+    # --- asyncio's callbacks
+
+    def connection_made(self, transport: Any) -> None:
+        """A client has connected."""
+        gateway = self.gateway
+        self.transport = transport
+        if len(gateway.connections) >= gateway.settings.max_connections:
+            self.mode = _CLOSED
+            transport.abort()
+            return
+        transport.set_write_buffer_limits(high=WRITE_BUFFER_HIGH, low=WRITE_BUFFER_LOW)
+        gateway.connections.add(self)
+        self._deadline = monotonic() + gateway.settings.head_timeout
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        mode = self.mode
+        if mode is _HEAD:
+            self._read_head(self._buffer + data if self._buffer else data)
+        elif mode is _BODY:
+            self._read_body(data)
+        elif mode is _BUSY:
+            self._buffer += data
+            if len(self._buffer) > PIPELINED_BYTES:
+                self.transport.pause_reading()
+        elif mode is _SANIC:
+            super().data_received(data)
+        elif mode is _CHUNKED:
+            self._read_chunked(data)
+        elif mode is _DISCARD:
+            self._discard(len(data))
+
+    def eof_received(self) -> bool:
+        """The client says no more; one that half-closes while it waits for its answer is taken to have left."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self.gateway.connections.discard(self)
+        if self.mode is _SANIC:
+            super().connection_lost(exc)  # type: ignore[no-untyped-call]
+            return
+        self.mode = _CLOSED
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.client_gone()
+        self._pieces = []
+        self._buffer = b""
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than we write."""
+        self.writing_paused = True
+        if self.mode is _SANIC:
+            super().pause_writing()  # type: ignore[no-untyped-call]
+        elif self.exchange is not None:
+            self.exchange.client_slow()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self.writing_paused = False
+        if self.mode is _SANIC:
+            super().resume_writing()  # type: ignore[no-untyped-call]
+        elif self.exchange is not None:
+            self.exchange.client_ready()
+
+    # --- reading
+
+    def _read_head(self, data: bytes) -> None:
+        gateway = self.gateway
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4:
+            self._incomplete_head(data)
+            return
+        try:
+            if end > gateway.settings.max_head:
+                raise ApiError(431, "The request head is too large.", code="head_too_large")
+            head, length = gateway.heads.parse(data[:end])
+        except ApiError as error:
+            self._refuse(error, 0)
+            return
+        self._buffer = b""
+        self._head = head
+        self.http11 = head.http11
+        self.keep_alive = head.keep_alive and not gateway.draining
+        if head.path not in HOT_PATHS:
+            self._to_sanic(head, length, data[end:])
+            return
+        try:
+            if head.method != b"POST":
+                raise ApiError(405, "Use POST.", code="method_not_allowed", headers=(("allow", "POST"),))
+            key = gateway.keys.find(head.digest)
+            if key is None:
+                raise invalid_key()
+            if length > gateway.settings.max_body:
+                raise too_large(gateway.settings.max_body)
+            if length < 0 and not head.chunked:
+                raise ApiError(411, "Send a JSON body with its Content-Length.", code="length_required")
+        except ApiError as error:
+            self._refuse(error, length if length >= 0 else DISCARD_BYTES if head.chunked else 0, len(data) - end)
+            return
+        self._key = key
+        rest = data[end:] if end < len(data) else b""
+        if length >= 0:
+            if len(rest) == length:
+                self._begin(rest, b"")
+            elif len(rest) > length:
+                self._begin(rest[:length], rest[length:])
+            else:
+                self._expect(head)
+                self.mode = _BODY
+                self._pieces = [rest]
+                self._missing = length - len(rest)
+                self._deadline = monotonic() + gateway.settings.body_timeout
+        else:
+            self._expect(head)
+            self.mode = _CHUNKED
+            self._chunks = _ChunkedBody()
+            self._parser = httptools.HttpRequestParser(self._chunks)
+            self._parser.feed_data(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+            self._deadline = monotonic() + gateway.settings.body_timeout
+            if rest:
+                self._read_chunked(rest)
+
+    def _incomplete_head(self, data: bytes) -> None:
+        from llm_gateway.http.head import plausible
+
+        if len(data) > self.gateway.settings.max_head:
+            self._refuse(ApiError(431, "The request head is too large.", code="head_too_large"), 0)
+        elif not plausible(data.lstrip(b"\r\n")[:17]) and data.strip(b"\r\n"):
+            self._refuse(malformed("This is not HTTP/1.1."), 0)
+        else:
+            if not self._buffer:
+                self._deadline = monotonic() + self.gateway.settings.head_timeout
+            self._buffer = data
+
+    def _expect(self, head: Head) -> None:
+        if head.expects_continue:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _read_body(self, data: bytes) -> None:
+        missing = self._missing - len(data)
+        if missing > 0:
+            self._pieces.append(data)
+            self._missing = missing
+            self._deadline = monotonic() + self.gateway.settings.body_timeout
+            return
+        rest = b""
+        if missing < 0:
+            data, rest = data[:missing], data[missing:]
+        self._pieces.append(data)
+        pieces, self._pieces = self._pieces, []
+        self._begin(b"".join(pieces), rest)
+
+    def _read_chunked(self, data: bytes) -> None:
+        chunks = self._chunks
+        if chunks is None:
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._refuse(malformed("The chunked body is broken."), 0)
+            return
+        if chunks.size > self.gateway.settings.max_body:
+            self._refuse(too_large(self.gateway.settings.max_body), DISCARD_BYTES)
+        elif chunks.complete:
+            self._chunks = self._parser = None
+            # Whatever follows a chunked body is not looked at: the connection closes after this reply.
+            self.keep_alive = False
+            self._begin(b"".join(chunks.pieces), b"")
+        else:
+            self._deadline = monotonic() + self.gateway.settings.body_timeout
+
+    def _begin(self, body: bytes, rest: bytes) -> None:
+        head = self._head
+        if head is None:
+            return
+        self.mode = _BUSY
+        self._buffer = rest
+        exchange = self.exchange = Exchange(self.gateway, self, head, body, self._key)
+        exchange.begin()
+
+    # --- refusing
+
+    def _refuse(self, error: ApiError, announced: int, had: int = 0) -> None:
+        """Answer with an error before any exchange. `announced` body bytes may still come; they are read, so that the answer is seen."""
+        body = error.body()
+        self.gateway.metrics.requests.add("", str(error.status), error.reason)
+        self.transport.write(
+            b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (error.status, reason_phrase(error.status).encode(), error.header_lines(), len(body), body)
+        )
+        self.mode = _DISCARD
+        self._buffer = b""
+        self._pieces = []
+        self._chunks = self._parser = None
+        self._discarded = 0
+        self._missing = min(announced, DISCARD_BYTES)
+        self._deadline = monotonic() + DISCARD_S
+        self._discard(had)
+
+    def _discard(self, size: int) -> None:
+        self._discarded += size
+        if self._discarded >= self._missing:
+            self._linger()
+
+    def _linger(self) -> None:
+        """Close so that what was written still arrives: say "no more", and let the client close."""
+        if self.transport.is_closing():
+            return
+        if self.transport.can_write_eof() and self._missing:
+            self.transport.write_eof()
+            self._missing = DISCARD_BYTES
+            self._discarded = 0
+            self._deadline = monotonic() + 2.0
+            if self.mode is not _DISCARD:
+                self.mode = _DISCARD
+        else:
+            self.transport.close()
+
+    # --- exchange.Client
+
+    def write(self, data: bytes) -> None:
+        """See Client."""
+        self.transport.write(data)
+
+    def exchange_over(self, *, keep: bool) -> None:
+        """See Client."""
+        self.exchange = None
+        if not (keep and self.keep_alive) or self.gateway.draining:
+            self.mode = _CLOSED
+            self.transport.close()
+            return
+        self.mode = _HEAD
+        self._head = self._key = None
+        self._deadline = monotonic() + self.gateway.settings.keep_alive_timeout
+        if self._buffer:
+            rest, self._buffer = self._buffer, b""
+            self.transport.resume_reading()
+            # Not at once: a client that pipelines thousands of requests must not build a stack of them.
+            self.loop.call_soon(self._next, rest)
+
+    def _next(self, rest: bytes) -> None:
+        if self.mode is _HEAD:
+            self.data_received(rest) if not self._buffer else self._read_head(rest + self._buffer)
+
+    def abort(self) -> None:
+        """See Client."""
+        self.exchange = None
+        if self.mode is _SANIC:
+            super().abort()  # type: ignore[no-untyped-call]
+            return
+        self.mode = _CLOSED
+        # What was written before should still go out; then the connection ends without the reply's own end.
+        self.transport.close()
+
+    def cut(self) -> None:
+        """End whatever is under way: the drain's time is over."""
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.client_gone()
+        if self.mode is _SANIC:
+            super().abort()  # type: ignore[no-untyped-call]
+            return
+        self.mode = _CLOSED
+        self.transport.abort()
+
+    # --- Sanic
+
+    def _to_sanic(self, head: Head, length: int, rest: bytes) -> None:
+        if head.chunked:
+            self._refuse(
+                ApiError(411, "Send a body with its Content-Length.", code="length_required"), DISCARD_BYTES, len(rest)
+            )
+            return
+        if length > self.gateway.settings.max_body:
+            self._refuse(too_large(self.gateway.settings.max_body), length, len(rest))
+            return
+        self._expect(head)
+        self.mode = _SANIC
+        gateway = self.gateway
+        super().connection_made(self.transport)  # type: ignore[no-untyped-call]
+        gateway.connections.add(self)
+        super().data_received(head.canonical(length) + (rest[:length] if length > 0 else b""))
+
+    # --- the clock and the end
+
+    def tick(self, now: float) -> None:
+        """Called now and then: enforce time limits."""
+        if now < self._deadline:
+            return
+        if self.mode is _HEAD:
+            if self._buffer:
+                self._refuse(ApiError(408, "The request's head did not arrive in time.", code="head_timeout"), 0)
+            elif not self.transport.is_closing():
+                self.transport.close()
+        elif self.mode in (_BODY, _CHUNKED):
+            self._refuse(ApiError(408, "The request's body did not arrive in time.", code="body_timeout"), 0)
+        elif self.mode is _DISCARD:
+            self.mode = _CLOSED
+            self.transport.abort()
+
+    def close_if_idle(self) -> bool:
+        """Close unless a request is being served. True when closed."""
+        if self.mode is _SANIC:
+            return bool(super().close_if_idle())
+        if self.mode is _HEAD and not self._buffer:
+            self.mode = _CLOSED
+            self.transport.close()
+            return True
+        return False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being read or served."""
+        return self.mode in (_BODY, _CHUNKED, _BUSY, _SANIC) or (self.mode is _HEAD and bool(self._buffer))

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A request's head: parsed strictly by llhttp, then checked for what llhttp lets pass.
+
+Everything a client sends goes through `HeadParser.parse`, whoever serves the request afterwards, so no second parser can see another
+message than this one did (RFC 9112 section 11.2: request smuggling).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+
+import httptools
+
+from llm_gateway.errors import ApiError, malformed
+
+# Control characters, a CR or LF alone, and folded lines: each has carried a smuggled header somewhere.
+_FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|\n[ \t]")
+_CONTENT_LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?(\d{1,15})\r\n")
+_DIGITS = re.compile(rb"\d{1,15}")
+_TARGET = re.compile(rb"/[\x21-\x7e]*")
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+_START = re.compile(rb"[A-Z]{1,16}(?: |\Z)")
+_ONCE = frozenset({b"host", b"content-length", b"transfer-encoding", b"authorization", b"content-type", b"expect"})
+
+# A client sends nearly the same head with every request; these many different ones are kept parsed.
+CACHED_HEADS = 4096
+CACHED_HEAD_BYTES = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the head said. `digest` is the SHA-256 of the key shown, `token` the key itself; the body's length is told apart."""
+
+    method: bytes
+    target: bytes
+    path: bytes
+    http11: bool
+    keep_alive: bool
+    chunked: bool
+    expects_continue: bool
+    token: bytes | None
+    digest: bytes | None
+    request_id: bytes | None
+    traceparent: bytes | None
+    session: bytes | None
+    priority: bytes | None
+    headers: tuple[tuple[bytes, bytes], ...]
+
+    def canonical(self, content_length: int) -> bytes:
+        """The head as one unambiguous message of a single request, for Sanic's own parser."""
+        dropped = {
+            b"connection",
+            b"content-length",
+            b"transfer-encoding",
+            b"expect",
+            b"upgrade",
+            b"keep-alive",
+            b"te",
+            b"trailer",
+        }
+        lines = [b"%b %b HTTP/1.1\r\n" % (self.method, self.target)]
+        lines += [b"%b: %b\r\n" % (name, value) for name, value in self.headers if name not in dropped]
+        if content_length >= 0:
+            lines.append(b"content-length: %d\r\n" % content_length)
+        lines.append(b"connection: close\r\n\r\n")
+        return b"".join(lines)
+
+
+class HeadParser:
+    """Parses heads; keeps those of returning clients, by everything in them but the body's length."""
+
+    def __init__(self) -> None:
+        self._cache: dict[bytes, Head] = {}
+
+    def parse(self, head: bytes) -> tuple[Head, int]:
+        """Head and body length (-1: none told) of `head`, which ends with its blank line. Raises ApiError (400, 501, 505)."""
+        found = _CONTENT_LENGTH.search(head)
+        if found is None:
+            return read_head(head)
+        start, end = found.span(1)
+        key = head[:start] + head[end:]
+        known = self._cache.get(key)
+        if known is not None:
+            return known, int(found[1])
+        parsed, length = read_head(head)
+        # Heads that carry an id of their own never come again.
+        if len(head) <= CACHED_HEAD_BYTES and parsed.request_id is None and parsed.traceparent is None:
+            if len(self._cache) >= CACHED_HEADS:
+                self._cache.clear()
+            self._cache[key] = parsed
+        return parsed, length
+
+    def forget(self) -> None:
+        """Drop what is kept (keys have changed; a revoked one should not linger in memory)."""
+        self._cache.clear()
+
+
+def plausible(start: bytes) -> bool:
+    """Whether an unfinished head can still become a request: tells TLS and garbage from a slow client at once."""
+    return _START.match(start) is not None or (len(start) < 17 and start.isalpha() and start.isupper())
+
+
+class _Collector:
+    """llhttp's callbacks."""
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.complete = False
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+def read_head(head: bytes) -> tuple[Head, int]:
+    """Head and body length (-1: none told), always through the parser. Raises ApiError (400, 501, 505)."""
+    if _FORBIDDEN.search(head) is not None:
+        raise malformed("The request head contains a forbidden control character or a folded line.")
+    collector = _Collector()
+    parser = httptools.HttpRequestParser(collector)
+    try:
+        parser.feed_data(head)
+    except httptools.HttpParserUpgrade:
+        pass  # an upgrade that is ignored, as RFC 9110 section 7.8 allows (Java's client asks for h2c so)
+    except httptools.HttpParserError as error:
+        raise malformed("The request head is not HTTP/1.1.") from error
+    if not collector.complete:
+        raise malformed("The request head is not HTTP/1.1.")
+    version = parser.get_http_version()
+    if version not in ("1.1", "1.0"):
+        raise ApiError(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here.", code="http_version_not_supported")
+    return _understand(parser, collector, version == "1.1")
+
+
+def _understand(parser: httptools.HttpRequestParser, collector: _Collector, http11: bool) -> tuple[Head, int]:
+    fields: dict[bytes, bytes] = {}
+    for name, value in collector.headers:
+        if name in fields and name in _ONCE:
+            raise malformed(f"The header {name.decode('latin-1')} may be sent once only.")
+        fields[name] = value
+    if http11 and b"host" not in fields:
+        raise malformed("The header host is missing.")
+    if _TARGET.fullmatch(collector.url) is None:
+        raise malformed("The request target must be an absolute path.")
+    coding = fields.get(b"transfer-encoding")
+    length = fields.get(b"content-length")
+    if coding is not None:
+        if length is not None:
+            raise malformed("Content-Length and Transfer-Encoding exclude each other.")
+        if coding.strip().lower() != b"chunked" or not http11:
+            raise ApiError(
+                501, "Of the transfer codings only chunked is understood.", code="unsupported_transfer_coding"
+            )
+    if length is not None and _DIGITS.fullmatch(length) is None:
+        raise malformed("Content-Length is not a number.")
+    expectation = fields.get(b"expect")
+    if expectation is not None and expectation.lower() != b"100-continue":
+        raise ApiError(417, "Of the expectations only 100-continue is understood.", code="expectation_failed")
+    token = _token(fields)
+    request_id = fields.get(b"x-request-id")
+    traceparent = fields.get(b"traceparent")
+    return (
+        Head(
+            method=bytes(parser.get_method()),
+            target=collector.url,
+            path=collector.url.partition(b"?")[0],
+            http11=http11,
+            keep_alive=parser.should_keep_alive() or (http11 and b"upgrade" in fields and _stays(fields)),
+            chunked=coding is not None,
+            expects_continue=expectation is not None and http11,
+            token=token,
+            digest=None if token is None else sha256(token).digest(),
+            request_id=request_id if request_id is not None and _REQUEST_ID.fullmatch(request_id) else None,
+            traceparent=traceparent if traceparent is not None and _TRACEPARENT.fullmatch(traceparent) else None,
+            session=fields.get(b"x-session-id"),
+            priority=fields.get(b"x-priority"),
+            headers=tuple(pair for pair in collector.headers if pair[0] != b"content-length"),
+        ),
+        -1 if length is None else int(length),
+    )
+
+
+def _stays(fields: dict[bytes, bytes]) -> bool:
+    return b"close" not in fields.get(b"connection", b"").lower()
+
+
+def _token(fields: dict[bytes, bytes]) -> bytes | None:
+    """The key shown: a bearer token, or the headers that Anthropic's (x-api-key) and Azure's (api-key) clients use."""
+    authorization = fields.get(b"authorization")
+    if authorization is not None:
+        scheme, _, token = authorization.partition(b" ")
+        token = token.strip()
+        return token if scheme.lower() == b"bearer" and token else None
+    return fields.get(b"x-api-key") or fields.get(b"api-key") or None

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What clients may say, and how it becomes what engines understand."""

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenAI's requests: the few fields that routing, limits and metrics need. The rest goes to the engine as it came."""
+
+from __future__ import annotations
+
+import msgspec
+
+from llm_gateway.errors import ApiError, malformed
+
+
+class Asked(msgspec.Struct):
+    """What a completion, chat or embedding request says about itself. Prompts stay undecoded."""
+
+    model: str
+    stream: bool | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    stream_options: msgspec.Raw = msgspec.Raw(b"")
+    messages: msgspec.Raw = msgspec.Raw(b"")
+    prompt: msgspec.Raw = msgspec.Raw(b"")
+
+
+class Usage(msgspec.Struct):
+    """Token counts as engines report them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int | None = 0
+
+
+_DECODER = msgspec.json.Decoder(Asked)
+_USAGE = msgspec.json.Decoder(Usage)
+
+
+def read(body: bytes) -> Asked:
+    """The request's own fields. Raises ApiError 400."""
+    try:
+        asked = _DECODER.decode(body)
+        # What was skipped over has not been looked at; engines differ in what they do with bytes that are no text.
+        if not body.isascii():
+            body.decode("utf-8")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise malformed(f"The body cannot be understood: {_why(error)}") from error
+    return asked
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    return str(error)
+
+
+def usage_in(tail: bytes) -> tuple[int, int] | None:
+    """(prompt tokens, completion tokens) from a reply's last bytes, if it tells them."""
+    start = tail.rfind(b'"usage"')
+    if start < 0:
+        return None
+    start = tail.find(b"{", start + 7)
+    if start < 0:
+        return None
+    end = _closing(tail, start)
+    if end < 0:
+        return None
+    try:
+        usage = _USAGE.decode(tail[start:end])
+    except msgspec.MsgspecError:
+        return None
+    return usage.prompt_tokens, usage.completion_tokens or 0
+
+
+def _closing(text: bytes, start: int) -> int:
+    """The position after the brace that closes the one at `start`; usage objects nest, but hold no text with braces."""
+    depth = 0
+    position = start
+    while True:
+        closing = text.find(b"}", position)
+        if closing < 0:
+            return -1
+        depth += text.count(b"{", position, closing) - 1
+        position = closing + 1
+        if depth <= 0:
+            return position
+
+
+def error_message(body: bytes) -> str | None:
+    """What an engine's error reply says, in whichever of the customary shapes it says it."""
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    if not isinstance(document, dict):
+        return None
+    error = document.get("error")
+    if isinstance(error, dict):
+        error = error.get("message")
+    for candidate in (error, document.get("message"), document.get("detail")):
+        if isinstance(candidate, str) and candidate:
+            return candidate
+    detail = document.get("detail")
+    if isinstance(detail, list) and detail and isinstance(detail[0], dict):
+        where = ".".join(str(part) for part in detail[0].get("loc", ()))
+        return f"{where}: {detail[0].get('msg', 'invalid')}"
+    return None
+
+
+def from_engine(status: int, body: bytes) -> ApiError:
+    """An engine's refusal in OpenAI's shape: 422 and its like are 400 to a client, whatever the engine's framework says."""
+    message = error_message(body) or f"The engine answered with status {status}."
+    if status in (400, 405, 406, 409, 415, 422):
+        return ApiError(400, message, code="invalid_request")
+    if status == 404:
+        return ApiError(404, message, code="not_found")
+    if status == 413:
+        return ApiError(413, message, code="request_too_large")
+    if status in (401, 403):
+        # The gateway's own key was refused; that is nothing a client could mend.
+        return ApiError(
+            502, "The engine refused the gateway's key.", code="engine_refused_key", error_type="server_error"
+        )
+    if status == 429:
+        return ApiError(429, message, code="engine_overloaded", error_type="rate_limit_error", retry_after_s=1)
+    if status == 501:
+        return ApiError(501, message, code="not_implemented", error_type="server_error")
+    return ApiError(
+        503 if status == 503 else 502,
+        message,
+        code="engine_error",
+        error_type="server_error",
+        retry_after_s=1 if status == 503 else None,
+    )

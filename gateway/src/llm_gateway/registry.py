@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which engines there are, and which of them serve which model. Pure data: discovery writes it, the data path reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from llm_gateway.upstream.engine import Engine, Health
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What discovery knows of one engine process."""
+
+    host: str
+    port: int
+    name: str = ""
+    kind: str = ""
+    model: str = ""
+    ready: bool = True
+
+
+class Pool:
+    """The engines of one model. `ready` are those that may get requests now; `engines` all that exist."""
+
+    __slots__ = ("engines", "model", "ready", "turn")
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self.engines: list[Engine] = []
+        self.ready: list[Engine] = []
+        self.turn = 0
+
+    def refresh(self) -> None:
+        """Work out `ready` anew, after any change of an engine's state."""
+        serving = [engine for engine in self.engines if engine.serving]
+        # When every breaker is open, asking anyway is better than refusing everybody: they may all have recovered.
+        self.ready = [engine for engine in serving if engine.health is not Health.OPEN] or serving
+
+
+class Registry:
+    """All engines and the pools they form."""
+
+    def __init__(self, make: Callable[[Endpoint], Engine]) -> None:
+        self._make = make
+        self._known: dict[str, None] = {}
+        self.engines: dict[tuple[str, int], Engine] = {}
+        self.pools: dict[str, Pool] = {}
+        self.on_change: list[Callable[[], None]] = []
+
+    def replace(self, endpoints: Iterable[Endpoint]) -> tuple[list[Engine], list[Engine]]:
+        """Make the engines be these. Returns the new and the gone ones; the gone finish what they have."""
+        wanted: dict[tuple[str, int], Endpoint] = {}
+        for endpoint in endpoints:
+            other = wanted.get((endpoint.host, endpoint.port))
+            # Two slices may show one address while they are being rewritten; ready in either is ready.
+            if other is None or (endpoint.ready and not other.ready):
+                wanted[(endpoint.host, endpoint.port)] = endpoint
+        gone = [engine for address, engine in self.engines.items() if address not in wanted]
+        for engine in gone:
+            del self.engines[(engine.host, engine.port)]
+            engine.serving = False
+            engine.close_idle()
+        new = []
+        for address, endpoint in wanted.items():
+            engine_or_none = self.engines.get(address)
+            if engine_or_none is None:
+                engine_or_none = self.engines[address] = self._make(endpoint)
+                new.append(engine_or_none)
+            engine = engine_or_none
+            engine.serving = endpoint.ready
+            engine.name = endpoint.name or engine.address
+            engine.kind = endpoint.kind
+            engine.models = frozenset({endpoint.model}) if endpoint.model else engine.learned
+        self.rebuild()
+        return new, gone
+
+    def learn(self, engine: Engine, models: frozenset[str]) -> None:
+        """The engine said which models it has; that counts where discovery did not say."""
+        if engine.learned == models:
+            return
+        named_by_discovery = engine.models != engine.learned
+        engine.learned = models
+        if not named_by_discovery:
+            engine.models = models
+            self.rebuild()
+
+    def rebuild(self) -> None:
+        """Form the pools anew. A model that was here once stays known: 503 is then the right answer, not 404."""
+        members: dict[str, list[Engine]] = {}
+        for engine in self.engines.values():
+            for model in engine.models:
+                members.setdefault(model, []).append(engine)
+        for model in members:
+            self.know(model)
+        for model in self._known:
+            pool = self.pools.get(model)
+            if pool is None:
+                pool = self.pools[model] = Pool(model)
+            pool.engines = members.get(model, [])
+            pool.refresh()
+        self.changed()
+
+    def know(self, model: str) -> None:
+        """Say that a model exists, whether or not an engine has it now."""
+        self._known.setdefault(model)
+        if model not in self.pools:
+            self.pools[model] = Pool(model)
+
+    def refresh(self, engine: Engine) -> None:
+        """An engine's health changed."""
+        for model in engine.models:
+            pool = self.pools.get(model)
+            if pool is not None:
+                pool.refresh()
+        self.changed()
+
+    def changed(self) -> None:
+        """Tell whoever waits for engines."""
+        for callback in self.on_change:
+            callback()

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One keep-alive connection to an engine: sends a framed request, hands the reply's pieces to a receiver as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+import httptools
+
+from llm_gateway.errors import EngineError
+
+if TYPE_CHECKING:
+    from llm_gateway.upstream.engine import Engine
+
+# More than this unsent towards the engine makes no sense to buffer twice: the request's body is in memory anyway.
+WRITE_BUFFER_BYTES = 1 << 20
+
+
+class Receiver(Protocol):
+    """Who takes an engine's reply. Called from the event loop, never after `reply_ended` or `reply_failed`."""
+
+    def reply_head(self, connection: EngineConnection) -> None:
+        """Status and headers are in."""
+
+    def reply_data(self, data: bytes) -> None:
+        """A piece of the body."""
+
+    def reply_ended(self) -> None:
+        """The reply is whole; the connection may serve others again."""
+
+    def reply_failed(self, error: EngineError) -> None:
+        """The reply will never be whole."""
+
+
+class EngineConnection(asyncio.Protocol):
+    """HTTP/1.1 towards one engine, one request at a time."""
+
+    __slots__ = (
+        "_done",
+        "_head_in",
+        "_head_new",
+        "_keep",
+        "_parser",
+        "_pieces",
+        "closed",
+        "engine",
+        "headers",
+        "receiver",
+        "reused",
+        "status",
+        "transport",
+    )
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else happens
+        self.receiver: Receiver | None = None
+        self.closed = False
+        self.reused = False
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self._parser = httptools.HttpResponseParser(self)
+        self._pieces: list[bytes] = []
+        self._done = self._keep = self._head_in = self._head_new = False
+
+    def send(self, receiver: Receiver, request: bytes) -> None:
+        """Send a whole request; its reply goes to `receiver`."""
+        self.receiver = receiver
+        self._done = self._head_in = self._head_new = False
+        self.headers = []
+        self.transport.write(request)
+
+    def abort(self) -> None:
+        """Drop the connection at once, so that the engine stops generating."""
+        self.receiver = None
+        self.closed = True
+        self.transport.abort()
+
+    def pause(self) -> None:
+        """Take no more from the engine: its reader is slow."""
+        if not self.closed:
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """The reader has caught up."""
+        if not self.closed:
+            self.transport.resume_reading()
+
+    # asyncio's callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection stands."""
+        self.transport = transport  # type: ignore[assignment]
+        self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The engine closed, or the connection broke."""
+        self.closed = True
+        receiver, self.receiver = self.receiver, None
+        if receiver is None:
+            self.engine.connection_closed(self)
+            return
+        if exc is None and self._head_in and not self._done and not self._framed():
+            # Neither Content-Length nor chunked: closing is how such a reply ends (RFC 9112 section 6.3).
+            receiver.reply_ended()
+            return
+        receiver.reply_failed(EngineError("cut" if self._head_in else "reset", "the engine closed the connection"))
+
+    def _framed(self) -> bool:
+        return any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of a reply; or of an engine that speaks unasked, which ends the connection."""
+        receiver = self.receiver
+        if receiver is None:
+            self.abort()
+            self.engine.connection_closed(self)
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.abort()
+            receiver.reply_failed(EngineError("garbage", "the engine's answer is not HTTP"))
+            return
+        # Callbacks only note what came; the receiver hears of it here, where it may drop this connection at any step.
+        if self._head_new:
+            self._head_new = False
+            receiver.reply_head(self)
+        pieces = self._pieces
+        if pieces:
+            piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
+            if self.receiver is receiver:
+                receiver.reply_data(piece)
+        if self._done and self.receiver is receiver:
+            self.receiver = None
+            if self._keep and not self.closed:
+                self.reused = True
+                self.engine.idle.append(self)
+            else:
+                self.closed = True
+                self.transport.close()
+            receiver.reply_ended()
+
+    # llhttp's callbacks
+
+    def on_message_begin(self) -> None:
+        """A reply begins; a second one to the same request means that this connection is out of step."""
+        if self._done:
+            self._keep = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header of the reply."""
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """The reply's head is whole."""
+        status = self._parser.get_status_code()
+        if status < 200:
+            self.headers = []  # 100 Continue and its like: the real head follows
+        elif self._done:
+            self._keep = False
+        else:
+            self.status = status
+            self._keep = self._parser.should_keep_alive()
+            self._head_in = self._head_new = True
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body, without its framing."""
+        if not self._done:
+            self._pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        """The reply's end (or an interim reply's)."""
+        if self._head_in:
+            self._done = True

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One engine: its address, what it serves, how busy and how healthy it is, and its idle connections."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+
+from llm_gateway.errors import EngineError
+from llm_gateway.upstream.connection import EngineConnection
+
+MAX_COOLDOWN_S = 60.0
+MAX_IDLE_CONNECTIONS = 256
+
+
+class Health(Enum):
+    """The breaker: closed takes requests, open takes none, trial takes one at a time."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    TRIAL = "trial"
+
+
+class Engine:
+    """An engine process that answers HTTP at one address."""
+
+    __slots__ = (
+        "address",
+        "cooldown_s",
+        "created_at",
+        "failures",
+        "frame_tail",
+        "health",
+        "host",
+        "idle",
+        "in_flight",
+        "kind",
+        "learned",
+        "models",
+        "name",
+        "open_until",
+        "port",
+        "probed",
+        "queue_depth",
+        "served",
+        "serving",
+        "token",
+    )
+
+    def __init__(self, host: str, port: int, *, name: str = "", kind: str = "", token: str = "") -> None:
+        self.host = host
+        self.port = port
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.name = name or self.address
+        self.kind = kind
+        self.token = token
+        self.models: frozenset[str] = frozenset()
+        self.learned: frozenset[str] = frozenset()
+        self.serving = True
+        self.in_flight = 0
+        self.served = 0
+        self.idle: list[EngineConnection] = []
+        self.health = Health.CLOSED
+        self.failures = 0
+        self.cooldown_s = 0.0
+        self.open_until = 0.0
+        self.probed = False
+        self.created_at = 0.0
+        self.queue_depth = 0
+        authorization = f"authorization: Bearer {token}\r\n" if token else ""
+        self.frame_tail = (
+            f" HTTP/1.1\r\nhost: {self.address}\r\ncontent-type: application/json\r\naccept-encoding: identity\r\n{authorization}"
+        ).encode("latin-1")
+
+    def __repr__(self) -> str:
+        return f"Engine({self.name}, in_flight={self.in_flight}, {self.health.value})"
+
+    def frame(self, path: bytes, extra: bytes, body: bytes) -> bytes:
+        """A whole POST request. `extra` are header lines, each ending in CRLF."""
+        return b"POST %b%b%bcontent-length: %d\r\n\r\n%b" % (path, self.frame_tail, extra, len(body), body)
+
+    # connections
+
+    def take(self) -> EngineConnection | None:
+        """An idle connection, the one used last (its engine is least likely to have closed it)."""
+        idle = self.idle
+        while idle:
+            connection = idle.pop()
+            if not connection.closed and not connection.transport.is_closing():
+                return connection
+        return None
+
+    async def connect(self, timeout_s: float) -> EngineConnection:
+        """A new connection. Raises EngineError (`refused`, `unreachable`, `connect_timeout`)."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(timeout_s):
+                _, connection = await loop.create_connection(lambda: EngineConnection(self), self.host, self.port)
+        except TimeoutError as error:
+            raise EngineError("connect_timeout", f"{self.address}: no connection in {timeout_s:g} s") from error
+        except ConnectionRefusedError as error:
+            raise EngineError("refused", f"{self.address}: connection refused") from error
+        except OSError as error:
+            raise EngineError("unreachable", f"{self.address}: {error.strerror or error}") from error
+        return connection
+
+    def connection_closed(self, connection: EngineConnection) -> None:
+        """An idle connection went away."""
+        if connection in self.idle:
+            self.idle.remove(connection)
+
+    def close_idle(self) -> None:
+        """Close what nobody uses."""
+        idle, self.idle = self.idle, []
+        for connection in idle:
+            connection.abort()
+
+    # the breaker
+
+    def succeeded(self) -> bool:
+        """An answer came. True when this closed the breaker."""
+        self.failures = 0
+        if self.health is Health.CLOSED:
+            return False
+        self.health = Health.CLOSED
+        self.cooldown_s = 0.0
+        return True
+
+    def failed(self, now: float, threshold: int, cooldown_s: float) -> bool:
+        """No good answer came. True when this opened the breaker."""
+        self.failures += 1
+        if self.health is Health.OPEN:
+            return False
+        if self.health is Health.CLOSED and self.failures < threshold:
+            return False
+        self.health = Health.OPEN
+        self.cooldown_s = min(MAX_COOLDOWN_S, self.cooldown_s * 2 or cooldown_s)
+        self.open_until = now + self.cooldown_s
+        return True
+
+    def half_open(self, now: float) -> bool:
+        """Let one trial request through once the cooldown is over. True when this changed something."""
+        if self.health is not Health.OPEN or now < self.open_until:
+            return False
+        self.health = Health.TRIAL
+        return True
+
+    def has_room(self, ceiling: int) -> bool:
+        """Whether one more request may go there. `ceiling` 0: none."""
+        if self.health is not Health.CLOSED:
+            return self.health is Health.TRIAL and self.in_flight == 0
+        return ceiling == 0 or self.in_flight < ceiling

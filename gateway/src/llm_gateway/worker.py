@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One worker process: its event loop, its server, its background work, and its orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import uvloop
+from sanic import Sanic
+from sanic.application.state import ApplicationServerInfo
+from sanic.http.constants import HTTP
+
+from llm_gateway.discovery.static import static_endpoints
+from llm_gateway.errors import ConfigError, EngineError
+from llm_gateway.gateway import Gateway
+from llm_gateway.http.connection import ClientConnection
+from llm_gateway.routes import add_routes
+from llm_gateway.settings import Settings
+from llm_gateway.upstream.engine import Engine, Health
+from llm_gateway.upstream.probe import ask_models
+
+LOG = logging.getLogger("llm_gateway")
+BACKLOG = 4096
+KEYS_POLL_S = 1.0
+# Sanic rewrites its own code when an app starts, which works once per process only.
+_touched_up: list[str] = []
+
+
+def make_app(gateway: Gateway) -> Sanic[Any, Any]:
+    """The Sanic application of one worker."""
+    app: Sanic[Any, Any] = Sanic(f"llm_gateway_{os.getpid()}_{id(gateway)}", configure_logging=False)
+    app.ctx.gateway = gateway
+    settings = gateway.settings
+    app.config.update(
+        {
+            "ACCESS_LOG": False,
+            "MOTD": False,
+            "OAS": False,
+            "TOUCHUP": not _touched_up,
+            "REQUEST_MAX_SIZE": settings.max_body,
+            "REQUEST_TIMEOUT": settings.body_timeout,
+            "RESPONSE_TIMEOUT": settings.request_timeout,
+            "KEEP_ALIVE_TIMEOUT": settings.keep_alive_timeout,
+        }
+    )
+    _touched_up.append(app.name)
+    # Sanic decides by this list whether to advertise HTTP/3 in every reply.
+    app.state.server_info.append(ApplicationServerInfo(settings={"version": HTTP.VERSION_1}))
+    add_routes(app, gateway)
+    return app
+
+
+def bind(settings: Settings, *, shared: bool) -> socket.socket:
+    """The listening socket. Raises ConfigError."""
+    from llm_gateway.settings import host_port
+
+    host, port = host_port(settings.listen)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listener.bind((host, port))
+    except (OSError, UnicodeError) as error:
+        listener.close()
+        raise ConfigError(f"listen {settings.listen}: {error}") from error
+    listener.setblocking(False)
+    return listener
+
+
+class Worker:
+    """Runs a gateway until it is told to stop."""
+
+    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+        self.settings = settings
+        self.listener = listener
+        self.gateway: Gateway
+        self.stopping: asyncio.Event
+        self.broken = False
+        self._server: Any = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def run(self) -> int:
+        """Run in this process until SIGTERM or SIGINT; returns the exit status."""
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(self._until_signal())
+
+    async def _until_signal(self) -> int:
+        await self.start()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        await self.stopping.wait()
+        await self.stop()
+        return 1 if self.broken else 0
+
+    async def start(self) -> None:
+        """Serve from now on. Raises ConfigError."""
+        self.stopping = asyncio.Event()
+        self.gateway = gateway = Gateway(self.settings)
+        gateway.load_keys()
+        app = make_app(gateway)
+        server: Any = await app.create_server(
+            sock=self.listener,
+            protocol=ClientConnection,
+            return_asyncio_server=True,
+            access_log=False,
+            backlog=BACKLOG,
+            asyncio_server_kwargs={"start_serving": False},
+        )
+        self._server = server
+        await server.startup()
+        await server.before_start()
+        await server.start_serving()
+        self._start(self._clock(), "clock")
+        self._start(self._discover(), "discovery")
+        self._start(self._watch_keys(), "keys")
+        LOG.info("listening on %s (pid %d)", self.settings.listen, os.getpid())
+
+    async def stop(self) -> None:
+        """Drain and end."""
+        await self._drain()
+        self.gateway.access_log.flush()
+
+    def _start(self, work: Any, name: str) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            # Background work that breaks is a defect: better to end, and be started again, than to serve with stale engines.
+            LOG.critical("%s ended: %r", task.get_name(), task.exception(), exc_info=task.exception())
+            self.broken = True
+            self.stopping.set()
+
+    # --- background work
+
+    async def _clock(self) -> None:
+        interval_s = self.gateway.tick_interval_s()
+        while True:
+            await asyncio.sleep(interval_s)
+            self.gateway.tick()
+
+    async def _discover(self) -> None:
+        gateway = self.gateway
+        settings = self.settings
+        for model in settings.models:
+            gateway.registry.know(model)
+        gateway.registry.changed()
+        if settings.kubernetes:
+            from llm_gateway.discovery.kubernetes import EndpointWatch
+
+            watch = EndpointWatch.from_settings(settings)
+            self._start(self._probe_loop(), "probes")
+            async for endpoints in watch.run():
+                gateway.discovery_seen_at = watch.heard_at
+                if endpoints is not None:
+                    for model in watch.models:
+                        gateway.registry.know(model)
+                    gateway.registry.replace(endpoints)
+                    gateway.discovered.set()
+            return
+        gateway.registry.replace(static_endpoints(settings))
+        await self._probe_all()
+        gateway.discovered.set()
+        if settings.probe_interval:
+            await self._probe_loop()
+
+    async def _probe_loop(self) -> None:
+        if not self.settings.probe_interval:
+            return
+        while True:
+            await asyncio.sleep(self.settings.probe_interval)
+            await self._probe_all()
+
+    async def _probe_all(self) -> None:
+        engines = list(self.gateway.registry.engines.values())
+        for start in range(0, len(engines), 32):
+            await asyncio.gather(*(self._probe(engine) for engine in engines[start : start + 32]))
+
+    async def _probe(self, engine: Engine) -> None:
+        """Learn an engine's models, and notice one that died while nobody asked it anything."""
+        gateway = self.gateway
+        try:
+            models = await ask_models(engine, max(1.0, min(5.0, self.settings.probe_interval or 5.0)))
+        except EngineError as error:
+            if engine.health is Health.CLOSED and error.kind != "status":
+                gateway.engine_failed(engine, error)
+            return
+        finally:
+            engine.probed = True
+        if engine.health is Health.OPEN and not engine.in_flight:
+            # It answers again: one request may try.
+            engine.half_open(engine.open_until)
+            gateway.registry.refresh(engine)
+        if self.settings.model:
+            models = frozenset({self.settings.model})
+        if models:
+            gateway.registry.learn(engine, models)
+
+    async def _watch_keys(self) -> None:
+        """Take in changed keys. A mounted Secret changes by the swap of a link, so comparing what is read is the only sure way."""
+        if not (self.settings.keys_dir or self.settings.api_key_file):
+            return
+        seen = _stamp(self.settings)
+        while True:
+            await asyncio.sleep(KEYS_POLL_S)
+            now = _stamp(self.settings)
+            if now != seen:
+                seen = now
+                self.reload()
+
+    def reload(self) -> None:
+        """Take in changed keys; bad ones are refused, and the old ones stay."""
+        try:
+            self.gateway.load_keys()
+        except ConfigError as error:
+            self.gateway.metrics.config_reloads.add("refused")
+            LOG.error("keys not reloaded, the old ones stay: %s", error)
+            return
+        self.gateway.metrics.config_reloads.add("taken")
+        LOG.info("keys reloaded: %d", len(self.gateway.keys))
+
+    # --- the end
+
+    async def _drain(self) -> None:
+        """Turn unready, close the port, let requests finish, end."""
+        gateway = self.gateway
+        settings = self.settings
+        gateway.draining = True
+        LOG.info("draining: %d requests under way", len(gateway.active))
+        if settings.drain_delay:
+            await asyncio.sleep(settings.drain_delay)
+        self._server.server.close()
+        until = monotonic() + settings.drain_timeout
+        while monotonic() < until:
+            for connection in list(gateway.connections):
+                connection.close_if_idle()  # type: ignore[attr-defined]
+            if not gateway.connections:
+                break
+            await asyncio.sleep(0.02)
+        left = list(gateway.connections)
+        if left:
+            LOG.warning("drain timeout: %d connections cut", len(left))
+        for connection in left:
+            connection.cut()  # type: ignore[attr-defined]
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.remove_done_callback(self._ended)
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        for engine in gateway.registry.engines.values():
+            engine.close_idle()
+
+
+def _stamp(settings: Settings) -> tuple[tuple[str, int, int, int], ...]:
+    """What tells one state of the key files from another, without reading them."""
+    paths = [Path(settings.api_key_file)] if settings.api_key_file else []
+    if settings.keys_dir:
+        with suppress(OSError):
+            paths += sorted(path for path in Path(settings.keys_dir).iterdir() if not path.name.startswith("."))
+    found = []
+    for path in paths:
+        with suppress(OSError):
+            status = path.stat()
+            found.append((str(path), status.st_ino, status.st_mtime_ns, status.st_size))
+    return tuple(found)

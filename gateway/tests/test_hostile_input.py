@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a hostile client may send: refused with a 4xx (or 501, 505), never passed on, never a crash."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+
+import pytest
+from gateway_support.house import House
+
+from llm_gateway.errors import ApiError
+from llm_gateway.http.head import HeadParser, read_head
+
+START = b"POST /v1/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-test\r\n"
+BODY = b'{"model":"tiny","prompt":"x"}'
+
+HOSTILE = {
+    "length and coding": START + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    "coding and length": START + b"transfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n",
+    "two lengths": START + b"content-length: 5\r\ncontent-length: 6\r\n\r\nhello",
+    "the same length twice": START + b"content-length: 5\r\ncontent-length: 5\r\n\r\nhello",
+    "a list of lengths": START + b"content-length: 5, 5\r\n\r\nhello",
+    "a negative length": START + b"content-length: -5\r\n\r\nhello",
+    "a signed length": START + b"content-length: +5\r\n\r\nhello",
+    "a hexadecimal length": START + b"content-length: 0x5\r\n\r\nhello",
+    "an endless length": START + b"content-length: 99999999999999999999999\r\n\r\nhello",
+    "an obscure coding": START + b"transfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "two codings": START + b"transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "a coding twice": START + b"transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n0\r\n\r\n",
+    "a coding with a space": START + b"transfer-encoding : chunked\r\n\r\n0\r\n\r\n",
+    "a folded header": START + b"x-a: b\r\n content-length: 5\r\n\r\nhello",
+    "a bare line feed": START + b"x-a: b\ncontent-length: 5\r\n\r\nhello",
+    "a bare carriage return": START + b"x-a: b\rcontent-length: 5\r\n\r\nhello",
+    "a null byte": START + b"x-a: \x00\r\n\r\n",
+    "a control byte": START + b"x-a: \x01\r\n\r\n",
+    "no host": b"POST /v1/completions HTTP/1.1\r\n\r\n",
+    "two hosts": START + b"host: y\r\n\r\n",
+    "two keys": START + b"authorization: Bearer other\r\n\r\n",
+    "no name": START + b": x\r\n\r\n",
+    "a name with a space": START + b"a b: x\r\n\r\n",
+    "an absolute target": b"POST http://x/v1/completions HTTP/1.1\r\nhost: x\r\n\r\n",
+    "HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "HTTP/0.9": b"GET /\r\n\r\n",
+    "HTTP/3.0": b"GET / HTTP/3.0\r\nhost: x\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    "a broken chunk": START + b"transfer-encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
+    "a chunk with a lone line feed": START + b"transfer-encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n",
+    "a huge head": START + b"x-a: " + b"a" * 70_000 + b"\r\n\r\n",
+    "no length at all": START + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_request_is_refused_and_never_reaches_an_engine(house: House, name: str) -> None:
+    engine = house.engine()
+    front = house.front(engine, head_timeout=2)
+    received = front.raw(HOSTILE[name], timeout=5)
+    status = int(received[9:12])
+    assert 400 <= status < 500 or status in (501, 505), received[:200]
+    assert received.count(b"connection: close") == 1
+    assert not engine.requests
+    assert front.chat().status == 200
+
+
+def test_nothing_after_a_refused_request_is_taken_for_another(house: House) -> None:
+    engine = house.engine()
+    front = house.front(engine)
+    smuggled = START + b"content-length: %d\r\n\r\n" % len(BODY) + BODY
+    received = front.raw(
+        START + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n" + smuggled, timeout=5
+    )
+    assert received.count(b"connection: close") == 1
+    assert not engine.requests
+
+
+def test_header_injection_through_a_request_id_is_not_possible(house: House) -> None:
+    engine = house.engine()
+    front = house.front(engine)
+    assert front.chat(headers={"x-request-id": "good-id.1"}).headers["x-request-id"] == "good-id.1"
+    assert front.chat(headers={"x-request-id": "bad id; x"}).headers["x-request-id"] != "bad id; x"
+    assert "bad id" not in engine.heads[-1]
+
+
+def test_a_slow_loris_is_told_and_closed(house: House) -> None:
+    front = house.front(house.engine(), head_timeout=0.2)
+    received = front.raw(START + b"x-a: never ends", timeout=5)
+    assert received.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_body_that_never_comes_is_told_and_closed(house: House) -> None:
+    front = house.front(house.engine(), body_timeout=0.2)
+    received = front.raw(START + b"content-length: 100\r\n\r\nhello", timeout=5)
+    assert received.startswith(b"HTTP/1.1 408 ")
+
+
+def test_an_idle_connection_is_closed_without_a_word(house: House) -> None:
+    front = house.front(house.engine(), head_timeout=0.2)
+    assert front.raw(b"", timeout=5) == b""
+
+
+def test_connections_over_the_limit_are_closed(house: House) -> None:
+    import socket
+
+    front = house.front(house.engine(), max_connections=5)
+    held = [socket.create_connection(("127.0.0.1", front.port)) for _ in range(5)]
+    house.until(lambda: len(front.gateway.connections) == 5)
+    extra = socket.create_connection(("127.0.0.1", front.port), timeout=5)
+    with extra, contextlib.suppress(ConnectionResetError):
+        assert extra.recv(1) == b""
+    for connection in held:
+        connection.close()
+
+
+def test_mutated_requests_never_crash_the_parser_and_never_pass_what_llhttp_refuses() -> None:
+    """Ten thousand mutations of a good head: parsed, or refused as ApiError; the kept heads change nothing."""
+    chance = random.Random(7)
+    good = START + b"content-length: 29\r\ncontent-type: application/json\r\nconnection: keep-alive\r\n\r\n"
+    parser = HeadParser()
+    parser.parse(good)
+    for _ in range(10_000):
+        head = bytearray(good)
+        for _ in range(chance.randint(1, 4)):
+            position = chance.randrange(len(head) - 4)
+            action = chance.randrange(4)
+            if action == 0:
+                head[position] = chance.randrange(256)
+            elif action == 1:
+                del head[position]
+            elif action == 2:
+                head.insert(position, chance.choice(b"\r\n\x00 :,;\t09aZ"))
+            else:
+                other = chance.randrange(len(head) - 4)
+                head[position:position] = head[other : other + chance.randint(1, 20)]
+        data = bytes(head[: head.find(b"\r\n\r\n") + 4]) if b"\r\n\r\n" in head else bytes(head) + b"\r\n\r\n"
+        results = []
+        for parse in (read_head, parser.parse):
+            try:
+                results.append(parse(data))
+            except ApiError as error:
+                assert 400 <= error.status < 600
+                results.append(error.status)
+        assert results[0] == results[1], data
