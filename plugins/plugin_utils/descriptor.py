@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The component descriptor: what a role publishes and converge brings about. Plain data, checked before anything is touched.
+
+docs/converge.md's schema is generated from these classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from ..module_utils.errors import LlmOnEksError
+
+Document = dict[str, Any]
+
+
+class DescriptorError(LlmOnEksError):
+    """A descriptor is not of the documented form."""
+
+
+class Namespace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The component's namespace, made when it is missing. `pod_security`: level of Kubernetes' pod security standards."""
+
+    name: str
+    pod_security: Literal["privileged", "baseline", "restricted"] = "baseline"
+    labels: dict[str, str] = {}
+
+
+class Chart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where a chart comes from: a repository with a name, an OCI reference, an archive or a folder. `digest`: sha256 of the archive."""
+
+    repository: str = ""
+    name: str = ""
+    version: str = ""
+    oci: str = ""
+    archive: str = ""
+    path: str = ""
+    digest: str = ""
+
+
+class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A chart with values. `ignore`: field paths that the chart makes up at each rendering."""
+
+    name: str
+    chart: Chart
+    namespace: str = ""
+    values: dict[str, Any] = {}
+    timeout: int = 600
+    apply: Literal["render", "helm"] = "render"
+    ignore: list[str] = []
+
+
+class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A Job that runs to completion. `stdin_file`: a file on the controller that is streamed into its pod; `timeout` in seconds."""
+
+    manifest: Document
+    stdin_file: str = ""
+    timeout: int = 600
+
+
+class Generate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A random value of so many bytes, as text that is safe in a URL, behind `prefix`."""
+
+    bytes: int = 32
+    prefix: str = ""
+
+
+class Derive(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A value computed from another Secret's: `format` may hold {sha256} (hex) and {value}."""
+
+    secret: str
+    key: str
+    namespace: str = ""
+    format: str = "{value}"
+
+
+class Secret(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A Secret that must exist (`from: existing`), is made once (`generate`) or follows from another (`derive`)."""
+
+    name: str
+    namespace: str = ""
+    generate: dict[str, int | Generate] = {}
+    derive: dict[str, Derive] = {}
+    from_: Literal["", "existing"] = msgspec.field(name="from", default="")
+
+
+class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An object and the condition that must become true within `timeout` seconds."""
+
+    kind: str
+    name: str
+    namespace: str = ""
+    apiVersion: str = ""
+    condition: str = "Available"
+    timeout: int = 300
+
+
+class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An address that must answer with `status` within `timeout` seconds."""
+
+    http: str
+    status: int = 200
+    timeout: int = 60
+
+
+class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One object by kind and name."""
+
+    kind: str
+    name: str
+    namespace: str = ""
+
+
+class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One unit of the platform. `after` orders only; `requires` must be in the run or installed."""
+
+    name: str
+    state: Literal["present", "absent", "skip"] = "present"
+    after: list[str] = []
+    requires: list[str] = []
+    namespace: Namespace | None = None
+    aws: list[Document] = []
+    crds: list[Document] = []
+    releases: list[Release] = []
+    manifests: list[Document] = []
+    jobs: list[Job] = []
+    secrets: list[Secret] = []
+    wait: list[Wait] = []
+    checks: list[Check] = []
+    retain: list[Reference] = []
+    images: list[str] = []
+
+
+def parse(descriptors: Sequence[Any]) -> list[Component]:
+    """Descriptors as components. Raises DescriptorError, naming component and path."""
+    components = [_parse_one(descriptor) for descriptor in descriptors]
+    names = [component.name for component in components]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise DescriptorError(
+            f"component {min(twice)} is described twice in one run; give each component a name of its own"
+        )
+    for component in components:
+        for document in [*component.manifests, *component.crds, *(job.manifest for job in component.jobs)]:
+            _check_document(component.name, document)
+    return components
+
+
+def _parse_one(descriptor: Any) -> Component:
+    name = descriptor.get("name", "without a name") if isinstance(descriptor, dict) else "without a name"
+    try:
+        return msgspec.convert(descriptor, Component)
+    except msgspec.ValidationError as error:
+        raise DescriptorError(f"component {name}: {error}; see docs/converge.md for the descriptor's form") from None
+
+
+def _check_document(component: str, document: Document) -> None:
+    for path in ("apiVersion", "kind"):
+        if not isinstance(document.get(path), str):
+            raise DescriptorError(f"component {component}: a manifest has no {path}: {str(document)[:120]}")
+    if not isinstance(document.get("metadata"), dict) or not document["metadata"].get("name"):
+        raise DescriptorError(f"component {component}: a {document['kind']} has no metadata.name")
+
+
+def json_schema() -> Document:
+    """JSON Schema of a component descriptor."""
+    return msgspec.json.schema(Component)

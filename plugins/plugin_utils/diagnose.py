@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why an object is not ready: what its pods, their containers' last words and the events say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .kubernetes.client import Client
+
+Document = dict[str, Any]
+# Waiting reasons that do not heal by themselves.
+TERMINAL = ("ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
+LOG_LINES = 10
+
+
+def why(client: Client, workload: Document) -> str:
+    """One or two sentences about the pods behind a workload; its own conditions and events where there are no pods."""
+    pods = pods_of(client, workload)
+    said = [text for pod in pods if (text := _pod(client, pod))]
+    if said:
+        return "; ".join(said[:3])
+    conditions = [
+        text for condition in workload.get("status", {}).get("conditions", []) if (text := _condition(condition))
+    ]
+    events = event_texts(client, workload)
+    return "; ".join([*conditions, *events]) or ("no pod was made for it" if not pods else "its pods say nothing")
+
+
+def hopeless(client: Client, workload: Document) -> str:
+    """The reason when waiting longer cannot help, else empty."""
+    for pod in pods_of(client, workload):
+        for status in _statuses(pod):
+            waiting = status.get("state", {}).get("waiting", {})
+            if waiting.get("reason") in TERMINAL:
+                return _pod(client, pod)
+            if waiting.get("reason") == "CrashLoopBackOff" and status.get("restartCount", 0) >= 4:
+                return _pod(client, pod)
+    return ""
+
+
+def pods_of(client: Client, workload: Document) -> list[Document]:
+    """Pods that the workload's selector finds, newest first."""
+    selector = (workload.get("spec", {}).get("selector") or {}).get("matchLabels") or {}
+    resource = client.resource("v1", "Pod")
+    if not selector or resource is None:
+        return []
+    labels = ",".join(f"{key}={value}" for key, value in selector.items())
+    pods = client.list(resource, workload["metadata"].get("namespace", ""), labels=labels)
+    return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")), reverse=True)
+
+
+def event_texts(client: Client, document: Document) -> list[str]:
+    """The last two warnings about an object."""
+    resource = client.resource("v1", "Event")
+    if resource is None:
+        return []
+    metadata = document["metadata"]
+    fields = f"involvedObject.name={metadata['name']},involvedObject.kind={document['kind']},type=Warning"
+    events = client.list(resource, metadata.get("namespace", ""), fields=fields)
+    newest = sorted(events, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))[-2:]
+    return [f"{event.get('reason')}: {' '.join(str(event.get('message')).split())}" for event in newest]
+
+
+def _pod(client: Client, pod: Document) -> str:
+    name = pod["metadata"]["name"]
+    texts = [text for status in _statuses(pod) if (text := _container(client, pod, status))]
+    if not texts:
+        texts = [text for condition in pod.get("status", {}).get("conditions", []) if (text := _condition(condition))]
+        texts += event_texts(client, pod)
+    return f"pod {name}: {', '.join(texts)}" if texts else ""
+
+
+def _container(client: Client, pod: Document, status: Mapping[str, Any]) -> str:
+    state = status.get("state", {})
+    waiting, ended = state.get("waiting"), state.get("terminated") or status.get("lastState", {}).get("terminated")
+    if status.get("ready") or (ended and ended.get("exitCode") == 0 and not waiting):
+        return ""
+    text = ""
+    if waiting and waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+        text = f"{waiting['reason']} {status.get('image', '')}"
+        if waiting.get("message"):
+            text += f" ({' '.join(waiting['message'].split())})"
+    if ended and ended.get("exitCode"):
+        text += (
+            f"{', ' if text else ''}{status['name']} ended with {ended['exitCode']} ({ended.get('reason', 'Error')})"
+        )
+    if text or state.get("running"):
+        metadata = pod["metadata"]
+        previous = bool(waiting and ended)
+        log = client.logs(
+            metadata["namespace"], metadata["name"], status["name"], lines=LOG_LINES, previous=previous
+        ).strip()
+        if log:
+            text += f"{', ' if text else f'{status["name"]} runs but is not ready, '}last words: {' | '.join(log.splitlines())}"
+    return text
+
+
+def _statuses(pod: Document) -> Iterator[Mapping[str, Any]]:
+    status = pod.get("status", {})
+    yield from status.get("initContainerStatuses") or []
+    yield from status.get("containerStatuses") or []
+
+
+def _condition(condition: Mapping[str, Any]) -> str:
+    if condition.get("status") != "False" or condition.get("reason") in (
+        None,
+        "ContainersNotReady",
+        "MinimumReplicasUnavailable",
+    ):
+        return ""
+    return f"{condition['type']} is False: {condition.get('reason')} {' '.join(str(condition.get('message', '')).split())}".strip()

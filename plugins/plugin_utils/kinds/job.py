@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Job that runs to completion once for each content; a file may be streamed into its pod."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from .. import diagnose
+from ..descriptor import Job, Wait
+from ..kubernetes.client import Client, Resource
+from ..kubernetes.connection import ConnectionError
+from .base import Action, Context, Document, NodeError, Outcome, subject
+from .manifest import labelled
+from .wait import condition, until
+
+# The digest of the Job as described: a Job cannot be changed, only run anew.
+DIGEST = "llm.on_eks/job-digest"
+_STREAM_TRIES = 3
+
+
+@dataclass
+class JobNode:
+    """One entry of the descriptor's `jobs`."""
+
+    component: str
+    job: Job
+    namespace: str
+    slow: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"job {self.job.manifest['metadata']['name']}"
+
+    def run(self, context: Context) -> Outcome:
+        document = self._document()
+        target = subject(document)
+        action = Action("run", target, after=document)
+        context.will_exist(target)
+        resource = context.resource(document)
+        if resource is None or (
+            context.check and context.is_planned(f"new namespace {document['metadata']['namespace']}")
+        ):
+            return Outcome([action])
+        client = context.api()
+        live = client.get(resource, document["metadata"]["name"], document["metadata"]["namespace"])
+        current = (
+            live is not None
+            and live["metadata"].get("annotations", {}).get(DIGEST) == document["metadata"]["annotations"][DIGEST]
+        )
+        if live is not None and current and condition(live, "Complete").get("status") == "True":
+            return Outcome()
+        if context.check:
+            return Outcome([action])
+        if live is not None and (not current or condition(live, "Failed").get("status") == "True"):
+            _remove(context, client, resource, live)
+            live = None
+        if live is None:
+            client.apply(resource, document)
+        if self.job.stdin_file:
+            self._feed(context, client, resource, document)
+        metadata = document["metadata"]
+        wait = Wait(kind="Job", name=metadata["name"], condition="Complete", timeout=self.job.timeout)
+        until(context, target, wait, metadata["namespace"])
+        return Outcome([action])
+
+    def _document(self) -> Document:
+        document = labelled(copy.deepcopy(self.job.manifest), self.component)
+        document["metadata"].setdefault("namespace", self.namespace)
+        digest = hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
+        document["metadata"].setdefault("annotations", {})[DIGEST] = digest[:16]
+        return document
+
+    def _feed(self, context: Context, client: Client, resource: Resource, document: Document) -> None:
+        """Stream the file into the Job's pod; a pod that died on the way is followed by the Job's next one."""
+        file = Path(self.job.stdin_file)
+        if not file.is_file():
+            raise NodeError(
+                f"{subject(document)}: the file {file} to be streamed into it does not exist on this machine"
+            )
+        metadata = document["metadata"]
+        end = time.monotonic() + self.job.timeout
+        fed: set[str] = set()
+        failure = ""
+        while len(fed) < _STREAM_TRIES:
+            live = client.get(resource, metadata["name"], metadata["namespace"])
+            if (
+                live is None
+                or condition(live, "Complete").get("status") == "True"
+                or condition(live, "Failed").get("status") == "True"
+            ):
+                return
+            pod = _running_pod(client, live, fed)
+            if pod is None:
+                if time.monotonic() > end:
+                    reason = diagnose.why(client, live)
+                    raise NodeError(
+                        f"{subject(document)}: no pod of it ran within {self.job.timeout} s: {reason or failure}"
+                    )
+                if context.stop.wait(0.3):
+                    raise NodeError(f"{subject(document)}: waiting was interrupted")
+                continue
+            name = pod["metadata"]["name"]
+            fed.add(name)
+            try:
+                client.stream_file(metadata["namespace"], name, pod["spec"]["containers"][0]["name"], file)
+                return
+            except ConnectionError as error:
+                # The pod may have found what it needs published already and left; the Job's end tells.
+                failure = str(error)
+
+
+def _running_pod(client: Client, job: Document, fed: set[str]) -> Document | None:
+    for pod in diagnose.pods_of(client, job):
+        if pod["metadata"]["name"] in fed or pod["metadata"].get("deletionTimestamp"):
+            continue
+        statuses = pod.get("status", {}).get("containerStatuses") or []
+        if any(status.get("state", {}).get("running") for status in statuses):
+            return pod
+    return None
+
+
+def _remove(context: Context, client: Client, resource: Resource, live: Document) -> None:
+    metadata = live["metadata"]
+    client.delete(resource, metadata["name"], metadata["namespace"], uid=metadata["uid"])
+    for _ in range(300):
+        if client.get(resource, metadata["name"], metadata["namespace"]) is None:
+            return
+        if context.stop.wait(0.2):
+            break
+    raise NodeError(f"{subject(live)}: its earlier run could not be removed within 60 s")

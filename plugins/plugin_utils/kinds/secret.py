@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Secrets that must exist, are made once, or follow from another. No value leaves this file but to the API."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from dataclasses import dataclass
+
+from ..descriptor import Derive, Generate, Secret
+from .base import Action, Context, Document, NodeError, Outcome, subject
+from .manifest import apply, labelled
+
+
+@dataclass
+class SecretNode:
+    """One entry of the descriptor's `secrets`."""
+
+    component: str
+    secret: Secret
+    namespace: str
+    slow: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"secret {self.secret.name}"
+
+    def run(self, context: Context) -> Outcome:
+        live = self._read(context, self.secret.name, self.namespace)
+        if self.secret.from_ == "existing":
+            if live is None:
+                raise NodeError(f"Secret {self.namespace}/{self.secret.name} does not exist; make it before the run")
+            return Outcome()
+        present = (live or {}).get("data") or {}
+        values = {key: self._generated(how) for key, how in self.secret.generate.items() if key not in present}
+        for key, how in self.secret.derive.items():
+            value = self._derived(context, how)
+            if value is None:  # its source is only made in this run
+                context.will_exist(subject(self._document({})))
+                return Outcome([Action("create", subject(self._document({})))])
+            if present.get(key) != _encoded(value):
+                values[key] = value
+        if live is not None and not values:
+            return Outcome()
+        data = {key: _encoded(value) for key, value in values.items()}
+        # Keys of ours that are there already must be named again: server-side apply takes back what is left out.
+        kept = {key: present[key] for key in (*self.secret.generate, *self.secret.derive) if key in present}
+        return apply(context, labelled(self._document({**kept, **data}), self.component), self.namespace)
+
+    def _document(self, data: dict[str, str]) -> Document:
+        metadata = {"name": self.secret.name, "namespace": self.namespace}
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": data}
+
+    def _derived(self, context: Context, how: Derive) -> str | None:
+        namespace = how.namespace or self.namespace
+        source = self._read(context, how.secret, namespace)
+        encoded = ((source or {}).get("data") or {}).get(how.key)
+        if encoded is None:
+            if context.check and context.is_planned(f"Secret {namespace}/{how.secret}"):
+                return None
+            raise NodeError(
+                f"Secret {self.namespace}/{self.secret.name} follows from key {how.key} of Secret {namespace}/{how.secret}, which is not there"
+            )
+        value = base64.b64decode(encoded)
+        return how.format.format(value=value.decode(), sha256=hashlib.sha256(value).hexdigest())
+
+    @staticmethod
+    def _generated(how: int | Generate) -> str:
+        wanted = how if isinstance(how, Generate) else Generate(bytes=how)
+        return wanted.prefix + secrets.token_urlsafe(wanted.bytes)
+
+    @staticmethod
+    def _read(context: Context, name: str, namespace: str) -> Document | None:
+        if context.client is None:
+            return None
+        resource = context.client.resource("v1", "Secret")
+        return context.client.get(resource, name, namespace) if resource else None
+
+
+def _encoded(value: str) -> str:
+    return base64.b64encode(value.encode()).decode()

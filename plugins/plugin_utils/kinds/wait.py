@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Waiting until an object is as it should be; when it is not in time, saying why."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from .. import diagnose
+from ..descriptor import Wait
+from ..kubernetes.client import Client, Resource
+from .base import Context, Document, NodeError, Outcome
+
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
+
+
+@dataclass
+class WaitNode:
+    """One entry of the descriptor's `wait`, or the default one of a workload."""
+
+    component: str
+    wait: Wait
+    namespace: str
+    slow: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"wait for {self.target}"
+
+    @property
+    def target(self) -> str:
+        return f"{self.wait.kind} {self.namespace + '/' if self.namespace else ''}{self.wait.name}"
+
+    def run(self, context: Context) -> Outcome:
+        if context.check:
+            return Outcome()
+        until(context, self.target, self.wait, self.namespace)
+        return Outcome()
+
+
+def until(context: Context, target: str, wait: Wait, namespace: str) -> None:
+    """Return when the condition holds. Raises NodeError with the reason it does not."""
+    client = context.api()
+    resource = client.resource(wait.apiVersion, wait.kind) if wait.apiVersion else client.resource_of_kind(wait.kind)
+    if resource is None:
+        raise NodeError(f"{target}: the cluster serves no {wait.kind}")
+    end = time.monotonic() + wait.timeout
+    pause, looks = 0.2, 0
+    while True:
+        live = client.get(resource, wait.name, namespace if resource.namespaced else "")
+        if live is not None:
+            live = {"apiVersion": resource.api_version, "kind": resource.kind, **live}
+            if fulfilled(live, wait.condition):
+                return
+            _raise_if_hopeless(client, resource, live, target, looks)
+        if time.monotonic() > end:
+            reason = diagnose.why(client, live) if live else "it does not exist"
+            raise NodeError(f"{target} not {wait.condition} after {wait.timeout} s: {reason}")
+        if context.stop.wait(pause):
+            raise NodeError(f"{target}: waiting was interrupted")
+        pause, looks = min(1.0, pause * 1.3), looks + 1
+
+
+def _raise_if_hopeless(client: Client, resource: Resource, live: Document, target: str, looks: int) -> None:
+    if resource.kind == "Job":
+        failed = condition(live, "Failed")
+        if failed.get("status") == "True":
+            raise NodeError(f"{target} failed: {failed.get('message', '')}; {diagnose.why(client, live)}")
+    # Pods are looked at now and then only: most waits end well.
+    if resource.kind in (*WORKLOADS, "Job") and looks % 5 == 4:
+        reason = diagnose.hopeless(client, live)
+        if reason:
+            raise NodeError(f"{target} cannot become ready: {reason}")
+
+
+def fulfilled(live: Document, wanted: str) -> bool:
+    """Whether the condition holds. For workloads `Available` means that the newest generation is rolled out everywhere."""
+    kind, status, spec = live["kind"], live.get("status", {}), live.get("spec", {})
+    if status.get("observedGeneration", live["metadata"].get("generation", 0)) < live["metadata"].get("generation", 0):
+        return False
+    if kind == "DaemonSet" and wanted == "Available":
+        number = status.get("desiredNumberScheduled", 0)
+        return "observedGeneration" in status and status.get("updatedNumberScheduled", 0) >= number <= status.get(
+            "numberAvailable", 0
+        )
+    if kind in ("Deployment", "StatefulSet") and wanted == "Available":
+        number = spec.get("replicas", 1)
+        counts = [status.get("updatedReplicas", 0), status.get("readyReplicas", 0)]
+        if kind == "Deployment":
+            counts.append(status.get("availableReplicas", 0))
+        return (
+            "observedGeneration" in status
+            and all(count == number for count in counts)
+            and status.get("replicas", 0) == number
+        )
+    if kind in ("PersistentVolumeClaim", "PersistentVolume", "Namespace", "Pod") and status.get("phase") == wanted:
+        return True
+    if wanted == "Exists":
+        return True
+    return condition(live, wanted).get("status") == "True"
+
+
+def condition(live: Document, kind: str) -> dict[str, Any]:
+    for found in live.get("status", {}).get("conditions") or []:
+        if found.get("type") == kind:
+            return dict(found)
+    return {}

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each role's `describe`, through Ansible, against the descriptor's own schema."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ansible_collections.llm.on_eks.plugins.module_utils import names
+from ansible_collections.llm.on_eks.plugins.plugin_utils.descriptor import parse
+
+REPO = Path(__file__).resolve().parents[2]
+IMAGES = {"gateway": "localhost/gateway:1", "llamacpp": "localhost/llamacpp:1", "model_store": "localhost/store:1"}
+PLAYBOOK = [
+    {
+        "hosts": "all",
+        "gather_facts": False,
+        "vars_files": [str(REPO / "playbooks" / "vars" / "components.yml")],
+        "tasks": [
+            {"include_tasks": str(REPO / "playbooks" / "tasks" / "describe.yml")},
+            {"copy": {"content": "{{ platform_components | to_json }}", "dest": "{{ out }}", "mode": "0600"}},
+        ],
+    }
+]
+
+
+def describe(folder, **variables):
+    """Components by name, from the real roles with these variables."""
+    playbook, out = folder / "play.yml", folder / "components.json"
+    playbook.write_text(yaml.safe_dump(PLAYBOOK))
+    values = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "platform_images": IMAGES,
+        "models_cache": str(folder / "cache"),
+        "out": str(out),
+        **variables,
+    }
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "here,", str(playbook), "-e", json.dumps(values)],
+        cwd=REPO,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    described = json.loads(out.read_text())
+    parse(described)
+    return {component["name"]: component for component in described}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    file = tmp_path_factory.mktemp("weights") / "mine.gguf"
+    file.write_bytes(b"GGUF and the rest")
+    return file
+
+
+def entry(weights, name="llama-3.1-tiny", **more):
+    return {"name": name, "source": f"file://{weights}", "engine": "llamacpp", **more}
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory, weights):
+    catalog = [
+        entry(weights, replicas={"min": 2, "max": 2}, context=1024, resources={"limits": {"memory": "3Gi"}}),
+        entry(weights, "gone", state="absent"),
+        entry(weights, "elsewhere", engine="vllm"),
+    ]
+    front_door = "http://127.0.0.1:18080"
+    folder = tmp_path_factory.mktemp("described")
+    return describe(
+        folder,
+        model_catalog=catalog,
+        platform_local=True,
+        platform_front_door=front_door,
+        gateway_values={"queue_size": 7},
+    )
+
+
+def manifest(component, kind):
+    (found,) = [document for document in component["manifests"] if document["kind"] == kind]
+    return found
+
+
+def kinds(component):
+    return {document["kind"] for document in component["manifests"]}
+
+
+def pod_specs(described):
+    for component in described.values():
+        for document in [*component.get("manifests", []), *(job["manifest"] for job in component.get("jobs", []))]:
+            if document["kind"] in ("Deployment", "Job"):
+                yield document["spec"]["template"]["spec"]
+
+
+def test_one_component_each_for_claim_model_engine_and_gateway(described):
+    assert list(described) == [
+        "models",
+        "model-llama-3-1-tiny",
+        "model-gone",
+        "model-elsewhere",
+        "engine-llama-3-1-tiny",
+        "engine-gone",
+        "gateway",
+    ]
+
+
+def test_an_absent_entry_is_described_as_absent(described):
+    assert described["engine-gone"]["state"] == described["model-gone"]["state"] == "absent"
+    assert "manifests" not in described["engine-gone"]
+
+
+def test_a_job_is_named_after_what_it_publishes(described, weights):
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    (job,) = described["model-llama-3-1-tiny"]["jobs"]
+    assert job["stdin_file"] == str(weights)
+    assert job["manifest"]["metadata"]["name"] == f"sync-llama-3-1-tiny-{digest[:8]}"
+    arguments = job["manifest"]["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert f"--sha256={digest}" in arguments
+    assert f"--size={weights.stat().st_size}" in arguments
+
+
+def test_an_engine_mounts_exactly_its_model(described, weights):
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    pod = manifest(described["engine-llama-3-1-tiny"], "Deployment")["spec"]["template"]["spec"]
+    mount = pod["containers"][0]["volumeMounts"][0]
+    assert mount == {
+        "name": "models",
+        "mountPath": "/model",
+        "subPath": f"llama-3.1-tiny/{digest[:12]}",
+        "readOnly": True,
+    }
+
+
+def test_each_slot_of_an_engine_has_the_whole_context(described):
+    arguments = manifest(described["engine-llama-3-1-tiny"], "Deployment")["spec"]["template"]["spec"]["containers"][0][
+        "args"
+    ]
+    assert {"--ctx-size=4096", "--parallel=4", "--alias=llama-3.1-tiny"} <= set(arguments)
+
+
+def test_the_engines_flags_are_flags_that_the_engine_knows(described):
+    sys.path.insert(0, str(REPO / "engines" / "llamacpp"))
+    from llamacpp_engine.flags import parse as parse_flags
+
+    deployment = manifest(described["engine-llama-3-1-tiny"], "Deployment")
+    settings = parse_flags(deployment["spec"]["template"]["spec"]["containers"][0]["args"])
+    grace = deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+    assert grace > settings.drain_timeout_s
+
+
+def test_engine_service_and_pods_carry_the_labels_that_the_gateway_looks_for(described):
+    wanted = {names.LABEL_ENGINE: "llamacpp", names.LABEL_MODEL: "llama-3.1-tiny"}
+    component = described["engine-llama-3-1-tiny"]
+    service, deployment = manifest(component, "Service"), manifest(component, "Deployment")
+    assert service["metadata"]["labels"] == service["spec"]["selector"] == wanted
+    assert deployment["spec"]["template"]["metadata"]["labels"] == wanted
+    assert [port["name"] for port in service["spec"]["ports"]] == ["http"]
+
+
+def test_an_entrys_resources_go_over_the_roles(described):
+    pod = manifest(described["engine-llama-3-1-tiny"], "Deployment")["spec"]["template"]["spec"]
+    resources = pod["containers"][0]["resources"]
+    assert resources["limits"]["memory"] == "3Gi"
+    assert resources["requests"]["memory"] == "512Mi"
+
+
+def test_only_more_than_one_replica_gets_a_disruption_budget(described):
+    assert "PodDisruptionBudget" in kinds(described["engine-llama-3-1-tiny"])
+    assert "PodDisruptionBudget" not in kinds(described["gateway"])
+
+
+def test_no_pod_has_more_rights_than_it_needs(described):
+    pods = list(pod_specs(described))
+    assert len(pods) == 4
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] == 10001
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+
+
+def test_every_image_is_listed_for_mirrors(described):
+    for component in described.values():
+        used = {container["image"] for pod in pod_specs({"": component}) for container in pod["containers"]}
+        assert used == set(component.get("images", []))
+
+
+def test_object_names_are_names_that_kubernetes_takes(described):
+    for component in described.values():
+        for document in [*component.get("manifests", []), *(job["manifest"] for job in component.get("jobs", []))]:
+            assert re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", document["metadata"]["name"])
+
+
+def test_the_gateways_config_is_one_that_the_gateway_takes(described):
+    from llm_gateway.settings import load
+
+    document = yaml.safe_load(manifest(described["gateway"], "ConfigMap")["data"]["config.yaml"])
+    settings = load(None, {}, document)
+    assert settings.kubernetes
+    assert settings.queue_size == 7
+    pod = manifest(described["gateway"], "Deployment")["spec"]["template"]["spec"]
+    assert settings.keys_dir in {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    assert pod["terminationGracePeriodSeconds"] > settings.drain_timeout + settings.drain_delay
+
+
+def test_the_gateway_may_read_endpoint_slices_and_nothing_else(described):
+    assert manifest(described["gateway"], "Role")["rules"] == [
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"]}
+    ]
+
+
+def test_the_first_key_is_never_mounted(described):
+    pod = manifest(described["gateway"], "Deployment")["spec"]["template"]["spec"]
+    assert "llm-gateway-first-key" not in json.dumps(pod)
+
+
+def test_removing_everything_needs_no_model_file(tmp_path, weights):
+    gone = entry(weights.parent / "moved-away.gguf")
+    described = describe(tmp_path, model_catalog=[gone], models_state="absent", engine_llamacpp_state="absent")
+    assert described["model-llama-3-1-tiny"]["state"] == "absent"
