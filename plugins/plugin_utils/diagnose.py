@@ -92,7 +92,8 @@ def _container(client: Client, pod: Document, status: Mapping[str, Any]) -> str:
             metadata["namespace"], metadata["name"], status["name"], lines=LOG_LINES, previous=previous
         ).strip()
         if log:
-            text += f"{', ' if text else f'{status["name"]} runs but is not ready, '}last words: {' | '.join(log.splitlines())}"
+            text += ", " if text else f"{status['name']} runs but is not ready, "
+            text += f"last words: {' | '.join(log.splitlines())}"
     return text
 
 

@@ -92,8 +92,11 @@ class Context:
 class Node(Protocol):
     """A unit of work. `slow` nodes only wait: they do not count against the concurrency."""
 
-    name: str
-    slow: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def slow(self) -> bool: ...
 
     def run(self, context: Context) -> Outcome:
         """Bring the state about (plan it only, when `context.check`). Raises LlmOnEksError."""

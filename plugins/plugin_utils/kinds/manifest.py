@@ -111,9 +111,7 @@ def _announce_kind(context: Context, document: Document) -> None:
 def _namespace_comes(context: Context, document: Document) -> bool:
     """Whether the object's namespace is only made in this run: then there is nothing to ask the server yet."""
     namespace = document["metadata"].get("namespace", "")
-    if not namespace or not context.is_planned(f"new namespace {namespace}"):
-        return False
-    return True
+    return bool(namespace) and context.is_planned(f"new namespace {namespace}")
 
 
 def _dry_run(context: Context, resource: Resource, document: Document) -> tuple[Document, Document, bool, list[str]]:
@@ -122,7 +120,8 @@ def _dry_run(context: Context, resource: Resource, document: Document) -> tuple[
     Fields that a controller holds are left to it; fields that anybody else changed are taken back.
     """
     client = context.api()
-    wanted, force, notes = document, False, []
+    wanted, force = document, False
+    notes: list[str] = []
     for _ in range(_MAX_CONFLICT_ROUNDS):
         try:
             return wanted, client.apply(resource, wanted, dry_run=True, force=force), force, notes
