@@ -11,7 +11,12 @@ from ansible.utils.display import Display
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
 from ansible_collections.llm.on_eks.plugins.plugin_utils.graph import Done
-from ansible_collections.llm.on_eks.plugins.plugin_utils.options import CONNECTION_OPTIONS, client_from, names_from
+from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
+    CONNECTION_OPTIONS,
+    client_from,
+    names_from,
+    plain,
+)
 from ansible_collections.llm.on_eks.plugins.plugin_utils.report import node_line, result_of
 
 display = Display()
@@ -34,7 +39,7 @@ class ActionModule(ActionBase):
         check = bool(self._task.check_mode)
         try:
             run = engine.converge(
-                options["components"],
+                plain(options["components"]),
                 None if check and options["assume_empty"] else client_from(options),
                 check=check,
                 only=names_from(options["only"]),

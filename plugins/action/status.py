@@ -11,7 +11,12 @@ from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
-from ansible_collections.llm.on_eks.plugins.plugin_utils.options import CONNECTION_OPTIONS, client_from, names_from
+from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
+    CONNECTION_OPTIONS,
+    client_from,
+    names_from,
+    plain,
+)
 from ansible_collections.llm.on_eks.plugins.plugin_utils.status import render, status
 
 display = Display()
@@ -32,7 +37,9 @@ class ActionModule(ActionBase):
         _, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
         try:
             client = client_from(options)
-            planned = engine.converge(options["components"], client, check=True, only=names_from(options["only"]))
+            planned = engine.converge(
+                plain(options["components"]), client, check=True, only=names_from(options["only"])
+            )
             rows = status(client, planned)
         except LlmOnEksError as error:
             return {**result, "changed": False, "failed": True, "msg": str(error)}

@@ -20,7 +20,7 @@ from .manifest import labelled
 from .wait import condition, until
 
 # The digest of the Job as described: a Job cannot be changed, only run anew.
-DIGEST = "llm.on_eks/job-digest"
+DIGEST = "llm.on-eks/job-digest"
 _STREAM_TRIES = 3
 
 

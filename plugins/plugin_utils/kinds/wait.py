@@ -68,7 +68,7 @@ def _raise_if_hopeless(client: Client, resource: Resource, live: Document, targe
         if failed.get("status") == "True":
             raise NodeError(f"{target} failed: {failed.get('message', '')}; {diagnose.why(client, live)}")
     # Pods are looked at now and then only: most waits end well.
-    if resource.kind in (*WORKLOADS, "Job") and looks % 5 == 4:
+    if resource.kind in (*WORKLOADS, "Job") and looks % 5 == 4 and _observed(live):
         reason = diagnose.hopeless(client, live)
         if reason:
             raise NodeError(f"{target} cannot become ready: {reason}")
@@ -77,7 +77,7 @@ def _raise_if_hopeless(client: Client, resource: Resource, live: Document, targe
 def fulfilled(live: Document, wanted: str) -> bool:
     """Whether the condition holds. For workloads `Available` means that the newest generation is rolled out everywhere."""
     kind, status, spec = live["kind"], live.get("status", {}), live.get("spec", {})
-    if status.get("observedGeneration", live["metadata"].get("generation", 0)) < live["metadata"].get("generation", 0):
+    if not _observed(live):
         return False
     if kind == "DaemonSet" and wanted == "Available":
         number = status.get("desiredNumberScheduled", 0)
@@ -99,6 +99,12 @@ def fulfilled(live: Document, wanted: str) -> bool:
     if wanted == "Exists":
         return True
     return condition(live, wanted).get("status") == "True"
+
+
+def _observed(live: Document) -> bool:
+    """Whether the object's controller has seen its newest generation."""
+    generation = live["metadata"].get("generation", 0)
+    return bool(live.get("status", {}).get("observedGeneration", generation) >= generation)
 
 
 def condition(live: Document, kind: str) -> dict[str, Any]:
