@@ -52,14 +52,28 @@ def until(context: Context, target: str, wait: Wait, namespace: str) -> None:
         if live is not None:
             live = {"apiVersion": resource.api_version, "kind": resource.kind, **live}
             if fulfilled(live, wait.condition):
+                context.waiting(target, "")
                 return
             _raise_if_hopeless(client, resource, live, target, looks)
         if time.monotonic() > end:
             reason = diagnose.why(client, live) if live else "it does not exist"
             raise NodeError(f"{target} not {wait.condition} after {wait.timeout} s: {reason}")
+        context.waiting(target, _short(live))
         if context.stop.wait(pause):
             raise NodeError(f"{target}: waiting was interrupted")
         pause, looks = min(1.0, pause * 1.3), looks + 1
+
+
+def _short(live: Document | None) -> str:
+    """How far an object is, in a few words, for the live summary."""
+    if live is None:
+        return "it does not exist yet"
+    status, spec = live.get("status", {}), live.get("spec", {})
+    if live["kind"] in ("Deployment", "StatefulSet"):
+        return f"{status.get('readyReplicas', 0)} of {spec.get('replicas', 1)} ready"
+    if live["kind"] == "DaemonSet":
+        return f"{status.get('numberAvailable', 0)} of {status.get('desiredNumberScheduled', 0)} ready"
+    return str(status.get("phase") or "not there yet")
 
 
 def _raise_if_hopeless(client: Client, resource: Resource, live: Document, target: str, looks: int) -> None:
