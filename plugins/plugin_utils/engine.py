@@ -45,8 +45,15 @@ class Result:
     components: dict[str, ComponentResult]
     nodes: list[Done]
     seconds: float
-    masker: Masker
-    recorder: Recorder
+    context: Context
+
+    @property
+    def masker(self) -> Masker:
+        return self.context.masker
+
+    @property
+    def recorder(self) -> Recorder:
+        return self.context.recorder
 
     @property
     def actions(self) -> list[Action]:
@@ -85,7 +92,7 @@ def converge(
     components = select(parse(descriptors), only)
     if check or client is None:
         return _run(components, client, check=True, concurrency=concurrency, hooks=hooks)
-    context = _context(client, check=False)
+    context = context_for(client, check=False)
     with lock.held(client, wait_s=lock_timeout_s, stop=context.stop, say=hooks.say):
         if expect is not None:
             planned = _run(components, client, check=True, concurrency=concurrency, hooks=Hooks())
@@ -119,7 +126,8 @@ def select(components: list[Component], only: Sequence[str]) -> list[Component]:
     return [component for component in components if component.name in wanted]
 
 
-def _context(client: Client | None, *, check: bool) -> Context:
+def context_for(client: Client | None, *, check: bool) -> Context:
+    """What a run of its own begins with."""
     masker = Masker()
     return Context(client, check=check, masker=masker, recorder=Recorder(client, masker))
 
@@ -134,7 +142,7 @@ def _run(
     context: Context | None = None,
 ) -> Result:
     started = time.monotonic()
-    context = context or _context(client, check=check)
+    context = context or context_for(client, check=check)
     for component in components:
         for release in component.releases:
             context.masker.learn_values(release.values)
@@ -158,7 +166,7 @@ def _run(
             result.errors.append(node.error)
         elif node.state == "cancelled":
             result.cancelled = node.error
-    return Result(results, nodes, time.monotonic() - started, context.masker, context.recorder)
+    return Result(results, nodes, time.monotonic() - started, context)
 
 
 def _refuse_stale(expected: Plan, now: Plan) -> None:

@@ -92,6 +92,7 @@ class Context:
     _desired: dict[str, dict[Identity, Document]] = field(default_factory=dict)
     _outputs: dict[tuple[str, str], Any] = field(default_factory=dict)
     _waiting: dict[str, str] = field(default_factory=dict)
+    _live: dict[Identity, Document] = field(default_factory=dict)
     _ended: dict[str, float] = field(default_factory=dict)
     _owned: dict[str, list[Document]] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -132,6 +133,15 @@ class Context:
     def desired(self, component: str) -> dict[Identity, Document]:
         with self._lock:
             return dict(self._desired.get(component, {}))
+
+    def saw(self, target: Identity, live: Document) -> None:
+        """Note an object as it was found."""
+        with self._lock:
+            self._live[target] = live
+
+    def live(self) -> dict[Identity, Document]:
+        with self._lock:
+            return dict(self._live)
 
     def wanted_by_any(self, target: Identity) -> bool:
         with self._lock:

@@ -122,6 +122,7 @@ def apply(context: Context, document: Document, policy: Policy | None = None) ->
     live = client.get(resource, metadata["name"], metadata.get("namespace", ""))
     if live is not None:
         context.masker.learn_document(live)
+        context.saw(identity(document), live)
         _refuse_if_dying(live)
     stranger = _stranger(live)
     if stranger and not policy.adopt:
