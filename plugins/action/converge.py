@@ -44,12 +44,13 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        options = plain(given)
         check = bool(self._task.check_mode)
         try:
             expect = plan.read(Path(options["plan_file"])) if options["plan_file"] and not check else None
             run = engine.converge(
-                plain(options["components"]),
+                options["components"],
                 None if check and options["assume_empty"] else client_from(options),
                 check=check,
                 only=names_from(options["only"]),
@@ -63,6 +64,7 @@ class ActionModule(ActionBase):
         said = result_of(run, diff=self._task.diff)
         if check:
             planned = plan.plan_of(run)
+            display.display(plan.table(planned))
             said["plan"] = {"digest": planned.digest, "table": plan.table(planned)}
             if options["plan_out"] and not run.errors:
                 plan.write(planned, Path(options["plan_out"]))

@@ -42,11 +42,12 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        ignore = [{key: value for key, value in plain(rule).items() if value is not None} for rule in options["ignore"]]
+        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        options = plain(given)
+        ignore = [{key: value for key, value in rule.items() if value is not None} for rule in options["ignore"]]
         try:
             run = engine.converge(
-                plain(options["components"]), client_from(options), check=True, only=names_from(options["only"])
+                options["components"], client_from(options), check=True, only=names_from(options["only"])
             )
             report = drift.report_of(run, options["cluster"], ignore)
         except LlmOnEksError as error:

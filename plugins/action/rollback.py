@@ -10,7 +10,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
-from ansible_collections.llm.on_eks.plugins.plugin_utils.options import CONNECTION_OPTIONS, client_from
+from ansible_collections.llm.on_eks.plugins.plugin_utils.options import CONNECTION_OPTIONS, client_from, plain
 from ansible_collections.llm.on_eks.plugins.plugin_utils.report import node_line, result_of
 from ansible_collections.llm.on_eks.plugins.plugin_utils.rollback import rollback
 
@@ -29,7 +29,8 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        options = plain(given)
         hooks = engine.Hooks(
             finished=lambda done, check, masker: display.display(node_line(done, check, masker)), say=display.display
         )

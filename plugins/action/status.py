@@ -34,12 +34,11 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        options = plain(given)
         try:
             client = client_from(options)
-            planned = engine.converge(
-                plain(options["components"]), client, check=True, only=names_from(options["only"])
-            )
+            planned = engine.converge(options["components"], client, check=True, only=names_from(options["only"]))
             rows = status(client, planned)
         except LlmOnEksError as error:
             return {**result, "changed": False, "failed": True, "msg": str(error)}

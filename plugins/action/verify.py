@@ -15,7 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_GATEWAY
 from ansible_collections.llm.on_eks.plugins.plugin_utils.closing import masked
-from ansible_collections.llm.on_eks.plugins.plugin_utils.options import CONNECTION_OPTIONS, client_from
+from ansible_collections.llm.on_eks.plugins.plugin_utils.options import CONNECTION_OPTIONS, client_from, plain
 from ansible_collections.llm.on_eks.plugins.plugin_utils.verify import Answer, ask, first_key, list_models
 
 FIRST_KEY = "llm-gateway-first-key"
@@ -36,7 +36,8 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         started = time.monotonic()
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        options = plain(given)
         said: dict[str, Any] = {"changed": False, "url": options["front_door"], "models": [], "answer": ""}
         if not self._task.check_mode:
             try:

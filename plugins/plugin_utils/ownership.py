@@ -62,12 +62,12 @@ def extra_fields(live: Document) -> list[tuple[str, Any, Owner]]:
         for path, value in _leaves(entry.get("fieldsV1") or {}, live, ""):
             if path not in ours and not any(name in path for name in _PASSING):
                 found[path] = (path, value, owner)
-    return _outermost(list(found.values()))
+    return _folded(list(found.values()), ours)
 
 
 def _entries(live: Document) -> Sequence[Mapping[str, Any]]:
     entries = (live.get("metadata") or {}).get("managedFields") or []
-    return [entry for entry in entries if not entry.get("subresource")]
+    return [entry for entry in entries if entry.get("subresource") != "status"]
 
 
 def _steps(path: str) -> list[str]:
@@ -126,7 +126,20 @@ def _same(value: Any, wanted: Any) -> bool:
     return value == wanted or (value is None and wanted == "TCP")
 
 
-def _outermost(found: list[tuple[str, Any, Owner]]) -> list[tuple[str, Any, Owner]]:
-    """Without what lies inside another one that is listed."""
-    paths = {path for path, _, _ in found}
-    return [item for item in found if not any(item[0] != path and item[0].startswith(f"{path}.") for path in paths)]
+def _folded(found: list[tuple[str, Any, Owner]], ours: set[str]) -> list[tuple[str, Any, Owner]]:
+    """A list entry that is foreign as a whole is one field: `env[X]`, not its name and its value."""
+    made: dict[str, tuple[str, Any, Owner]] = {}
+    for path, value, owner in found:
+        entry = next((head for head in _entries_on(path) if not any(one.startswith(head) for one in ours)), "")
+        if not entry or entry == path:
+            made[path] = (path, value, owner)
+            continue
+        before = made.get(entry, (entry, {}, owner))[1]
+        made[entry] = (entry, {**before, path[len(entry) :].lstrip("."): value}, owner)
+    return list(made.values())
+
+
+def _entries_on(path: str) -> Iterator[str]:
+    """Every list entry on the way to a path, the outermost first."""
+    for match in re.finditer(r"[A-Za-z0-9_-]\[[^\]]+\]", path):
+        yield path[: match.end()]

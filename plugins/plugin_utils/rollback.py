@@ -17,7 +17,6 @@ from .engine import ComponentResult, Hooks, Result
 from .kinds.base import Context, Node, NodeError, Outcome, Policy, subject
 from .kinds.finish import RecordNode
 from .kinds.manifest import apply_all
-
 from .kinds.remove import PruneNode
 from .kinds.wait import WORKLOADS, WaitNode
 from .kubernetes.client import Client
