@@ -13,6 +13,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 import msgspec
 
+from .compare import paths
 from .engine import Result
 from .identity import Identity
 from .kinds.base import Action
@@ -83,9 +84,15 @@ def _findings(result: Result) -> Iterator[Finding]:
             yield Finding(name, action.subject, _WORDS[action.verb], _fields(action, mask))  # type: ignore[arg-type]
     owners = _owners(result)
     for target, live in sorted(result.context.live().items()):
-        extra = extra_fields(live) if target in owners else []
-        if extra:
-            fields = [Field(path, None, mask(value), owner.manager, owner.time) for path, value, owner in extra]
+        if target not in owners:
+            continue
+        described = set(paths(result.context.desired(owners[target])[target]))
+        fields = [
+            Field(path, None, mask(value), owner.manager, owner.time)
+            for path, value, owner in extra_fields(live)
+            if path not in described
+        ]
+        if fields:
             yield Finding(owners[target], str(target), "extra", fields)
 
 

@@ -94,18 +94,16 @@ class _Builder:
 
     def add(self, component: Component) -> None:
         """A component's own vertices: groups one after the other, the nodes of one group side by side."""
-        previous: set[int] = set()
+        # Components share a namespace: it is one vertex, and all of them come after it.
+        shared = component.namespace if component.state == "present" else None
+        home = {self._namespace(component.name, shared)} if shared else set()
+        previous: set[int] = home
         for stage in _stages(component):
             made = {self._vertex(component.name, node, previous) for node in stage}
             self._first.setdefault(component.name, made)
             previous = made
         self._first.setdefault(component.name, set())
         self._last[component.name] = previous
-        if component.namespace and component.state == "present":
-            # Components share a namespace: it is one vertex, and all of them come after it.
-            home = self._namespace(component.name, component.namespace)
-            for index in self._first[component.name]:
-                self.vertices[index].after.add(home)
 
     def _namespace(self, component: str, namespace: Namespace) -> int:
         if namespace.name not in self._namespaces:
