@@ -17,7 +17,7 @@ from .kinds.check import CheckNode
 from .kinds.finish import OutputsNode, RecordNode
 from .kinds.job import JobNode
 from .kinds.manifest import ManifestNode, NamespaceNode
-from .kinds.remove import NamespaceRemovalNode, PruneNode, RemoveNode
+from .kinds.remove import DefinitionsRemovalNode, NamespaceRemovalNode, PruneNode, RemoveNode
 from .kinds.secret import SecretNode
 from .kinds.wait import WORKLOADS, WaitNode
 from .references import references
@@ -74,7 +74,7 @@ def build(components: Sequence[Component], installed: Collection[str] = ()) -> l
     for component in active.values():
         builder.add(component)
     builder.join(order)
-    builder.add_namespace_removals(order)
+    builder.add_ends()
     return builder.vertices
 
 
@@ -117,8 +117,8 @@ class _Builder:
                 for before in befores:
                     self.vertices[index].after |= self._last[before]
 
-    def add_namespace_removals(self, order: Mapping[str, set[str]]) -> None:
-        """Each namespace of what is removed goes after everything in it; who is still in it decides when it is its turn."""
+    def add_ends(self) -> None:
+        """Each namespace of what is removed goes after everything in it, definitions (CRDs) after the namespaces."""
         homes: dict[str, list[Component]] = {}
         for component in self.active.values():
             if component.state == "absent" and component.namespace and component.namespace.name not in self._namespaces:
@@ -126,7 +126,12 @@ class _Builder:
         for name, components in homes.items():
             retain = [kept for component in components for kept in component.retain]
             after = {index for component in components for index in self._last[component.name]}
-            self._vertex(components[-1].name, NamespaceRemovalNode(name, retain), after)
+            end = self._vertex(components[-1].name, NamespaceRemovalNode(name, retain), after)
+            for component in components:
+                self._last[component.name] = {end}
+        for component in self.active.values():
+            if component.state == "absent":
+                self._vertex(component.name, DefinitionsRemovalNode(component), self._last[component.name])
 
 
 def _stages(component: Component) -> Iterator[list[Node]]:

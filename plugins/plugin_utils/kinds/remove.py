@@ -21,12 +21,15 @@ _HOUSEHOLD = {
     ("ConfigMap", "kube-root-ca.crt"),
     ("ServiceAccount", "default"),
 }
+# Gone only when their pods are; for the others that would be a needless turn of the garbage collector.
+_WITH_PODS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob")
+_DEFINITION = "CustomResourceDefinition"
 _TRACES = ("Event", "EndpointSlice", "Endpoints", "Lease", "ControllerRevision", "PodMetrics", "NodeMetrics")
 
 
 @dataclass
 class RemoveNode:
-    """Deletes a component's objects and waits until they are gone. Its namespace goes by a node of its own."""
+    """Deletes a component's objects and waits until they are gone. Its namespace and its definitions go by nodes of their own."""
 
     component: Component
     name: str = "removal"
@@ -36,18 +39,37 @@ class RemoveNode:
         if context.client is None:
             return Outcome()
         mine = owned(context).get(self.component.name, [])
-        doomed = [document for document in mine if not is_retained(document, self.component.retain)]
-        kept = [document for document in mine if document not in doomed]
-        definitions, others = _split(doomed)
+        kept = [document for document in mine if is_retained(document, self.component.retain)]
+        doomed = [document for document in mine if document not in kept and document["kind"] != _DEFINITION]
         notes = [f"{subject(document)} is kept (`retain`)" for document in kept]
-        actions = delete_all(context, others)
-        for definition in definitions:
-            left = _instances(context, definition)
+        return Outcome(delete_all(context, doomed), notes)
+
+
+@dataclass
+class DefinitionsRemovalNode:
+    """Deletes a component's definitions (CRDs) that nobody else's objects need, and forgets the component.
+
+    After the namespaces: one whose objects' kind has just vanished takes the namespace controller half a minute.
+    """
+
+    component: Component
+    name: str = "end of definitions"
+    slow: bool = False
+
+    def run(self, context: Context) -> Outcome:
+        if context.client is None:
+            return Outcome()
+        actions: list[Action] = []
+        notes: list[str] = []
+        for document in owned(context).get(self.component.name, []):
+            if document["kind"] != _DEFINITION or is_retained(document, self.component.retain):
+                continue
+            left = _instances(context, document)
             if left:
-                notes.append(f"{subject(definition)} is kept: {left} objects of its kind are not ours")
+                notes.append(f"{subject(document)} is kept: {left} objects of its kind are not ours")
             else:
-                actions += delete_all(context, [definition])
-        if not context.check and not kept:
+                actions += delete_all(context, [document])
+        if not context.check:
             context.recorder.forget(self.component.name)
         return Outcome(actions, notes)
 
@@ -126,7 +148,8 @@ def delete_all(context: Context, documents: Sequence[Document]) -> list[Action]:
     for document, resource in found:
         metadata = document["metadata"]
         if resource:
-            client.delete(resource, metadata["name"], metadata.get("namespace", ""), uid=metadata["uid"])
+            policy = "Foreground" if document["kind"] in _WITH_PODS else "Background"
+            client.delete(resource, metadata["name"], metadata.get("namespace", ""), uid=metadata["uid"], policy=policy)
     for document, resource in found:
         if resource:
             wait_gone(context, resource, document)
@@ -182,11 +205,6 @@ def contents(client: Client, namespace: str) -> list[Document]:
         if (document["kind"], document["metadata"]["name"]) not in _HOUSEHOLD
         and not any(owner.get("controller") for owner in document["metadata"].get("ownerReferences") or [])
     ]
-
-
-def _split(documents: Sequence[Document]) -> tuple[list[Document], list[Document]]:
-    definitions = [document for document in documents if document["kind"] == "CustomResourceDefinition"]
-    return definitions, [document for document in documents if document not in definitions]
 
 
 def _instances(context: Context, definition: Document) -> int:
