@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 from ..module_utils.errors import LlmOnEksError
 from .descriptor import Component, DescriptorError, Wait
 from .kinds.base import Context, Node, Outcome
+from .kinds.chart import ChartNode, ChartRemoval
 from .kinds.check import CheckNode
 from .kinds.job import JobNode
 from .kinds.manifest import ManifestNode, NamespaceNode
@@ -77,7 +80,7 @@ def build(components: Sequence[Component]) -> list[Vertex]:
 def _stages(component: Component) -> Iterator[list[Node]]:
     """Groups of nodes; those of one group run side by side, the groups one after the other."""
     if component.state == "absent":
-        yield [RemoveNode(component)]
+        yield from _removal(component)
         return
     name = component.name
     namespace = component.namespace.name if component.namespace else ""
@@ -102,12 +105,30 @@ def _stages(component: Component) -> Iterator[list[Node]]:
         [secret for secret in component.secrets if secret.derive],
     ):
         stages.append([SecretNode(name, secret, secret.namespace or namespace) for secret in group])
+    # One after the other: what a release defines, the next one may use. Releases that need not wait are components of their own.
+    stages += [
+        [ChartNode(name, release, release.namespace or namespace or "default")] for release in component.releases
+    ]
     if component.manifests:
         stages.append([ManifestNode(name, component.manifests, namespace)])
     stages.append([JobNode(name, job, job.manifest["metadata"].get("namespace", namespace)) for job in component.jobs])
     stages.append(_waits(component, namespace))
     stages.append([CheckNode(name, check) for check in component.checks])
     yield from (stage for stage in stages if stage)
+
+
+def _removal(component: Component) -> Iterator[list[Node]]:
+    """Charts may run something before and after the end of their objects; the namespace stays until then."""
+    namespace = component.namespace.name if component.namespace else ""
+    if component.releases:
+        before = [
+            ChartRemoval(component.name, release, release.namespace or namespace or "default")
+            for release in component.releases
+        ]
+        yield list[Node](before)
+        yield [RemoveNode(msgspec.structs.replace(component, namespace=None), name="removal of objects")]
+        yield [ChartRemoval(component.name, node.release, node.namespace, node) for node in before]
+    yield [RemoveNode(component)]
 
 
 def _waits(component: Component, namespace: str) -> list[Node]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from ...module_utils.errors import LlmOnEksError
 from ..compare import Change, to_yaml
+from ..helm.options import ChartOptions
 from ..kubernetes.client import Client, Resource
 
 Document = dict[str, Any]
@@ -50,11 +51,12 @@ class Outcome:
 
 @dataclass
 class Context:
-    """One run. `check`: plan only. `client` is None when the cluster is to be taken for empty."""
+    """One run. `check`: plan only. `client` is None when the cluster is to be taken for empty; `charts`: where charts come from."""
 
     client: Client | None
     check: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
+    charts: ChartOptions = field(default_factory=ChartOptions)
     _planned: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -71,6 +73,11 @@ class Context:
     def is_planned(self, key: str) -> bool:
         with self._lock:
             return key in self._planned
+
+    def planned_kinds(self) -> list[str]:
+        """apiVersion/kind of what definitions of this run bring."""
+        with self._lock:
+            return sorted(key.removeprefix("kind ") for key in self._planned if key.startswith("kind "))
 
     def resource(self, document: Document) -> Resource | None:
         """How the API serves this document's kind; None when a definition made in this run will serve it."""

@@ -38,6 +38,11 @@ def in_order(documents: Sequence[Document]) -> list[Document]:
     )
 
 
+def is_kept(document: Document) -> bool:
+    """Whether the object itself asks to outlive what made it, in Helm's words."""
+    return bool((document["metadata"].get("annotations") or {}).get("helm.sh/resource-policy") == "keep")
+
+
 def labelled(document: Document, component: str) -> Document:
     """The document with our ownership marks; everything else as the descriptor has it."""
     made = copy.deepcopy(document)

@@ -11,7 +11,7 @@ from ...module_utils.names import LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
 from ..descriptor import Component
 from ..kubernetes.client import ApiError, Client, Resource
 from .base import Action, Context, Document, NodeError, Outcome, subject
-from .manifest import in_order
+from .manifest import in_order, is_kept
 
 TIMEOUT_S = 300
 # What the API server or its controllers make in every namespace; a namespace that holds only these is empty.
@@ -57,6 +57,8 @@ class RemoveNode:
 
     def _retained(self, document: Document) -> bool:
         metadata = document["metadata"]
+        if is_kept(document):
+            return True
         return any(
             kept.kind == document["kind"]
             and kept.name == metadata["name"]
