@@ -86,7 +86,7 @@ def _taken_apart(item: Any) -> Iterator[Document]:
         or not isinstance(item.get("apiVersion"), str)
     ):
         raise ChartError("a template makes a document without apiVersion and kind")
-    if item["kind"].endswith("List") and isinstance(item.get("items"), list) and "metadata" not in item:
+    if item["kind"].endswith("List") and isinstance(item.get("items"), list):
         for entry in item["items"]:
             yield from _taken_apart(entry)
         return

@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from ...module_utils.names import LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
 from ..descriptor import Release, Wait
 from ..helm import ignore, render, source
@@ -20,6 +22,7 @@ from .manifest import apply, in_order, is_kept, labelled
 from .release_record import Entry, ReleaseRecord
 from .wait import WORKLOADS, until
 
+EVENTS = ("pre-install", "post-install", "pre-upgrade", "post-upgrade")
 ESTABLISHED_WITHIN_S = 60
 _CLUSTER_WIDE = (
     "APIService",
@@ -144,16 +147,20 @@ class ChartNode:
         cluster = render.Cluster(context.client, context.planned_kinds())
         made = render.render(request, context.charts, cluster)
         live = self._living(context, made)
-        documents, fresh = feed_back(made.documents, made.made_up, live, self.namespace, same_input=same)
         _, _, hooks = split(made.documents)
-        fleeting = {key_of(hook.document, self.namespace) for hook in hooks}
-        if made.blank and (fresh or not same or any(item.object in fleeting for item in made.made_up)):
+        waves = Waves(self.component, self.release.name, self.namespace, hooks, self.release.timeout)
+        lasting = {key_of(document, self.namespace) for document in waves.lasting(EVENTS)}
+        fleeting = {key_of(hook.document, self.namespace) for hook in hooks} - lasting
+        # Hooks do not run when nothing else is asked for: what they would make up then is of no account.
+        made_up = [item for item in made.made_up if not (same and item.object in fleeting)]
+        documents, fresh = feed_back(made.documents, made_up, live, self.namespace, same_input=same)
+        if made.blank and (fresh or not same):
             made = render.render(request, context.charts, cluster, fresh=True)
-            documents, fresh = feed_back(made.documents, made.made_up, live, self.namespace, same_input=same)
-        lasting = [item for item in fresh if item.object not in fleeting]
-        if lasting:
-            words = "; ".join(str(item) for item in lasting[:3])
-            more = f" and {len(lasting) - 3} more" if len(lasting) > 3 else ""
+            documents, fresh = feed_back(made.documents, made_up, live, self.namespace, same_input=same)
+        told = [item for item in fresh if item.object not in fleeting]
+        if told:
+            words = "; ".join(str(item) for item in told[:3])
+            more = f" and {len(told) - 3} more" if len(told) > 3 else ""
             report.notes.append(
                 f"{self.release.name}: the chart makes up {words}{more}; from now on they are kept as they are"
             )
@@ -305,19 +312,35 @@ class ChartNode:
 
     def _entries(self, context: Context, parts: _Parts) -> list[Entry]:
         lasting = parts.waves.lasting(parts.events)
-        found = [self._entry(context, document) for document in [*parts.definitions, *lasting, *parts.objects]]
+        found = [
+            self._entry(context, document, parts.definitions)
+            for document in [*parts.definitions, *lasting, *parts.objects]
+        ]
         if parts.record and not parts.hooked:
             # Names made up at each rendering are left out of the documents, but what they name is still there.
             known = {entry.key for entry in found}
             found += [entry for entry in parts.record.objects if entry.key not in known and entry.kind in parts.renamed]
         return sorted(found, key=lambda entry: entry.key)
 
-    def _entry(self, context: Context, document: Document) -> Entry:
-        resource = context.client.resource(document["apiVersion"], document["kind"]) if context.client else None
-        wide = not resource.namespaced if resource else document["kind"] in _CLUSTER_WIDE
+    def _entry(self, context: Context, document: Document, definitions: Sequence[Document] = ()) -> Entry:
         metadata = document["metadata"]
-        namespace = "" if wide else metadata.get("namespace", self.namespace)
-        return Entry(document["apiVersion"], document["kind"], namespace, metadata["name"])
+        entry = Entry(
+            document["apiVersion"], document["kind"], metadata.get("namespace", self.namespace), metadata["name"]
+        )
+        return msgspec.structs.replace(entry, namespace="") if self._is_wide(context, entry, definitions) else entry
+
+    @staticmethod
+    def _is_wide(context: Context, entry: Entry, definitions: Sequence[Document]) -> bool:
+        """Whether objects of this kind stand outside of namespaces; a definition of this run says it before the server does."""
+        resource = context.client.resource(entry.apiVersion, entry.kind) if context.client else None
+        if resource:
+            return not resource.namespaced
+        group = entry.apiVersion.rpartition("/")[0]
+        for definition in definitions:
+            spec = definition["spec"]
+            if (spec["group"], spec["names"]["kind"]) == (group, entry.kind):
+                return bool(spec["scope"] == "Cluster")
+        return entry.kind in _CLUSTER_WIDE
 
     def _write(self, context: Context, parts: _Parts, entries: list[Entry], *, begun: bool) -> None:
         """Before the first object, so that an interrupted run forgets none; and again when all is done."""

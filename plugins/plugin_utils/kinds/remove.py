@@ -41,6 +41,8 @@ class RemoveNode:
                 self._delete(client, document)
             for document in doomed:
                 self._wait_gone(context, client, document)
+            if any(document["kind"] == "CustomResourceDefinition" for document in doomed):
+                client.forget_resources()
         return Outcome(
             [*actions, *self._namespace(context, client, {document["metadata"]["uid"] for document in doomed})]
         )
@@ -49,7 +51,7 @@ class RemoveNode:
         selector = f"{LABEL_COMPONENT}={self.component.name},{LABEL_MANAGED_BY}={MANAGED_BY}"
         found: dict[str, Document] = {}
         for resource in deletable(client.resources().values()):
-            for document in client.list(resource, labels=selector):
+            for document in _listed(client, resource, labels=selector):
                 # What a controller made goes with its owner.
                 if not any(owner.get("controller") for owner in document["metadata"].get("ownerReferences") or []):
                     found.setdefault(document["metadata"]["uid"], document)
@@ -117,16 +119,22 @@ def deletable(resources: Iterable[Resource]) -> list[Resource]:
     return list(chosen.values())
 
 
+def _listed(client: Client, resource: Resource, namespace: str = "", *, labels: str = "") -> list[Document]:
+    """None of a kind that cannot be listed, or whose definition went a moment ago."""
+    try:
+        return client.list(resource, namespace, labels=labels)
+    except ApiError as error:
+        if error.status not in (404, 405):
+            raise
+        return []
+
+
 def contents(client: Client, namespace: str) -> list[Document]:
     """Everything in a namespace that somebody put there."""
     found: list[Document] = []
     for resource in deletable(client.resources().values()):
         if resource.namespaced:
-            try:
-                found += client.list(resource, namespace)
-            except ApiError as error:
-                if error.status not in (404, 405):
-                    raise
+            found += _listed(client, resource, namespace)
     return [
         document
         for document in found
