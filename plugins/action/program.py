@@ -12,6 +12,8 @@ from typing import IO, Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.llm.on_eks.plugins.plugin_utils.options import plain
+
 display = Display()
 # Of a program that fails, this many lines of its progress make up the message.
 LAST_LINES = 5
@@ -28,10 +30,11 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        options = plain(given)
         try:
             process = subprocess.Popen(
-                [str(word) for word in options["argv"]],
+                options["argv"],
                 cwd=options["chdir"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

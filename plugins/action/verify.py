@@ -15,7 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_GATEWAY
 from ansible_collections.llm.on_eks.plugins.plugin_utils.closing import masked
-from ansible_collections.llm.on_eks.plugins.plugin_utils.options import CONNECTION_OPTIONS, client_from
+from ansible_collections.llm.on_eks.plugins.plugin_utils.options import CONNECTION_OPTIONS, client_from, plain
 from ansible_collections.llm.on_eks.plugins.plugin_utils.verify import Answer, ask, first_key, list_models
 
 FIRST_KEY = "llm-gateway-first-key"
@@ -36,7 +36,8 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         started = time.monotonic()
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        options = plain(given)
         said: dict[str, Any] = {"changed": False, "url": options["front_door"], "models": [], "answer": ""}
         if not self._task.check_mode:
             try:
@@ -73,7 +74,7 @@ class ActionModule(ActionBase):
             "answer": _shown(answers[0]) if answers else "",
             "kubeconfig": kubeconfig,
             "key_masked": masked(key),
-            "key_place": _key_command(kubeconfig, options["context"]),
+            "key_place": _key_command(kubeconfig, options["context"], options["endpoint_file"]),
         }
 
 
@@ -87,7 +88,11 @@ def _shown(answer: Answer) -> str:
     return f"{answer.prompt} → {' '.join(answer.text.split())}"
 
 
-def _key_command(kubeconfig: str, context: str) -> str:
+def _key_command(kubeconfig: str, context: str, endpoint_file: str) -> str:
+    """A command that prints the key. The endpoint file needs nothing but the Python that runs us."""
+    if endpoint_file:
+        file = os.path.relpath(endpoint_file)
+        return f"""python3 -c 'import json; print(json.load(open("{file}"))["api_key"])'"""
     where = f" --kubeconfig {kubeconfig}" if kubeconfig else ""
     where += f" --context {context}" if context else ""
     return (

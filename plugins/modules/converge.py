@@ -29,6 +29,22 @@ options:
     description: In check mode, plan against a cluster that does not exist yet.
     type: bool
     default: false
+  lock_timeout:
+    description: Seconds to wait for another run on the same cluster before giving up; V(0) gives up at once.
+    type: int
+    default: 300
+  plan_out:
+    description: In check mode, a file that receives the plan as JSON.
+    type: path
+    default: ""
+  plan_file:
+    description: A plan made before; anything else than what it says is refused before a change is made.
+    type: path
+    default: ""
+  report_out:
+    description: A file that receives a page (HTML) with the graph, its critical path, and what was done.
+    type: path
+    default: ""
 author:
   - llm.on_eks maintainers
 attributes:
@@ -68,6 +84,10 @@ components:
       notes: []
       errors: []
       cancelled: ""
+plan:
+  description: The plan's digest, and its table for people.
+  returned: in check mode
+  type: dict
 seconds:
   description: How long the whole took.
   returned: always

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,11 @@ CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
 def client_from(options: Mapping[str, Any]) -> Client:
     """A client for the cluster that the options name. Raises ConnectionError."""
     return Client(connect(**{name: options[name] for name in CONNECTION_OPTIONS}))
+
+
+def plain(value: Any) -> Any:
+    """Ansible's tagged values as Python's own types, which libraries written in C insist on."""
+    return json.loads(json.dumps(value, default=str))
 
 
 def names_from(value: Any) -> list[str]:

@@ -6,24 +6,33 @@ from __future__ import annotations
 from typing import Any
 
 from .engine import Result
-from .graph import Done
+from .graph import Done, Running
 from .kinds.base import Action
+from .masking import Masker
 
-_DONE = {"create": "created", "update": "changed", "delete": "deleted", "run": "ran", "adopt": "adopted"}
-_PLANNED = {"create": "+", "update": "~", "delete": "-", "run": ">", "adopt": "="}
+_DONE = {
+    "create": "created",
+    "update": "changed",
+    "delete": "deleted",
+    "recreate": "made anew",
+    "run": "ran",
+    "adopt": "adopted",
+}
+_PLANNED = {"create": "+", "update": "~", "delete": "-", "recreate": "±", "run": ">", "adopt": "="}
 # Nodes that found everything as it should be in less than this are not worth a line.
 _QUICK_S = 0.5
 
 
-def node_line(done: Done, check: bool) -> str:
+def node_line(done: Done, check: bool, masker: Masker) -> str:
     """`kong  objects  2.1 s  7 created`; what is planned, object by object, in check mode; empty when there is nothing to say."""
     if done.state == "failed":
         return f"{done.component}  {done.node}  {done.seconds:.1f} s  FAILED: {done.error}"
     if done.state == "cancelled":
         return f"{done.component}  {done.node}  cancelled: {done.error}"
-    notes = [f"{done.component}  note: {note}" for note in done.outcome.notes]
+    notes = [f"{done.component}  note: {masker.text(note)}" for note in done.outcome.notes]
     if check:
-        return "\n".join([*(planned_line(done.component, action) for action in done.outcome.actions), *notes])
+        lines = [planned_line(done.component, action) for action in done.outcome.actions]
+        return "\n".join([*map(masker.text, lines), *notes])
     if not done.outcome.actions and not notes and done.seconds < _QUICK_S:
         return ""
     counts: dict[str, int] = {}
@@ -36,13 +45,25 @@ def node_line(done: Done, check: bool) -> str:
 def planned_line(component: str, action: Action) -> str:
     """`~ kong  Deployment kong/kong-gateway  spec.replicas: 1 → 2`, one line for each field."""
     head = f"{_PLANNED[action.verb]} {component}  {action.subject}"
+    meaning = f"   ({action.disruption})" if action.disruption != "none" else ""
     if not action.changes:
-        return head
-    return "\n".join(f"{head}  {change}" for change in action.changes)
+        return head + meaning
+    return "\n".join(f"{head}  {change}{meaning}" for change in action.changes)
+
+
+def running_line(now: Running) -> str:
+    """`42 s: kong (wait for Deployment kong/kong-gateway, 31 s: 0 of 1 ready); 12 more nodes to come`."""
+    parts = []
+    for component, node, seconds in now.nodes:
+        reasons = [reason for target, reason in now.waits.items() if target in node]
+        parts.append(f"{component} ({node}, {seconds:.0f} s{': ' + reasons[0] if reasons else ''})")
+    more = f"; {now.pending} more to come" if now.pending else ""
+    return f"  … {now.seconds:.0f} s: {', '.join(parts)}{more}"
 
 
 def result_of(run: Result, *, diff: bool) -> dict[str, Any]:
     """Ansible's result. `msg` holds every error, so that none is lost behind the first."""
+    mask = run.masker.text
     made: dict[str, Any] = {
         "changed": bool(run.actions),
         "seconds": round(run.seconds, 2),
@@ -55,11 +76,12 @@ def result_of(run: Result, *, diff: bool) -> dict[str, Any]:
                     {
                         "verb": action.verb,
                         "subject": action.subject,
-                        "changes": [str(change) for change in action.changes],
+                        "disruption": action.disruption,
+                        "changes": [mask(str(change)) for change in action.changes],
                     }
                     for action in component.actions
                 ],
-                "notes": component.notes,
+                "notes": [mask(note) for note in component.notes],
                 "errors": component.errors,
                 "cancelled": component.cancelled,
             }
@@ -67,7 +89,7 @@ def result_of(run: Result, *, diff: bool) -> dict[str, Any]:
         },
     }
     if diff:
-        made["diff"] = [action.diff() for action in run.actions]
+        made["diff"] = [action.diff(run.masker) for action in run.actions]
     if run.errors:
         made.update(failed=True, msg="\n".join(run.errors))
     return made

@@ -148,6 +148,9 @@ def test_another_kubeconfig_is_the_other_way_in(platform_slice, tmp_path):
     )
     variables = {
         "platform_local": False,
+        # What `platform_local` had decided: the front door of this test is still a node port.
+        "gateway_replicas": 1,
+        "gateway_service_type": "NodePort",
         "platform_kubeconfig": str(kubeconfig),
         "platform_images": {"gateway": refs["llm-gateway"], "llamacpp": refs["engine-tiny"], "model_store": job},
     }

@@ -39,11 +39,18 @@ class SimulatedNode:
 
     def _patch_node(self) -> None:
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.name}}
-        node["metadata"]["labels"] = {"kubernetes.io/os": "linux", "kubernetes.io/hostname": self.name}
+        node["metadata"]["labels"] = {
+            "kubernetes.io/os": "linux",
+            "kubernetes.io/arch": "amd64",
+            "kubernetes.io/hostname": self.name,
+            "topology.kubernetes.io/zone": "simulated",
+        }
         self.client.apply(self.client.resource("v1", "Node"), node)
         capacity = {"cpu": "64", "memory": "256Gi", "pods": "500", "ephemeral-storage": "500Gi"}
         ready = {"type": "Ready", "status": "True", "reason": "Simulated", "lastHeartbeatTime": _now()}
-        self._status(f"/api/v1/nodes/{self.name}", {"capacity": capacity, "allocatable": capacity, "conditions": [ready]})
+        self._status(
+            f"/api/v1/nodes/{self.name}", {"capacity": capacity, "allocatable": capacity, "conditions": [ready]}
+        )
         # The taint of a node that was not ready yet is taken off by the controller manager, in its own time.
         self.client.request(
             "PATCH",
@@ -53,7 +60,9 @@ class SimulatedNode:
         )
 
     def _status(self, path: str, status: dict) -> None:
-        self.client.request("PATCH", f"{path}/status", body=msgspec.json.encode({"status": status}), content_type=_STATUS)
+        self.client.request(
+            "PATCH", f"{path}/status", body=msgspec.json.encode({"status": status}), content_type=_STATUS
+        )
 
     def _live(self) -> None:
         beat = 0.0

@@ -47,13 +47,37 @@ def answer_digest(body: bytes) -> str:
     return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
 
 
-def still_true(client: Client, seen: Mapping[str, str], *, blank: bool) -> bool:
+@dataclass(frozen=True)
+class Owned:
+    """The release's own objects as (group, kind, namespace, name). Templates that look for Helm's marks must find them."""
+
+    release: str = ""
+    namespace: str = ""
+    keys: frozenset[tuple[str, str, str, str]] = frozenset()
+
+    def marked(self, document: Document) -> Document:
+        metadata = document.get("metadata") or {}
+        group = str(document.get("apiVersion", "")).rpartition("/")[0]
+        key = (group, document.get("kind", ""), metadata.get("namespace", ""), metadata.get("name", ""))
+        if key in self.keys:
+            annotations = {"meta.helm.sh/release-name": self.release, "meta.helm.sh/release-namespace": self.namespace}
+            metadata["annotations"] = {**(metadata.get("annotations") or {}), **annotations}
+            metadata["labels"] = {**(metadata.get("labels") or {}), "app.kubernetes.io/managed-by": "Helm"}
+        return document
+
+
+NOBODYS = Owned()
+
+
+def still_true(client: Client, seen: Mapping[str, str], owned: Owned = NOBODYS) -> bool:
     """Whether every look-up gives the answer that it gave then."""
-    return all(answer_digest(_ask(client, path, blank)[1]) == digest for path, digest in seen.items())
+    return all(answer_digest(_ask(client, path, owned)[1]) == digest for path, digest in seen.items())
 
 
 @contextlib.contextmanager
-def serve(client: Client, planned: Sequence[str], folder: Path, *, blank: bool = False) -> Iterator[Lookups]:
+def serve(
+    client: Client, planned: Sequence[str], folder: Path, *, owned: Owned = NOBODYS, blank: bool = False
+) -> Iterator[Lookups]:
     """The view. `planned`: apiVersion/kind of what this run brings; `blank`: no object is there, as on a first install."""
     secret = secrets.token_urlsafe(24)
     lookups = Lookups(folder / "kubeconfig")
@@ -61,7 +85,7 @@ def serve(client: Client, planned: Sequence[str], folder: Path, *, blank: bool =
     class Handler(_Handler):
         pass
 
-    Handler.view = _View(client, f"/{secret}", planned, blank, lookups)
+    Handler.view = _View(client, f"/{secret}", planned, owned, blank, lookups)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="lookups", daemon=True)
@@ -94,6 +118,7 @@ class _View:
     client: Client
     prefix: str
     planned: Sequence[str]
+    owned: Owned
     blank: bool
     lookups: Lookups
     previous: str = ""
@@ -116,7 +141,7 @@ class _View:
             # Helm's template function asks for the kind right before the object. Whatever comes otherwise is Helm's
             # search for objects of the same name, which is our own business.
             return 404, "application/json", not_found()
-        status, body = _ask(self.client, path, self.blank)
+        status, body = (404, not_found()) if self.blank else _ask(self.client, path, self.owned)
         self.lookups.seen[path] = answer_digest(body)
         return status, "application/json", body
 
@@ -201,15 +226,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Nothing: paths hold the key."""
 
 
-def _ask(client: Client, path: str, blank: bool) -> tuple[int, bytes]:
-    if blank:
-        return 404, not_found()
+def _ask(client: Client, path: str, owned: Owned) -> tuple[int, bytes]:
     try:
-        return 200, client.request("GET", path)
+        document = msgspec.json.decode(client.request("GET", path))
     except ApiError as error:
         if error.status != 404:
             raise
         return 404, not_found()
+    if isinstance(document.get("items"), list):
+        kind = str(document.get("kind", "")).removesuffix("List")
+        named = [{"apiVersion": document.get("apiVersion", ""), "kind": kind, **item} for item in document["items"]]
+        document["items"] = [owned.marked(item) for item in named]
+    return 200, msgspec.json.encode(owned.marked(document))
 
 
 def not_found() -> bytes:

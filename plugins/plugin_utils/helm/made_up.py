@@ -68,15 +68,13 @@ def feed_back(
     sources = [field for field in made_up if not field.derived]
     complete = all(values[field] is not None for field in sources if field.certificate)
     kept = [field for field in sources if values[field] is not None and (complete or not field.certificate)]
-    fresh = [field for field in sources if field not in kept]
-    derived = [field for field in made_up if field.derived]
-    if same_input and not fresh:
-        kept += [field for field in derived if values[field] is not None]
+    if same_input and len(kept) == len(sources):
+        kept += [field for field in made_up if field.derived and values[field] is not None]
     made = {key_of(document, namespace): copy.deepcopy(document) for document in documents}
     for field in kept:
         if field.object in made:
             _put(made[field.object], field.path, values[field])
-    return list(made.values()), fresh
+    return list(made.values()), [field for field in made_up if field not in kept]
 
 
 def blanked(documents: Sequence[Document], made_up: Sequence[MadeUp], namespace: str) -> list[Document]:
@@ -86,6 +84,15 @@ def blanked(documents: Sequence[Document], made_up: Sequence[MadeUp], namespace:
         if field.object in made:
             _put(made[field.object], field.path, None)
     return list(made.values())
+
+
+def unknown(document: Document, made_up: Sequence[MadeUp], word: str) -> Document:
+    """A planned object as it can be told: what the chart will make up is not known yet."""
+    made = copy.deepcopy(document)
+    for field in made_up:
+        if _live_value(made, field.path) is not None:
+            _put(made, field.path, word)
+    return made
 
 
 def _differences(path: tuple[Step, ...], left: Any, right: Any) -> Iterator[tuple[tuple[Step, ...], Any]]:

@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a rendering may know of the cluster. `client` is None for an empty one; `planned`: apiVersion/kind that this run brings."""
+    """What a rendering may know of the cluster. `client` is None for an empty one; `planned`: apiVersion/kind that this run brings;
+    `owned`: what the release has there already."""
 
     client: Client | None = None
     planned: Sequence[str] = ()
+    owned: lookups.Owned = lookups.NOBODYS
 
     def version(self) -> str:
         if self.client is None:
@@ -83,10 +85,10 @@ def render(request: Request, options: ChartOptions, cluster: Cluster, *, fresh: 
     """
     found = traits(request.chart, options)
     live = cluster.client is not None and found.live
-    cluster = Cluster(cluster.client, sorted({*cluster.planned, *found.kinds}))
+    cluster = replace(cluster, planned=sorted({*cluster.planned, *found.kinds}))
     file = options.renderings / f"{_key(request, options, cluster, found, live)}.json"
     kept = _kept(file)
-    if kept and cluster.client and not lookups.still_true(cluster.client, kept.seen, blank=False):
+    if kept and cluster.client and not lookups.still_true(cluster.client, kept.seen, cluster.owned):
         kept = None
     if kept and not (fresh and kept.blank):
         return kept
@@ -104,7 +106,7 @@ def notes(request: Request, options: ChartOptions, cluster: Cluster) -> str:
     if cluster.client is None:
         return ""
     found = traits(request.chart, options)
-    cluster = Cluster(cluster.client, sorted({*cluster.planned, *found.kinds}))
+    cluster = replace(cluster, planned=sorted({*cluster.planned, *found.kinds}))
     arguments = ["install", request.release, str(request.chart.path), "--namespace", request.namespace, "--values", "-"]
     arguments += ["--dry-run=server", "--disable-openapi-validation", "--output", "json"]
     with _view(cluster, blank=True) as view:
@@ -194,7 +196,7 @@ def _view(cluster: Cluster, *, blank: bool) -> Any:
         raise AssertionError("a view needs a cluster")
     with (
         tempfile.TemporaryDirectory(prefix="llm-lookups-") as folder,
-        lookups.serve(cluster.client, cluster.planned, Path(folder), blank=blank) as view,
+        lookups.serve(cluster.client, cluster.planned, Path(folder), owned=cluster.owned, blank=blank) as view,
     ):
         yield view
 

@@ -7,41 +7,25 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import msgspec
-
-from ...module_utils.names import LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
+from ...module_utils.errors import LlmOnEksError
+from ...module_utils.names import LABEL_COMPONENT
+from ..compare import changes
 from ..descriptor import Release, Wait
 from ..helm import ignore, render, source
 from ..helm.documents import Document, Hook, key_of, split
-from ..helm.made_up import feed_back
+from ..helm.lookups import Owned
+from ..helm.made_up import MadeUp, feed_back, unknown
 from ..helm.source import ChartFile
+from ..references import UNKNOWN
 from . import adoption, release_record
-from .base import Action, Context, Outcome, subject
+from .base import Action, Context, Outcome, Policy, Unfinished, subject
 from .hooks import Waves
-from .manifest import apply, in_order, is_kept, labelled
-from .release_record import Entry, ReleaseRecord
+from .manifest import apply, apply_all, in_order, labelled, placed
+from .release_record import ReleaseRecord
 from .wait import WORKLOADS, until
 
 EVENTS = ("pre-install", "post-install", "pre-upgrade", "post-upgrade")
 ESTABLISHED_WITHIN_S = 60
-_CLUSTER_WIDE = (
-    "APIService",
-    "ClusterRole",
-    "ClusterRoleBinding",
-    "CSIDriver",
-    "CustomResourceDefinition",
-    "IngressClass",
-    "GatewayClass",
-    "MutatingWebhookConfiguration",
-    "Namespace",
-    "PersistentVolume",
-    "PriorityClass",
-    "RuntimeClass",
-    "StorageClass",
-    "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionPolicyBinding",
-    "ValidatingWebhookConfiguration",
-)
 # What a release waits for, and the condition.
 _AWAITED = {**dict.fromkeys(WORKLOADS, "Available"), "APIService": "Available", "Job": "Complete"}
 
@@ -50,8 +34,8 @@ _AWAITED = {**dict.fromkeys(WORKLOADS, "Available"), "APIService": "Available", 
 class _Parts:
     """A release in this run.
 
-    `renamed`: kinds with objects whose name differs at each rendering; `hooked`: whether hooks run, that is, something
-    else is asked for than last time.
+    `fresh`: fields that the chart makes up in this run; `renamed`: kinds with objects whose name differs at each rendering;
+    `hooked`: whether hooks run, that is, something else is asked for than last time.
     """
 
     chart: ChartFile
@@ -60,6 +44,7 @@ class _Parts:
     definitions: list[Document]
     objects: list[Document]
     waves: Waves
+    fresh: list[MadeUp]
     renamed: frozenset[str]
     hooked: bool
 
@@ -80,71 +65,86 @@ class _Report:
 
 @dataclass
 class ChartNode:
-    """One entry of the descriptor's `releases`: definitions, hooks before, objects, waits, hooks after, what is no longer made."""
+    """One entry of the descriptor's `releases`: definitions, hooks before, objects, waits, hooks after."""
 
     component: str
     release: Release
     namespace: str
+    policy: Policy = field(default_factory=Policy)
     slow: bool = True
 
     @property
     def name(self) -> str:
         return f"release {self.release.name}"
 
+    @property
+    def adopts(self) -> bool:
+        return self.release.adopt or self.policy.adopt
+
     def run(self, context: Context) -> Outcome:
         report = _Report()
+        try:
+            self._converge(context, report)
+        except LlmOnEksError as error:
+            raise Unfinished(str(error), Outcome(report.actions, report.notes)) from error
+        return Outcome(report.actions, report.notes)
+
+    def _converge(self, context: Context, report: _Report) -> None:
+        context.masker.learn_values(self.release.values)
         parts = self._parts(context, report)
-        adopted = self._adopted(context, parts) if parts.record is None else {}
-        self._namespaces(context, parts, report)
-        entries = self._entries(context, parts)
-        if parts.hooked and not context.check:
-            self._write(context, parts, entries, begun=True)
+        begun = parts.record is None or not parts.record.inputs
+        adopted = self._adopted(context, parts) if begun else {}
         self._definitions(context, parts, adopted, report)
+        wanted = self._wanted(context, parts)
+        self._namespaces(context, parts, wanted, report)
+        if parts.hooked and not context.check:
+            self._write(context, parts, begun=True)
         before, after = parts.events
         if parts.hooked:
             report.add(parts.waves.run(context, before))
-        documents = parts.objects if parts.hooked else [*parts.waves.lasting(parts.events), *parts.objects]
-        for document in in_order(documents):
-            report.add(self._apply(context, document, adopted))
-        self._prune(context, parts, entries, report)
+        lasting = parts.waves.lasting(parts.events) if parts.hooked else []
+        by_hooks = {key_of(document, self.namespace) for document in lasting}
+        for document in wanted:
+            if key_of(document, self.namespace) not in by_hooks:
+                report.add(self._apply(context, document, parts, adopted))
         if not context.check:
             self._wait(context, parts.objects)
         if parts.hooked:
             report.add(parts.waves.run(context, after))
         if adopted:
             self._forget_helm(context, parts, report)
-        if not context.check and (parts.hooked or parts.record is None or parts.record.objects != entries):
-            self._write(context, parts, entries, begun=False)
-        return Outcome(report.actions, report.notes)
+        if parts.hooked and not context.check:
+            self._write(context, parts, begun=False)
 
     # --- what is wanted
 
     def _parts(self, context: Context, report: _Report) -> _Parts:
         chart = source.obtain(self.release.chart, context.charts)
-        record = release_record.read(context, self.release.name, self.namespace)
-        request = render.Request(chart, self.release.name, self.namespace, self.release.values)
-        applied = record is not None and bool(record.inputs)
+        record = release_record.read(context, self.component, self.release.name)
+        values = context.resolve(self.release.values)
+        request = render.Request(chart, self.release.name, self.namespace, values)
         same = record is not None and record.inputs == request.inputs
         # The same input is rendered as it was rendered then: some charts differ between install and upgrade, and a
         # second run must not.
-        upgrade = (record.upgrade if same else applied) if record else self._is_helms(context)
-        request = render.Request(chart, self.release.name, self.namespace, self.release.values, upgrade)
-        documents, renamed = self._documents(context, request, same, report)
+        before = bool(record.inputs) if record else self._is_helms(context)
+        upgrade = record.upgrade if record and same else before
+        request = render.Request(chart, self.release.name, self.namespace, values, upgrade)
+        documents, fresh, renamed = self._documents(context, request, same, report)
         definitions, objects, hooks = split(documents)
         waves = Waves(self.component, self.release.name, self.namespace, hooks, self.release.timeout)
-        return _Parts(chart, request, record, definitions, objects, waves, renamed, hooked=not same)
+        return _Parts(chart, request, record, definitions, objects, waves, fresh, renamed, hooked=not same)
 
     def _is_helms(self, context: Context) -> bool:
         """Whether plain Helm has a release of this name that is to be adopted: what comes to it is an upgrade."""
-        if not self.release.adopt or context.client is None:
+        if not self.adopts or context.client is None:
             return False
         return bool(adoption.release_secrets(context, self.release.name, self.namespace))
 
     def _documents(
         self, context: Context, request: render.Request, same: bool, report: _Report
-    ) -> tuple[list[Document], frozenset[str]]:
-        """What is to be, and the kinds in which names are made up."""
-        cluster = render.Cluster(context.client, context.planned_kinds())
+    ) -> tuple[list[Document], list[MadeUp], frozenset[str]]:
+        """(what is to be, the fields that are made up in this run, the kinds in which names are made up)."""
+        cluster = _cluster(context, self.component, request)
         made = render.render(request, context.charts, cluster)
         live = self._living(context, made)
         _, _, hooks = split(made.documents)
@@ -154,16 +154,10 @@ class ChartNode:
         # Hooks do not run when nothing else is asked for: what they would make up then is of no account.
         made_up = [item for item in made.made_up if not (same and item.object in fleeting)]
         documents, fresh = feed_back(made.documents, made_up, live, self.namespace, same_input=same)
-        if made.blank and (fresh or not same):
+        if made.blank and fresh:
             made = render.render(request, context.charts, cluster, fresh=True)
             documents, fresh = feed_back(made.documents, made_up, live, self.namespace, same_input=same)
-        told = [item for item in fresh if item.object not in fleeting]
-        if told:
-            words = "; ".join(str(item) for item in told[:3])
-            more = f" and {len(told) - 3} more" if len(told) > 3 else ""
-            report.notes.append(
-                f"{self.release.name}: the chart makes up {words}{more}; from now on they are kept as they are"
-            )
+        self._tell(fresh, fleeting, report)
         if same:
             # Their names change at each rendering: those of the applied one stand.
             documents = [document for document in documents if key_of(document, self.namespace) not in made.renamed]
@@ -175,7 +169,15 @@ class ChartNode:
                 else document
                 for document in documents
             ]
-        return documents, frozenset(key.split("/")[1] for key in made.renamed)
+        return documents, fresh, frozenset(key.split("/")[1] for key in made.renamed)
+
+    def _tell(self, fresh: Sequence[MadeUp], fleeting: set[str], report: _Report) -> None:
+        told = [str(item) for item in fresh if item.object not in fleeting and not item.derived]
+        if told:
+            more = f" and {len(told) - 3} more" if len(told) > 3 else ""
+            report.notes.append(
+                f"{self.release.name}: the chart makes up {'; '.join(told[:3])}{more}; from now on they are kept as they are"
+            )
 
     def _living(self, context: Context, made: render.Rendering) -> dict[str, Document | None]:
         wanted = {item.object for item in made.made_up}
@@ -197,6 +199,16 @@ class ChartNode:
         live = context.client.get(resource, metadata["name"], namespace)
         return {"apiVersion": resource.api_version, "kind": resource.kind, **live} if live else None
 
+    def _wanted(self, context: Context, parts: _Parts) -> list[Document]:
+        """Objects and what hooks leave, labelled and placed, noted as the component's before the first of them is written."""
+        documents = in_order([*parts.waves.lasting(parts.events), *parts.objects])
+        wanted = [placed(context, labelled(document, self.component), self.namespace) for document in documents]
+        applied = context.recorder.applied(self.component) if parts.renamed and not parts.hooked else None
+        # Names made up at each rendering are left out of the documents, but what they name is still ours.
+        known = context.recorder.documents(self.component, applied.number) if applied else []
+        context.desire(self.component, [*wanted, *(one for one in known if one["kind"] in parts.renamed)])
+        return wanted
+
     # --- whose it is
 
     def _adopted(self, context: Context, parts: _Parts) -> dict[str, Document]:
@@ -205,7 +217,7 @@ class ChartNode:
         for document in [*parts.definitions, *parts.objects]:
             live = self._live(context, document)
             if live and adoption.check_owner(
-                live, self.component, self.release.name, self.namespace, adopt=self.release.adopt
+                live, self.component, self.release.name, self.namespace, adopt=self.adopts
             ):
                 found[key_of(document, self.namespace)] = live
         return found
@@ -223,72 +235,58 @@ class ChartNode:
 
     # --- steps
 
-    def _namespaces(self, context: Context, parts: _Parts, report: _Report) -> None:
+    def _namespaces(self, context: Context, parts: _Parts, wanted: Sequence[Document], report: _Report) -> None:
         """Namespaces that documents name and that nobody makes."""
-        documents = [*parts.objects, *(hook.document for hook in parts.waves.hooks if "test" not in hook.events)]
-        made = {document["metadata"]["name"] for document in documents if document["kind"] == "Namespace"}
-        named = {document["metadata"]["namespace"] for document in documents if document["metadata"].get("namespace")}
-        for name in sorted({*named, self.namespace} - made):
+        hooks = [hook.document for hook in parts.waves.hooks if {*hook.events} & {*EVENTS}]
+        made = {document["metadata"]["name"] for document in wanted if document["kind"] == "Namespace"}
+        named = {str(document["metadata"].get("namespace") or "") for document in [*wanted, *hooks]}
+        for name in sorted({*named, self.namespace} - {""}):
             document: Document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-            if context.is_planned(subject(document)) or self._live(context, document):
-                continue
-            context.will_exist(f"new namespace {name}")
-            report.add(apply(context, labelled(document, self.component)))
-        for name in made:
-            if not self._live(context, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}):
+            live = self._live(context, document)
+            if live is None and not context.is_planned(f"new namespace {name}"):
                 context.will_exist(f"new namespace {name}")
+                if name not in made:
+                    report.add(
+                        apply_all(context, self.component, [labelled(document, self.component)], "", self.policy)
+                    )
+            elif live and name != self.namespace and name not in made and _component_of(live) == self.component:
+                context.desire(self.component, [labelled(document, self.component)])
 
     def _definitions(self, context: Context, parts: _Parts, adopted: dict[str, Document], report: _Report) -> None:
-        for document in parts.definitions:
-            report.add(self._apply(context, document, adopted))
-        if context.check or not parts.definitions:
+        documents = [placed(context, labelled(document, self.component), "") for document in parts.definitions]
+        context.desire(self.component, documents)
+        changed = False
+        for document in documents:
+            outcome = self._apply(context, document, parts, adopted)
+            changed = changed or bool(outcome.actions)
+            report.add(outcome)
+        if context.check or not documents:
             return
-        for document in parts.definitions:
+        for document in documents:
             name = document["metadata"]["name"]
             wait = Wait(
                 kind="CustomResourceDefinition", name=name, condition="Established", timeout=ESTABLISHED_WITHIN_S
             )
             until(context, f"{self.release.name}: {subject(document)}", wait, "")
-        if any(action.subject.startswith("CustomResourceDefinition ") for action in report.actions):
+        if changed:
             context.api().forget_resources()
 
-    def _apply(self, context: Context, document: Document, adopted: dict[str, Document]) -> Outcome:
-        made = labelled(document, self.component)
-        cluster_wide = document["kind"] in _CLUSTER_WIDE
-        live = adopted.get(key_of(document, self.namespace))
-        if live is None:
-            return apply(context, made, "" if cluster_wide else self.namespace)
-        if not context.check:
+    def _apply(self, context: Context, document: Document, parts: _Parts, adopted: dict[str, Document]) -> Outcome:
+        key = key_of(document, self.namespace)
+        live = adopted.get(key)
+        if live is not None and not context.check:
             adoption.take_over(context.api(), live)
-        outcome = apply(context, made, "" if cluster_wide else self.namespace)
+        outcome = apply(context, document, Policy(self.adopts, self.policy.recreate))
+        fresh = [item for item in parts.fresh if item.object == key]
+        if context.check and fresh:
+            outcome = Outcome([_untold(action, fresh) for action in outcome.actions], outcome.notes)
+        if live is None:
+            return outcome
         actions = [
             Action("adopt", action.subject, action.changes, action.before, adoption.without_marks(action.after or {}))
             for action in outcome.actions
         ]
         return Outcome(actions, [note for note in outcome.notes if "changed by helm" not in note])
-
-    def _prune(self, context: Context, parts: _Parts, entries: list[Entry], report: _Report) -> None:
-        """Objects of the last revision that this one no longer makes. Definitions stay: with them would go all of their kind."""
-        kept = {entry.key for entry in entries}
-        for entry in reversed(parts.record.objects if parts.record else []):
-            if entry.key in kept or entry.kind == "CustomResourceDefinition":
-                continue
-            document: Document = {
-                "apiVersion": entry.apiVersion,
-                "kind": entry.kind,
-                "metadata": {"name": entry.name, "namespace": entry.namespace},
-            }
-            live = self._live(context, document)
-            if live is None or not self._is_ours(live) or is_kept(live):
-                continue
-            report.actions.append(Action("delete", subject(live), before=live))
-            resource = context.api().resource(live["apiVersion"], live["kind"])
-            if resource and not context.check:
-                context.api().delete(resource, entry.name, entry.namespace, uid=live["metadata"]["uid"])
-
-    def _is_ours(self, live: Document) -> bool:
-        labels = live["metadata"].get("labels") or {}
-        return labels.get(LABEL_MANAGED_BY) == MANAGED_BY and labels.get(LABEL_COMPONENT) == self.component
 
     def _wait(self, context: Context, documents: Sequence[Document]) -> None:
         end = time.monotonic() + self.release.timeout
@@ -297,7 +295,7 @@ class ChartNode:
             if condition is None or document.get("spec", {}).get("suspend"):
                 continue
             metadata = document["metadata"]
-            namespace = "" if document["kind"] in _CLUSTER_WIDE else metadata.get("namespace", self.namespace)
+            namespace = "" if document["kind"] == "APIService" else metadata.get("namespace", self.namespace)
             wait = Wait(
                 kind=document["kind"],
                 name=metadata["name"],
@@ -310,44 +308,9 @@ class ChartNode:
 
     # --- the record
 
-    def _entries(self, context: Context, parts: _Parts) -> list[Entry]:
-        lasting = parts.waves.lasting(parts.events)
-        found = [
-            self._entry(context, document, parts.definitions)
-            for document in [*parts.definitions, *lasting, *parts.objects]
-        ]
-        if parts.record and not parts.hooked:
-            # Names made up at each rendering are left out of the documents, but what they name is still there.
-            known = {entry.key for entry in found}
-            found += [entry for entry in parts.record.objects if entry.key not in known and entry.kind in parts.renamed]
-        return sorted(found, key=lambda entry: entry.key)
-
-    def _entry(self, context: Context, document: Document, definitions: Sequence[Document] = ()) -> Entry:
-        metadata = document["metadata"]
-        entry = Entry(
-            document["apiVersion"], document["kind"], metadata.get("namespace", self.namespace), metadata["name"]
-        )
-        return msgspec.structs.replace(entry, namespace="") if self._is_wide(context, entry, definitions) else entry
-
-    @staticmethod
-    def _is_wide(context: Context, entry: Entry, definitions: Sequence[Document]) -> bool:
-        """Whether objects of this kind stand outside of namespaces; a definition of this run says it before the server does."""
-        resource = context.client.resource(entry.apiVersion, entry.kind) if context.client else None
-        if resource:
-            return not resource.namespaced
-        group = entry.apiVersion.rpartition("/")[0]
-        for definition in definitions:
-            spec = definition["spec"]
-            if (spec["group"], spec["names"]["kind"]) == (group, entry.kind):
-                return bool(spec["scope"] == "Cluster")
-        return entry.kind in _CLUSTER_WIDE
-
-    def _write(self, context: Context, parts: _Parts, entries: list[Entry], *, begun: bool) -> None:
-        """Before the first object, so that an interrupted run forgets none; and again when all is done."""
-        record, objects = parts.record, entries
-        if begun and record:
-            known = {entry.key for entry in entries}
-            objects = [*entries, *(entry for entry in record.objects if entry.key not in known)]
+    def _write(self, context: Context, parts: _Parts, *, begun: bool) -> None:
+        """When it begins, so that an interrupted run is seen as such; and again when all is done."""
+        record = parts.record
         hooks = any(event in hook.events for hook in parts.waves.hooks for event in ("pre-delete", "post-delete"))
         made = ReleaseRecord(
             component=self.component,
@@ -358,17 +321,36 @@ class ChartNode:
             inputs=(record.inputs if record else "") if begun else parts.request.inputs,
             upgrade=(record.upgrade if record else False) if begun else parts.request.upgrade,
             removal_hooks=hooks,
-            objects=objects,
         )
-        release_record.write(context, made, self.namespace)
+        release_record.write(context, made)
+
+
+def _component_of(live: Document) -> str:
+    return str((live["metadata"].get("labels") or {}).get(LABEL_COMPONENT, ""))
+
+
+def _untold(action: Action, fresh: Sequence[MadeUp]) -> Action:
+    """A planned action without the values that another rendering will make up: the same plan each time."""
+    if action.after is None:
+        return action
+    after = unknown(action.after, fresh, UNKNOWN)
+    return Action(
+        action.verb, action.subject, changes(action.before, after) if action.before else (), action.before, after
+    )
+
+
+def _cluster(context: Context, component: str, request: render.Request) -> render.Cluster:
+    known = frozenset((one.group, one.kind, one.namespace, one.name) for one in context.recorder.known(component))
+    return render.Cluster(context.client, context.planned_kinds(), Owned(request.release, request.namespace, known))
 
 
 def hooks_of(context: Context, component: str, release: Release, namespace: str) -> Waves:
     """A release's hooks as they would run now; `run(context, "test")` is what verify does with them. Raises ChartError."""
-    record = release_record.read(context, release.name, namespace)
+    record = release_record.read(context, component, release.name)
     chart = source.obtain(release.chart, context.charts)
-    request = render.Request(chart, release.name, namespace, release.values, bool(record and record.upgrade))
-    made = render.render(request, context.charts, render.Cluster(context.client), fresh=True)
+    values = context.resolve(release.values)
+    request = render.Request(chart, release.name, namespace, values, bool(record and record.upgrade))
+    made = render.render(request, context.charts, _cluster(context, component, request), fresh=True)
     _, _, hooks = split(made.documents)
     return Waves(component, release.name, namespace, hooks, release.timeout)
 
@@ -408,7 +390,7 @@ class ChartRemoval:
     def run(self, context: Context) -> Outcome:
         if context.client is None:
             return Outcome()
-        record = release_record.read(context, self.release.name, self.namespace)
+        record = release_record.read(context, self.component, self.release.name)
         if record is None:
             return Outcome()
         outcome = Outcome()
@@ -419,7 +401,7 @@ class ChartRemoval:
         if self.before and not context.check:
             if self.waves:
                 self._clear(context, self.waves.hooks)
-            release_record.forget(context, self.release.name, self.namespace)
+            release_record.forget(context, self.component, self.release.name)
         return outcome
 
     def _clear(self, context: Context, hooks: Sequence[Hook]) -> None:

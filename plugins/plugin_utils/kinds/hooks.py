@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from .. import diagnose
 from ..descriptor import Wait
 from ..helm.documents import Hook
-from .base import Action, Context, Document, NodeError, Outcome, subject
-from .manifest import apply, labelled
+from .base import Action, Context, Document, NodeError, Outcome, Policy, subject
+from .manifest import apply, labelled, placed
 from .wait import condition, until
 
 RUNS = ("Job", "Pod")
@@ -62,7 +62,7 @@ class Waves:
     def _one(self, context: Context, hook: Hook, event: str) -> Outcome:
         document = self._document(context, hook)
         if document["kind"] not in RUNS:
-            return apply(context, document, self.namespace)
+            return apply(context, document, Policy(adopt=True))
         resource = context.resource(document)
         action = Action("run", f"{subject(document)} ({event})", after=document)
         if context.check or resource is None:
@@ -86,11 +86,7 @@ class Waves:
         return Outcome([action])
 
     def _document(self, context: Context, hook: Hook) -> Document:
-        document = labelled(hook.document, self.component)
-        resource = context.resource(document)
-        if resource is None or resource.namespaced:
-            document["metadata"].setdefault("namespace", self.namespace)
-        return document
+        return placed(context, labelled(hook.document, self.component), self.namespace)
 
     def _clear(self, context: Context, hooks: Sequence[Hook], policy: str) -> None:
         for hook in hooks:
