@@ -12,6 +12,10 @@ description:
 extends_documentation_fragment:
   - llm.on_eks.kubernetes
 options:
+  chart_mirror:
+    description: A folder of NAME-VERSION.tgz that is asked for charts before any repository; empty for none.
+    type: path
+    default: ""
   components:
     description: Component descriptors, checked as a whole before anything is touched.
     type: list

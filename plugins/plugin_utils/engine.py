@@ -11,6 +11,7 @@ from typing import Any
 from . import disruption, graph, lock
 from .descriptor import Component, DescriptorError, parse
 from .graph import Done, Running
+from .helm.options import ChartOptions
 from .kinds.base import Action, Context
 from .kubernetes.client import Client
 from .masking import Masker
@@ -83,19 +84,22 @@ def converge(
     lock_timeout_s: float = 300,
     expect: Plan | None = None,
     hooks: Hooks | None = None,
+    charts: ChartOptions | None = None,
 ) -> Result:
     """Bring the components about. `client=None` plans against an empty cluster (with `check` only).
 
-    `expect`: a plan that must still be what would be done. Raises DescriptorError, LockError, StalePlanError.
+    `charts`: where charts come from; `expect`: a plan that must still be what would be done. Raises DescriptorError, LockError, StalePlanError.
     """
     hooks = hooks or Hooks()
     components = select(parse(descriptors), only)
     if check or client is None:
-        return _run(components, client, check=True, concurrency=concurrency, hooks=hooks)
-    context = context_for(client, check=False)
+        context = context_for(client, check=True, charts=charts)
+        return _run(components, client, check=True, concurrency=concurrency, hooks=hooks, context=context)
+    context = context_for(client, check=False, charts=charts)
     with lock.held(client, wait_s=lock_timeout_s, stop=context.stop, say=hooks.say):
         if expect is not None:
-            planned = _run(components, client, check=True, concurrency=concurrency, hooks=Hooks())
+            planning = context_for(client, check=True, charts=charts)
+            planned = _run(components, client, check=True, concurrency=concurrency, hooks=Hooks(), context=planning)
             _refuse_stale(expect, plan_of(planned))
         # Read once the Lease is held: another run may have written them.
         context.recorder = Recorder(client, context.masker)
@@ -126,10 +130,12 @@ def select(components: list[Component], only: Sequence[str]) -> list[Component]:
     return [component for component in components if component.name in wanted]
 
 
-def context_for(client: Client | None, *, check: bool) -> Context:
+def context_for(client: Client | None, *, check: bool, charts: ChartOptions | None = None) -> Context:
     """What a run of its own begins with."""
     masker = Masker()
-    return Context(client, check=check, masker=masker, recorder=Recorder(client, masker))
+    return Context(
+        client, check=check, masker=masker, recorder=Recorder(client, masker), charts=charts or ChartOptions()
+    )
 
 
 def _run(
@@ -139,10 +145,9 @@ def _run(
     check: bool,
     concurrency: int,
     hooks: Hooks,
-    context: Context | None = None,
+    context: Context,
 ) -> Result:
     started = time.monotonic()
-    context = context or context_for(client, check=check)
     for component in components:
         for release in component.releases:
             context.masker.learn_values(release.values)

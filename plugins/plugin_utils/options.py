@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from .helm.options import ChartOptions
 from .kubernetes.client import Client
 from .kubernetes.connection import connect
 
@@ -24,11 +26,17 @@ CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
     "impersonate_user": {"type": "str", "default": ""},
     "impersonate_groups": {"type": "list", "elements": "str", "default": []},
 }
+CHART_OPTIONS: dict[str, dict[str, Any]] = {"chart_mirror": {"type": "path", "default": ""}}
 
 
 def client_from(options: Mapping[str, Any]) -> Client:
     """A client for the cluster that the options name. Raises ConnectionError."""
     return Client(connect(**{name: options[name] for name in CONNECTION_OPTIONS}))
+
+
+def charts_from(options: Mapping[str, Any]) -> ChartOptions:
+    """Where charts come from."""
+    return ChartOptions(mirror=Path(options["chart_mirror"]) if options["chart_mirror"] else None)
 
 
 def plain(value: Any) -> Any:
