@@ -55,8 +55,9 @@ class ActionModule(ActionBase):
                 concurrency=options["concurrency"],
                 lock_timeout_s=options["lock_timeout"],
                 expect=expect,
-                hooks=console.hooks(display.display),
                 charts=charts_from(options),
+                lock_file=Path(options["lock_file"]) if options["lock_file"] else None,
+                hooks=console.hooks(display.display),
             )
         except LlmOnEksError as error:
             return {**result, "failed": True, "changed": False, "msg": str(error), "components": {}}

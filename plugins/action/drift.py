@@ -55,6 +55,7 @@ class ActionModule(ActionBase):
                 check=True,
                 only=names_from(options["only"]),
                 charts=charts_from(options),
+                lock_file=Path(options["lock_file"]) if options["lock_file"] else None,
             )
             report = drift.report_of(run, options["cluster"], ignore)
         except LlmOnEksError as error:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -44,7 +45,12 @@ class ActionModule(ActionBase):
         try:
             client = client_from(options)
             planned = engine.converge(
-                options["components"], client, check=True, only=names_from(options["only"]), charts=charts_from(options)
+                options["components"],
+                client,
+                check=True,
+                only=names_from(options["only"]),
+                charts=charts_from(options),
+                lock_file=Path(options["lock_file"]) if options["lock_file"] else None,
             )
             rows = status(client, planned)
             when, _ = last_run(client)

@@ -10,12 +10,9 @@ description:
   - A node that fails cancels only what depends on it; all errors are reported.
   - Every object that it makes carries its mark; nothing else is ever deleted.
 extends_documentation_fragment:
+  - llm.on_eks.charts
   - llm.on_eks.kubernetes
 options:
-  chart_mirror:
-    description: A folder of NAME-VERSION.tgz that is asked for charts before any repository; empty for none.
-    type: path
-    default: ""
   components:
     description: Component descriptors, checked as a whole before anything is touched.
     type: list

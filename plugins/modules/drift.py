@@ -9,12 +9,9 @@ description:
   - Also reports fields that somebody added by hand to our objects; a run leaves those alone.
   - Changes nothing.
 extends_documentation_fragment:
+  - llm.on_eks.charts
   - llm.on_eks.kubernetes
 options:
-  chart_mirror:
-    description: A folder of NAME-VERSION.tgz that is asked for charts before any repository; empty for none.
-    type: path
-    default: ""
   components:
     description: Component descriptors.
     type: list

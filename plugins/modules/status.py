@@ -8,12 +8,9 @@ description:
   - Compares the components with the cluster as M(llm.on_eks.converge) would, asks each workload for its state, and prints a table.
   - Changes nothing.
 extends_documentation_fragment:
+  - llm.on_eks.charts
   - llm.on_eks.kubernetes
 options:
-  chart_mirror:
-    description: A folder of NAME-VERSION.tgz that is asked for charts before any repository; empty for none.
-    type: path
-    default: ""
   components:
     description: Component descriptors.
     type: list

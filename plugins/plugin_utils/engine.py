@@ -6,9 +6,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from . import disruption, graph, lock
+from . import disruption, graph, lock, locks
 from .descriptor import Component, DescriptorError, parse
 from .graph import Done, Running
 from .helm.options import ChartOptions
@@ -85,25 +86,29 @@ def converge(
     expect: Plan | None = None,
     hooks: Hooks | None = None,
     charts: ChartOptions | None = None,
+    lock_file: Path | None = None,
 ) -> Result:
     """Bring the components about. `client=None` plans against an empty cluster (with `check` only).
 
-    `charts`: where charts come from; `expect`: a plan that must still be what would be done. Raises DescriptorError, LockError, StalePlanError.
+    `expect`: a plan that must still be what would be done. `lock_file`: where the digests of charts stand; without one, a
+    chart's own digest is held, or none. Raises LockFileError, DescriptorError, LockError, StalePlanError.
     """
     hooks = hooks or Hooks()
     components = select(parse(descriptors), only)
+    if lock_file is not None:
+        components = locks.locked(components, lock_file)
     if check or client is None:
         context = context_for(client, check=True, charts=charts)
-        return _run(components, client, check=True, concurrency=concurrency, hooks=hooks, context=context)
+        return _run(components, context, concurrency=concurrency, hooks=hooks)
     context = context_for(client, check=False, charts=charts)
     with lock.held(client, wait_s=lock_timeout_s, stop=context.stop, say=hooks.say):
         if expect is not None:
-            planning = context_for(client, check=True, charts=charts)
-            planned = _run(components, client, check=True, concurrency=concurrency, hooks=Hooks(), context=planning)
+            look = context_for(client, check=True, charts=charts)
+            planned = _run(components, look, concurrency=concurrency, hooks=Hooks())
             _refuse_stale(expect, plan_of(planned))
         # Read once the Lease is held: another run may have written them.
         context.recorder = Recorder(client, context.masker)
-        result = _run(components, client, check=False, concurrency=concurrency, hooks=hooks, context=context)
+        result = _run(components, context, concurrency=concurrency, hooks=hooks)
     if not context.recorder.components() and all(component.state == "absent" for component in components):
         lock.forget(client)
     return result
@@ -133,20 +138,11 @@ def select(components: list[Component], only: Sequence[str]) -> list[Component]:
 def context_for(client: Client | None, *, check: bool, charts: ChartOptions | None = None) -> Context:
     """What a run of its own begins with."""
     masker = Masker()
-    return Context(
-        client, check=check, masker=masker, recorder=Recorder(client, masker), charts=charts or ChartOptions()
-    )
+    recorder = Recorder(client, masker)
+    return Context(client, check=check, masker=masker, recorder=recorder, charts=charts or ChartOptions())
 
 
-def _run(
-    components: Sequence[Component],
-    client: Client | None,
-    *,
-    check: bool,
-    concurrency: int,
-    hooks: Hooks,
-    context: Context,
-) -> Result:
+def _run(components: Sequence[Component], context: Context, *, concurrency: int, hooks: Hooks) -> Result:
     started = time.monotonic()
     for component in components:
         for release in component.releases:
@@ -158,7 +154,7 @@ def _run(
         vertices,
         context,
         concurrency=concurrency,
-        finished=lambda done: hooks.finished(done, check, context.masker),
+        finished=lambda done: hooks.finished(done, context.check, context.masker),
         running=hooks.running,
     )
     results = {component.name: ComponentResult(component.state) for component in components}

@@ -26,17 +26,24 @@ CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
     "impersonate_user": {"type": "str", "default": ""},
     "impersonate_groups": {"type": "list", "elements": "str", "default": []},
 }
-CHART_OPTIONS: dict[str, dict[str, Any]] = {"chart_mirror": {"type": "path", "default": ""}}
+
+
+CHART_OPTIONS: dict[str, dict[str, Any]] = {
+    "chart_mirror": {"type": "path", "default": ""},
+    "helm": {"type": "path", "default": ""},
+    "lock_file": {"type": "path", "default": ""},
+}
+
+
+def charts_from(options: Mapping[str, Any]) -> ChartOptions:
+    """Where charts come from and what renders them."""
+    mirror = options["chart_mirror"]
+    return ChartOptions(mirror=Path(mirror).expanduser() if mirror else None, helm=options["helm"])
 
 
 def client_from(options: Mapping[str, Any]) -> Client:
     """A client for the cluster that the options name. Raises ConnectionError."""
     return Client(connect(**{name: options[name] for name in CONNECTION_OPTIONS}))
-
-
-def charts_from(options: Mapping[str, Any]) -> ChartOptions:
-    """Where charts come from."""
-    return ChartOptions(mirror=Path(options["chart_mirror"]) if options["chart_mirror"] else None)
 
 
 def plain(value: Any) -> Any:
