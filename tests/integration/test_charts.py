@@ -214,6 +214,18 @@ def test_an_upgrade_changes_definitions_and_drops_what_the_chart_no_longer_makes
     run(client, *absent(chart_component(name, "definitions")))
 
 
+def test_a_definition_that_two_charts_ship_is_kept_by_one(client, name):
+    first = chart_component(name, "definitions")
+    second = {
+        **chart_component(f"{name}-b", "definitions", {"second": False}, namespace=f"{name}-b"),
+        "requires": [name],
+    }
+    apply(client, [first, second])
+    owner = read(client, "apiextensions.k8s.io/v1", "CustomResourceDefinition", "widgets.fixture.example.com")
+    assert owner["metadata"]["labels"]["llm.on-eks/component"] == name
+    run(client, *absent(first, second))
+
+
 def test_pods_selectors_carry_no_mark_of_ours(client, name):
     apply(client, [chart_component(name, "web")])
     made = read(client, "apps/v1", "Deployment", name, name)

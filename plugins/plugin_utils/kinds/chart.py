@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ...module_utils.errors import LlmOnEksError
-from ...module_utils.names import LABEL_COMPONENT
+from ...module_utils.names import LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
 from ..compare import changes
 from ..descriptor import Release, Wait
 from ..helm import ignore, render, source
@@ -16,6 +16,7 @@ from ..helm.documents import Document, Hook, key_of, split
 from ..helm.lookups import Owned
 from ..helm.made_up import MadeUp, feed_back, unknown
 from ..helm.source import ChartFile
+from ..identity import identity
 from ..references import UNKNOWN
 from . import adoption, release_record
 from .base import Action, Context, Outcome, Policy, Unfinished, subject
@@ -92,6 +93,7 @@ class ChartNode:
     def _converge(self, context: Context, report: _Report) -> None:
         context.masker.learn_values(self.release.values)
         parts = self._parts(context, report)
+        parts.definitions = self._own_definitions(context, parts, report)
         begun = parts.record is None or not parts.record.inputs
         adopted = self._adopted(context, parts) if begun else {}
         self._definitions(context, parts, adopted, report)
@@ -251,6 +253,21 @@ class ChartNode:
                     )
             elif live and name != self.namespace and name not in made and _component_of(live) == self.component:
                 context.desire(self.component, [labelled(document, self.component)])
+
+    def _own_definitions(self, context: Context, parts: _Parts, report: _Report) -> list[Document]:
+        """Without those that somebody else of ours keeps: charts ship copies of each other's definitions."""
+        earlier, mine = context.desired(self.component), []
+        for document in parts.definitions:
+            live = self._live(context, document)
+            labels = (live["metadata"].get("labels") or {}) if live else {}
+            other = labels.get(LABEL_COMPONENT, "") if labels.get(LABEL_MANAGED_BY) == MANAGED_BY else ""
+            if other not in ("", self.component):
+                report.notes.append(f"{self.release.name}: {subject(document)} is left to component {other}")
+            elif identity(document) in earlier or (live is None and context.wanted_by_any(identity(document))):
+                continue  # another release of this run brings it
+            else:
+                mine.append(document)
+        return mine
 
     def _definitions(self, context: Context, parts: _Parts, adopted: dict[str, Document], report: _Report) -> None:
         documents = [placed(context, labelled(document, self.component), "") for document in parts.definitions]
