@@ -17,9 +17,10 @@ from ..helm.lookups import Owned
 from ..helm.made_up import MadeUp, feed_back, unknown
 from ..helm.source import ChartFile
 from ..identity import identity
+from ..kubernetes.client import ApiError
 from ..references import UNKNOWN
 from . import adoption, release_record
-from .base import Action, Context, Outcome, Policy, Unfinished, subject
+from .base import Action, Context, NodeError, Outcome, Policy, Unfinished, subject
 from .hooks import Waves
 from .manifest import apply, apply_all, in_order, labelled, placed
 from .release_record import ReleaseRecord
@@ -287,6 +288,8 @@ class ChartNode:
             until(context, f"{self.release.name}: {subject(document)}", wait, "")
         if changed:
             context.api().forget_resources()
+            for document in documents:
+                _await_service(context, document)
 
     def _apply(self, context: Context, document: Document, parts: _Parts, adopted: dict[str, Document]) -> Outcome:
         key = key_of(document, self.namespace)
@@ -340,6 +343,27 @@ class ChartNode:
             removal_hooks=hooks,
         )
         release_record.write(context, made)
+
+
+def _await_service(context: Context, definition: Document) -> None:
+    """An Established definition is served a moment later only: until then its objects have no address."""
+    spec, client = definition["spec"], context.api()
+    served = [version["name"] for version in spec["versions"] if version.get("served")]
+    end = time.monotonic() + ESTABLISHED_WITHIN_S
+    while served:
+        resource = client.resource(f"{spec['group']}/{served[0]}", spec["names"]["kind"])
+        try:
+            if resource is not None:
+                client.list(resource)
+                return
+        except ApiError as error:
+            if error.status not in (404, 429, 503):
+                raise
+        if time.monotonic() > end:
+            raise NodeError(f"{subject(definition)} is Established, but not served after {ESTABLISHED_WITHIN_S} s")
+        if context.stop.wait(0.2):
+            raise NodeError(f"{subject(definition)}: waiting was interrupted")
+        client.forget_resources()
 
 
 def _component_of(live: Document) -> str:
