@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Releases against a real API server: as plain Helm makes them, planned exactly, kept, upgraded, adopted, removed."""
 
+import base64
 import json
 import os
+import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -11,14 +14,18 @@ import pytest
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / "tests"))
 
+from support.chart_server import archive  # noqa: E402
 from support.charts import chart_component, helm, snapshot, uids, without_made_up  # noqa: E402
 from support.cluster_client import absent, apply, kubectl, new_client, plan, read, subjects, unique  # noqa: E402
 from support.simulated_node import SimulatedNode  # noqa: E402
 
+from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_SYSTEM  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils import engine  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.descriptor import parse  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.base import Context  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.chart import ChartTests  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.plan import plan_of  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.report import node_line, result_of  # noqa: E402
 
 pytestmark = pytest.mark.apiserver
 FIXTURES = ["web", "secrets", "hooks", "definitions"]
@@ -68,17 +75,18 @@ def proof(client, kubeconfig, name, chart, values):
         "90s",
         values=values,
     )
-    theirs = snapshot(client, name, before)
+    theirs = snapshot(client, before)
     helm(kubeconfig, "uninstall", name, "--namespace", name, "--wait", "--no-hooks")
     kubectl(kubeconfig, "delete", "namespace", name, "--wait", "--timeout=90s")
-    for document in theirs.values():  # what Helm leaves
-        if document["kind"] == "CustomResourceDefinition" or not document["metadata"].get("namespace"):
-            kubectl(
-                kubeconfig, "delete", document["kind"], document["metadata"]["name"], "--ignore-not-found", "--wait"
-            )
-    result = apply(client, [chart_component(name, chart, values)])
-    assert not result.errors
-    ours = snapshot(client, name, before)
+    # What Helm leaves; definitions last, for with them goes the word for their objects.
+    left = [document for document in theirs.values() if not document["metadata"].get("namespace")]
+    for document in sorted(left, key=lambda document: document["kind"] == "CustomResourceDefinition"):
+        version, _, group = document["apiVersion"].rpartition("/")[::-1]
+        kind = f"{document['kind']}.{version}.{group}" if group else document["kind"]
+        kubectl(kubeconfig, "delete", kind, document["metadata"]["name"], "--ignore-not-found", "--wait")
+    client.forget_resources()
+    apply(client, [chart_component(name, chart, values)])
+    ours = snapshot(client, before)
     both = [without_made_up(found, chart, name, name, values, client) for found in (theirs, ours)]
     # A second run is told apart from a first by some charts; ours was planned, applied and run again here.
     run(client, *absent(chart_component(name, chart, values)))
@@ -94,12 +102,30 @@ def test_a_release_is_object_by_object_what_helm_installs(client, api_server, na
     assert len(ours) >= 3
 
 
+def _refuse_addresses_of_pods(control_plane):
+    """Webhooks of charts are refused at once: without a node they would be waited for, ten seconds each."""
+    for network in ("198.18.255.0/24", "198.19.128.0/17"):
+        route = [
+            "ip",
+            "netns",
+            "exec",
+            control_plane.config.namespace,
+            "ip",
+            "route",
+            "replace",
+            "unreachable",
+            network,
+        ]
+        subprocess.run(route, check=True)
+
+
 @pytest.mark.full
 @pytest.mark.skipif(not REAL, reason="LLM_ON_EKS_TEST_CHARTS names no folder of chart archives")
 @pytest.mark.parametrize("archive", sorted(Path(REAL).glob("*.tgz")) if REAL else [], ids=lambda path: path.stem)
-def test_a_real_chart_is_object_by_object_what_helm_installs(client, api_server, name, archive):
+def test_a_real_chart_is_object_by_object_what_helm_installs(client, control_plane, api_server, name, archive):
     beside = archive.with_suffix(".json")
-    values = json.loads(beside.read_text()) if beside.exists() else {}
+    values = json.loads(beside.read_text().replace("${NAMESPACE}", name)) if beside.exists() else {}
+    _refuse_addresses_of_pods(control_plane)
     theirs, ours = proof(client, api_server, name, archive, values)
     assert sorted(ours) == sorted(theirs)
     different = {key: (theirs[key], ours[key]) for key in theirs if ours[key] != theirs[key]}
@@ -187,6 +213,18 @@ def test_an_upgrade_changes_definitions_and_drops_what_the_chart_no_longer_makes
         ("delete", f"ConfigMap {name}/{name}-second"),
     ]
     run(client, *absent(chart_component(name, "definitions")))
+
+
+def test_a_definition_that_two_charts_ship_is_kept_by_one(client, name):
+    first = chart_component(name, "definitions")
+    second = {
+        **chart_component(f"{name}-b", "definitions", {"second": False}, namespace=f"{name}-b"),
+        "requires": [name],
+    }
+    apply(client, [first, second])
+    owner = read(client, "apiextensions.k8s.io/v1", "CustomResourceDefinition", "widgets.fixture.example.com")
+    assert owner["metadata"]["labels"]["llm.on-eks/component"] == name
+    run(client, *absent(first, second))
 
 
 def test_pods_selectors_carry_no_mark_of_ours(client, name):
@@ -324,6 +362,48 @@ def test_two_components_do_not_share_an_object(client, name):
     other = {**chart_component(name, "web"), "name": f"{name}-other"}
     result = run(client, other)
     assert f"belongs to component {name}" in result.errors[0]
+
+
+# --- secrets
+
+
+PLANTED = {"password": "canary-one-5d1f", "apiToken": "canary-two-8e2a"}
+LEAKY = {
+    "secret.yaml": 'apiVersion: v1\nkind: Secret\nmetadata: {name: {{ .Release.Name }}}\nstringData: {a: "{{ .Values.password }}"}\n',
+    "map.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}}\n"
+    'data: {conf: "token={{ .Values.apiToken }} {{ .Values.word }}"}\n',
+    "fail.yaml": '{{ if .Values.refuse }}{{ fail (printf "no %s" .Values.password) }}{{ end }}\n',
+}
+
+
+def test_planted_secrets_turn_up_nowhere(client, api_server, name, tmp_path, monkeypatch):
+    (tmp_path / "leaky.tgz").write_bytes(archive(name="leaky", templates=LEAKY))
+    told, commands = [], []
+    real = subprocess.run
+    monkeypatch.setattr(
+        subprocess, "run", lambda *given, **more: commands.append((given, more.get("env"))) or real(*given, **more)
+    )
+    hooks = engine.Hooks(
+        finished=lambda done, check, masker: told.append(node_line(done, check, masker)), say=told.append
+    )
+    for values in ({"word": "one"}, {"word": "two"}, {"refuse": True}):
+        component = chart_component(name, tmp_path / "leaky.tgz", {**PLANTED, **values})
+        for check in (True, False):
+            result = engine.converge([component], client, check=check, hooks=hooks)
+            told += [repr(result_of(result, diff=True)), repr(plan_of(result))]
+    assert commands
+    assert any("no (secret)" in line for line in told if line)
+    records = kubectl(api_server, "get", "configmaps", "-n", NAMESPACE_SYSTEM, "-o", "json")
+    packed = [
+        zlib.decompress(base64.b64decode(item["data"]["documents"])).decode()
+        for item in json.loads(records)["items"]
+        if "documents" in item["data"]
+    ]
+    for canary in PLANTED.values():
+        encoded = base64.b64encode(canary.encode()).decode()
+        for text in (*told, repr(commands), records, *packed):
+            assert canary not in (text or "")
+            assert encoded not in (text or "")
 
 
 # --- faults

@@ -9,6 +9,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from ansible_collections.llm.on_eks.plugins.module_utils.names import LABEL_RECORD
 from ansible_collections.llm.on_eks.plugins.plugin_utils.compare import mask
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm import binary, render, source
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.documents import key_of
@@ -19,6 +20,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.client impor
 
 CHARTS = Path(__file__).resolve().parents[1] / "fixtures" / "charts"
 _SERVERS = ("managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink")
+_HOUSEHOLD = (("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default"))
 _ALLOCATED = ("clusterIP", "clusterIPs", "healthCheckNodePort")
 _OF_CONTROLLERS = (
     "Event",
@@ -58,30 +60,26 @@ def helm(kubeconfig, *arguments, values=None, check=True):
 
 
 def uids(client):
-    """Of every object outside of namespaces: what was there before."""
-    found = set()
-    for resource in deletable(client.resources().values()):
-        if not resource.namespaced:
-            found |= {document["metadata"]["uid"] for document in _listed(client, resource)}
-    return found
+    """Of every object in the cluster: what was there before."""
+    client.forget_resources()
+    kinds = [resource for resource in deletable(client.resources().values()) if resource.kind not in _OF_CONTROLLERS]
+    return {document["metadata"]["uid"] for resource in kinds for document in _listed(client, resource)}
 
 
-def snapshot(client, namespace, before):
-    """Everything in a namespace and everything new outside of namespaces; key -> object, without whose it is."""
+def snapshot(client, before):
+    """Every object that is new since `before`; key -> object, without whose it is."""
     client.forget_resources()
     found = {}
     for resource in deletable(client.resources().values()):
         if resource.kind in _OF_CONTROLLERS:
             continue
-        for document in _listed(client, resource, namespace if resource.namespaced else ""):
+        for document in _listed(client, resource):
             metadata = document["metadata"]
             owned = any(owner.get("controller") for owner in metadata.get("ownerReferences") or [])
+            record = LABEL_RECORD in (metadata.get("labels") or {})
             helms = document.get("type") == "helm.sh/release.v1"
-            house = metadata["name"] in ("kube-root-ca.crt", "default") and resource.kind in (
-                "ConfigMap",
-                "ServiceAccount",
-            )
-            if not (owned or helms or house or metadata["uid"] in before):
+            house = (resource.kind, metadata["name"]) in _HOUSEHOLD
+            if not (owned or helms or record or house or metadata["uid"] in before):
                 found[key_of(document)] = comparable(document)
     return found
 
@@ -134,9 +132,9 @@ def _chart(path):
     return Chart(path=str(path)) if path.is_dir() else Chart(archive=str(path))
 
 
-def _listed(client, resource, namespace=""):
+def _listed(client, resource):
     try:
-        return client.list(resource, namespace)
+        return client.list(resource)
     except ApiError as error:
         if error.status in (404, 405, 503):
             return []

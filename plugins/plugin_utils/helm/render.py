@@ -95,7 +95,7 @@ def render(request: Request, options: ChartOptions, cluster: Cluster, *, fresh: 
     run = _Run(request, options, cluster, found)
     if kept:
         text, _ = run.output(live=live)
-        return msgspec.structs.replace(kept, documents=_parsed(chunks(text), request), blank=False)
+        return msgspec.structs.replace(kept, documents=run.parsed(chunks(text)), blank=False)
     made = run.twice(live=live)
     _keep(file, made, request)
     return made
@@ -131,16 +131,17 @@ class _Run:
     options: ChartOptions
     cluster: Cluster
     traits: Traits
+    _read: dict[str, list[Document]] = field(default_factory=dict)
 
     def twice(self, *, live: bool) -> Rendering:
         """Rendered twice side by side, and twice more without the look-ups when these found something."""
         first, second, seen = self._pair(live=live)
-        documents = _parsed(first, self.request)
-        made_up, renamed = self._compared(first, documents, second)
+        documents = self.parsed(first)
+        made_up, renamed = self._compared(first, second)
         if any(digest != _MISSING for digest in seen.values()):
             with contextlib.suppress(ChartError):  # a chart may insist on what it looks up
                 one, other, _ = self._pair(live=True, blank=True)
-                more, names = self._compared(one, _parsed(one, self.request), other)
+                more, names = self._compared(one, other)
                 made_up += [item for item in more if item not in made_up]
                 renamed += [name for name in names if name not in renamed]
         return Rendering(documents=documents, made_up=made_up, renamed=renamed, seen=seen)
@@ -151,16 +152,26 @@ class _Run:
             (first, seen), (second, _) = (run.result() for run in runs)
         return chunks(first), chunks(second), seen
 
-    def _compared(
-        self, first: Sequence[Chunk], documents: Sequence[Document], second: Sequence[Chunk]
-    ) -> tuple[list[MadeUp], list[str]]:
+    def _compared(self, first: Sequence[Chunk], second: Sequence[Chunk]) -> tuple[list[MadeUp], list[str]]:
         if first == second:
             return [], []
-        # Reading YAML is what costs: the texts that are equal need not be read twice.
         same = {chunk.text for chunk in first} & {chunk.text for chunk in second}
-        left = _parsed([chunk for chunk in first if chunk.text not in same], self.request)
-        right = _parsed([chunk for chunk in second if chunk.text not in same], self.request)
+        left = self.parsed([chunk for chunk in first if chunk.text not in same])
+        right = self.parsed([chunk for chunk in second if chunk.text not in same])
         return compare(left, right, self.request.namespace)
+
+    def parsed(self, found: Sequence[Chunk]) -> list[Document]:
+        """As documents. Reading YAML is what costs: the same text is read once, however often it is rendered."""
+        documents: list[Document] = []
+        for chunk in found:
+            if chunk.text not in self._read:
+                try:
+                    self._read[chunk.text] = parse(chunk.text)
+                except ChartError as error:
+                    what = _what(self.request)
+                    raise ChartError(f"{what}: {chunk.source}: {error}; mend the chart or the values") from None
+            documents += self._read[chunk.text]
+        return documents
 
     def output(self, *, live: bool, blank: bool = False) -> tuple[str, dict[str, str]]:
         """(Helm's output, what it looked up)."""
@@ -212,16 +223,6 @@ def _api_versions(kinds: Sequence[str]) -> list[str]:
             line = ""
         line = f"{line},{word}" if line else word
     return [*flags, "--api-versions", line] if line else flags
-
-
-def _parsed(found: Sequence[Chunk], request: Request) -> list[Document]:
-    documents: list[Document] = []
-    for chunk in found:
-        try:
-            documents += parse(chunk.text)
-        except ChartError as error:
-            raise ChartError(f"{_what(request)}: {chunk.source}: {error}; mend the chart or the values") from None
-    return documents
 
 
 def _key(request: Request, options: ChartOptions, cluster: Cluster, found: Traits, live: bool) -> str:

@@ -130,11 +130,10 @@ def _cached(chart: Chart, options: ChartOptions) -> ChartFile | None:
     file = options.charts / f"{digest}.tgz"
     if not file.is_file():
         return None
-    found = _read(file)
-    if found.digest != digest:  # half a disk, or somebody's hand: fetch it anew
+    if hashlib.sha256(file.read_bytes()).hexdigest() != digest:  # half a disk, or somebody's hand: fetch it anew
         file.unlink()
         return None
-    return _verified(chart, found)
+    return _verified(chart, _read(file))
 
 
 def _download(chart: Chart, options: ChartOptions, downloader: Downloader) -> ChartFile:

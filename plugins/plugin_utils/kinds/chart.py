@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ...module_utils.errors import LlmOnEksError
-from ...module_utils.names import LABEL_COMPONENT
+from ...module_utils.names import LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
 from ..compare import changes
 from ..descriptor import Release, Wait
 from ..helm import ignore, render, source
@@ -16,9 +16,11 @@ from ..helm.documents import Document, Hook, key_of, split
 from ..helm.lookups import Owned
 from ..helm.made_up import MadeUp, feed_back, unknown
 from ..helm.source import ChartFile
+from ..identity import identity
+from ..kubernetes.client import ApiError
 from ..references import UNKNOWN
 from . import adoption, release_record
-from .base import Action, Context, Outcome, Policy, Unfinished, subject
+from .base import Action, Context, NodeError, Outcome, Policy, Unfinished, subject
 from .hooks import Waves
 from .manifest import apply, apply_all, in_order, labelled, placed
 from .release_record import ReleaseRecord
@@ -92,6 +94,7 @@ class ChartNode:
     def _converge(self, context: Context, report: _Report) -> None:
         context.masker.learn_values(self.release.values)
         parts = self._parts(context, report)
+        parts.definitions = self._own_definitions(context, parts, report)
         begun = parts.record is None or not parts.record.inputs
         adopted = self._adopted(context, parts) if begun else {}
         self._definitions(context, parts, adopted, report)
@@ -252,6 +255,21 @@ class ChartNode:
             elif live and name != self.namespace and name not in made and _component_of(live) == self.component:
                 context.desire(self.component, [labelled(document, self.component)])
 
+    def _own_definitions(self, context: Context, parts: _Parts, report: _Report) -> list[Document]:
+        """Without those that somebody else of ours keeps: charts ship copies of each other's definitions."""
+        earlier, mine = context.desired(self.component), []
+        for document in parts.definitions:
+            live = self._live(context, document)
+            labels = (live["metadata"].get("labels") or {}) if live else {}
+            other = labels.get(LABEL_COMPONENT, "") if labels.get(LABEL_MANAGED_BY) == MANAGED_BY else ""
+            if other not in ("", self.component):
+                report.notes.append(f"{self.release.name}: {subject(document)} is left to component {other}")
+            elif identity(document) in earlier or (live is None and context.wanted_by_any(identity(document))):
+                continue  # another release of this run brings it
+            else:
+                mine.append(document)
+        return mine
+
     def _definitions(self, context: Context, parts: _Parts, adopted: dict[str, Document], report: _Report) -> None:
         documents = [placed(context, labelled(document, self.component), "") for document in parts.definitions]
         context.desire(self.component, documents)
@@ -270,6 +288,8 @@ class ChartNode:
             until(context, f"{self.release.name}: {subject(document)}", wait, "")
         if changed:
             context.api().forget_resources()
+            for document in documents:
+                _await_service(context, document)
 
     def _apply(self, context: Context, document: Document, parts: _Parts, adopted: dict[str, Document]) -> Outcome:
         key = key_of(document, self.namespace)
@@ -323,6 +343,27 @@ class ChartNode:
             removal_hooks=hooks,
         )
         release_record.write(context, made)
+
+
+def _await_service(context: Context, definition: Document) -> None:
+    """An Established definition is served a moment later only: until then its objects have no address."""
+    spec, client = definition["spec"], context.api()
+    served = [version["name"] for version in spec["versions"] if version.get("served")]
+    end = time.monotonic() + ESTABLISHED_WITHIN_S
+    while served:
+        resource = client.resource(f"{spec['group']}/{served[0]}", spec["names"]["kind"])
+        try:
+            if resource is not None:
+                client.list(resource)
+                return
+        except ApiError as error:
+            if error.status not in (404, 429, 503):
+                raise
+        if time.monotonic() > end:
+            raise NodeError(f"{subject(definition)} is Established, but not served after {ESTABLISHED_WITHIN_S} s")
+        if context.stop.wait(0.2):
+            raise NodeError(f"{subject(definition)}: waiting was interrupted")
+        client.forget_resources()
 
 
 def _component_of(live: Document) -> str:
