@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real control plane for all integration tests of a session: etcd, API server, controller manager, scheduler; no node."""
+"""A real control plane for all integration tests of a session: etcd, API server, controller manager, scheduler; no node.
+
+LLM_ON_EKS_TEST_CLUSTER names it otherwise than usual, so that two sessions may run beside each other.
+"""
 
 from __future__ import annotations
+
+import os
 
 import pytest
 
@@ -12,7 +17,7 @@ from local.kubernetes.config import ClusterConfig
 @pytest.fixture(scope="session")
 def control_plane():
     """The running cluster object; `.kubeconfig` is the path of an admin kubeconfig."""
-    cluster = Cluster(ClusterConfig(name="t-integration", node=False))
+    cluster = Cluster(ClusterConfig(name=os.environ.get("LLM_ON_EKS_TEST_CLUSTER", "t-integration"), node=False))
     cluster.down()
     cluster.up()
     yield cluster

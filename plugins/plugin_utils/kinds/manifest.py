@@ -12,6 +12,7 @@ from ...module_utils.errors import LlmOnEksError
 from ...module_utils.names import FIELD_MANAGER, LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
 from ..compare import changes
 from ..conflicts import read_conflicts, without
+from ..dealt import as_planned
 from ..identity import identity
 from ..kubernetes.client import ApiError, Resource
 from ..references import is_unknown
@@ -139,6 +140,7 @@ def apply(context: Context, document: Document, policy: Policy | None = None) ->
         if live is None or not _is_immutable(error):
             raise
         return _recreate(context, resource, document, live, policy, error)
+    planned = as_planned(planned, live, document)
     difference = changes(live, planned)
     if live is not None and not difference:
         return Outcome(notes=notes)
@@ -277,7 +279,7 @@ def _read_back(context: Context, resource: Resource, made: Document, planned: Do
         raise NodeError(
             f"{subject(made)}: the API accepted it, but it is not there; an admission webhook or a controller removes it"
         )
-    surprises = changes(planned, made)
+    surprises = [change for change in changes(planned, made) if not is_unknown(change.before)]
     return [f"{subject(made)}: the server made {len(surprises)} fields different, {surprises[0]}"] if surprises else []
 
 
