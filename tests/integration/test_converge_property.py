@@ -13,11 +13,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from support.cluster_client import new_client, unique  # noqa: E402
-from support.observed import PretendKubelet, bare, happened, look, missing  # noqa: E402
-from support.worlds import CLUSTER_WIDE, EDITS, World  # noqa: E402
+from support.cluster_client import new_client, unique
+from support.observed import PretendKubelet, bare, happened, look, missing
+from support.worlds import CLUSTER_WIDE, EDITS, World
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils import engine  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
 
 pytestmark = pytest.mark.apiserver
 EDITS_PER_SEED = 20
@@ -101,7 +101,10 @@ def said(result):
 
 def observed(before, after):
     """What happened, in the plan's words: a Job that comes about, or comes about anew, is one that runs."""
-    return {("run" if name.startswith("Job ") and kind != "delete" else kind, name) for kind, name in happened(before, after)}
+    return {
+        ("run" if name.startswith("Job ") and kind != "delete" else kind, name)
+        for kind, name in happened(before, after)
+    }
 
 
 def settled(document):
@@ -117,7 +120,12 @@ def settled(document):
 
 def everything(component):
     metadata = [{"kind": "Secret", "metadata": {"name": one["name"]}} for one in component.get("secrets", [])]
-    return [*component["manifests"], *component.get("crds", []), *metadata, *(job["manifest"] for job in component["jobs"])]
+    return [
+        *component["manifests"],
+        *component.get("crds", []),
+        *metadata,
+        *(job["manifest"] for job in component["jobs"]),
+    ]
 
 
 def place(document, component):

@@ -16,11 +16,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from support.cluster_client import config_map, kubectl, new_client, read, unique  # noqa: E402
-from support.observed import PretendKubelet  # noqa: E402
-from support.worlds import CLUSTER_WIDE, MAKERS, definition, foreign_patch  # noqa: E402
+from support.cluster_client import config_map, kubectl, new_client, read, unique
+from support.observed import PretendKubelet
+from support.worlds import CLUSTER_WIDE, MAKERS, definition, foreign_patch
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils import drift, engine  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils import drift, engine
 
 pytestmark = pytest.mark.apiserver
 PER_ROUND = 10
@@ -49,14 +49,22 @@ def described(name):
         own = f"{name}-{kind.lower()}" if kind in CLUSTER_WIDE else kind.lower()
         manifests.append(make(rng, own))
     web = next(one for one in manifests if one["kind"] == "Deployment")
-    web["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "MODE", "value": "a"}, {"name": "LEVEL", "value": "b"}]
+    web["spec"]["template"]["spec"]["containers"][0]["env"] = [
+        {"name": "MODE", "value": "a"},
+        {"name": "LEVEL", "value": "b"},
+    ]
     web["spec"]["replicas"] = 2
     service = next(one for one in manifests if one["kind"] == "Service")
     service["spec"]["ports"] = [{"name": "http", "port": 80, "targetPort": 8080}, {"name": "metrics", "port": 9000}]
     manifests += [config_map("several", one="1", two="2")]
     group = f"{name}.example.com"
     manifests.append(
-        {"apiVersion": f"{group}/v1", "kind": "Thing", "metadata": {"name": "thing"}, "spec": {"size": 3, "words": ["a"]}}
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "Thing",
+            "metadata": {"name": "thing"},
+            "spec": {"size": 3, "words": ["a"]},
+        }
     )
     waits = [
         {"kind": one["kind"], "name": one["metadata"]["name"], "condition": "Exists"}
@@ -107,7 +115,15 @@ def edits(component):
         add(kind, ["label"], "extra", "metadata.labels[example.com/theirs]", "example.com/theirs=1", own=own)
         add(kind, ["annotate"], "extra", "metadata.annotations[example.com/theirs]", "example.com/theirs=1", own=own)
         add(kind, ["label"], "changed", "metadata.labels[llm.on-eks/component]", "llm.on-eks/component-", own=own)
-        add(kind, ["label"], "changed", "metadata.labels[app.kubernetes.io/managed-by]", "--overwrite", "app.kubernetes.io/managed-by=them", own=own)
+        add(
+            kind,
+            ["label"],
+            "changed",
+            "metadata.labels[app.kubernetes.io/managed-by]",
+            "--overwrite",
+            "app.kubernetes.io/managed-by=them",
+            own=own,
+        )
         add(kind, ["delete"], "missing", "", "--wait=true", own=own)
         change = foreign_patch(random.Random(1), document)
         if change is not None:
@@ -127,30 +143,84 @@ def edits(component):
     add("Deployment", ["set", "serviceaccount"], "extra", "spec.template.spec.serviceAccount", "theirs")
     add("Deployment", ["rollout", "pause"], "extra", "spec.paused")
     sidecar = {"name": "theirs", "image": "registry.test/theirs:1"}
-    patch("Deployment", [{"op": "add", "path": "/spec/template/spec/containers/-", "value": sidecar}], "extra", "spec.template.spec.containers[theirs]")
-    patch("Deployment", [{"op": "remove", "path": "/spec/template/spec/containers/0/resources"}], "changed", f"{image}.resources")
-    patch("Deployment", [{"op": "remove", "path": "/spec/template/spec/containers/0/ports"}], "changed", f"{image}.ports")
-    merge("Deployment", {"spec": {"template": {"spec": {"hostNetwork": True}}}}, "extra", "spec.template.spec.hostNetwork")
-    merge("Deployment", {"spec": {"template": {"spec": {"nodeSelector": {"disk": "ssd"}}}}}, "extra", "spec.template.spec.nodeSelector")
-    merge("Deployment", {"spec": {"template": {"spec": {"tolerations": [{"operator": "Exists"}]}}}}, "extra", "spec.template.spec.tolerations")
-    merge("Deployment", {"spec": {"strategy": {"rollingUpdate": {"maxSurge": 3}}}}, "changed", "spec.strategy.rollingUpdate.maxSurge")
+    patch(
+        "Deployment",
+        [{"op": "add", "path": "/spec/template/spec/containers/-", "value": sidecar}],
+        "extra",
+        "spec.template.spec.containers[theirs]",
+    )
+    patch(
+        "Deployment",
+        [{"op": "remove", "path": "/spec/template/spec/containers/0/resources"}],
+        "changed",
+        f"{image}.resources",
+    )
+    patch(
+        "Deployment", [{"op": "remove", "path": "/spec/template/spec/containers/0/ports"}], "changed", f"{image}.ports"
+    )
+    merge(
+        "Deployment", {"spec": {"template": {"spec": {"hostNetwork": True}}}}, "extra", "spec.template.spec.hostNetwork"
+    )
+    merge(
+        "Deployment",
+        {"spec": {"template": {"spec": {"nodeSelector": {"disk": "ssd"}}}}},
+        "extra",
+        "spec.template.spec.nodeSelector",
+    )
+    merge(
+        "Deployment",
+        {"spec": {"template": {"spec": {"tolerations": [{"operator": "Exists"}]}}}},
+        "extra",
+        "spec.template.spec.tolerations",
+    )
+    merge(
+        "Deployment",
+        {"spec": {"strategy": {"rollingUpdate": {"maxSurge": 3}}}},
+        "changed",
+        "spec.strategy.rollingUpdate.maxSurge",
+    )
     merge("Deployment", {"spec": {"revisionHistoryLimit": 1}}, "extra", "spec.revisionHistoryLimit")
-    merge("DaemonSet", {"spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": None}}}, "extra", "spec.updateStrategy.type")
+    merge(
+        "DaemonSet",
+        {"spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": None}}},
+        "extra",
+        "spec.updateStrategy.type",
+    )
 
     # Data, services and rights.
     merge("ConfigMap", {"data": {"theirs": "1"}}, "extra", "data.theirs", own="several")
     merge("ConfigMap", {"data": {"one": None}}, "changed", "data.one", own="several")
     merge("Secret", {"data": {"value": None}}, "changed", "data.value")
     merge("Secret", {"data": {"theirs": "dGhlaXJz"}}, "extra", "data.theirs")
-    patch("Service", [{"op": "replace", "path": "/spec/ports/0/targetPort", "value": 9999}], "changed", "spec.ports[http].targetPort")
+    patch(
+        "Service",
+        [{"op": "replace", "path": "/spec/ports/0/targetPort", "value": 9999}],
+        "changed",
+        "spec.ports[http].targetPort",
+    )
     patch("Service", [{"op": "remove", "path": "/spec/ports/1"}], "changed", "spec.ports[metrics]")
-    patch("Service", [{"op": "add", "path": "/spec/ports/-", "value": {"name": "debug", "port": 7000}}], "extra", "spec.ports")
+    patch(
+        "Service",
+        [{"op": "add", "path": "/spec/ports/-", "value": {"name": "debug", "port": 7000}}],
+        "extra",
+        "spec.ports",
+    )
     merge("Service", {"spec": {"type": "NodePort"}}, "extra", "spec.type")
     merge("Service", {"spec": {"sessionAffinity": "ClientIP"}}, "extra", "spec.sessionAffinity")
-    merge("RoleBinding", {"subjects": [{"kind": "User", "name": "them", "apiGroup": "rbac.authorization.k8s.io"}]}, "changed", "subjects")
+    merge(
+        "RoleBinding",
+        {"subjects": [{"kind": "User", "name": "them", "apiGroup": "rbac.authorization.k8s.io"}]},
+        "changed",
+        "subjects",
+    )
     merge("NetworkPolicy", {"spec": {"ingress": [{}]}}, "changed", "spec.ingress")
     merge("Ingress", {"spec": {"rules": [{"host": "theirs.example.com"}]}}, "changed", "spec.rules")
-    merge("HorizontalPodAutoscaler", {"spec": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 5}}}}, "extra", "spec.behavior")
+    merge(
+        "HorizontalPodAutoscaler",
+        {"spec": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 5}}}},
+        "extra",
+        "spec.behavior",
+    )
     merge("CronJob", {"spec": {"suspend": False}}, "changed", "spec.suspend")
     merge("Thing", {"spec": {"words": ["theirs"]}}, "changed", "spec.words")
     merge("Thing", {"spec": {"mode": "slow"}}, "extra", "spec.mode")
@@ -165,7 +235,11 @@ def edits(component):
     add("ConfigMap", server, "changed", "data.two", own="several", given=theirs)
     add("ConfigMap", ["apply", "-f", "-"], "changed", "data.two", own="several", given=theirs)
     labels = {"llm.on-eks/component": name, "app.kubernetes.io/managed-by": "llm.on_eks"}
-    whole = {**theirs, "metadata": {**theirs["metadata"], "labels": labels}, "data": {"one": "1", "two": "2", "three": "3"}}
+    whole = {
+        **theirs,
+        "metadata": {**theirs["metadata"], "labels": labels},
+        "data": {"one": "1", "two": "2", "three": "3"},
+    }
     add("ConfigMap", ["replace", "-f", "-"], "extra", "data.three", own="several", given=whole)
     return made
 
@@ -216,12 +290,16 @@ def test_every_planted_edit_is_found_and_nothing_else(world, api_server, count):
                 missed.append((str(edit), mine))
         for one in found.findings:
             edit = by_object.get(one.object)
-            wrong = [field.path for field in one.fields if edit and edit.path and not field.path.startswith(edit.path.split("[")[0])]
+            wrong = [
+                field.path
+                for field in one.fields
+                if edit and edit.path and not field.path.startswith(edit.path.split("[")[0])
+            ]
             if edit is None or one.kind != edit.finding or wrong:
                 false.append((str(edit), one))
         heal(client, component, chosen)
         assert report(client, component).state == "none", [str(edit) for edit in chosen]
-    print(f"\n{planted} edits planted, {len(missed)} missed, {len(false)} false")  # noqa: T201
+    print(f"\n{planted} edits planted, {len(missed)} missed, {len(false)} false")
     assert not missed and not false, "\n".join(map(str, [*missed, "false:", *false]))
 
 
@@ -259,7 +337,9 @@ def test_what_controllers_do_is_no_drift(world, api_server):
         )
     status = json.dumps({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}}).encode()
     ingress = client.resource("networking.k8s.io/v1", "Ingress")
-    client.request("PATCH", f"{ingress.path(name, 'ingress')}/status", body=status, content_type="application/merge-patch+json")
+    client.request(
+        "PATCH", f"{ingress.path(name, 'ingress')}/status", body=status, content_type="application/merge-patch+json"
+    )
     assert read(client, "apps/v1", "Deployment", "deployment", name)["spec"]["replicas"] == 4
     found = report(client, component)
     assert found.findings == [] and found.state == "none"

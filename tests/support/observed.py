@@ -90,11 +90,20 @@ def missing(wanted, live, path=""):
     if isinstance(wanted, dict):
         if not isinstance(live, dict):
             return path
-        return next((lack for key, item in wanted.items() if (lack := missing(item, live.get(key), f"{path}.{key}"))), "")
+        return next(
+            (lack for key, item in wanted.items() if (lack := missing(item, live.get(key), f"{path}.{key}"))), ""
+        )
     if isinstance(wanted, list):
         if not isinstance(live, list):
             return path if wanted else ""
-        return next((f"{path}[{index}]" for index, item in enumerate(wanted) if not any(not missing(item, one, path) for one in live)), "")
+        return next(
+            (
+                f"{path}[{index}]"
+                for index, item in enumerate(wanted)
+                if not any(not missing(item, one, path) for one in live)
+            ),
+            "",
+        )
     return "" if wanted == live else f"{path}: {wanted!r} is {live!r}"
 
 
@@ -136,7 +145,11 @@ class PretendKubelet:
 
     def _report(self, resource, pod):
         of_job = any(owner["kind"] == "Job" for owner in pod["metadata"].get("ownerReferences") or [])
-        state = {"phase": "Succeeded"} if of_job else {"phase": "Running", "conditions": [_condition("Ready"), _condition("ContainersReady")]}
+        state = (
+            {"phase": "Succeeded"}
+            if of_job
+            else {"phase": "Running", "conditions": [_condition("Ready"), _condition("ContainersReady")]}
+        )
         metadata = pod["metadata"]
         path = f"{resource.path(metadata['namespace'], metadata['name'])}/status"
         body = json.dumps({"status": state}).encode()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -19,6 +20,7 @@ from ..record import Recorder
 from ..references import UNKNOWN, UnresolvedError, references, resolve
 
 Document = dict[str, Any]
+_SERVED_TIMEOUT_S = 30
 Verb = Literal["create", "update", "delete", "recreate", "run", "adopt"]
 
 
@@ -205,10 +207,15 @@ class Context:
         if self.client is None:
             return None
         found = self.client.resource(api_version, kind)
-        if found is None and not self.check:
+        planned = self.is_planned(f"kind {api_version}/{kind}")
+        end = time.monotonic() + (_SERVED_TIMEOUT_S if planned else 0)
+        while found is None and not self.check:
             self.client.forget_resources()
             found = self.client.resource(api_version, kind)
-        if found is None and not (self.check and self.is_planned(f"kind {api_version}/{kind}")):
+            # Discovery lags behind a definition that was just made.
+            if time.monotonic() >= end or self.stop.wait(0.2 if found is None else 0):
+                break
+        if found is None and not (self.check and planned):
             raise NodeError(
                 f"{subject(document)}: the cluster serves no {kind} in {api_version}; "
                 "install what defines it, or name it in `requires`"

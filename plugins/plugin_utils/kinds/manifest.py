@@ -15,6 +15,7 @@ from ..conflicts import read_conflicts, without
 from ..dealt import as_planned
 from ..identity import identity
 from ..kubernetes.client import ApiError, Resource
+from ..overruled import overruled
 from ..references import is_unknown
 from .base import Action, Context, Document, NodeError, Outcome, Policy, Unfinished, subject
 
@@ -140,6 +141,7 @@ def apply(context: Context, document: Document, policy: Policy | None = None) ->
         if live is None or not _is_immutable(error):
             raise
         return _recreate(context, resource, document, live, policy, error)
+    notes += _overruled(wanted, planned)
     planned = as_planned(planned, live, document)
     difference = changes(live, planned)
     if live is not None and not difference:
@@ -269,6 +271,13 @@ def _held_by(live: Document) -> str:
         if str(condition.get("type", "")).startswith("Namespace") and condition.get("status") == "True"
     ]
     return "; ".join(filter(None, [", ".join(finalizers), *blocked])) or "nothing it names"
+
+
+def _overruled(wanted: Document, planned: Document) -> list[str]:
+    """A webhook that makes something else of what is described would do so at every run: nobody should have to guess."""
+    found = overruled(wanted, planned)
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return [f"{subject(wanted)}: the server overrules {found[0]}{more}; see its admission webhooks"] if found else []
 
 
 def _read_back(context: Context, resource: Resource, made: Document, planned: Document) -> list[str]:
