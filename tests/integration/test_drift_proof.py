@@ -205,7 +205,7 @@ def edits(component):
         "extra",
         "spec.ports",
     )
-    merge("Service", {"spec": {"type": "NodePort"}}, "extra", "spec.type")
+    merge("Service", {"spec": {"type": "NodePort"}}, "extra", "spec")  # with what the server sets along with it
     merge("Service", {"spec": {"sessionAffinity": "ClientIP"}}, "extra", "spec.sessionAffinity")
     merge(
         "RoleBinding",
