@@ -11,6 +11,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
+from ansible_collections.llm.on_eks.plugins.plugin_utils.lock import last_run
 from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
     CONNECTION_OPTIONS,
     client_from,
@@ -24,6 +25,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "components": {"type": "list", "elements": "dict", "required": True},
     "only": {"type": "raw", "default": []},
     "programs": {"type": "dict", "default": {}},
+    "front_door": {"type": "str", "default": ""},
     **CONNECTION_OPTIONS,
 }
 
@@ -40,7 +42,8 @@ class ActionModule(ActionBase):
             client = client_from(options)
             planned = engine.converge(options["components"], client, check=True, only=names_from(options["only"]))
             rows = status(client, planned)
+            when, _ = last_run(client)
         except LlmOnEksError as error:
             return {**result, "changed": False, "failed": True, "msg": str(error)}
-        display.display(render(rows, options["programs"]))
+        display.display(render(rows, options["programs"], options["front_door"], when))
         return {**result, "changed": False, "components": [dataclasses.asdict(row) for row in rows]}

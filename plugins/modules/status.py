@@ -23,6 +23,10 @@ options:
     description: The programs of a local cluster and their states, shown above the table.
     type: dict
     default: {}
+  front_door:
+    description: Address at which clients reach the gateway, shown below the table.
+    type: str
+    default: ""
 author:
   - llm.on_eks maintainers
 attributes:

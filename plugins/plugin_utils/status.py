@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import datetime
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,13 +15,18 @@ from .engine import Result
 from .kinds.base import subject
 from .kinds.wait import WORKLOADS, condition, fulfilled
 from .kubernetes.client import Client
+from .plan import aligned
+from .record import Recorder
 
 Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class ComponentStatus:
-    """`state`: ready, not ready, differs, not installed, absent, skip, unknown. `why`: for all but ready, in words."""
+    """`state`: ready, not ready, differs, not installed, absent, skip, unknown. `why`: for all but ready, in words.
+
+    `revision` and what follows are from the record: `at` in UTC, `versions` of charts, `history` the oldest first.
+    """
 
     name: str
     state: str
@@ -27,12 +34,35 @@ class ComponentStatus:
     ready: int = 0
     images: list[str] = field(default_factory=list)
     why: str = ""
+    revision: int = 0
+    at: str = ""
+    by: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 def status(client: Client, planned: Result) -> list[ComponentStatus]:
     """One row a component. `planned`: the result of a converge in check mode of the same components."""
     workloads = workloads_by_component(client)
-    return [_component(client, name, planned.components[name], workloads.get(name, [])) for name in planned.components]
+    return [
+        _recorded(_component(client, name, component, workloads.get(name, [])), planned.recorder)
+        for name, component in planned.components.items()
+    ]
+
+
+def _recorded(row: ComponentStatus, recorder: Recorder) -> ComponentStatus:
+    """The row with what the component's record says."""
+    history = [
+        {"revision": one.number, "state": one.state, "at": one.at, "by": one.by, "seconds": one.seconds}
+        | ({"rolled_back_to": one.rolled_back_to} if one.rolled_back_to else {})
+        for one in recorder.history(row.name)
+    ]
+    last = recorder.applied(row.name)
+    if last is None:
+        return dataclasses.replace(row, history=history)
+    return dataclasses.replace(
+        row, revision=last.number, at=last.at, by=last.by, versions=dict(last.versions), history=history
+    )
 
 
 def workloads_by_component(client: Client) -> dict[str, list[Document]]:
@@ -80,17 +110,41 @@ def _images(document: Document) -> list[str]:
     return [container["image"] for container in containers]
 
 
-def render(rows: list[ComponentStatus], programs: Mapping[str, str]) -> str:
-    """A table for people: the local cluster's programs where there is one, then the components."""
+def render(rows: Sequence[ComponentStatus], programs: Mapping[str, str], front_door: str, last_run: str) -> str:
+    """A table for people: the local cluster's programs where there is one, the components, the way in."""
     lines = []
     if programs:
         bad = {name: state for name, state in programs.items() if state != "RUNNING"}
         lines.append(
-            f"  local cluster  {len(programs) - len(bad)} of {len(programs)} programs run"
+            f"  local cluster: {len(programs) - len(bad)} of {len(programs)} programs run"
             + "".join(f"\n    {name}: {state}" for name, state in bad.items())
         )
-    width = max([len(row.name) for row in rows] or [0])
+    table = [["component", "state", "ready", "revision", "since", "charts"]]
     for row in rows:
-        counts = f"{row.ready}/{row.workloads}" if row.workloads else ""
-        lines.append(f"  {row.name:<{width}}  {row.state:<13}  {counts:>5}  {row.why}".rstrip())
+        table.append(
+            [
+                row.name,
+                row.state,
+                f"{row.ready}/{row.workloads}" if row.workloads else "",
+                str(row.revision or ""),
+                age(row.at),
+                " ".join(f"{name} {version}" for name, version in row.versions.items()),
+            ]
+        )
+    lines += aligned(table)
+    lines += [f"  {row.name}: {row.why}" for row in rows if row.why]
+    lines += [f"  front door: {front_door}"] if front_door else []
+    lines += [f"  last converge: {age(last_run)} ago"] if last_run else []
     return "\n".join(lines)
+
+
+def age(at: str) -> str:
+    """How long ago, in the largest unit that says something: `45 s`, `12 min`, `3 h`, `8 d`."""
+    if not at:
+        return ""
+    then = datetime.datetime.fromisoformat(at.replace("Z", "+00:00"))
+    seconds = max(0, int((datetime.datetime.now(datetime.UTC) - then).total_seconds()))
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

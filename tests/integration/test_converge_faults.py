@@ -20,7 +20,7 @@ from support.faulty_proxy import After, Drop, FaultyProxy, Slow, Status
 from support.webhook import Webhook, allow, patch, refuse
 from support.worlds import definition
 
-from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_SYSTEM  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_SYSTEM
 from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes import client as client_module
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.connection import connect

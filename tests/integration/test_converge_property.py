@@ -14,7 +14,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support.cluster_client import new_client, unique
-from support.observed import PretendKubelet, bare, happened, look, missing
+from support.observed import bare, happened, look, missing
+from support.simulated_node import SimulatedNode
 from support.worlds import CLUSTER_WIDE, EDITS, World
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
@@ -35,7 +36,7 @@ def client(api_server):
 
 @pytest.fixture(scope="module", autouse=True)
 def kubelet(client):
-    with PretendKubelet(client) as running:
+    with SimulatedNode(client) as running:
         yield running
 
 

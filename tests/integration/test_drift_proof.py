@@ -17,7 +17,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support.cluster_client import config_map, kubectl, new_client, read, unique
-from support.observed import PretendKubelet
+from support.simulated_node import SimulatedNode
 from support.worlds import CLUSTER_WIDE, MAKERS, definition, foreign_patch
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils import drift, engine
@@ -247,7 +247,7 @@ def edits(component):
 @pytest.fixture(scope="module")
 def world(api_server):
     client = new_client(api_server)
-    with PretendKubelet(client):
+    with SimulatedNode(client):
         component = described(unique("drift"))
         result = engine.converge([component], client)
         assert not result.errors, result.errors

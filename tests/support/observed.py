@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import threading
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.client import Client
@@ -105,56 +104,3 @@ def missing(wanted, live, path=""):
             "",
         )
     return "" if wanted == live else f"{path}: {wanted!r} is {live!r}"
-
-
-class PretendKubelet:
-    """In the place of a node: pods become ready (those of Jobs succeed) `after_s` seconds after they were first seen.
-
-    The control plane is real and nodeless; only the status that a kubelet would report is made here.
-    """
-
-    def __init__(self, client: Client, after_s: float = 0.0) -> None:
-        self._client, self._after_s = client, after_s
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._ended.set()
-        self._thread.join()
-
-    def _run(self):
-        import time
-
-        resource = self._client.resource("v1", "Pod")
-        seen: dict[str, float] = {}
-        done: set[str] = set()
-        while not self._ended.wait(0.1):
-            try:
-                for pod in self._client.list(resource):
-                    uid = pod["metadata"]["uid"]
-                    first = seen.setdefault(uid, time.monotonic())
-                    if uid not in done and time.monotonic() - first >= self._after_s:
-                        self._report(resource, pod)
-                        done.add(uid)
-            except LlmOnEksError:
-                continue
-
-    def _report(self, resource, pod):
-        of_job = any(owner["kind"] == "Job" for owner in pod["metadata"].get("ownerReferences") or [])
-        state = (
-            {"phase": "Succeeded"}
-            if of_job
-            else {"phase": "Running", "conditions": [_condition("Ready"), _condition("ContainersReady")]}
-        )
-        metadata = pod["metadata"]
-        path = f"{resource.path(metadata['namespace'], metadata['name'])}/status"
-        body = json.dumps({"status": state}).encode()
-        self._client.request("PATCH", path, body=body, content_type="application/strategic-merge-patch+json")
-
-
-def _condition(kind):
-    return {"type": kind, "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
