@@ -12,7 +12,9 @@ from ansible.utils.display import Display
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.plugin_utils import console, engine, plan, run_report
 from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
+    CHART_OPTIONS,
     CONNECTION_OPTIONS,
+    charts_from,
     client_from,
     names_from,
     plain,
@@ -29,6 +31,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "plan_out": {"type": "path", "default": ""},
     "plan_file": {"type": "path", "default": ""},
     "report_out": {"type": "path", "default": ""},
+    **CHART_OPTIONS,
     **CONNECTION_OPTIONS,
 }
 
@@ -52,6 +55,8 @@ class ActionModule(ActionBase):
                 concurrency=options["concurrency"],
                 lock_timeout_s=options["lock_timeout"],
                 expect=expect,
+                charts=charts_from(options),
+                lock_file=Path(options["lock_file"]) if options["lock_file"] else None,
                 hooks=console.hooks(display.display),
             )
         except LlmOnEksError as error:

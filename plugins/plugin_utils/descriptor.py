@@ -140,7 +140,6 @@ class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     after: list[str] = []
     requires: list[str] = []
     namespace: Namespace | None = None
-    aws: list[Document] = []
     crds: list[Document] = []
     releases: list[Release] = []
     manifests: list[Document] = []
