@@ -31,8 +31,9 @@ class Canaries:
         self.planted: dict[str, str] = {}
 
     def plant(self, where: str) -> str:
-        self.planted[where] = f"canary-{secrets.token_urlsafe(18)}"
-        return self.planted[where]
+        value = f"canary-{secrets.token_urlsafe(18)}"
+        self.planted[f"{len(self.planted)}: {where}"] = value
+        return value
 
     def found(self, text) -> list[str]:
         data = text if isinstance(text, bytes) else text.encode()

@@ -346,6 +346,16 @@ class World:
         self.gone.append(component)
         return f"remove component {component['name']}"
 
+    def edit_rename_component(self):
+        """All its objects go to a component of another name in the same namespace; the old name is absent in the same run."""
+        component = self.rng.choice([one for one in self.components if "renamed" not in one["name"]] or self.components)
+        if component.get("outputs") or "renamed" in component["name"]:
+            return self.edit_change()
+        old = {"name": component["name"], "namespace": component["namespace"]}
+        component["name"] = f"{self.prefix}-renamed-{self.name('c')}"
+        self.gone.append({**old, "manifests": [], "jobs": []})
+        return f"rename component {old['name']} to {component['name']}"
+
     def edit_refer(self):
         """A ConfigMap of one component says what another's Service got as its address."""
         found = self._any(["Service"])
@@ -459,6 +469,7 @@ EDITS = {
     "move": 2,
     "add_component": 1,
     "remove_component": 1,
+    "rename_component": 2,
     "refer": 2,
     "job": 1,
     "custom": 2,

@@ -93,6 +93,7 @@ class Context:
     # uids of what this run deletes, or would delete
     doomed: set[str] = field(default_factory=set)
     _planned: set[str] = field(default_factory=set)
+    _claimed: set[Identity] = field(default_factory=set)
     _desired: dict[str, dict[Identity, Document]] = field(default_factory=dict)
     _outputs: dict[tuple[str, str], Any] = field(default_factory=dict)
     _waiting: dict[str, str] = field(default_factory=dict)
@@ -152,9 +153,14 @@ class Context:
         with self._lock:
             return dict(self._live)
 
+    def claim(self, targets: Iterable[Identity]) -> None:
+        """Note before the first node runs what the descriptors spell out: nobody prunes what is to move to another component."""
+        with self._lock:
+            self._claimed.update(targets)
+
     def wanted_by_any(self, target: Identity) -> bool:
         with self._lock:
-            return any(target in objects for objects in self._desired.values())
+            return target in self._claimed or any(target in objects for objects in self._desired.values())
 
     # --- outputs
 
