@@ -5,7 +5,7 @@ INVENTORY ?= inventories/local
 PLAYBOOK := $(VENV)/ansible-playbook -i $(INVENTORY)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev up down status logs lint test test-all
+.PHONY: help venv venv-dev up down status logs lint test test-all bench-converge
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -33,7 +33,10 @@ lint: venv-dev ## ruff, mypy, yamllint, ansible-lint
 	@$(VENV)/ruff format --check .
 
 test: venv-dev ## lint, unit, integration and end-to-end tests
-	@$(VENV)/python -m pytest -m "not full"
+	@$(VENV)/python -m pytest -m "not full and not perf"
 
 test-all: venv-dev ## the same with full counts and the long checks
-	@$(VENV)/python -m pytest
+	@$(VENV)/python -m pytest -m "not perf"
+
+bench-converge: venv-dev ## what converge costs, as a table
+	@$(VENV)/python -m pytest tests/perf/test_converge_speed.py -m perf -q -rN

@@ -80,6 +80,11 @@ def paths(value: Any, path: str = "") -> Iterator[str]:
         yield path
 
 
+def entries(items: Sequence[Any]) -> dict[Any, Any] | None:
+    """A list's entries by what they are known by; None where only their place tells them apart."""
+    return _by_key(items) if _keyed(items) else None
+
+
 def to_yaml(document: Document | None) -> str:
     """Readable text of a cleaned object, for a diff; empty for none."""
     if not document:

@@ -6,13 +6,13 @@ docs/converge.md's schema is generated from these classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import msgspec
 
 from ..module_utils.errors import LlmOnEksError
-from .identity import identity
+from .identity import Identity, identity
 
 Document = dict[str, Any]
 
@@ -176,6 +176,19 @@ def documents_of(component: Component) -> list[Document]:
     return [*component.crds, *component.manifests, *(job.manifest for job in component.jobs)]
 
 
+def claims_of(component: Component) -> Iterator[Identity]:
+    """Every object that a component that is to be present spells out; in both scopes where no namespace is named."""
+    if component.state != "present":
+        return
+    home = component.namespace.name if component.namespace else ""
+    for document in documents_of(component):
+        key = identity(document)
+        yield key
+        yield key._replace(namespace=key.namespace or home)
+    for secret in component.secrets:
+        yield Identity("", "Secret", secret.namespace or home, secret.name)
+
+
 def _parse_one(descriptor: Any) -> Component:
     name = descriptor.get("name", "without a name") if isinstance(descriptor, dict) else "without a name"
     try:
@@ -187,7 +200,13 @@ def _parse_one(descriptor: Any) -> Component:
 def _check_document(component: str, document: Document) -> None:
     for path in ("apiVersion", "kind"):
         if not isinstance(document.get(path), str):
-            raise DescriptorError(f"component {component}: a manifest has no {path}: {str(document)[:120]}")
+            # Its values may be secrets: only what tells it apart is said.
+            metadata = document.get("metadata")
+            name = metadata.get("name") if isinstance(metadata, dict) else None
+            kind = document.get("kind", "manifest")
+            raise DescriptorError(
+                f"component {component}: a {kind} has no {path}; its name is {name!r}, its fields are {', '.join(map(str, document))}"
+            )
     if not isinstance(document.get("metadata"), dict) or not document["metadata"].get("name"):
         raise DescriptorError(f"component {component}: a {document['kind']} has no metadata.name")
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime
 import fnmatch
 import html
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -86,7 +87,7 @@ def _findings(result: Result) -> Iterator[Finding]:
     for target, live in sorted(result.context.live().items()):
         if target not in owners:
             continue
-        described = set(paths(result.context.desired(owners[target])[target]))
+        described = _described(result.context.desired(owners[target])[target])
         fields = [
             Field(path, None, mask(value), owner.manager, owner.time)
             for path, value, owner in extra_fields(live)
@@ -94,6 +95,16 @@ def _findings(result: Result) -> Iterator[Finding]:
         ]
         if fields:
             yield Finding(owners[target], str(target), "extra", fields)
+
+
+def _described(document: Mapping[str, Any]) -> set[str]:
+    """The paths that a description speaks of, each with its ancestors: a map that is held as a whole counts as described."""
+    if document["kind"] == "Secret":
+        document = {**document, "data": {**(document.get("data") or {}), **(document.get("stringData") or {})}}
+    found = set()
+    for path in paths(document):
+        found |= {path, *(path[: match.start()] for match in re.finditer(r"[.\[]", path))}
+    return found
 
 
 def _owners(result: Result) -> dict[Identity, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import disruption, graph, lock, locks
-from .descriptor import Component, DescriptorError, parse
+from .descriptor import Component, DescriptorError, claims_of, parse
 from .graph import Done, Running
 from .helm.options import ChartOptions
 from .kinds.base import Action, Context
@@ -149,6 +149,7 @@ def _run(components: Sequence[Component], context: Context, *, concurrency: int,
             context.masker.learn_values(release.values)
         for document in component.manifests:
             context.masker.learn_document(document)
+        context.claim(claims_of(component))
     vertices = graph.build(components, context.recorder.components())
     nodes = graph.run(
         vertices,

@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,8 @@ from .record import who
 Document = dict[str, Any]
 DURATION_S = 30
 _PROCESS = "llm.on-eks/process"
+# Tells our own write from another run's when its answer was lost.
+_RUN = "llm.on-eks/run"
 
 
 class LockError(LlmOnEksError):
@@ -53,7 +56,7 @@ def held(
     finally:
         ended.set()
         renewer.join()
-        _release(client, resource)
+        _release(client, resource, lease)
 
 
 def last_run(client: Client) -> tuple[str, str]:
@@ -78,14 +81,17 @@ def forget(client: Client) -> None:
 def _take(client: Client, resource: Resource, wait_s: float, say: Callable[[str], None]) -> Document:
     end = time.monotonic() + wait_s
     told = False
+    run = str(uuid.uuid4())
     while True:
         live = client.get(resource, LEASE, NAMESPACE_SYSTEM)
+        if live and (live["metadata"].get("annotations") or {}).get(_RUN) == run:
+            return live
         holder = _holder(live)
         if not holder:
             try:
                 if live is None:
-                    return client.create(resource, _lease({}))
-                return client.replace(resource, _lease(live))
+                    return client.create(resource, _lease({}, run))
+                return client.replace(resource, _lease(live, run))
             except ApiError as error:
                 if error.status not in (404, 409):
                     raise
@@ -145,11 +151,11 @@ def _start(pid: int) -> str:
     return "" if fields[0] == "Z" else fields[19]
 
 
-def _lease(live: Document) -> Document:
+def _lease(live: Document, run: str) -> Document:
     now = _now()
     metadata = dict(live.get("metadata") or {"name": LEASE, "namespace": NAMESPACE_SYSTEM})
     metadata["labels"] = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_RECORD: "lease"}
-    metadata["annotations"] = {_PROCESS: _process()}
+    metadata["annotations"] = {_PROCESS: _process(), _RUN: run}
     transitions = ((live.get("spec") or {}).get("leaseTransitions") or 0) + 1
     spec = {
         "holderIdentity": who(),
@@ -166,18 +172,32 @@ def _renew(client: Client, resource: Resource, lease: Document, ended: threading
         try:
             lease = client.replace(resource, {**lease, "spec": {**lease["spec"], "renewTime": _now()}})
         except ApiError as error:
-            if error.status in (404, 409):  # taken from us: what we do next could cross what somebody else does
+            if error.status not in (404, 409):
+                continue
+            live = _mine(client, resource, lease)
+            if live is None:  # taken from us: what we do next could cross what somebody else does
                 stop.set()
                 return
+            lease = live
         except LlmOnEksError:
             continue  # the API is away; the Lease may end, the next renewal tells
 
 
-def _release(client: Client, resource: Resource) -> None:
-    """Let go, and leave the time of this run; nothing is lost if that fails, the Lease ends by itself."""
+def _mine(client: Client, resource: Resource, lease: Document) -> Document | None:
+    """The Lease as it is now, if this run still holds it: a renewal whose answer was lost leaves us an old version."""
     try:
         live = client.get(resource, LEASE, NAMESPACE_SYSTEM)
-        if live and (live["metadata"].get("annotations") or {}).get(_PROCESS) == _process():
+    except LlmOnEksError:
+        return lease
+    held = ((live or {}).get("metadata", {}).get("annotations") or {}).get(_RUN)
+    return live if held == lease["metadata"]["annotations"][_RUN] else None
+
+
+def _release(client: Client, resource: Resource, lease: Document) -> None:
+    """Let go, and leave the time of this run; nothing is lost if that fails, the Lease ends by itself."""
+    try:
+        live = _mine(client, resource, lease)
+        if live:
             spec = {**live["spec"], "holderIdentity": "", "renewTime": _now()}
             client.replace(resource, {**live, "spec": spec})
     except LlmOnEksError:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real control plane for all integration tests of a session: etcd, API server, controller manager, scheduler; no node."""
+"""A real control plane for all integration tests of a session: etcd, API server, controller manager, scheduler; no node.
+
+LLM_ON_EKS_TEST_CLUSTER names it otherwise than usual, so that two sessions may run beside each other.
+"""
 
 from __future__ import annotations
 

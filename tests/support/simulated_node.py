@@ -18,11 +18,16 @@ _STATUS = "application/strategic-merge-patch+json"
 
 
 class SimulatedNode:
-    """Context manager. `started`: names of the pods that were said to run, in their order."""
+    """Context manager. `started`: names of the pods that were said to run, in their order.
 
-    def __init__(self, client: Client, name: str = "simulated") -> None:
+    A pod is ready (one of a Job has ended) `after_s` seconds after it was bound.
+    """
+
+    def __init__(self, client: Client, name: str = "simulated", *, after_s: float = 0) -> None:
         self.client = client
         self.name = name
+        self.after_s = after_s
+        self._bound: dict[str, float] = {}
         self.started: list[str] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._live, daemon=True)
@@ -84,6 +89,8 @@ class SimulatedNode:
             self.client.request("DELETE", path, body=b'{"gracePeriodSeconds": 0}')
             return
         if status.get("phase") != "Pending":
+            return
+        if time.monotonic() - self._bound.setdefault(metadata["uid"], time.monotonic()) < self.after_s:
             return
         self.started.append(metadata["name"])
         ends = pod["spec"].get("restartPolicy") != "Always"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -20,6 +21,7 @@ from ..record import Recorder
 from ..references import UNKNOWN, UnresolvedError, references, resolve
 
 Document = dict[str, Any]
+_SERVED_TIMEOUT_S = 30
 Verb = Literal["create", "update", "delete", "recreate", "run", "adopt"]
 
 
@@ -91,6 +93,7 @@ class Context:
     # uids of what this run deletes, or would delete
     doomed: set[str] = field(default_factory=set)
     _planned: set[str] = field(default_factory=set)
+    _claimed: set[Identity] = field(default_factory=set)
     _desired: dict[str, dict[Identity, Document]] = field(default_factory=dict)
     _outputs: dict[tuple[str, str], Any] = field(default_factory=dict)
     _waiting: dict[str, str] = field(default_factory=dict)
@@ -150,9 +153,14 @@ class Context:
         with self._lock:
             return dict(self._live)
 
+    def claim(self, targets: Iterable[Identity]) -> None:
+        """Note before the first node runs what the descriptors spell out: nobody prunes what is to move to another component."""
+        with self._lock:
+            self._claimed.update(targets)
+
     def wanted_by_any(self, target: Identity) -> bool:
         with self._lock:
-            return any(target in objects for objects in self._desired.values())
+            return target in self._claimed or any(target in objects for objects in self._desired.values())
 
     # --- outputs
 
@@ -212,10 +220,15 @@ class Context:
         if self.client is None:
             return None
         found = self.client.resource(api_version, kind)
-        if found is None and not self.check:
+        planned = self.is_planned(f"kind {api_version}/{kind}")
+        end = time.monotonic() + (_SERVED_TIMEOUT_S if planned else 0)
+        while found is None and not self.check:
             self.client.forget_resources()
             found = self.client.resource(api_version, kind)
-        if found is None and not (self.check and self.is_planned(f"kind {api_version}/{kind}")):
+            # Discovery lags behind a definition that was just made.
+            if time.monotonic() >= end or self.stop.wait(0.2 if found is None else 0):
+                break
+        if found is None and not (self.check and planned):
             raise NodeError(
                 f"{subject(document)}: the cluster serves no {kind} in {api_version}; "
                 "install what defines it, or name it in `requires`"

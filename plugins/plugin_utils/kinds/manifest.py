@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import copy
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,8 +12,10 @@ from ...module_utils.errors import LlmOnEksError
 from ...module_utils.names import FIELD_MANAGER, LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
 from ..compare import changes
 from ..conflicts import read_conflicts, without
+from ..dealt import as_planned
 from ..identity import identity
 from ..kubernetes.client import ApiError, Resource
+from ..overruled import overruled
 from ..references import is_unknown
 from .base import Action, Context, Document, NodeError, Outcome, Policy, Unfinished, subject
 
@@ -38,8 +39,6 @@ _ORDER = (
 # Webhooks answer for other objects: they come when what serves them has been asked for.
 _LAST = ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration", "APIService")
 _MAX_CONFLICT_ROUNDS = 5
-# What the server picks anew each time it is asked: a dry run's pick is not the real one.
-_ALLOCATED = re.compile(r"spec\.(clusterIPs?|healthCheckNodePort|ports\[[^\]]+\]\.nodePort)\b")
 _GONE_TIMEOUT_S = 300
 
 
@@ -142,6 +141,8 @@ def apply(context: Context, document: Document, policy: Policy | None = None) ->
         if live is None or not _is_immutable(error):
             raise
         return _recreate(context, resource, document, live, policy, error)
+    notes += _overruled(wanted, planned)
+    planned = as_planned(planned, live, document)
     difference = changes(live, planned)
     if live is not None and not difference:
         return Outcome(notes=notes)
@@ -272,6 +273,13 @@ def _held_by(live: Document) -> str:
     return "; ".join(filter(None, [", ".join(finalizers), *blocked])) or "nothing it names"
 
 
+def _overruled(wanted: Document, planned: Document) -> list[str]:
+    """A webhook that makes something else of what is described would do so at every run: nobody should have to guess."""
+    found = overruled(wanted, planned)
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return [f"{subject(wanted)}: the server overrules {found[0]}{more}; see its admission webhooks"] if found else []
+
+
 def _read_back(context: Context, resource: Resource, made: Document, planned: Document) -> list[str]:
     """What the server made is what the plan said; a webhook that changed it is worth a note, a lost object an error."""
     metadata = made["metadata"]
@@ -280,7 +288,7 @@ def _read_back(context: Context, resource: Resource, made: Document, planned: Do
         raise NodeError(
             f"{subject(made)}: the API accepted it, but it is not there; an admission webhook or a controller removes it"
         )
-    surprises = [change for change in changes(planned, made) if not _ALLOCATED.match(change.path)]
+    surprises = [change for change in changes(planned, made) if not is_unknown(change.before)]
     return [f"{subject(made)}: the server made {len(surprises)} fields different, {surprises[0]}"] if surprises else []
 
 

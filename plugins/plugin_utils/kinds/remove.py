@@ -38,7 +38,7 @@ class RemoveNode:
     def run(self, context: Context) -> Outcome:
         if context.client is None:
             return Outcome()
-        mine = owned(context).get(self.component.name, [])
+        mine = [one for one in owned(context).get(self.component.name, []) if not context.wanted_by_any(identity(one))]
         kept = [document for document in mine if is_retained(document, self.component.retain)]
         doomed = [document for document in mine if document not in kept and document["kind"] != _DEFINITION]
         notes = [f"{subject(document)} is kept (`retain`)" for document in kept]
@@ -63,6 +63,8 @@ class DefinitionsRemovalNode:
         notes: list[str] = []
         for document in owned(context).get(self.component.name, []):
             if document["kind"] != _DEFINITION or is_retained(document, self.component.retain):
+                continue
+            if context.wanted_by_any(identity(document)):
                 continue
             left = _instances(context, document)
             if left:

@@ -6,6 +6,7 @@ Plain REST over pooled connections: a tenth of the start-up cost of the generate
 
 from __future__ import annotations
 
+import itertools
 import random
 import ssl
 import threading
@@ -25,8 +26,11 @@ from .connection import Connection, ConnectionError
 
 Document = dict[str, Any]
 RETRIES = 6
+# An API server that has answered before is away for a moment: a restart, an upgrade, a failover.
+PATIENCE_S = 60
 # The API server says "wait" by 429; 5xx and broken connections pass, too.
 _PASSING = {429, 500, 502, 503, 504}
+_AWAY = {429, 503}
 _PAGE = 500
 _DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 _STDIN_CHUNK = 1 << 20
@@ -77,6 +81,7 @@ class Client:
         )
         self._lock = threading.Lock()
         self._resources: dict[tuple[str, str], Resource] | None = None
+        self._answered = False
 
     def _ssl_context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self.connection.ca_file or None)
@@ -103,23 +108,27 @@ class Client:
         """One request, repeated while the failure is one that passes. `what` names the object in errors."""
         address = self.connection.server + path + (f"?{urllib.parse.urlencode(query)}" if query else "")
         what = what or path
-        for attempt in range(RETRIES):
-            last = attempt == RETRIES - 1
+        begun = time.monotonic()
+        for attempt in itertools.count():
+            last = attempt >= RETRIES - 1
+            away = self._answered and time.monotonic() - begun < PATIENCE_S
             try:
                 answer = self._pool.request(method, address, body=body, headers=self._headers(content_type, accept))
             except urllib3.exceptions.HTTPError as error:
-                if last or isinstance(error, urllib3.exceptions.SSLError):
+                if (last and not away) or isinstance(error, urllib3.exceptions.SSLError):
                     raise ConnectionError(
                         f"{what}: the Kubernetes API {self.connection.server} does not answer: {_plain(error)}"
                     ) from None
                 _pause(attempt)
                 continue
             if answer.status < 400:
+                self._answered = True
                 return answer.data
             if answer.status == 401 and self.connection.token and not last:
                 self.connection.token.reject()
                 continue
-            if answer.status in _PASSING and not last and not _refused_by_webhook(answer.data):
+            waits = not last or (away and answer.status in _AWAY)
+            if answer.status in _PASSING and waits and not _refused_by_webhook(answer.data):
                 _pause(attempt, float(answer.headers.get("Retry-After") or 0))
                 continue
             raise _api_error(what, answer.status, answer.data)

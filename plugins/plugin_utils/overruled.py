@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the server makes of a described object against its words: an admission webhook or a default of the cluster. Pure.
+
+Other spellings of the same value (`1000m` and `1`, `"80"` and 80) are no difference, nor are fields that nobody described.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from .compare import Change, entries
+
+Document = dict[str, Any]
+# https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
+_UNITS = {
+    **{unit: Decimal(1000) ** power for power, unit in zip(range(-3, 7), ("n", "u", "m", "", "k", "M", "G", "T", "P", "E"), strict=True)},
+    **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", start=1)},
+}  # fmt: skip
+
+
+def overruled(described: Document, made: Document) -> list[Change]:
+    """Described fields that come out with another value."""
+    if described["kind"] == "Secret":
+        described = {key: value for key, value in described.items() if key not in ("data", "stringData")}
+    return [change for change in _walk("", described, made) if not change.path.startswith(("status", "apiVersion"))]
+
+
+def _walk(path: str, described: Any, made: Any) -> Iterator[Change]:
+    if described in (None, {}, []):
+        return
+    if isinstance(described, Mapping) and isinstance(made, Mapping):
+        for key, value in described.items():
+            yield from _walk(f"{path}.{key}" if path else str(key), value, made.get(key))
+    elif isinstance(described, list) and isinstance(made, list):
+        keyed, others = entries(described), entries(made)
+        if keyed is None or others is None:
+            if len(described) != len(made):
+                yield Change(path, described, made)
+                return
+            keyed, others = dict(enumerate(described)), dict(enumerate(made))
+        for key, value in keyed.items():
+            yield from _walk(f"{path}[{key}]", value, others.get(key))
+    elif not _same(described, made):
+        yield Change(path, described, made)
+
+
+def _same(described: Any, made: Any) -> bool:
+    if described == made or str(described) == str(made):
+        return True
+    if made is None:
+        # Empty and zero values are left out where they are the default.
+        return described in ("", 0, False)
+    one, two = _quantity(described), _quantity(made)
+    return one is not None and one == two
+
+
+def _quantity(value: Any) -> Decimal | None:
+    text = str(value)
+    number = text.rstrip("numkKMGTPEi")
+    factor = _UNITS.get(text[len(number) :])
+    try:
+        return Decimal(number) * factor if factor is not None else None
+    except InvalidOperation:
+        return None
