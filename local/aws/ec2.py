@@ -34,9 +34,7 @@ def delete_security_group(session: Session, params: Params) -> None:
     for groups in backend.groups.values():
         for other in groups.values():
             rules = [*other.ingress_rules, *other.egress_rules]
-            if other.id != identifier and any(
-                source.get("GroupId") == identifier for rule in rules for source in rule.source_groups
-            ):
+            if other.id != identifier and any(rule.source_group.get("GroupId") == identifier for rule in rules):
                 raise refuse("ec2.group_in_use", id=identifier)
 
 
@@ -62,8 +60,26 @@ def detach_internet_gateway(session: Session, params: Params) -> None:
 @guard("ec2", "ReleaseAddress")
 def release_address(session: Session, params: Params) -> None:
     for nat in network.ec2(session).nat_gateways.values():
-        if nat.state != "deleted" and nat._allocation_id == params.get("AllocationId"):
+        if nat.state != "deleted" and params.get("AllocationId") in _allocations(nat):
             raise refuse("ec2.address_in_use", id=params["AllocationId"])
+
+
+def _allocations(nat: Any) -> list[str]:
+    return [address["allocationId"] for address in nat.address_set if "allocationId" in address]
+
+
+@overlay("ec2", "DescribeNatGateways")
+def describe_nat_gateways(session: Session, params: Params, result: Result) -> Result:
+    """moto does not filter these by tags."""
+    for wanted in params.get("Filter") or []:
+        if wanted["Name"].startswith("tag:"):
+            key = wanted["Name"].removeprefix("tag:")
+            result["NatGateways"] = [
+                row
+                for row in result.get("NatGateways", [])
+                if any(tag["Key"] == key and tag["Value"] in wanted["Values"] for tag in row.get("Tags", []))
+            ]
+    return result
 
 
 @overlay("ec2", "CreateNatGateway")
@@ -85,7 +101,7 @@ def delete_nat_gateway(session: Session, params: Params, result: Result) -> Resu
         nat.state = "deleted"
         network.remove_interface(session, nat._eni.id)
         for address in backend.addresses:
-            if address.allocation_id == nat._allocation_id:
+            if address.allocation_id in _allocations(nat):
                 address.eni = address.instance = address.association_id = None
 
     session.world.after(session.delay("nat-gateway-delete"), gone)
@@ -128,6 +144,29 @@ def get_caller_identity(session: Session, params: Params) -> Result:
     return {"UserId": user, "Account": session.account, "Arn": session.caller_arn}
 
 
+def _provider(session: Session, params: Params) -> Any:
+    arn = params["OpenIDConnectProviderArn"]
+    found = network.iam(session).open_id_providers.get(arn)
+    if found is None:
+        raise refuse("iam.no_oidc_provider", arn=arn)
+    return found
+
+
+@operation("iam", "AddClientIDToOpenIDConnectProvider")
+def add_client_id(session: Session, params: Params) -> Result:
+    provider = _provider(session, params)
+    if params["ClientID"] not in provider.client_id_list:
+        provider.client_id_list.append(params["ClientID"])
+    return {}
+
+
+@operation("iam", "RemoveClientIDFromOpenIDConnectProvider")
+def remove_client_id(session: Session, params: Params) -> Result:
+    provider = _provider(session, params)
+    provider.client_id_list = [client for client in provider.client_id_list if client != params["ClientID"]]
+    return {}
+
+
 @guard("iam", "AttachRolePolicy")
 def attach_role_policy(session: Session, params: Params) -> None:
     """AWS's own policies come into moto as they are used: all 1 400 at once cost a second of every start."""
@@ -149,3 +188,18 @@ def _aws_policies() -> dict[str, Any]:
 
     policies: dict[str, Any] = json.loads(aws_managed_policies_data)
     return policies
+
+
+@guard("ec2", "DeleteVpcEndpoints")
+def delete_vpc_endpoints(session: Session, params: Params) -> None:
+    """moto makes no route when a table is added later, and then fails to delete it."""
+    backend = network.ec2(session)
+    for identifier in params.get("VpcEndpointIds") or []:
+        endpoint = backend.vpc_end_points.get(identifier)
+        if endpoint is not None and endpoint.route_table_ids:
+            prefix = endpoint.destination_prefix_list_id
+            endpoint.route_table_ids = [
+                table
+                for table in endpoint.route_table_ids
+                if prefix and any(prefix in key for key in backend.route_tables[table].routes)
+            ]

@@ -247,7 +247,7 @@ def modify_mount_target_security_groups(session: Session, params: Params) -> Res
     network.require_groups(session, groups, "efs.no_security_group")
     backend = network.ec2(session)
     interface = network.interface(session, row["NetworkInterfaceId"])
-    interface.group_set = [backend.get_security_group_from_id(group) for group in groups]
+    interface._group_set = [backend.get_security_group_from_id(group) for group in groups]
     return {}
 
 

@@ -123,6 +123,9 @@ class Emulator:
             answer = self._result(call, entry)
         except Refusal as refusal:
             return call.serialize_error(refusal)
+        except Exception:  # the rim of the process: a defect of ours must not look like a broken connection
+            log.exception("%s %s", call.service, call.name)
+            return call.serialize_error(Refusal("NotImplemented", "the emulator failed; its log says why", 501))
         problems = [problem for problem in check_answer(call, answer) if not known_deviations(call, problem)]
         if problems:
             log.error("%s %s: %s", call.service, call.name, "; ".join(problems))
@@ -152,7 +155,10 @@ class Emulator:
         environ = _environ(entry)
         environ["HTTP_X_MOTO_ACCOUNT_ID"] = self.config.account
         body, status, headers = run_wsgi_app(self._moto, environ, buffered=True)
-        return Answer(int(status.split()[0]), dict(headers.items()), b"".join(body))
+        answer = Answer(int(status.split()[0]), dict(headers.items()), b"".join(body))
+        if answer.status == 500 and answer.body.lstrip().lower().startswith(b"<!doctype"):
+            raise Refusal("NotImplemented", "the emulator cannot do this; its log says why", 501)
+        return answer
 
 
 def _environ(entry: Entry) -> dict[str, Any]:
