@@ -201,5 +201,5 @@ def delete_vpc_endpoints(session: Session, params: Params) -> None:
             endpoint.route_table_ids = [
                 table
                 for table in endpoint.route_table_ids
-                if prefix and any(prefix in key for key in backend.route_tables[table].routes)
+                if f"{table}~{prefix}" in backend.route_tables[table]._routes
             ]
