@@ -7,5 +7,5 @@ import sys
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
-for path in (REPO / "gateway" / "src", REPO, REPO / "collections"):
+for path in (Path(sys.prefix) / "collections", REPO / "gateway" / "src", REPO, REPO / "collections"):
     sys.path.insert(0, str(path))

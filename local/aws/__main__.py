@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""python -m local.aws serve --listen 127.0.0.1:4566 --state FOLDER: the AWS API on this machine, until SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from .config import REALISTIC_S, EmulatorConfig, parse_listen
+from .errors import EmulatorError
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m local.aws", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    serve = verbs.add_parser("serve", help="answer until SIGTERM; the first line on stdout is JSON with the addresses")
+    serve.add_argument(
+        "--listen", action="append", default=[], help="HOST:PORT, may be repeated; port 0 takes a free one"
+    )
+    serve.add_argument("--state", type=Path, default=None, help="folder of the journal; without it nothing is kept")
+    serve.add_argument("--account", default="123456789012", help="account number, 12 digits")
+    serve.add_argument("--access-key", default="local", help="access key of the caller")
+    serve.add_argument("--secret-key", default="local", help="its secret; both are no secrets")
+    serve.add_argument("--caller", default="", help="ARN of the IAM user or role that the access key belongs to")
+    serve.add_argument("--pace", type=float, default=0.0, help="0: everything at once; 1: as slow as AWS")
+    kinds = ", ".join(REALISTIC_S)
+    serve.add_argument("--delay", action="append", default=[], help=f"KIND=SECONDS, may be repeated; kinds: {kinds}")
+    webhook = verbs.add_parser("webhook-kubeconfig", help="print the file for an API server's token review webhook")
+    webhook.add_argument("--url", required=True, help="the emulator's address as the API server reaches it")
+    webhook.add_argument("--region", required=True)
+    webhook.add_argument("--cluster", required=True)
+    return parser.parse_args()
+
+
+def configuration(arguments: argparse.Namespace) -> EmulatorConfig:
+    """Raises EmulatorError."""
+    delays = {}
+    for text in arguments.delay:
+        kind, _, seconds = text.partition("=")
+        try:
+            delays[kind] = float(seconds)
+        except ValueError:
+            raise EmulatorError(
+                f"aws emulator: --delay {text!r} is not KIND=SECONDS, for instance cluster=20"
+            ) from None
+    return EmulatorConfig(
+        listen=tuple(parse_listen(text) for text in arguments.listen or ["127.0.0.1:0"]),
+        state=arguments.state,
+        account=arguments.account,
+        access_key=arguments.access_key,
+        secret_key=arguments.secret_key,
+        caller=arguments.caller,
+        pace=arguments.pace,
+        delays=delays,
+    )
+
+
+def serve(config: EmulatorConfig) -> None:
+    """Until SIGTERM or Ctrl-C."""
+    # moto looks for instance metadata and real endpoints unless it has credentials of its own.
+    os.environ.setdefault("AWS_ACCESS_KEY_ID", config.access_key)
+    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", config.secret_key)
+    from .server import Emulator, listen
+
+    emulator = Emulator(config)
+    emulator.replay()
+    try:
+        servers = listen(emulator)
+    except (OSError, SystemExit) as error:
+        raise EmulatorError(f"aws emulator: cannot listen on {config.listen}: {error}") from None
+    done = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: done.set())
+    for server in servers:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    addresses = [f"http://{host}:{server.port}" for (host, _), server in zip(config.listen, servers, strict=True)]
+    print(json.dumps({"endpoints": addresses, "account": config.account}), flush=True)
+    done.wait()
+
+
+def main() -> None:
+    arguments = parse()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    try:
+        if arguments.verb == "webhook-kubeconfig":
+            from .token_review import webhook_kubeconfig
+
+            print(webhook_kubeconfig(arguments.url, arguments.region, arguments.cluster), end="")
+        else:
+            serve(configuration(arguments))
+    except EmulatorError as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()

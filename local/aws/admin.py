@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The emulator's own addresses, below /_emulator: health, faults, page size, quotas, endpoints, calls, token review."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from .errors import EmulatorError
+from .protocol import Answer
+from .quotas import quotas
+from .token_review import review
+
+if TYPE_CHECKING:
+    from .server import Emulator
+
+ROOT = "/_emulator/"
+
+
+def changes_state(method: str, path: str) -> bool:
+    """Whether the request belongs into the journal: faults, page sizes and counts are of the process alone."""
+    return method in ("POST", "PUT") and path.removeprefix(ROOT).split("/")[0] in ("endpoints", "quotas")
+
+
+def answer(emulator: Emulator, method: str, path: str, body: bytes) -> Answer:
+    """Carry out one request to an address of ours."""
+    try:
+        document = json.loads(body) if body else {}
+        return _json(200, _answer(emulator, method, path.removeprefix(ROOT).split("/"), document))
+    except (EmulatorError, KeyError, TypeError, ValueError) as error:
+        return _json(400, {"error": str(error)})
+
+
+def _answer(emulator: Emulator, method: str, parts: list[str], given: Any) -> Any:
+    match method, parts:
+        case "GET", ["health"]:
+            return {"ok": True, "account": emulator.config.account, "caller": emulator.config.caller_arn}
+        case "POST", ["faults"]:
+            emulator.faults.add(given)
+        case "DELETE", ["faults"]:
+            emulator.faults.clear()
+        case "PUT", ["page-size"]:
+            emulator.pages.cap = int(given["items"])
+        case "GET", ["calls"]:
+            return emulator.calls
+        case "DELETE", ["calls"]:
+            emulator.calls.clear()
+        case "PUT", ["endpoints", cluster]:
+            emulator.world.endpoints[cluster] = (given["endpoint"], given.get("ca", ""))
+        case "PUT", ["quotas", region, code]:
+            quotas(emulator.session(region, emulator.config.access_key))[code]["value"] = float(given["value"])
+        case "POST", ["eks", region, cluster, "token-review"]:
+            return review(emulator.session(region, emulator.config.access_key), cluster, given)
+        case _:
+            raise EmulatorError(f"aws emulator: no address {method} {ROOT}{'/'.join(parts)}")
+    return {}
+
+
+def _json(status: int, document: Any) -> Answer:
+    return Answer(status, {"Content-Type": "application/json"}, json.dumps(document).encode())

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an emulated account is, and how long its resources take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import EmulatorError
+
+# Seconds that AWS typically takes; `pace` scales them. Cluster and node group: infra.md section 3.1 and the EKS guide's
+# "10 to 15 minutes"; mount targets: EFS guide, "up to 90 seconds"; NAT gateways: EC2 guide, "a few minutes".
+REALISTIC_S = {
+    "cluster": 540.0,
+    "cluster-update": 150.0,
+    "cluster-version": 480.0,
+    "cluster-delete": 180.0,
+    "nodegroup": 120.0,
+    "nodegroup-update": 60.0,
+    "nodegroup-delete": 150.0,
+    "addon": 30.0,
+    "addon-delete": 15.0,
+    "file-system": 5.0,
+    "file-system-delete": 5.0,
+    "mount-target": 80.0,
+    "mount-target-delete": 30.0,
+    "access-point": 3.0,
+    "nat-gateway": 90.0,
+    "nat-gateway-delete": 45.0,
+    "endpoint": 60.0,
+}
+
+
+@dataclass(frozen=True)
+class EmulatorConfig:
+    """`listen`: host:port of each listener; `state`: folder of the journal, None for memory only; `pace`: 0 is at once, 1 real.
+
+    `delays` overrides single kinds of REALISTIC_S, in seconds. Signatures made with `access_key` and `secret_key` are
+    those of `caller`.
+    """
+
+    listen: tuple[tuple[str, int], ...] = (("127.0.0.1", 0),)
+    state: Path | None = None
+    account: str = "123456789012"
+    access_key: str = "local"
+    secret_key: str = "local"  # noqa: S105 - the emulated account has no secrets
+    caller: str = ""
+    pace: float = 0.0
+    delays: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.delays) - set(REALISTIC_S))
+        if unknown:
+            raise EmulatorError(f"aws emulator: --delay names {unknown[0]!r}; known are {', '.join(REALISTIC_S)}")
+        if not (self.account.isdigit() and len(self.account) == 12):
+            raise EmulatorError(f"aws emulator: account {self.account!r} is not a number of 12 digits")
+
+    def delay(self, kind: str) -> float:
+        """Seconds that something takes."""
+        return self.delays.get(kind, REALISTIC_S[kind] * self.pace)
+
+    @property
+    def caller_arn(self) -> str:
+        return self.caller or f"arn:aws:iam::{self.account}:user/llm-on-eks"
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """`127.0.0.1:4566` as a pair. Raises EmulatorError."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise EmulatorError(f"aws emulator: --listen {text!r} is not HOST:PORT, for instance 127.0.0.1:4566")
+    return host, int(port)

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where moto's EC2 and IAM are more lenient or quicker than AWS: things in use, states that take time, names taken."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+from moto.ec2 import utils as ec2_utils
+from moto.iam.models import AWSManagedPolicy
+
+from . import network
+from .errors import refuse
+from .world import Params, Result, Session, guard, operation, overlay
+
+# moto calls these two otherwise in DescribeTags.
+ec2_utils.EC2_PREFIX_TO_RESOURCE.update(eipalloc="elastic-ip", nat="natgateway")
+
+
+@guard("ec2", "DeleteSubnet")
+def delete_subnet(session: Session, params: Params) -> None:
+    used = any(eni.subnet.id == params["SubnetId"] for eni in network.ec2(session).enis.values())
+    if used:
+        raise network.dependency("subnet", params["SubnetId"])
+
+
+@guard("ec2", "DeleteSecurityGroup")
+def delete_security_group(session: Session, params: Params) -> None:
+    identifier = params.get("GroupId", "")
+    backend = network.ec2(session)
+    if any(group.id == identifier for eni in backend.enis.values() for group in eni.group_set):
+        raise refuse("ec2.group_in_use", id=identifier)
+    for groups in backend.groups.values():
+        for other in groups.values():
+            rules = [*other.ingress_rules, *other.egress_rules]
+            if other.id != identifier and any(rule.source_group.get("GroupId") == identifier for rule in rules):
+                raise refuse("ec2.group_in_use", id=identifier)
+
+
+@guard("ec2", "DeleteVpc")
+def delete_vpc(session: Session, params: Params) -> None:
+    identifier = params["VpcId"]
+    backend = network.ec2(session)
+    groups = [group for group in backend.groups.get(identifier, {}).values() if group.name != "default"]
+    gateways = [igw for igw in backend.internet_gateways.values() if igw.vpc and igw.vpc.id == identifier]
+    endpoints = [e for e in backend.vpc_end_points.values() if e.vpc_id == identifier and e.state != "deleted"]
+    if groups or gateways or endpoints:
+        raise network.dependency("vpc", identifier)
+
+
+@guard("ec2", "DetachInternetGateway")
+def detach_internet_gateway(session: Session, params: Params) -> None:
+    """Public addresses in use keep the gateway: https://docs.aws.amazon.com/vpc/latest/userguide/delete-vpc.html"""
+    for nat in network.ec2(session).nat_gateways.values():
+        if nat.vpc_id == params["VpcId"] and nat.state != "deleted" and nat.connectivity_type == "public":
+            raise refuse("ec2.mapped_addresses", id=params["VpcId"])
+
+
+@guard("ec2", "ReleaseAddress")
+def release_address(session: Session, params: Params) -> None:
+    for nat in network.ec2(session).nat_gateways.values():
+        if nat.state != "deleted" and params.get("AllocationId") in _allocations(nat):
+            raise refuse("ec2.address_in_use", id=params["AllocationId"])
+
+
+def _allocations(nat: Any) -> list[str]:
+    return [address["allocationId"] for address in nat.address_set if "allocationId" in address]
+
+
+@overlay("ec2", "DescribeNatGateways")
+def describe_nat_gateways(session: Session, params: Params, result: Result) -> Result:
+    """moto does not filter these by tags."""
+    for wanted in params.get("Filter") or []:
+        if wanted["Name"].startswith("tag:"):
+            key = wanted["Name"].removeprefix("tag:")
+            result["NatGateways"] = [
+                row
+                for row in result.get("NatGateways", [])
+                if any(tag["Key"] == key and tag["Value"] in wanted["Values"] for tag in row.get("Tags", []))
+            ]
+    return result
+
+
+@overlay("ec2", "CreateNatGateway")
+def create_nat_gateway(session: Session, params: Params, result: Result) -> Result:
+    shown = result["NatGateway"]
+    nat = network.ec2(session).nat_gateways[shown["NatGatewayId"]]
+    nat.state = shown["State"] = "pending"
+    session.world.after(session.delay("nat-gateway"), lambda: setattr(nat, "state", "available"))
+    return result
+
+
+@overlay("ec2", "DeleteNatGateway")
+def delete_nat_gateway(session: Session, params: Params, result: Result) -> Result:
+    backend = network.ec2(session)
+    nat = backend.nat_gateways[params["NatGatewayId"]]
+    nat.state = "deleting"
+
+    def gone() -> None:
+        nat.state = "deleted"
+        network.remove_interface(session, nat._eni.id)
+        for address in backend.addresses:
+            if address.allocation_id in _allocations(nat):
+                address.eni = address.instance = address.association_id = None
+
+    session.world.after(session.delay("nat-gateway-delete"), gone)
+    return result
+
+
+@overlay("ec2", "CreateVpcEndpoint")
+def create_vpc_endpoint(session: Session, params: Params, result: Result) -> Result:
+    shown = result["VpcEndpoint"]
+    if shown.get("VpcEndpointType", "Gateway") == "Gateway":
+        return result
+    endpoint = network.ec2(session).vpc_end_points[shown["VpcEndpointId"]]
+    endpoint.state = shown["State"] = "pending"
+    session.world.after(session.delay("endpoint"), lambda: setattr(endpoint, "state", "available"))
+    return result
+
+
+@guard("iam", "CreateServiceLinkedRole")
+def create_service_linked_role(session: Session, params: Params) -> None:
+    name = _linked_name(params)
+    if any(role.name == name for role in network.iam(session).get_roles()):
+        raise refuse("iam.linked_role_taken", name=name)
+
+
+def _linked_name(params: Params) -> str:
+    from moto.iam.models import SERVICE_NAME_CONVERSION
+
+    service = params["AWSServiceName"].split(".")[-3]
+    prefix = params["AWSServiceName"].split(".")[0]
+    known: dict[str, str] = SERVICE_NAME_CONVERSION
+    name = known.get(service, service)
+    if prefix != service:
+        name += "_" + "".join(part.capitalize() for part in prefix.split("-"))
+    return f"AWSServiceRoleFor{name}" + (f"_{params['CustomSuffix']}" if params.get("CustomSuffix") else "")
+
+
+@operation("sts", "GetCallerIdentity")
+def get_caller_identity(session: Session, params: Params) -> Result:
+    user = "AIDA" + session.account + "LLMONEKS"
+    return {"UserId": user, "Account": session.account, "Arn": session.caller_arn}
+
+
+def _provider(session: Session, params: Params) -> Any:
+    arn = params["OpenIDConnectProviderArn"]
+    found = network.iam(session).open_id_providers.get(arn)
+    if found is None:
+        raise refuse("iam.no_oidc_provider", arn=arn)
+    return found
+
+
+@operation("iam", "AddClientIDToOpenIDConnectProvider")
+def add_client_id(session: Session, params: Params) -> Result:
+    provider = _provider(session, params)
+    if params["ClientID"] not in provider.client_id_list:
+        provider.client_id_list.append(params["ClientID"])
+    return {}
+
+
+@operation("iam", "RemoveClientIDFromOpenIDConnectProvider")
+def remove_client_id(session: Session, params: Params) -> Result:
+    provider = _provider(session, params)
+    provider.client_id_list = [client for client in provider.client_id_list if client != params["ClientID"]]
+    return {}
+
+
+@guard("iam", "AttachRolePolicy")
+def attach_role_policy(session: Session, params: Params) -> None:
+    """AWS's own policies come into moto as they are used: all 1 400 at once cost a second of every start."""
+    arn, backend = params["PolicyArn"], network.iam(session)
+    if ":iam::aws:policy/" not in arn or arn in backend.managed_policies:
+        return
+    name = arn.rsplit("/", 1)[1]
+    document = _aws_policies().get(name)
+    if document is None:
+        return
+    policy = AWSManagedPolicy.from_data(name, session.account, session.region, document)
+    if policy.arn == arn:
+        backend.managed_policies[arn] = policy
+
+
+@functools.cache
+def _aws_policies() -> dict[str, Any]:
+    from moto.iam.aws_managed_policies import aws_managed_policies_data
+
+    policies: dict[str, Any] = json.loads(aws_managed_policies_data)
+    return policies
+
+
+@guard("ec2", "DeleteVpcEndpoints")
+def delete_vpc_endpoints(session: Session, params: Params) -> None:
+    """moto makes no route when a table is added later, and then fails to delete it."""
+    backend = network.ec2(session)
+    for identifier in params.get("VpcEndpointIds") or []:
+        endpoint = backend.vpc_end_points.get(identifier)
+        if endpoint is not None and endpoint.route_table_ids:
+            prefix = endpoint.destination_prefix_list_id
+            endpoint.route_table_ids = [
+                table
+                for table in endpoint.route_table_ids
+                if f"{table}~{prefix}" in backend.route_tables[table]._routes
+            ]

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Managed node groups. No machine starts: a group becomes ACTIVE after its time."""
+
+from __future__ import annotations
+
+from .. import network
+from ..errors import refuse
+from ..world import Params, Result, Session, operation
+from .state import Row, active_cluster_of, cluster_of, row_of, start_update, without_none
+
+
+@operation("eks", "CreateNodegroup")
+def create_nodegroup(session: Session, params: Params) -> Result:
+    cluster = active_cluster_of(session, params)
+    name = params["nodegroupName"]
+    if name in cluster.nodegroups:
+        raise refuse("eks.nodegroup_exists", name=name, cluster=cluster.name)
+    template = params.get("launchTemplate")
+    if template and params.get("diskSize"):
+        raise refuse("eks.disk_with_template")
+    network.require_role(session, params["nodeRole"], "eks.role_invalid")
+    network.vpc_of_subnets(session, params["subnets"], zones=1)
+    scaling = {"minSize": 1, "maxSize": 2, "desiredSize": 2} | (params.get("scalingConfig") or {})
+    _check_scaling(scaling)
+    version = params.get("version") or cluster.row["version"]
+    row = without_none(
+        {
+            "nodegroupName": name,
+            "nodegroupArn": session.arn("eks", f"nodegroup/{cluster.name}/{name}/{session.uuid()}"),
+            "clusterName": cluster.name,
+            "version": version,
+            "releaseVersion": params.get("releaseVersion") or f"{version}.4-20260724",
+            "createdAt": session.now(),
+            "modifiedAt": session.now(),
+            "status": "CREATING",
+            "capacityType": params.get("capacityType") or "ON_DEMAND",
+            "scalingConfig": scaling,
+            "instanceTypes": params.get("instanceTypes") or (None if template else ["t3.medium"]),
+            "subnets": params["subnets"],
+            "remoteAccess": params.get("remoteAccess"),
+            "amiType": params.get("amiType") or "AL2023_x86_64_STANDARD",
+            "nodeRole": params["nodeRole"],
+            "labels": dict(params.get("labels") or {}),
+            "taints": list(params.get("taints") or []),
+            "diskSize": params.get("diskSize") or (None if template else 20),
+            "health": {"issues": []},
+            "updateConfig": params.get("updateConfig") or {"maxUnavailable": 1},
+            "nodeRepairConfig": params.get("nodeRepairConfig"),
+            "launchTemplate": template,
+            "tags": dict(params.get("tags") or {}),
+        }
+    )
+    cluster.nodegroups[name] = row
+
+    def active() -> None:
+        group = f"eks-{name}-{row['nodegroupArn'].rsplit('/', 1)[1]}"
+        row.update(status="ACTIVE", resources={"autoScalingGroups": [{"name": group}]})
+        for addon in cluster.addons.values():
+            if addon["status"] == "DEGRADED":
+                addon.update(status="ACTIVE", health={"issues": []})
+
+    session.world.after(session.delay("nodegroup"), active)
+    return {"nodegroup": row}
+
+
+def _check_scaling(scaling: Row) -> None:
+    if not scaling["minSize"] <= scaling["desiredSize"] <= scaling["maxSize"]:
+        raise refuse("eks.scaling_range", minimum=scaling["minSize"], maximum=scaling["maxSize"])
+
+
+@operation("eks", "DescribeNodegroup")
+def describe_nodegroup(session: Session, params: Params) -> Result:
+    cluster = cluster_of(session, params)
+    return {"nodegroup": row_of(cluster.nodegroups, "nodegroup", params["nodegroupName"], cluster)}
+
+
+@operation("eks", "ListNodegroups")
+def list_nodegroups(session: Session, params: Params) -> Result:
+    return {"nodegroups": sorted(cluster_of(session, params).nodegroups)}
+
+
+@operation("eks", "UpdateNodegroupConfig")
+def update_nodegroup_config(session: Session, params: Params) -> Result:
+    cluster = cluster_of(session, params)
+    row = row_of(cluster.nodegroups, "nodegroup", params["nodegroupName"], cluster)
+    _require_active(row)
+    scaling = row["scalingConfig"] | (params.get("scalingConfig") or {})
+    _check_scaling(scaling)
+    labels = params.get("labels") or {}
+    row["labels"] |= labels.get("addOrUpdateLabels") or {}
+    for key in labels.get("removeLabels") or []:
+        row["labels"].pop(key, None)
+    taints = params.get("taints") or {}
+    changed = [*(taints.get("addOrUpdateTaints") or []), *(taints.get("removeTaints") or [])]
+    keys = {(taint.get("key"), taint.get("effect")) for taint in changed}
+    kept = [taint for taint in row["taints"] if (taint.get("key"), taint.get("effect")) not in keys]
+    row.update(
+        scalingConfig=scaling, taints=[*kept, *(taints.get("addOrUpdateTaints") or [])], modifiedAt=session.now()
+    )
+    for key in ("updateConfig", "nodeRepairConfig"):
+        if params.get(key):
+            row[key] = params[key]
+    return {"update": _updating(session, params, row, "ConfigUpdate", {"DesiredSize": scaling["desiredSize"]})}
+
+
+@operation("eks", "UpdateNodegroupVersion")
+def update_nodegroup_version(session: Session, params: Params) -> Result:
+    cluster = cluster_of(session, params)
+    row = row_of(cluster.nodegroups, "nodegroup", params["nodegroupName"], cluster)
+    _require_active(row)
+    version = params.get("version") or cluster.row["version"]
+    if int(version.split(".")[1]) > int(cluster.row["version"].split(".")[1]):
+        raise refuse("eks.nodegroup_newer", version=version, cluster=cluster.row["version"])
+    row.update(version=version, releaseVersion=params.get("releaseVersion") or f"{version}.4-20260724")
+    if params.get("launchTemplate"):
+        row["launchTemplate"] = {**row.get("launchTemplate", {}), **params["launchTemplate"]}
+    return {"update": _updating(session, params, row, "VersionUpdate", {"Version": version})}
+
+
+@operation("eks", "DeleteNodegroup")
+def delete_nodegroup(session: Session, params: Params) -> Result:
+    cluster = cluster_of(session, params)
+    row = row_of(cluster.nodegroups, "nodegroup", params["nodegroupName"], cluster)
+    if row["status"] in ("CREATING", "UPDATING", "DELETING"):
+        raise refuse("eks.nodegroup_in_use", name=row["nodegroupName"])
+    row["status"] = "DELETING"
+    name = row["nodegroupName"]
+    session.world.after(session.delay("nodegroup-delete"), lambda: cluster.nodegroups.pop(name, None))
+    return {"nodegroup": row}
+
+
+def _require_active(row: Row) -> None:
+    if row["status"] not in ("ACTIVE", "DEGRADED"):
+        raise refuse("eks.nodegroup_in_use", name=row["nodegroupName"])
+
+
+def _updating(session: Session, params: Params, row: Row, kind: str, shown: Row) -> Row:
+    cluster = cluster_of(session, params)
+    row["status"] = "UPDATING"
+    session.world.after(session.delay("nodegroup-update"), lambda: row.update(status="ACTIVE"))
+    return start_update(session, cluster, kind, shown, of=("nodegroup", row["nodegroupName"]), delay="nodegroup-update")

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One request after the other: identify, refuse, write down, carry out (ourselves or by moto), check, page, answer."""
+
+from __future__ import annotations
+
+import collections
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from moto.core.request import Request
+from moto.moto_api._internal import mock_random
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import BaseWSGIServer, make_server
+from werkzeug.test import EnvironBuilder, run_wsgi_app
+from werkzeug.wrappers import Request as PlainRequest
+
+from . import admin, ec2, efs, quotas  # noqa: F401 - their operations register themselves
+from .callers import caller_of
+from .clock import Clock, rule_moto
+from .config import EmulatorConfig
+from .eks import access, addons, clusters, identity, nodegroups, versions  # noqa: F401
+from .errors import Refusal
+from .faults import Faults
+from .journal import Entry, Journal, new_seed
+from .paging import Pages, paginator
+from .protocol import Answer, Call, check_answer, check_request, identify
+from .shapes_known import known_deviations
+from .world import GUARDS, OPERATIONS, OVERLAYS, Session, World
+
+log = logging.getLogger("aws-emulator")
+# Headers of a connection, not of a request.
+_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect"}
+
+
+class Emulator:
+    """One emulated account as a WSGI application."""
+
+    def __init__(self, config: EmulatorConfig) -> None:
+        self.config = config
+        self.clock = Clock()
+        rule_moto(self.clock)
+        self.world = World(config, self.clock)
+        self.faults, self.pages, self.journal = Faults(), Pages(), Journal(config.state)
+        self.calls: collections.Counter[str] = collections.Counter()
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._lock = threading.RLock()
+        self._seen: set[tuple[str, str]] = set()
+
+    def replay(self) -> int:
+        """Bring back what the journal has; the number of requests."""
+        started, count = time.monotonic(), 0
+        for entry in self.journal.entries():
+            self._carry_out(entry)
+            count += 1
+        self.clock.tick()
+        if count:
+            log.info("%d requests replayed in %.1f s", count, time.monotonic() - started)
+        return count
+
+    def session(self, region: str, access_key: str) -> Session:
+        return Session(self.world, self.config.account, region, caller_of(self.config, access_key).arn)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        request = PlainRequest(environ)
+        body = request.get_data()
+        headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _HOP]
+        url = environ.get("RAW_URI") or environ.get("REQUEST_URI") or request.full_path
+        entry = Entry(time.time(), new_seed(), request.method, url, headers, body)
+        answer = self.answer(entry)
+        lines = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP}
+        length = answer.headers.get("Content-Length") if request.method == "HEAD" else None
+        lines["Content-Length"] = length or str(len(answer.body))
+        start_response(f"{answer.status} {_reason(answer.status)}", list(lines.items()))
+        return [] if request.method == "HEAD" else [answer.body]
+
+    def answer(self, entry: Entry) -> Answer:
+        """One live request. All of them one after the other: moto's state knows no locks."""
+        path = urlsplit(entry.url).path
+        with self._lock:
+            if path.startswith(admin.ROOT):
+                if admin.changes_state(entry.method, path):
+                    self.journal.append(entry)
+                self.clock.set(entry.at)
+                self.world.settle()
+                return admin.answer(self, entry.method, path, entry.body)
+            try:
+                call = identify(_request(entry))
+            except Refusal as refusal:
+                return Answer(refusal.status, {"x-amzn-errortype": refusal.code}, refusal.message.encode())
+            if call is not None:
+                self.calls[f"{call.service}:{call.name}"] += 1
+                fault = self.faults.strike(call.service, call.name)
+                if fault is not None:
+                    return call.serialize_error(fault)
+                try:
+                    check_request(call, entry.body)
+                except Refusal as refusal:
+                    return call.serialize_error(refusal)
+            # moto makes a region's default network when it is first looked at: that look belongs into the journal too.
+            place = (call.service, call.region) if call else ("", "")
+            if call is None or not call.reads or place not in self._seen:
+                self._seen.add(place)
+                self.journal.append(entry)
+            return self._carry_out(entry, call)
+
+    def _carry_out(self, entry: Entry, call: Call | None = None) -> Answer:
+        mock_random.seed(entry.seed)
+        self.clock.set(entry.at)
+        self.world.settle()
+        path = urlsplit(entry.url).path
+        if path.startswith(admin.ROOT):
+            return admin.answer(self, entry.method, path, entry.body)
+        call = call or identify(_request(entry))
+        self._seen.add((call.service, call.region) if call else ("", ""))
+        if call is None:
+            return self._ask_moto(entry)
+        try:
+            answer = self._result(call, entry)
+        except Refusal as refusal:
+            return call.serialize_error(refusal)
+        except Exception:  # the rim of the process: a defect of ours must not look like a broken connection
+            log.exception("%s %s", call.service, call.name)
+            return call.serialize_error(Refusal("NotImplemented", "the emulator failed; its log says why", 501))
+        problems = [problem for problem in check_answer(call, answer) if not known_deviations(call, problem)]
+        if problems:
+            log.error("%s %s: %s", call.service, call.name, "; ".join(problems))
+            return call.serialize_error(Refusal("EmulatorContract", "; ".join(problems)[:800], 400))
+        return answer
+
+    def _result(self, call: Call, entry: Entry) -> Answer:
+        key = (call.service, call.name)
+        session = self.session(call.region, call.access_key)
+        token = self.pages.token(*key, call.params)
+        if token and (key in OPERATIONS or self.pages.knows(token)):
+            return call.serialize(self.pages.cut(*key, call.params, self.pages.rest(call.name, token)))
+        if key in OPERATIONS:
+            return call.serialize(self.pages.cut(*key, call.params, OPERATIONS[key](session, call.params)))
+        if key in GUARDS:
+            GUARDS[key](session, call.params)
+        answer = self._ask_moto(entry)
+        if not answer.ok:
+            return answer
+        if key in OVERLAYS:
+            answer = call.serialize(OVERLAYS[key](session, call.params, call.parse(answer)))
+        if self.pages.cap and paginator(*key):
+            answer = call.serialize(self.pages.cut(*key, call.params, call.parse(answer)))
+        return answer
+
+    def _ask_moto(self, entry: Entry) -> Answer:
+        environ = _environ(entry)
+        environ["HTTP_X_MOTO_ACCOUNT_ID"] = self.config.account
+        body, status, headers = run_wsgi_app(self._moto, environ, buffered=True)
+        answer = Answer(int(status.split()[0]), dict(headers.items()), b"".join(body))
+        if answer.status == 500 and answer.body.lstrip().lower().startswith(b"<!doctype"):
+            raise Refusal("NotImplemented", "the emulator cannot do this; its log says why", 501)
+        return answer
+
+
+def _environ(entry: Entry) -> dict[str, Any]:
+    path, _, query = entry.url.partition("?")
+    builder = EnvironBuilder(method=entry.method, path="/", headers=entry.headers, data=entry.body)
+    environ: dict[str, Any] = builder.get_environ()
+    host = next((value for name, value in entry.headers if name.lower() == "host"), "localhost")
+    environ.update(
+        PATH_INFO=unquote(path, "latin-1"), QUERY_STRING=query, RAW_URI=entry.url, REQUEST_URI=entry.url, HTTP_HOST=host
+    )
+    return environ
+
+
+def _request(entry: Entry) -> Request:
+    return Request(_environ(entry))
+
+
+def _reason(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
+
+
+class _Handler(MotoRequestHandler):  # type: ignore[misc]
+    protocol_version = "HTTP/1.1"
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """One line a request would be noise; failures are logged where they are."""
+
+
+def listen(emulator: Emulator) -> list[BaseWSGIServer]:
+    """A server for each address, not yet serving."""
+    return [
+        make_server(host, port, emulator, threaded=True, request_handler=_Handler)
+        for host, port in emulator.config.listen
+    ]

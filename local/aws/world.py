@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state that is ours, what becomes due in it, and the table of operations and guards that work on it."""
+
+from __future__ import annotations
+
+import datetime
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from moto.moto_api._internal import mock_random
+from moto.utilities.utils import get_partition
+
+from .clock import Clock
+from .config import EmulatorConfig
+
+Params = dict[str, Any]
+Result = dict[str, Any]
+
+
+@dataclass
+class World:
+    """Everything of all accounts and regions that moto does not keep. `endpoints`: cluster name -> (URL, CA as PEM)."""
+
+    config: EmulatorConfig
+    clock: Clock
+    stores: dict[tuple[str, str, str], Any] = field(default_factory=dict)
+    endpoints: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _due: list[tuple[float, int, Callable[[], object]]] = field(default_factory=list)
+    _sequence: int = 0
+
+    def after(self, seconds: float, then: Callable[[], object]) -> None:
+        """Have something happen later; with 0 seconds before the next request."""
+        self._sequence += 1
+        heapq.heappush(self._due, (self.clock.now + seconds, self._sequence, then))
+
+    def settle(self) -> None:
+        """Let happen what is due."""
+        while self._due and self._due[0][0] <= self.clock.now:
+            heapq.heappop(self._due)[2]()
+
+
+@dataclass
+class Session:
+    """One call's view of the world."""
+
+    world: World
+    account: str
+    region: str
+    caller_arn: str
+
+    @property
+    def partition(self) -> str:
+        return str(get_partition(self.region))
+
+    def arn(self, service: str, resource: str) -> str:
+        return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
+
+    def now(self) -> datetime.datetime:
+        return self.world.clock.datetime()
+
+    def identifier(self, prefix: str, digits: int = 17) -> str:
+        """`fs-0123456789abcdef0`, from the dice that the journal keeps."""
+        return f"{prefix}{mock_random.getrandbits(4 * digits):0{digits}x}"
+
+    def uuid(self) -> str:
+        return str(mock_random.uuid4())
+
+    def store(self, service: str, make: Callable[[], Any]) -> Any:
+        """The service's state in this account and region."""
+        return self.world.stores.setdefault((self.account, self.region, service), make())
+
+    def delay(self, kind: str) -> float:
+        return self.world.config.delay(kind)
+
+
+Operation = Callable[[Session, Params], Result]
+Overlay = Callable[[Session, Params, Result], Result]
+
+# (service, operation) -> what carries it out; what may refuse it before moto does; what completes moto's answer.
+OPERATIONS: dict[tuple[str, str], Operation] = {}
+GUARDS: dict[tuple[str, str], Callable[[Session, Params], None]] = {}
+OVERLAYS: dict[tuple[str, str], Overlay] = {}
+
+
+def operation(service: str, name: str) -> Callable[[Operation], Operation]:
+    """Carry an operation out ourselves."""
+
+    def register(function: Operation) -> Operation:
+        OPERATIONS[service, name] = function
+        return function
+
+    return register
+
+
+def guard(service: str, name: str) -> Callable[[Callable[[Session, Params], None]], Callable[[Session, Params], None]]:
+    """Look at a call before moto carries it out; raise Refusal where AWS would."""
+
+    def register(function: Callable[[Session, Params], None]) -> Callable[[Session, Params], None]:
+        GUARDS[service, name] = function
+        return function
+
+    return register
+
+
+def overlay(service: str, name: str) -> Callable[[Overlay], Overlay]:
+    """Complete moto's answer."""
+
+    def register(function: Overlay) -> Overlay:
+        OVERLAYS[service, name] = function
+        return function
+
+    return register

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way to AWS for all resources of a run: clients, retries, identity, and a record of the calls that were made.
+
+Retries are amazon.aws's (jittered, exponential), with the throttling codes that its list lacks.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import AwsError, sentence
+
+# Codes that services use for "slower, please" and for faults that pass; amazon.aws knows only some of them.
+RETRIED = [
+    "ThrottlingException",
+    "TooManyRequests",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "SlowDown",
+    "ServerException",
+    "ServiceUnavailableException",
+    "InternalServerError",
+    "InternalServiceError",
+    "PriorRequestNotComplete",
+    # The answer to a HEAD has no body, and so no code but its status.
+    "429",
+    "503",
+]
+_TRIES = 9
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who calls. `arn` is an IAM ARN; for an assumed role that of the session."""
+
+    account: str
+    arn: str
+
+    @property
+    def partition(self) -> str:
+        """aws, aws-cn, aws-us-gov …"""
+        return self.arn.split(":")[1]
+
+
+class Connection:
+    """One account and region. Safe to share between threads; a client of each service is made once."""
+
+    def __init__(
+        self,
+        make_client: Callable[[str], Any],
+        region: str,
+        *,
+        say: Callable[[str], None] = lambda text: None,
+        stop: threading.Event | None = None,
+        retry_delay_s: float = 0.5,
+    ) -> None:
+        self.region = region
+        self.say = say
+        self.stop = stop or threading.Event()
+        self.retry_delay_s = retry_delay_s
+        self.calls: set[tuple[str, str]] = set()
+        self._make_client = make_client
+        self._clients: dict[str, Any] = {}
+        self._identity: Identity | None = None
+        self._lock = threading.RLock()
+
+    @classmethod
+    def open(
+        cls, region: str, *, profile: str = "", endpoint_url: str = "", say: Callable[[str], None] = lambda text: None
+    ) -> Connection:
+        """From botocore's usual credential chain. Raises AwsError."""
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+
+        config = Config(retries={"mode": "standard", "total_max_attempts": 2}, user_agent_extra="llm.on_eks")
+        try:
+            session = boto3.session.Session(profile_name=profile or None, region_name=region or None)
+        except BotoCoreError as error:
+            raise AwsError(sentence("AWS", "sign in", error)) from error
+        return cls(
+            lambda service: session.client(service, endpoint_url=endpoint_url or None, config=config), region, say=say
+        )
+
+    def client(self, service: str) -> Any:
+        """The boto3 client. Raises AwsError."""
+        from botocore.exceptions import BotoCoreError
+
+        with self._lock:
+            if service not in self._clients:
+                try:
+                    made = self._make_client(service)
+                except BotoCoreError as error:
+                    raise AwsError(sentence(f"AWS {service}", "sign in", error)) from error
+                made.meta.events.register("before-call", self._record)
+                self._clients[service] = made
+            return self._clients[service]
+
+    def _record(self, model: Any, **_: Any) -> None:
+        self.calls.add((str(model.service_model.service_name), str(model.name)))
+
+    def retrying(self, call: Callable[[], Any]) -> Any:
+        """The call's result, repeated while the service asks for patience. Raises botocore's exceptions."""
+        from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
+
+        retry = AWSRetry.jittered_backoff(
+            retries=_TRIES, delay=self.retry_delay_s, max_delay=20, catch_extra_error_codes=RETRIED
+        )
+        return retry(call)()
+
+    def pages(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
+        """A listing with all its pages; an operation without pages is simply called."""
+        client = self.client(service)
+        if not client.can_paginate(operation):
+            return dict(self.retrying(functools.partial(getattr(client, operation), **parameters)))
+        paginator = client.get_paginator(operation)
+        return dict(self.retrying(lambda: paginator.paginate(**parameters).build_full_result()))
+
+    @property
+    def identity(self) -> Identity:
+        """The caller, asked for once. Raises AwsError."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        with self._lock:
+            if self._identity is None:
+                try:
+                    found = self.retrying(self.client("sts").get_caller_identity)
+                except (BotoCoreError, ClientError) as error:
+                    raise AwsError(sentence("AWS", "sign in", error)) from error
+                self._identity = Identity(found["Account"], found["Arn"])
+            return self._identity
+
+    def arn(self, service: str, resource: str, *, regional: bool = True) -> str:
+        """An ARN of this account, in the right partition."""
+        me = self.identity
+        return f"arn:{me.partition}:{service}:{self.region if regional else ''}:{me.account}:{resource}"
+
+    def aws_policy(self, name: str) -> str:
+        """The ARN of a policy that AWS keeps; an ARN is taken as it is, in the right partition."""
+        if name.startswith("arn:"):
+            return name.replace("arn:aws:", f"arn:{self.identity.partition}:", 1)
+        return f"arn:{self.identity.partition}:iam::aws:policy/{name}"
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, unless the run is being ended. Raises AwsError then."""
+        if self.stop.wait(seconds):
+            raise AwsError("AWS: the run was interrupted; run it again to go on from here")
+
+
+def patience(elapsed_s: float) -> float:
+    """Seconds until the next look: quick things are seen quickly, slow ones cost few calls."""
+    return min(15.0, max(0.25, elapsed_s * 0.1))
+
+
+def deadline(timeout_s: float) -> float:
+    return time.monotonic() + timeout_s

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""VPCs and subnets. https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVpc.html"""
+
+from __future__ import annotations
+
+from .arguments import flag, text
+from .ec2 import Ec2Resource
+from .plan import Rules, State
+from .resource import Settled
+
+AVAILABLE = frozenset({"available"})
+
+
+class Ec2Vpc(Ec2Resource):
+    """A VPC. DNS support and host names are on: EFS and private endpoints need both."""
+
+    noun = "VPC"
+    resource_type = "vpc"
+    describe = ("describe_vpcs", "Vpcs", "vpc-id", "VpcId")
+    not_found = ("InvalidVpcID.NotFound",)
+    produces = ("id", "cidr")
+    rules = Rules(fixed=("CidrBlock",))
+    arguments = {
+        "name": text(required=True),
+        "id": text(),
+        "cidr": text(),
+        "dns_support": flag(True),
+        "dns_hostnames": flag(True),
+    }
+
+    def read(self) -> State | None:
+        row = super().read()
+        if row is not None:
+            for name in ("EnableDnsSupport", "EnableDnsHostnames"):
+                attribute = name[0].lower() + name[1:]
+                answer = self.call("describe_vpc_attribute", VpcId=row["VpcId"], Attribute=attribute)
+                row[name] = answer[name]["Value"]
+        return row
+
+    def desired(self, current: State | None) -> State:
+        p = self.params
+        return {
+            "CidrBlock": p["cidr"],
+            "EnableDnsSupport": p["dns_support"],
+            "EnableDnsHostnames": p["dns_hostnames"],
+        }
+
+    def create(self, desired: State) -> None:
+        made = self.call("create_vpc", CidrBlock=desired["CidrBlock"], TagSpecifications=self.tag_specifications)["Vpc"]
+        self.update({key: value for key, value in desired.items() if key != "CidrBlock"}, made)
+
+    def update(self, changed: State, current: State) -> None:
+        # One attribute a call; host names need support first.
+        for name in ("EnableDnsSupport", "EnableDnsHostnames"):
+            if name in changed:
+                attribute: State = {name: {"Value": changed[name]}}
+                self.call("modify_vpc_attribute", VpcId=current["VpcId"], **attribute)
+
+    def remove(self, current: State) -> None:
+        self.call("delete_vpc", VpcId=current["VpcId"])
+
+    def settled(self, current: State) -> Settled:
+        return Settled(current["State"], AVAILABLE)
+
+    def made(self, current: State) -> State:
+        return {"id": current["VpcId"], "cidr": current["CidrBlock"]}
+
+
+class Ec2Subnet(Ec2Resource):
+    """A subnet in one zone."""
+
+    noun = "subnet"
+    resource_type = "subnet"
+    describe = ("describe_subnets", "Subnets", "subnet-id", "SubnetId")
+    not_found = ("InvalidSubnetID.NotFound",)
+    key = ("name",)
+    produces = ("id", "zone", "cidr")
+    rules = Rules(fixed=("CidrBlock", "AvailabilityZone", "VpcId"))
+    arguments = {
+        "name": text(required=True),
+        "id": text(),
+        "vpc_id": text(),
+        "cidr": text(),
+        "zone": text(),
+        "map_public_ip": flag(False),
+    }
+
+    def desired(self, current: State | None) -> State:
+        p = self.params
+        return {
+            "VpcId": p["vpc_id"],
+            "CidrBlock": p["cidr"],
+            "AvailabilityZone": p["zone"],
+            "MapPublicIpOnLaunch": p["map_public_ip"],
+        }
+
+    def create(self, desired: State) -> None:
+        public = desired.pop("MapPublicIpOnLaunch")
+        made = self.call("create_subnet", **desired, TagSpecifications=self.tag_specifications)["Subnet"]
+        if public:
+            self.update({"MapPublicIpOnLaunch": True}, made)
+
+    def update(self, changed: State, current: State) -> None:
+        public = {"Value": changed["MapPublicIpOnLaunch"]}
+        self.call("modify_subnet_attribute", SubnetId=current["SubnetId"], MapPublicIpOnLaunch=public)
+
+    def remove(self, current: State) -> None:
+        self.call("delete_subnet", SubnetId=current["SubnetId"])
+
+    def settled(self, current: State) -> Settled:
+        return Settled(current["State"], AVAILABLE)
+
+    def made(self, current: State) -> State:
+        return {"id": current["SubnetId"], "zone": current["AvailabilityZone"], "cidr": current["CidrBlock"]}

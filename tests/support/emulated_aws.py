@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An emulated AWS account as a process of its own, for tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+
+REPO = Path(__file__).resolve().parents[2]
+REGION = "us-west-2"
+KEYS = {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
+
+
+class EmulatedAws:
+    """`arguments` as of `python -m local.aws serve`."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.arguments = arguments
+        self.process: subprocess.Popen | None = None
+        self.url = ""
+        self._clients: dict[tuple, object] = {}
+
+    def start(self) -> EmulatedAws:
+        listen = self.url.removeprefix("http://") or "127.0.0.1:0"  # after a restart at the same address
+        command = [sys.executable, "-m", "local.aws", "serve", "--listen", listen, *self.arguments]
+        self.process = subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        assert line, "the emulator did not start"
+        self.url = json.loads(line)["endpoints"][0]
+        self._clients.clear()
+        return self
+
+    def kill(self) -> None:
+        """As kill -9 does."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=10)
+
+    def client(self, service: str, *, region: str = REGION, attempts: int = 1, keys: dict | None = None):
+        key = (service, region, attempts, json.dumps(keys))
+        if key not in self._clients:
+            config = Config(retries={"total_max_attempts": attempts})
+            self._clients[key] = boto3.client(
+                service, endpoint_url=self.url, region_name=region, config=config, **(keys or KEYS)
+            )
+        return self._clients[key]
+
+    def admin(self, method: str, path: str, body: dict | None = None):
+        request = urllib.request.Request(
+            f"{self.url}/_emulator/{path}",
+            method=method,
+            data=json.dumps(body).encode() if body is not None else None,
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read())
+
+    def environment(self) -> dict[str, str]:
+        """What a program needs to use this account."""
+        return {
+            **os.environ,
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": KEYS["aws_access_key_id"],
+            "AWS_SECRET_ACCESS_KEY": KEYS["aws_secret_access_key"],
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def reset(self) -> None:
+        """Faults and pages away; the account stays."""
+        self.admin("DELETE", "faults")
+        self.admin("PUT", "page-size", {"items": 0})
+
+
+def trust(service: str) -> str:
+    statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+def make_role(aws: EmulatedAws, name: str, service: str = "eks.amazonaws.com") -> str:
+    return aws.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=trust(service))["Role"]["Arn"]
+
+
+def make_subnets(aws: EmulatedAws, *, zones: str = "ab", cidr: str = "10.7") -> tuple[str, list[str]]:
+    ec2 = aws.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock=f"{cidr}.0.0/16")["Vpc"]["VpcId"]
+    made = [
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"{cidr}.{index}.0/24", AvailabilityZone=f"{REGION}{zone}")["Subnet"]
+        for index, zone in enumerate(zones)
+    ]
+    return vpc, [subnet["SubnetId"] for subnet in made]

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+
+from tests.support.emulated_aws import EmulatedAws
+
+
+@pytest.fixture(scope="module")
+def account(tmp_path_factory):
+    """A fresh account for the tests of one file, everything done at once."""
+    emulated = EmulatedAws("--state", str(tmp_path_factory.mktemp("aws"))).start()
+    yield emulated
+    emulated.kill()
+
+
+@pytest.fixture
+def aws(account):
+    """The same, without faults of an earlier test."""
+    account.reset()
+    yield account
+    account.reset()
