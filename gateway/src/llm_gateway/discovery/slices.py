@@ -19,7 +19,7 @@ LABEL_WEIGHT = "llm.on-eks/weight"
 PORT_NAME = "http"
 
 
-class Conditions(msgspec.Struct):
+class Conditions(msgspec.Struct, frozen=True):
     """An endpoint's conditions; absent means unknown, which counts as ready (as the API's documentation says)."""
 
     ready: bool | None = None
