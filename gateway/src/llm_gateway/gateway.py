@@ -35,7 +35,7 @@ from llm_gateway.http.head import HeadParser
 from llm_gateway.keys import Key, KeyLimits, KeyStore, read_keys
 from llm_gateway.ledger import Ledger
 from llm_gateway.limits import Limiter, Rules, Subject, Ticket, count_use
-from llm_gateway.metrics import Gauge, Metrics, status_text
+from llm_gateway.metrics import Gauge, Metrics, counts_only, status_text
 from llm_gateway.models import Catalogue
 from llm_gateway.registry import Endpoint, Registry
 from llm_gateway.settings import Settings
@@ -422,21 +422,31 @@ class Gateway:
         """Whether all other workers are ready: a connection may end up at any of them."""
         if self.family is None:
             return True
-        return (await self.family.ask("ready")).count(b"yes") == self.family.count - 1
+        return all(answer == b"yes" for answer in (await self.family.ask("ready")).values())
 
     async def exposed_metrics(self) -> str:
         """Prometheus' text, over all worker processes."""
         if self.family is None:
             return self.metrics.expose()
-        others = await self.family.ask("metrics")
         self.keep_counts()
-        return self.metrics.expose(others)
+        return self.metrics.expose(await self.others_counts())
+
+    async def others_counts(self) -> list[bytes]:
+        """The counts of all other workers; of one that does not answer (it is being replaced) those that it left behind."""
+        found = []
+        family = self.family
+        for number, counts in (await family.ask("metrics")).items() if family is not None else ():
+            if counts:
+                found.append(counts)
+            elif family is not None and family.snapshot_file(number).exists():
+                found.append(counts_only(family.snapshot_file(number).read_bytes()))
+        return found
 
     def keep_counts(self) -> bytes:
         """Leave the counts where the next worker of this number finds them: a counter must never go back."""
         snapshot = self.metrics.snapshot()
         if self.family is not None:
-            file = self.family.snapshot_file
+            file = self.family.snapshot_file()
             fresh = file.with_suffix(".new")
             fresh.write_bytes(snapshot)
             fresh.replace(file)
@@ -444,9 +454,9 @@ class Gateway:
 
     def take_counts(self) -> None:
         """Go on counting where the last worker of this number ended."""
-        if self.family is not None and self.family.snapshot_file.exists():
+        if self.family is not None and self.family.snapshot_file().exists():
             with suppress(msgspec.MsgspecError):
-                self.metrics.absorb(self.family.snapshot_file.read_bytes())
+                self.metrics.absorb(self.family.snapshot_file().read_bytes())
 
     # --- keys
 
