@@ -6,47 +6,93 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from llm_gateway.access_log import AccessLog, Line
 from llm_gateway.choice import make_policy
 from llm_gateway.dispatch import Dispatcher
-from llm_gateway.errors import EngineError
+from llm_gateway.errors import (
+    ApiError,
+    ConfigError,
+    EngineError,
+    forbidden,
+    malformed,
+    model_not_found,
+    printable,
+    unavailable,
+)
 from llm_gateway.exchange import Exchange, Phase
 from llm_gateway.http.head import HeadParser
-from llm_gateway.keys import KeyStore, read_keys
-from llm_gateway.metrics import Gauge, Metrics
+from llm_gateway.keys import Key, KeyLimits, KeyStore, read_keys
+from llm_gateway.ledger import Ledger
+from llm_gateway.limits import Limiter, Rules, Subject, Ticket, count_use
+from llm_gateway.metrics import Gauge, Metrics, counts_only, status_text
+from llm_gateway.models import Catalogue
 from llm_gateway.registry import Endpoint, Registry
 from llm_gateway.settings import Settings
 from llm_gateway.upstream.engine import Engine, Health
+
+if TYPE_CHECKING:
+    from llm_gateway.limits_redis import RedisLimiter
+    from llm_gateway.resume import Transcript
+    from llm_gateway.siblings import Family
+    from llm_gateway.tokens import TokenVerifier
+    from llm_gateway.tracing import Tracer
 
 LOG = logging.getLogger("llm_gateway")
 
 # Retries may be this share of all requests, plus a start for quiet times: failing engines must not double the load of good ones.
 RETRY_SHARE = 0.2
 RETRY_START = 100.0
+# How soon a waiting request notices that another process freed an engine.
+OTHERS_POLL_S = 0.005
+# Pairs of key and model whose limits are kept worked out.
+MAX_SUBJECTS = 200_000
 
 
 class Gateway:
     """One worker's parts."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ledger: Ledger | None = None, family: Family | None = None) -> None:
         self.settings = settings
-        self.engine_token = _read_secret(settings.engine_api_key_file)
+        self.family = family
+        self.ledger = ledger if ledger is not None else Ledger(path=settings.state_file)
+        self.limiter = Limiter(self.ledger)
+        self.remote_limits: RedisLimiter | None = None
+        self.catalogue = Catalogue(settings.models)
+        self.engine_token = read_secret(settings.engine_api_key_file)
         self.registry = Registry(self._make_engine)
         self.registry.on_change.append(self._engines_changed)
         self.dispatchers: dict[str, Dispatcher] = {}
         self.heads = HeadParser()
         self.keys = KeyStore(anonymous=settings.anonymous)
+        self.tokens: TokenVerifier | None = None
         self.metrics = Metrics()
         self.access_log = AccessLog(settings.access_log)
+        self.tracer: Tracer | None = None
         self.active: set[Exchange] = set()
         self.connections: set[object] = set()
         self.draining = False
         self.discovered = asyncio.Event()
         self.discovery_seen_at = monotonic()
         self.retry_tokens = RETRY_START
+        self.chance = random.Random()  # noqa: S311  which canary a request meets is no secret
+        self.has_classes = False
+        self.reload_error = ""
+        self.on_reload: Callable[[], object] = self.load_keys
+        self._subjects: dict[tuple[str, str], list[Subject] | None] = {}
+        self._use: dict[str, int] = {}
+        self._rules: dict[Rules, Rules] = {}
+        self._running: set[asyncio.Task[None]] = set()
         self._id_prefix = os.urandom(6).hex()
         self._id_count = 0
         self._add_gauges()
@@ -54,27 +100,93 @@ class Gateway:
     # --- engines
 
     def _make_engine(self, endpoint: Endpoint) -> Engine:
-        engine = Engine(endpoint.host, endpoint.port, name=endpoint.name, kind=endpoint.kind, token=self.engine_token)
+        engine = Engine(
+            endpoint.host,
+            endpoint.port,
+            name=endpoint.name,
+            kind=endpoint.kind,
+            token=self.engine_token,
+            weight=endpoint.weight,
+            ledger=self.ledger,
+        )
         engine.created_at = monotonic()
         return engine
 
     def _engines_changed(self) -> None:
-        settings = self.settings
         for model, pool in self.registry.pools.items():
             dispatcher = self.dispatchers.get(model)
             if dispatcher is None:
-                self.dispatchers[model] = Dispatcher(
+                if not self.catalogue.real(model):
+                    continue
+                dispatcher = self.dispatchers[model] = Dispatcher(
                     pool,
-                    make_policy(settings.policy),
-                    ceiling=settings.engine_concurrency,
-                    queue_size=settings.queue_size,
+                    make_policy(self.settings.policy),
+                    self.ledger,
+                    when_blocked=self._blocked if self.ledger.shared else None,
                 )
+                self._configure(dispatcher)
             elif dispatcher.waiting:
                 dispatcher.serve()
+
+    def _configure(self, dispatcher: Dispatcher) -> None:
+        settings = self.settings
+        config = self.catalogue.config(dispatcher.pool.model)
+
+        def chosen(own: Any, general: Any) -> Any:
+            return general if own is None else own
+
+        dispatcher.ceiling = chosen(config.engine_concurrency, settings.engine_concurrency)
+        dispatcher.queue_size = chosen(config.queue_size, settings.queue_size)
+        dispatcher.queue_timeout_s = chosen(config.queue_timeout, settings.queue_timeout)
+        dispatcher.hold_timeout_s = chosen(config.hold_timeout, settings.hold_timeout)
+        policy = chosen(config.policy, settings.policy)
+        if policy != dispatcher.policy_name:
+            dispatcher.policy = make_policy(policy)
+            dispatcher.policy_name = policy
+
+    def configure(self, settings: Settings) -> None:
+        """Go on with other settings (those that can change while serving); engines, queues and counts stay. Raises ConfigError."""
+        catalogue = Catalogue(settings.models)
+        self.settings = settings
+        self.catalogue = catalogue
+        self._subjects.clear()
+        self._rules.clear()
+        for model in settings.models:
+            if catalogue.real(model):
+                self.registry.know(model)
+        for model in [model for model in self.dispatchers if not catalogue.real(model)]:
+            del self.dispatchers[model]
+        self.registry.changed()
+        for dispatcher in self.dispatchers.values():
+            self._configure(dispatcher)
+            if dispatcher.waiting:
+                dispatcher.serve()
+
+    def _blocked(self, dispatcher: Dispatcher) -> None:
+        """A request waits, and another process may free the engine it waits for: look until nobody waits."""
+        asyncio.get_running_loop().call_later(OTHERS_POLL_S, self._poll, dispatcher, True)
+
+    def _poll(self, dispatcher: Dispatcher, again: bool) -> None:
+        if not dispatcher.waiting:
+            return
+        for engine in dispatcher.pool.ready:
+            engine.look()
+        dispatcher.serve()
+        if dispatcher.waiting and again:
+            self._blocked(dispatcher)
+
+    def command(self, command: str) -> None:
+        """Do what an operator told one worker, in each of them: `reload`, `drain ENGINE`, `undrain ENGINE`."""
+        verb, _, name = command.partition(" ")
+        if verb == "reload":
+            self.on_reload()
+        else:
+            self.registry.drain(name, verb == "drain")
 
     def engine_answered(self, engine: Engine) -> None:
         """A request got its whole answer."""
         engine.served += 1
+        engine.heard_at = monotonic()
         if engine.succeeded():
             LOG.info("engine %s: taken back in", engine.name)
             self.registry.refresh(engine)
@@ -93,7 +205,7 @@ class Gateway:
 
     def engine_released(self, engine: Engine) -> None:
         """A request left an engine: somebody may have waited for that."""
-        engine.in_flight -= 1
+        engine.leave()
         for model in engine.models:
             dispatcher = self.dispatchers.get(model)
             if dispatcher is not None and dispatcher.waiting:
@@ -108,57 +220,243 @@ class Gateway:
 
     # --- requests
 
+    def default_model(self) -> str:
+        """The model of a request that names none. Raises ApiError 400."""
+        if self.settings.default_model:
+            return self.settings.default_model
+        if len(self.dispatchers) == 1:
+            return next(iter(self.dispatchers))
+        raise malformed("The request names no model, and there is more than one. Say which.", param="model")
+
+    def resolve(self, asked: str, key: Key) -> str:
+        """The model that is meant by the name a client used. Raises ApiError (403, 404, 503)."""
+        dispatchers = self.dispatchers
+        if asked in dispatchers and not self.catalogue.models:
+            model = asked
+        else:
+            model = self.catalogue.resolve(asked, self.chance)
+            if model not in dispatchers:
+                raise self.unknown_model(asked)
+        if key.models is not None and not (key.may_use(asked) or key.may_use(model)):
+            raise forbidden(f"This key may not use the model '{printable(asked)}'.", code="model_not_allowed")
+        return model
+
+    def unknown_model(self, model: str) -> ApiError:
+        """404; or 503 while an engine has not said yet what it serves."""
+        if not all(engine.models for engine in self.registry.engines.values()):
+            return unavailable(
+                "Not every engine has said yet which models it has. Try again later.", code="no_ready_engine"
+            )
+        return model_not_found(model)
+
+    def served_names(self, key: Key) -> list[str]:
+        """All names that a key may ask for."""
+        names = {*self.dispatchers, *(name for name in self.catalogue.models if not self.catalogue.real(name))}
+        return sorted(name for name in names if key.may_use(name))
+
+    def rank_of(self, key: Key, wanted: bytes | None) -> int:
+        """The class of a request, 0 the most urgent. Raises ApiError (400, 403)."""
+        classes = self.settings.priority_classes
+        if wanted is None:
+            name = self.settings.default_class
+            if key.classes is not None and name not in key.classes:
+                allowed = [place for place, known in enumerate(classes) if known in key.classes]
+                return allowed[-1] if allowed else len(classes)
+            return classes.index(name) if name in classes else 0
+        name = wanted.decode("latin-1").strip().lower()
+        if name not in classes:
+            raise malformed(f"The class '{printable(name)}' is not one of {', '.join(classes)}.", param="x-priority")
+        if key.classes is not None and name not in key.classes:
+            raise forbidden(f"This key may not use the class '{name}'.", code="class_not_allowed")
+        return classes.index(name)
+
+    def limited(self, key: Key, model: str) -> list[Subject] | None:
+        """The limits that a request must pass; None: none."""
+        place = (key.name, model)
+        try:
+            return self._subjects[place]
+        except KeyError:
+            if len(self._subjects) > MAX_SUBJECTS:
+                self._subjects.clear()
+            found = []
+            rules = self.rules(key.limits, key=True)
+            if rules.any:
+                found.append(Subject(f"key:{key.name}", f"the key '{key.name}'", rules))
+            rules = self.rules(self.catalogue.config(model).limits, key=False)
+            if rules.any:
+                found.append(Subject(f"model:{model}", f"the model '{model}'", rules))
+            self._subjects[place] = found or None
+            return found or None
+
+    def rules(self, limits: KeyLimits, *, key: bool) -> Rules:
+        """What a key's, or a model's, own limits and the settings come to; a share of it where nobody tells the gateways apart."""
+        settings = self.settings
+
+        def chosen(own: int | None, general: int) -> int:
+            return (general if key else 0) if own is None else own
+
+        rules = Rules(
+            chosen(limits.requests_per_minute, settings.limit_requests_per_minute),
+            chosen(limits.tokens_per_minute, settings.limit_tokens_per_minute),
+            chosen(limits.concurrency, settings.limit_concurrency),
+            chosen(limits.budget_tokens, settings.limit_budget_tokens),
+            settings.limit_budget_period if limits.budget_period is None else limits.budget_period,
+        )
+        if self.remote_limits is None:
+            rules = rules.share(settings.limit_replicas)
+        # Most keys have the same rules: one object for all of them.
+        return self._rules.setdefault(rules, rules)
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something run to its end by itself."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def admit_remotely(self, subjects: list[Subject], tokens: float, request_id: bytes) -> Ticket:
+        """Admission by Redis; by this gateway's share when that does not answer. Raises ApiError 429."""
+        remote = self.remote_limits
+        if remote is not None:
+            try:
+                return await remote.admit(subjects, tokens, request_id)
+            except ConnectionError:
+                self.metrics.limits_degraded.add()
+        replicas = self.settings.limit_replicas
+        return self.limiter.admit([subject.share(replicas) for subject in subjects], tokens)
+
+    def transcript(self, exchange: Exchange) -> Transcript | None:
+        """What can continue a stream that breaks off; None where the request is of a kind that cannot be continued."""
+        from llm_gateway.resume import transcript_of
+
+        return transcript_of(exchange.path, exchange._engine_body)
+
     def new_request_id(self) -> bytes:
         """An id that no other request has."""
         self._id_count += 1
         return f"{self._id_prefix}-{self._id_count:x}".encode()
 
     def finished(self, exchange: Exchange) -> None:
-        """A request is over: count it, log it."""
+        """A request is over: settle, count, log it."""
         now = monotonic()
         metrics = self.metrics
         model = exchange.model
-        duration = now - exchange.started_at
-        self.retry_tokens = min(RETRY_START, self.retry_tokens + RETRY_SHARE)
-        metrics.requests.add(model, str(exchange.status), exchange.reason)
-        metrics.key_requests.add(exchange.key.name)
-        prompt = completion = None
+        key = exchange.key
+        started_at, first_at, attempts = exchange.started_at, exchange.first_byte_at, exchange.attempts
+        of_model = metrics.of_model.get(model) or metrics.model(model)
+        if self.retry_tokens < RETRY_START:
+            self.retry_tokens = min(RETRY_START, self.retry_tokens + RETRY_SHARE)
+        prompt: int | None = None
+        completion: int | None = None
+        waited_s = 0.0
         if exchange.usage is not None:
             prompt, completion = exchange.usage
-            metrics.tokens.add(model, "prompt", by=prompt)
+            of_model.prompt_tokens += prompt
+            of_model.input.observe(prompt)
         elif exchange.events:
             completion = exchange.events
         if completion:
-            metrics.tokens.add(model, "completion", by=completion)
-            metrics.key_tokens.add(exchange.key.name, by=(prompt or 0) + completion)
-        first = exchange.first_byte_at
-        if exchange.attempts:
-            metrics.queue_wait.of(model).observe(exchange.engine_at - exchange.started_at)
-        if first:
-            metrics.duration.of(model).observe(duration)
-            metrics.first_token.of(model).observe(first - exchange.started_at)
+            of_model.completion_tokens += completion
+            of_model.output.observe(completion)
+        used = (prompt or 0) + (completion or 0)
+        metrics.requests.bump((model, status_text(exchange.status), exchange.reason), 1)
+        metrics.key_requests.bump((key.name,), 1)
+        if used:
+            metrics.key_tokens.bump((key.name,), used)
+        if exchange.ticket is not None:
+            # A request that an engine has begun has used its prompt, whoever broke off; one that none has taken has used nothing.
+            begun = first_at > 0 or (exchange.reason == "client_gone" and exchange.sent_at > 0)
+            spent = prompt if prompt is not None else exchange.prompt_tokens if begun else 0
+            exchange.ticket.settle(spent, completion or 0)
+        if exchange.queued and exchange.dispatcher is not None:
+            exchange.dispatcher.charge(exchange, used - exchange.cost)
+        record = self._use.get(key.name)
+        if record is None:
+            record = self._use[key.name] = self.ledger.record("key:" + key.name)
+        count_use(self.ledger, record, prompt or 0, completion or 0)
+        if exchange.span is not None and self.tracer is not None:
+            self.tracer.end(exchange, now, prompt, completion)
+        if attempts:
+            if exchange.queued or attempts > 1:
+                waited_s = exchange.engine_at - started_at
+                of_model.queue_wait.observe(waited_s)
+            else:
+                of_model.queue_wait.counts[0] += 1  # it did not wait; there is no sum to add to
+            if attempts == 1 and exchange.reply_at:
+                # What the gateway itself took: until the engine had the request, and after its reply had come. Not where the request waited.
+                before_s = 0.0 if exchange.queued else exchange.sent_at - started_at
+                of_model.overhead.observe(before_s + now - exchange.reply_at)
+        if first_at:
+            of_model.duration.observe(now - started_at)
+            of_model.first_token.observe(first_at - started_at)
             if exchange.stream and completion and completion > 1:
-                metrics.token_gap.of(model).observe((exchange.last_byte_at - first) / (completion - 1))
+                of_model.token_time.observe((exchange.last_byte_at - first_at) / (completion - 1))
         if self.access_log.enabled:
             self.access_log.write(
                 Line(
-                    time=round(time.time(), 6),
-                    request_id=exchange.request_id.decode(),
-                    key=exchange.key.name,
-                    model=model,
-                    path=exchange.path.decode("latin-1"),
-                    status=exchange.status,
-                    duration_s=round(duration, 6),
-                    stream=exchange.stream,
-                    reason=exchange.reason,
-                    engine=exchange.engine_name,
-                    attempts=exchange.attempts,
-                    queue_s=round(exchange.engine_at - exchange.started_at, 6) if exchange.attempts else 0,
-                    first_byte_s=round(first - exchange.started_at, 6) if first else None,
-                    prompt_tokens=prompt,
-                    completion_tokens=completion,
+                    time.time(),
+                    exchange.request_id.decode(),
+                    key.name,
+                    model,
+                    exchange.head.path.decode("latin-1"),
+                    exchange.status,
+                    int((now - started_at) * 1e6) / 1e6,
+                    exchange.stream,
+                    exchange.reason,
+                    exchange.engine_name,
+                    attempts,
+                    int(waited_s * 1e6) / 1e6,
+                    int((first_at - started_at) * 1e6) / 1e6 if first_at else None,
+                    prompt,
+                    completion,
+                    None if exchange.span is None else exchange.span.trace_id,
+                    key.tenant,
                 )
             )
+
+    @property
+    def ready(self) -> bool:
+        """Whether this worker knows its engines, and is not about to end."""
+        return self.discovered.is_set() and not self.draining
+
+    async def others_ready(self) -> bool:
+        """Whether all other workers are ready: a connection may end up at any of them."""
+        if self.family is None:
+            return True
+        return all(answer == b"yes" for answer in (await self.family.ask("ready")).values())
+
+    async def exposed_metrics(self) -> str:
+        """Prometheus' text, over all worker processes."""
+        if self.family is None:
+            return self.metrics.expose()
+        self.keep_counts()
+        return self.metrics.expose(await self.others_counts())
+
+    async def others_counts(self) -> list[bytes]:
+        """The counts of all other workers; of one that does not answer (it is being replaced) those that it left behind."""
+        found = []
+        family = self.family
+        for number, counts in (await family.ask("metrics")).items() if family is not None else ():
+            if counts:
+                found.append(counts)
+            elif family is not None and family.snapshot_file(number).exists():
+                found.append(counts_only(family.snapshot_file(number).read_bytes()))
+        return found
+
+    def keep_counts(self) -> bytes:
+        """Leave the counts where the next worker of this number finds them: a counter must never go back."""
+        snapshot = self.metrics.snapshot()
+        if self.family is not None:
+            file = self.family.snapshot_file()
+            fresh = file.with_suffix(".new")
+            fresh.write_bytes(snapshot)
+            fresh.replace(file)
+        return snapshot
+
+    def take_counts(self) -> None:
+        """Go on counting where the last worker of this number ended."""
+        if self.family is not None and self.family.snapshot_file().exists():
+            with suppress(msgspec.MsgspecError):
+                self.metrics.absorb(self.family.snapshot_file().read_bytes())
 
     # --- keys
 
@@ -166,7 +464,16 @@ class Gateway:
         """Read all keys anew. Raises ConfigError; the old keys then stay."""
         settings = self.settings
         pairs = read_keys(settings.keys_dir, settings.api_key_file)
-        self.keys = KeyStore(pairs, anonymous=settings.anonymous and not pairs)
+        if settings.admin_keys_dir and Path(settings.admin_keys_dir).is_dir():
+            pairs += read_keys(settings.admin_keys_dir, "")
+        admin = read_secret(settings.admin_key_file)
+        if admin:
+            pairs.append(
+                (sha256(admin.encode()).digest(), Key(name="admin", tenant="admin", models=frozenset(), admin=True))
+            )
+        self.keys = KeyStore(pairs, anonymous=settings.anonymous and not pairs, tokens=self.tokens)
+        self.has_classes = any(key.classes is not None for _, key in pairs) or self.tokens is not None
+        self._subjects.clear()
         self.heads.forget()
 
     # --- the clock
@@ -196,7 +503,10 @@ class Gateway:
                 exchange.tick(now)
         for connection in list(self.connections):
             connection.tick(now)  # type: ignore[attr-defined]
+        slow_start = self.settings.slow_start
         for engine in list(self.registry.engines.values()):
+            engine.look()
+            engine.warm_up(now, slow_start)
             if engine.half_open(now):
                 self.registry.refresh(engine)
         self.access_log.flush()
@@ -211,7 +521,7 @@ class Gateway:
                 "requests_in_flight",
                 "Requests that engines are working on",
                 ("model",),
-                lambda: [((model,), sum(e.in_flight for e in pool.engines)) for model, pool in registry.pools.items()],
+                lambda: [((model,), sum(e.mine for e in pool.engines)) for model, pool in registry.pools.items()],
             )
         )
         add(
@@ -228,10 +538,11 @@ class Gateway:
                 "Engines by model and state",
                 ("model", "state"),
                 lambda: [
-                    ((model, state), sum(_state(e) == state for e in pool.engines))
+                    ((model, state), sum(state_of(e) == state for e in pool.engines))
                     for model, pool in registry.pools.items()
-                    for state in ("ready", "ejected", "not_ready")
+                    for state in ("ready", "ejected", "drained", "not_ready")
                 ],
+                max,
             )
         )
         add(
@@ -239,7 +550,7 @@ class Gateway:
                 "engine_in_flight",
                 "Requests per engine",
                 ("engine",),
-                lambda: [((e.name,), e.in_flight) for e in list(registry.engines.values())[:500]],
+                lambda: [((e.name,), e.mine) for e in list(registry.engines.values())[:500]],
             )
         )
         add(
@@ -248,26 +559,36 @@ class Gateway:
                 "Time since discovery last heard from its source",
                 (),
                 lambda: [((), 0.0 if self.settings.engine else monotonic() - self.discovery_seen_at)],
+                max,
+            )
+        )
+        add(
+            Gauge(
+                "config_good",
+                "1 while the last change of the configuration was taken, 0 while it was refused",
+                (),
+                lambda: [((), 0.0 if self.reload_error else 1.0)],
+                min,
             )
         )
         add(Gauge("client_connections", "Open client connections", (), lambda: [((), len(self.connections))]))
-        add(Gauge("keys", "Keys that are known", (), lambda: [((), len(self.keys))]))
+        add(Gauge("keys", "Keys that are known", (), lambda: [((), len(self.keys))], max))
 
 
-def _state(engine: Engine) -> str:
+def state_of(engine: Engine) -> str:
+    """One word: ready, ejected (its breaker is open), drained (by an operator), or not_ready (says discovery)."""
+    if engine.drained:
+        return "drained"
     if not engine.serving:
         return "not_ready"
     return "ejected" if engine.health is Health.OPEN else "ready"
 
 
-def _read_secret(path: str) -> str:
+def read_secret(path: str) -> str:
+    """What a secret's file holds; nothing for no file. Raises ConfigError."""
     if not path:
         return ""
-    from pathlib import Path
-
-    from llm_gateway.errors import ConfigError
-
     try:
         return Path(path).read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise ConfigError(f"engine API key file {path}: cannot be read: {error.strerror}") from error
+        raise ConfigError(f"file {path}: cannot be read: {error.strerror}") from error

@@ -13,10 +13,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from llm_gateway.errors import ConfigError
+
+if TYPE_CHECKING:
+    from llm_gateway.tokens import TokenVerifier
 
 _HEX = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -29,12 +33,14 @@ class KeyLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens_per_minute: int | None = None
     concurrency: int | None = None
     budget_tokens: int | None = None
+    budget_period: float | None = None
 
 
 class KeyDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A key file in JSON. `previous` hashes stay good until `previous_until` (rotation with overlap)."""
 
     sha256: str
+    name: str | None = None
     models: list[str] | None = None
     classes: list[str] | None = None
     tenant: str | None = None
@@ -70,27 +76,43 @@ ANONYMOUS = Key(name="anonymous", tenant="anonymous")
 class KeyStore:
     """Keys by hash. `find` is all that the data path calls."""
 
-    def __init__(self, keys: Iterable[tuple[bytes, Key]] = (), *, anonymous: bool = False) -> None:
+    def __init__(
+        self,
+        keys: Iterable[tuple[bytes, Key]] = (),
+        *,
+        anonymous: bool = False,
+        tokens: TokenVerifier | None = None,
+    ) -> None:
         self._keys = dict(keys)
         self._anonymous = anonymous
+        self._tokens = tokens
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def find(self, digest: bytes | None) -> Key | None:
-        """The key with this SHA-256, if it is known and in its time."""
+    def find(self, digest: bytes | None, token: bytes | None = None) -> Key | None:
+        """The key with this SHA-256, if it is known and in its time; or whom a signed `token` names."""
         if digest is None:
             return ANONYMOUS if self._anonymous else None
         key = self._keys.get(digest)
         if key is None:
-            return ANONYMOUS if self._anonymous else None
+            if self._tokens is not None and token is not None:
+                key = self._tokens.find(digest, token)
+            return key or (ANONYMOUS if self._anonymous else None)
         if key.expires_at is not None and time.time() >= key.expires_at:
             return None
         return key
 
+    def all(self) -> list[Key]:
+        """All keys, one for each name, sorted by it."""
+        return sorted({key.name: key for key in reversed(self._keys.values())}.values(), key=lambda key: key.name)
+
     def names(self) -> list[str]:
         """All key names, sorted."""
-        return sorted({key.name for key in self._keys.values()})
+        found = {key.name for key in self._keys.values()}
+        if self._tokens is not None:
+            found |= self._tokens.names()
+        return sorted(found)
 
 
 def moment(value: float | str | None, where: str) -> float | None:
@@ -128,6 +150,10 @@ def read_key_document(name: str, content: str) -> list[tuple[bytes, Key]]:
     except msgspec.MsgspecError as error:
         raise ConfigError(f"{where}: {error}") from error
     expires_at = moment(document.expires, where)
+    if document.name is not None:
+        if _NAME.fullmatch(document.name) is None:
+            raise ConfigError(f"{where}: name: letters, digits, dot, dash and underscore only")
+        name = document.name
 
     def key(until: float | None) -> Key:
         ends = [moment_ for moment_ in (expires_at, until) if moment_ is not None]
@@ -163,7 +189,7 @@ def read_keys_dir(folder: Path) -> list[tuple[bytes, Key]]:
 
 
 def read_key_file(path: Path) -> list[tuple[bytes, Key]]:
-    """The keys of a file with one plain key a line. Raises ConfigError."""
+    """The keys of a file with one key a line: plain, `sha256:HEX`, or a JSON object with a name. Raises ConfigError."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
@@ -171,8 +197,12 @@ def read_key_file(path: Path) -> list[tuple[bytes, Key]]:
     found = []
     for number, line in enumerate(lines, 1):
         text = line.strip()
-        if text and not text.startswith(b"#"):
-            name = f"key-{number}"
+        if not text or text.startswith(b"#"):
+            continue
+        name = f"key-{number}"
+        if text.startswith((b"{", b"sha256:")):
+            found += read_key_document(name, text.decode("utf-8", "replace"))
+        else:
             found.append((sha256(text).digest(), Key(name=name, tenant=name)))
     return found
 

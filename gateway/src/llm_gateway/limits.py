@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much a key, or a model, may use: requests and tokens a minute, requests at once, tokens in a period.
+
+Rates are a sliding window of two counts: this minute's, which begins with the first request in it, and the share of the last minute's that
+still lies within 60 s (taken as spread evenly from that minute's begin to its last request). So a fresh key gets exactly its limit, no
+burst at a minute's edge gets twice of it, and nobody waits for longer than a minute. Tokens are
+reserved when a request is admitted (prompt estimated from its size, answer by what the request allows) and settled when it ends.
+
+Everything here works on a `Ledger` and is exact over worker processes. Over gateway replicas it is exact with Redis (`limits_redis`);
+without, every replica allows its share.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from llm_gateway.errors import ApiError
+from llm_gateway.ledger import (
+    BUDGET,
+    REQUESTS,
+    TOKENS,
+    USED_COMPLETION,
+    USED_PROMPT,
+    USED_REQUESTS,
+    Ledger,
+)
+
+MINUTE_S = 60.0
+# A number no limit reaches.
+BOUNDLESS = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The limits of one subject; 0: none. Rates are per minute, the budget is tokens in `budget_period_s`."""
+
+    requests: float = 0
+    tokens: float = 0
+    concurrency: float = 0
+    budget: float = 0
+    budget_period_s: float = 30 * 86400.0
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to look after."""
+        return bool(self.requests or self.tokens or self.concurrency or self.budget)
+
+    def share(self, replicas: int) -> Rules:
+        """What one of several gateways may allow, so that all together allow no more than was said (but each at least one)."""
+        if replicas <= 1 or not self.any:
+            return self
+
+        def part(limit: float) -> float:
+            return max(1.0, limit // replicas) if limit else 0
+
+        return Rules(
+            part(self.requests),
+            part(self.tokens),
+            part(self.concurrency),
+            part(self.budget),
+            self.budget_period_s,
+        )
+
+
+def window_used(cells: memoryview[float], at: int, now: float, period_s: float = MINUTE_S) -> float:
+    """What the window at `at` has counted in the last `period_s`; moves it on to `now`."""
+    elapsed = now - cells[at]
+    if not 0 <= elapsed < period_s:
+        if period_s <= elapsed < 2 * period_s:
+            cells[at] += period_s
+            cells[at + 1] = cells[at + 2]
+            cells[at + 3] = cells[at + 4]
+        else:
+            cells[at] = now
+            cells[at + 1] = 0.0
+        cells[at + 2] = 0.0
+    before: float = cells[at + 1]
+    if not before:
+        return float(cells[at + 2])
+    # Of the minute before, from its begin to its last count, this much is younger than a minute.
+    spread_s = cells[at + 3] - (cells[at] - period_s)
+    young_s = cells[at + 3] - (now - period_s)
+    if young_s <= 0:
+        return float(cells[at + 2])
+    return before * min(1.0, young_s / spread_s) + cells[at + 2]
+
+
+def window_wait_s(
+    cells: memoryview[float], at: int, now: float, limit: float, wanted: float, period_s: float = MINUTE_S
+) -> float:
+    """Seconds until `wanted` more fit, if nobody else takes them; `window_used` was called just before."""
+    start, before, current = cells[at], cells[at + 1], cells[at + 2]
+    room = limit - current - wanted
+    if room >= 0:
+        spread_s = cells[at + 3] - (start - period_s)
+        return max(0.0, cells[at + 3] + period_s - min(1.0, room / before) * spread_s - now) if before else 0.0
+    if wanted > limit or not current:
+        return period_s
+    fits = cells[at + 4] + period_s - min(1.0, (limit - wanted) / current) * (cells[at + 4] - start)
+    return max(0.0, start + period_s - now, fits - now)
+
+
+def shown_time(seconds: float) -> str:
+    """A duration as OpenAI's rate-limit headers write it: `12ms`, `1.5s`, `6m0s`."""
+    if seconds < 1:
+        return f"{max(0, round(seconds * 1000))}ms"
+    if seconds < 60:
+        return f"{seconds:.3g}s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m{rest}s"
+
+
+def rate_headers(
+    requests: tuple[float, float, float] | None, tokens: tuple[float, float, float] | None
+) -> tuple[tuple[str, str], ...]:
+    """OpenAI's rate-limit headers from (limit, used, seconds until all of it is free again)."""
+    found: list[tuple[str, str]] = []
+    for kind, state in (("requests", requests), ("tokens", tokens)):
+        if state is not None:
+            limit, used, reset_s = state
+            found += [
+                (f"x-ratelimit-limit-{kind}", f"{limit:.0f}"),
+                (f"x-ratelimit-remaining-{kind}", f"{max(0, int(limit - used))}"),
+                (f"x-ratelimit-reset-{kind}", shown_time(reset_s)),
+            ]
+    return tuple(found)
+
+
+def refused(what: str, limit: float, subject: str, wait_s: float, headers: tuple[tuple[str, str], ...]) -> ApiError:
+    """The 429 that OpenAI's clients understand."""
+    words = {
+        "requests": f"{limit:.0f} requests a minute",
+        "tokens": f"{limit:.0f} tokens a minute",
+        "concurrency": f"{limit:.0f} requests at once",
+        "budget": f"a budget of {limit:.0f} tokens",
+    }[what]
+    codes = {"concurrency": "concurrency_limit_exceeded", "budget": "insufficient_quota"}
+    return ApiError(
+        429,
+        f"Rate limit reached: {subject} has {words}. Try again in {shown_time(wait_s)}.",
+        code=codes.get(what, "rate_limit_exceeded"),
+        error_type="insufficient_quota" if what == "budget" else "rate_limit_error" if what == "concurrency" else what,
+        retry_after_s=wait_s,
+        headers=headers,
+    )
+
+
+def rate_lines(requests: tuple[float, float, float] | None, tokens: tuple[float, float, float] | None) -> bytes:
+    """`rate_headers` as header lines, each ending in CRLF, in whole seconds; for every request, so in one piece."""
+    if requests is not None:
+        limit, used, reset_s = requests
+        lines = (
+            b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\nx-ratelimit-reset-requests: %ds\r\n"
+            % (limit, limit - used if used < limit else 0, reset_s + 0.999)
+        )
+        if tokens is None:
+            return lines
+    else:
+        lines = b""
+    if tokens is not None:
+        limit, used, reset_s = tokens
+        lines += (
+            b"x-ratelimit-limit-tokens: %d\r\nx-ratelimit-remaining-tokens: %d\r\nx-ratelimit-reset-tokens: %ds\r\n"
+            % (limit, limit - used if used < limit else 0, reset_s + 0.999)
+        )
+    return lines
+
+
+class Subject:
+    """Who is limited: the name of its record (found when first needed), what it is called towards clients, and its rules."""
+
+    __slots__ = ("name", "record", "rules", "shown")
+
+    def __init__(self, name: str, shown: str, rules: Rules) -> None:
+        self.name = name
+        self.shown = shown
+        self.rules = rules
+        self.record = -1
+
+    def share(self, replicas: int) -> Subject:
+        """The same, with one gateway's share of the limits."""
+        return Subject(self.name, self.shown, self.rules.share(replicas))
+
+
+class Ticket:
+    """What one admitted request holds: given back with `settle`, whatever became of it. `header_lines` are for its reply."""
+
+    __slots__ = ("_ledger", "_subjects", "header_lines", "reserved", "settled")
+
+    def __init__(self, ledger: Ledger, subjects: list[Subject], reserved: float, header_lines: bytes) -> None:
+        self._ledger = ledger
+        self._subjects = subjects
+        self.reserved = reserved
+        self.header_lines = header_lines
+        self.settled = False
+
+    def settle(self, prompt_tokens: float, completion_tokens: float) -> None:
+        """The request is over and used this much."""
+        if self.settled:
+            return
+        self.settled = True
+        change = prompt_tokens + completion_tokens - self.reserved
+        for subject in self._subjects:
+            give_back(self._ledger, subject, change)
+
+
+def give_back(ledger: Ledger, subject: Subject, token_change: float) -> None:
+    """Correct the tokens that were reserved, and count one request less at once."""
+    record = subject.record
+    if not ledger.shared:
+        _give_back(ledger, record, subject.rules, token_change)
+        return
+    with ledger.lock(record):
+        _give_back(ledger, record, subject.rules, token_change)
+
+
+def _give_back(ledger: Ledger, record: int, rules: Rules, token_change: float) -> None:
+    cells = ledger.cells
+    if rules.tokens and token_change:
+        # Into the current count; or the last one's where this window is newer than the reservation.
+        current = cells[record + TOKENS + 2] + token_change
+        if current >= 0:
+            cells[record + TOKENS + 2] = current
+        else:
+            cells[record + TOKENS + 2] = 0.0
+            cells[record + TOKENS + 1] = max(0.0, cells[record + TOKENS + 1] + current)
+    if rules.budget:
+        cells[record + BUDGET + 1] = max(0.0, cells[record + BUDGET + 1] + token_change)
+    if rules.concurrency:
+        ledger.leave(record)
+
+
+class Limiter:
+    """Admits requests by the rules of their key and their model."""
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.time) -> None:
+        self._ledger = ledger
+        self._clock = clock
+
+    def admit(self, subjects: list[Subject], tokens: float) -> Ticket:
+        """A ticket for a request that may use `tokens`. Raises ApiError 429, and LedgerFull."""
+        ledger = self._ledger
+        now = self._clock()
+        lines = b""
+        for position, subject in enumerate(subjects):
+            record = subject.record
+            if record < 0:
+                record = subject.record = ledger.record(subject.name)
+            try:
+                if ledger.shared:
+                    with ledger.lock(record):
+                        found = self._take(record, subject, tokens, now)
+                else:
+                    found = self._take(record, subject, tokens, now)
+            except ApiError:
+                for earlier in subjects[:position]:
+                    give_back(ledger, earlier, -tokens)
+                    self._return_request(earlier)
+                raise
+            lines = lines or found
+        return Ticket(ledger, subjects, tokens, lines)
+
+    def _return_request(self, subject: Subject) -> None:
+        if subject.rules.requests:
+            with self._ledger.lock(subject.record):
+                at = subject.record + REQUESTS + 2
+                self._ledger.cells[at] = max(0.0, self._ledger.cells[at] - 1)
+
+    def _take(self, record: int, subject: Subject, tokens: float, now: float) -> bytes:
+        ledger = self._ledger
+        cells = ledger.cells
+        rules = subject.rules
+        request_state = token_state = None
+        refusal: tuple[str, float, float] | None = None
+        limit = rules.requests
+        if limit:
+            used = window_used(cells, record + REQUESTS, now)
+            if used + 1 > limit + 1e-9:
+                refusal = ("requests", limit, window_wait_s(cells, record + REQUESTS, now, limit, 1))
+            else:
+                used += 1
+            request_state = (limit, used, cells[record + REQUESTS] + MINUTE_S - now)
+        limit = rules.tokens
+        if limit:
+            used = window_used(cells, record + TOKENS, now)
+            if refusal is None:
+                if used + tokens > limit + 1e-9:
+                    refusal = ("tokens", limit, window_wait_s(cells, record + TOKENS, now, limit, tokens))
+                else:
+                    used += tokens
+            token_state = (limit, used, cells[record + TOKENS] + MINUTE_S - now)
+        if rules.budget:
+            start = cells[record + BUDGET]
+            if not 0 <= now - start < rules.budget_period_s:
+                start = cells[record + BUDGET] = now
+                cells[record + BUDGET + 1] = 0.0
+            if refusal is None and cells[record + BUDGET + 1] + tokens > rules.budget + 1e-9:
+                refusal = ("budget", rules.budget, start + rules.budget_period_s - now)
+        if refusal is None and rules.concurrency and ledger.in_flight(record) >= rules.concurrency:
+            refusal = ("concurrency", rules.concurrency, 1.0)
+        if refusal is not None:
+            what, limit, wait_s = refusal
+            raise refused(what, limit, subject.shown, wait_s, rate_headers(request_state, token_state))
+        if rules.requests:
+            cells[record + REQUESTS + 2] += 1
+            cells[record + REQUESTS + 4] = now
+        if rules.tokens:
+            cells[record + TOKENS + 2] += tokens
+            cells[record + TOKENS + 4] = now
+        if rules.budget:
+            cells[record + BUDGET + 1] += tokens
+        if rules.concurrency:
+            cells[ledger.mine(record)] += 1
+        return rate_lines(request_state, token_state) if request_state or token_state else b""
+
+
+def count_use(ledger: Ledger, record: int, prompt_tokens: float, completion_tokens: float) -> None:
+    """Add to what a key has used in all; for the admin's eyes, no limit looks at it."""
+    cells = ledger.cells
+    if ledger.shared:
+        with ledger.lock(record):
+            _count_use(cells, record, prompt_tokens, completion_tokens)
+    else:
+        _count_use(cells, record, prompt_tokens, completion_tokens)
+
+
+def _count_use(cells: memoryview[float], record: int, prompt_tokens: float, completion_tokens: float) -> None:
+    cells[record + USED_REQUESTS] += 1
+    if prompt_tokens or completion_tokens:
+        cells[record + USED_PROMPT] += prompt_tokens
+        cells[record + USED_COMPLETION] += completion_tokens
