@@ -5,7 +5,7 @@ INVENTORY ?= inventories/local
 PLAYBOOK := $(VENV)/ansible-playbook -i $(INVENTORY)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev up down status logs lint test test-all
+.PHONY: help venv venv-dev up down status logs lint test test-all bench-gateway
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -37,3 +37,6 @@ test: venv-dev ## lint, unit, integration and end-to-end tests
 
 test-all: venv-dev ## the same with full counts and the long checks
 	@$(VENV)/python -m pytest
+
+bench-gateway: venv-dev ## the gateway beside its peers on one core: table, ratios, verdict (BENCH="--leak 1000000" for more)
+	@$(VENV)/python tests/perf/gateway/bench.py $(BENCH)

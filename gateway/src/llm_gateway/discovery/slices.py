@@ -18,7 +18,7 @@ LABEL_MODEL = "llm.on-eks/model"
 PORT_NAME = "http"
 
 
-class Conditions(msgspec.Struct):
+class Conditions(msgspec.Struct, frozen=True):
     """An endpoint's conditions; absent means unknown, which counts as ready (as the API's documentation says)."""
 
     ready: bool | None = None
