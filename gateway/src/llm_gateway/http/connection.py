@@ -17,6 +17,7 @@ from sanic.server.protocols.http_protocol import HttpProtocol
 
 from llm_gateway.errors import ApiError, invalid_key, malformed, reason_phrase, too_large
 from llm_gateway.exchange import Exchange
+from llm_gateway.protocols import tables
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from llm_gateway.http.head import Head
 
 # Paths served on the data path.
-HOT_PATHS = frozenset({b"/v1/chat/completions", b"/v1/completions"})
+HOT_PATHS = tables.NATIVE | tables.CLIENTS.keys()
 
 # A refused body is read and dropped up to this much, so that the client gets to see the refusal instead of a reset.
 DISCARD_BYTES = 512 << 20

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which paths are served, and who translates what."""
+
+from __future__ import annotations
+
+from llm_gateway.protocols import Opener
+
+# OpenAI's inference paths and their common kin: a JSON body with a `model` goes to the engine as it came.
+NATIVE: frozenset[bytes] = frozenset(
+    {
+        b"/v1/chat/completions",
+        b"/v1/completions",
+        b"/v1/embeddings",
+        b"/v1/rerank",
+        b"/v1/score",
+        b"/rerank",
+        b"/score",
+        b"/tokenize",
+        b"/detokenize",
+    }
+)
+
+# What clients may say besides, by path.
+CLIENTS: dict[bytes, Opener] = {}
+
+# Engines that do not speak OpenAI's language on every path, by kind (the label `llm.on-eks/engine`).
+ENGINES: dict[str, Opener] = {}
