@@ -105,8 +105,9 @@ class Cluster:
             while not self._stopped.is_set():
                 due += 60 / per_minute
                 with self._lock:
-                    engine = chance.randrange(self._count)
-                    self._ready[engine] = not self._ready[engine] or sum(self._ready) < self._count // 2
+                    # A model stands at four neighbours; one of four may turn unready, so that every model can always answer.
+                    engine = chance.randrange(0, self._count, 4)
+                    self._ready[engine] = not self._ready[engine]
                     self._version += 1
                     event = {"type": "MODIFIED", "object": self._slice(engine // SLICE_ENDPOINTS)}
                     self._events.append((self._version, json.dumps(event).encode() + b"\n"))
