@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which engine gets a request: small interchangeable policies, `pick(engines, request)`, without any I/O.
+"""Which engine gets a request: small interchangeable policies, `pick(engines, request)`, without any I/O or clock.
 
 Choosing and counting happen in one step of one event loop (`dispatch.Dispatcher`), so a burst cannot pile up on the engine that was idle
-a moment ago.
+a moment ago. `simulate` runs these same objects in virtual time.
 """
 
 from __future__ import annotations
@@ -10,20 +10,28 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from typing import Protocol
+from zlib import crc32
 
 
 class Candidate(Protocol):
-    """What a policy may look at."""
+    """What a policy may look at.
+
+    `in_flight` counts requests that gateways know of; `queue_depth` those that the engine says it has not begun; `kv_use` is the used share
+    of its KV cache (0 to 1). `share` is the engine's part of the load against its equals: its weight, less while it warms up.
+    """
 
     name: str
+    seed: int
     in_flight: int
     queue_depth: int
+    kv_use: float
+    share: float
 
 
 class Request(Protocol):
-    """What a policy may know of a request."""
+    """What a policy may know of a request: its prompt (or the beginning of it) as the client wrote it, and its session's name."""
 
-    prefix: bytes
+    prefix: bytes | memoryview
     session: bytes | None
 
 
@@ -34,8 +42,18 @@ class Policy(Protocol):
         """The position of the chosen engine."""
 
 
+def load_of(engine: Candidate) -> float:
+    """Requests under way for each unit of an engine's share."""
+    return engine.in_flight / engine.share
+
+
+def seed_of(name: str) -> int:
+    """A number that is the same for the same engine in every process and on every gateway (`hash` is not)."""
+    return crc32(name.encode())
+
+
 class LeastInFlight:
-    """The engine with the fewest requests under way; ties go round."""
+    """The engine with the fewest requests under way for its share; ties go round."""
 
     def __init__(self) -> None:
         self._turn = 0
@@ -45,14 +63,17 @@ class LeastInFlight:
         count = len(engines)
         self._turn = turn = self._turn + 1
         best = turn % count
-        fewest = engines[best].in_flight
-        if fewest == 0:
+        first = engines[best]
+        if first.in_flight == 0 and first.share == 1.0:
             return best
+        # One more request counts: an idle engine of a small share is not better than a busier one of a large share.
+        fewest = (first.in_flight + 1) / first.share
         for step in range(1, count):
             position = (turn + step) % count
-            load = engines[position].in_flight
+            engine = engines[position]
+            load = (engine.in_flight + 1) / engine.share
             if load < fewest:
-                if load == 0:
+                if load <= 1.0:
                     return position
                 best, fewest = position, load
         return best
@@ -83,13 +104,164 @@ class PowerOfTwo:
         if count == 1:
             return first
         second = (first + 1 + int(self._chance.random() * (count - 1))) % count
-        return first if engines[first].in_flight <= engines[second].in_flight else second
+        one, other = engines[first], engines[second]
+        return first if (one.in_flight + 1) / one.share <= (other.in_flight + 1) / other.share else second
 
 
-POLICIES: dict[str, type[LeastInFlight] | type[RoundRobin] | type[PowerOfTwo]] = {
+class QueueAware:
+    """By what engines say of themselves: the shortest queue, then the least work under way, full KV caches counted as a burden.
+
+    Engines without metrics report neither, and are judged by requests in flight alone.
+    """
+
+    def __init__(self, queue_weight: float = 2.0, kv_weight: float = 4.0) -> None:
+        self._queue_weight = queue_weight
+        self._kv_weight = kv_weight
+        self._turn = 0
+
+    def pick(self, engines: Sequence[Candidate], request: Request) -> int:
+        """See Policy."""
+        count = len(engines)
+        self._turn = turn = self._turn + 1
+        best, lowest = 0, float("inf")
+        for step in range(count):
+            position = (turn + step) % count
+            engine = engines[position]
+            # A cache that is nearly full makes the engine pre-empt requests: its burden grows steeply.
+            burden = (
+                engine.in_flight + 1 + self._queue_weight * engine.queue_depth + self._kv_weight * engine.kv_use**4
+            ) / engine.share
+            if burden < lowest:
+                best, lowest = position, burden
+        return best
+
+
+def within_bound(engines: Sequence[Candidate], position: int, bound: float) -> bool:
+    """Whether one more request keeps an engine within `bound` times the mean load (consistent hashing with bounded loads,
+    https://arxiv.org/abs/1608.01350)."""
+    engine = engines[position]
+    if engine.in_flight == 0:
+        return True
+    in_flight = shares = 0.0
+    for other in engines:
+        in_flight += other.in_flight
+        shares += other.share
+    return engine.in_flight + 1 <= bound * (in_flight + 1) * engine.share / shares + 1
+
+
+def rendezvous(engines: Sequence[Candidate], seed: int) -> int:
+    """The engine with the highest mark for `seed`: an engine that comes or goes moves only its own requests (highest random weight)."""
+    best, highest = 0, -1
+    for position, engine in enumerate(engines):
+        # A multiplicative mix; crc32 values alone are linear and would make neighbours follow each other.
+        mark = ((engine.seed ^ seed) * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
+        mark = ((mark ^ (mark >> 29)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+        mark ^= mark >> 32
+        if mark > highest:
+            best, highest = position, mark
+    return best
+
+
+class SessionAffinity:
+    """The same session goes to the same engine, on every gateway; to another when that one is away, or busier than its bound."""
+
+    def __init__(self, bound: float = 2.0) -> None:
+        self._bound = bound
+        self._otherwise = LeastInFlight()
+
+    def pick(self, engines: Sequence[Candidate], request: Request) -> int:
+        """See Policy."""
+        session = request.session
+        if session is None:
+            return self._otherwise.pick(engines, request)
+        chosen = rendezvous(engines, crc32(session))
+        if within_bound(engines, chosen, self._bound):
+            return chosen
+        return self._otherwise.pick(engines, request)
+
+
+class PrefixAffinity:
+    """The engine that most likely still has the beginning of the prompt in its KV cache, unless it is busier than its bound.
+
+    The prompt is cut into blocks; a block's hash covers all that comes before it. The longest known chain of blocks names the engine that
+    served it last. An unknown prompt goes by its first block (rendezvous), so that gateways and workers that share nothing agree. Blocks
+    are remembered up to `capacity`, the oldest forgotten first.
+    """
+
+    BLOCK_BYTES = 512
+    MAX_BLOCKS = 32
+
+    def __init__(self, bound: float = 1.25, capacity: int = 65_536) -> None:
+        self._bound = bound
+        self._capacity = capacity
+        self._seen: dict[int, str] = {}
+        self._otherwise = LeastInFlight()
+        self.hits = 0
+        self.misses = 0
+
+    def pick(self, engines: Sequence[Candidate], request: Request) -> int:
+        """See Policy."""
+        prefix = request.prefix
+        if not prefix:
+            return self._otherwise.pick(engines, request)
+        hashes = self.blocks(prefix)
+        seen = self._seen
+        chosen = -1
+        for number in reversed(hashes):
+            name = seen.get(number)
+            if name is not None:
+                for position, engine in enumerate(engines):
+                    if engine.name == name:
+                        chosen = position
+                        break
+                if chosen >= 0:
+                    break
+        if chosen >= 0:
+            self.hits += 1
+        else:
+            self.misses += 1
+            chosen = rendezvous(engines, hashes[0])
+        if not within_bound(engines, chosen, self._bound):
+            chosen = self._otherwise.pick(engines, request)
+        name = engines[chosen].name
+        for number in hashes:
+            if seen.get(number) is not name:
+                seen.pop(number, None)
+                seen[number] = name
+        while len(seen) > self._capacity:
+            del seen[next(iter(seen))]
+        return chosen
+
+    def blocks(self, prefix: bytes | memoryview) -> list[int]:
+        """One hash for each whole block, each over everything up to its end; a prompt shorter than a block is one block."""
+        size = self.BLOCK_BYTES
+        count = min(self.MAX_BLOCKS, len(prefix) // size)
+        if count <= 1:
+            return [crc32(prefix[:size])]
+        running = 0
+        found = []
+        for start in range(0, count * size, size):
+            running = crc32(prefix[start : start + size], running)
+            # The length goes in as well: a chain of zeros has the same sum at any length.
+            found.append(running << 6 | start // size)
+        return found
+
+
+POLICIES: dict[
+    str,
+    type[LeastInFlight]
+    | type[RoundRobin]
+    | type[PowerOfTwo]
+    | type[QueueAware]
+    | type[PrefixAffinity]
+    | type[SessionAffinity],
+] = {
     "least-in-flight": LeastInFlight,
     "power-of-two": PowerOfTwo,
     "round-robin": RoundRobin,
+    "prefix": PrefixAffinity,
+    "session": SessionAffinity,
+    "queue-aware": QueueAware,
 }
 
 

@@ -1,99 +1,168 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From "admitted" to "has an engine": picks one with room, or lets the request wait in its model's bounded queue."""
+"""From "admitted" to "has an engine": picks one with room, or lets the request wait in its model's bounded, fair queue."""
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from llm_gateway.choice import Policy
 from llm_gateway.errors import ApiError, unavailable
+from llm_gateway.fair import FairQueue
+from llm_gateway.ledger import Ledger
 from llm_gateway.registry import Pool
 from llm_gateway.upstream.engine import Engine, Health
 
 
 class Waiter(Protocol):
-    """A request that wants an engine."""
+    """A request that wants an engine; see `fair.Entry` and `choice.Request` for what the fields mean."""
 
-    prefix: bytes
-    session: bytes | None
-    tried: set[Engine]
+    tenant: str
+    rank: int
+    weight: float
+    cost: float
+
+    @property
+    def prefix(self) -> bytes | memoryview:
+        """The prompt's beginning."""
+
+    @property
+    def session(self) -> bytes | None:
+        """The session's name."""
+
+    @property
+    def tried(self) -> set[Engine] | frozenset[Engine]:
+        """Engines that failed this request already."""
 
     def granted(self, engine: Engine) -> None:
         """Here is one; it counts as in flight already."""
 
 
 class Dispatcher:
-    """One model's way to its engines."""
+    """One model's way to its engines.
 
-    __slots__ = ("ceiling", "policy", "pool", "queue_size", "waiting")
+    `ceiling` is how many requests an engine may have at once (0: any number), counted over all worker processes; `hold_timeout_s` how long
+    a request may wait while no engine is ready at all (0: it is refused).
+    """
 
-    def __init__(self, pool: Pool, policy: Policy, *, ceiling: int, queue_size: int) -> None:
+    __slots__ = (
+        "ceiling",
+        "hold_timeout_s",
+        "ledger",
+        "policy",
+        "policy_name",
+        "pool",
+        "queue_size",
+        "queue_timeout_s",
+        "record",
+        "waiting",
+        "when_blocked",
+    )
+
+    def __init__(
+        self,
+        pool: Pool,
+        policy: Policy,
+        ledger: Ledger,
+        *,
+        ceiling: int = 0,
+        queue_size: int = 100,
+        queue_timeout_s: float = 30.0,
+        hold_timeout_s: float = 0.0,
+        when_blocked: Callable[[Dispatcher], None] | None = None,
+    ) -> None:
         self.pool = pool
         self.policy = policy
+        self.policy_name = ""
+        self.ledger = ledger
         self.ceiling = ceiling
         self.queue_size = queue_size
-        self.waiting: deque[Waiter] = deque()
+        self.queue_timeout_s = queue_timeout_s
+        self.hold_timeout_s = hold_timeout_s
+        self.waiting: FairQueue[Waiter] = FairQueue()
+        self.record = -1
+        self.when_blocked = when_blocked
 
-    def ask(self, waiter: Waiter) -> Engine | None:
+    def ask(self, waiter: Waiter, *, hold: bool = True) -> Engine | None:
         """An engine at once, or None: the waiter stands in the queue. Raises ApiError when it cannot even do that."""
+        pool = self.pool
         if not self.waiting:
-            engine = self._pick(waiter)
+            engine = self._take(waiter)
             if engine is not None:
-                engine.in_flight += 1
                 return engine
-        if not self.pool.ready:
-            raise unavailable(
-                f"No engine of the model '{self.pool.model}' is ready. Try again later.", code="no_ready_engine"
-            )
-        if len(self.waiting) >= self.queue_size:
+        if not pool.ready and not (hold and self.hold_timeout_s):
+            raise self.nobody_ready()
+        if self.record < 0:
+            self.record = self.ledger.record("queue:" + pool.model)
+        if not self.ledger.enter(self.record, self.queue_size):
             raise ApiError(
                 429,
-                f"The queue of the model '{self.pool.model}' is full ({self.queue_size} waiting). Try again later.",
+                f"The queue of the model '{pool.model}' is full ({self.queue_size} waiting). Try again later.",
                 code="queue_full",
                 error_type="rate_limit_error",
                 retry_after_s=1,
             )
-        self.waiting.append(waiter)
+        self.waiting.push(waiter)
+        if self.when_blocked is not None:
+            self.when_blocked(self)
         return None
+
+    def nobody_ready(self) -> ApiError:
+        """What to say when no engine is there."""
+        return unavailable(
+            f"No engine of the model '{self.pool.model}' is ready. Try again later.", code="no_ready_engine"
+        )
 
     def ask_another(self, waiter: Waiter) -> Engine | None:
         """An engine that the waiter has not tried yet, whatever the queue: it has waited its turn already. None: there is none."""
-        engine = self._pick(waiter)
-        if engine is not None:
-            engine.in_flight += 1
-        return engine
+        return self._take(waiter)
 
     def leave(self, waiter: Waiter) -> None:
         """The waiter gave up."""
-        if waiter in self.waiting:
-            self.waiting.remove(waiter)
+        if self.waiting.remove(waiter):
+            self.ledger.leave(self.record)
 
     def serve(self) -> None:
         """Engines have room again: let the queue go on."""
         waiting = self.waiting
         while waiting:
-            waiter = waiting[0]
-            engine = self._pick(waiter)
-            if engine is None:
+            waiter = waiting.peek()
+            engine = None if waiter is None else self._take(waiter)
+            if waiter is None or engine is None:
                 return
-            waiting.popleft()
-            engine.in_flight += 1
+            waiting.pop()
+            self.ledger.leave(self.record)
             waiter.granted(engine)
 
-    def _pick(self, waiter: Waiter) -> Engine | None:
+    def charge(self, waiter: Waiter, tokens: float) -> None:
+        """Count what a request used beyond its estimate, where tenants compete."""
+        if self.waiting:
+            self.waiting.charge(waiter, tokens)
+
+    def _take(self, waiter: Waiter) -> Engine | None:
+        """Choose and count in one step."""
         ready = self.pool.ready
         if not ready:
             return None
-        if self.ceiling == 0 and not waiter.tried:
-            engine = ready[self.policy.pick(ready, waiter)]
-            if engine.health is not Health.TRIAL or engine.in_flight == 0:
-                return engine
         ceiling = self.ceiling
         tried = waiter.tried
-        room = [
-            engine
-            for engine in ready
-            if engine not in tried and (engine.has_room(ceiling) or engine.health is Health.OPEN)
-        ]
-        return room[self.policy.pick(room, waiter)] if room else None
+        if ceiling == 0 and not tried:
+            engine = ready[self.policy.pick(ready, waiter)]
+            if engine.health is not Health.TRIAL or engine.in_flight == 0:
+                engine.enter()
+                return engine
+        while True:
+            room = [
+                engine
+                for engine in ready
+                if engine not in tried and (engine.has_room(ceiling) or engine.health is Health.OPEN)
+            ]
+            if not room:
+                return None
+            engine = room[self.policy.pick(room, waiter)]
+            if ceiling == 0 or not self.ledger.shared:
+                engine.enter()
+                return engine
+            if engine.enter_below(ceiling):
+                return engine
+            # Another process took the last place since we looked; `in_flight` says so now.

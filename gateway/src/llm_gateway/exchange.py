@@ -2,7 +2,7 @@
 """One request on its way: admitted, given an engine, relayed, finished; or failed over, refused, abandoned.
 
 An exchange never awaits on the hot path: the client's connection starts it, the engine's connection drives it by callbacks. What it
-decides is in other modules (limits, dispatch, choice, protocols); here is only the order of things.
+decides is in other modules (limits, dispatch, choice, protocols, resume); here is only the order of things.
 """
 
 from __future__ import annotations
@@ -12,14 +12,19 @@ from enum import Enum
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from llm_gateway.errors import ApiError, EngineError, forbidden, model_not_found, printable, reason_phrase, unavailable
-from llm_gateway.protocols import openai
+from llm_gateway.errors import ApiError, EngineError, reason_phrase, unavailable
+from llm_gateway.protocols import Translation, UntranslatableReply, openai, tables
+from llm_gateway.upstream.probe import ask_models
 
 if TYPE_CHECKING:
     from llm_gateway.dispatch import Dispatcher
     from llm_gateway.gateway import Gateway
     from llm_gateway.http.head import Head
     from llm_gateway.keys import Key
+    from llm_gateway.limits import Ticket
+    from llm_gateway.metrics import Histogram
+    from llm_gateway.resume import Transcript
+    from llm_gateway.tracing import Span
     from llm_gateway.upstream.connection import EngineConnection
     from llm_gateway.upstream.engine import Engine
 
@@ -27,8 +32,13 @@ if TYPE_CHECKING:
 BUFFERED_REPLY_BYTES = 4 << 20
 # Usage stands at a reply's end.
 TAIL_BYTES = 2048
+# A policy looks at this much of a prompt at most.
+PREFIX_BYTES = 16 << 10
+BYTES_PER_TOKEN = 4
 _RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
 _SSE_STARTS = (b"data:", b"event:", b":", b"id:", b"retry:", b"\n", b"\r\n", b"\xef\xbb\xbf")
+_JSON = b"application/json"
+_EVENT_STREAM = b"text/event-stream"
 
 
 class Phase(Enum):
@@ -37,8 +47,12 @@ class Phase(Enum):
     QUEUED = "queued"
     CONNECTING = "connecting"
     WAITING = "waiting"  # the engine has it, the client has nothing yet
-    RELAYING = "relaying"  # the client has the first bytes: no other engine can take over
+    RELAYING = "relaying"  # the client has the first bytes: no other engine can take over, unless the text so far can be continued
     OVER = "over"
+
+
+_QUEUED, _CONNECTING, _WAITING, _RELAYING, _OVER = Phase
+_NOBODY: frozenset[Engine] = frozenset()
 
 
 class Client(Protocol):
@@ -61,45 +75,53 @@ class Client(Protocol):
 class Exchange:
     """One request and its reply."""
 
-    __slots__ = (
-        "_chunked",
-        "_connection",
-        "_last_newline",
-        "_pieces",
-        "_reply_type",
-        "_size",
-        "_task",
-        "asked",
-        "attempts",
-        "body",
-        "client",
-        "comment_at",
-        "dispatcher",
-        "engine",
-        "engine_at",
-        "engine_name",
-        "events",
-        "first_byte_at",
-        "gateway",
-        "head",
-        "head_sent",
-        "key",
-        "last_byte_at",
-        "last_error",
-        "model",
-        "path",
-        "phase",
-        "prefix",
-        "reason",
-        "request_id",
-        "session",
-        "started_at",
-        "status",
-        "stream",
-        "tail",
-        "tried",
-        "usage",
-    )
+    # What a request begins with; an instance holds what has become of it. (Assigning all of it would cost every request some microseconds.)
+    phase = _QUEUED
+    model = ""  # the model that serves it
+    asked_model = ""  # the name that the client used
+    stream = False
+    rank = 1
+    cost = 0.0
+    prompt_tokens = 0  # estimated
+    dispatcher: Dispatcher | None = None
+    fallbacks: tuple[str, ...] = ()
+    engine: Engine | None = None
+    tried: set[Engine] | frozenset[Engine] = _NOBODY
+    attempts = 0
+    promoted = False
+    queued = False
+    engine_at = 0.0
+    queued_s = 0.0
+    probed_at = 0.0
+    sent_at = 0.0
+    first_byte_at = 0.0
+    last_byte_at = 0.0
+    comment_at = 0.0
+    reply_at = 0.0
+    engine_name = ""
+    events = 0
+    head_sent = False
+    status = 0
+    reason = ""
+    tail = b""
+    usage: tuple[int, int] | None = None
+    last_error: EngineError | ApiError | None = None
+    ticket: Ticket | None = None
+    span: Span | None = None
+    translation: Translation | None = None
+    transcript: Transcript | None = None
+    gaps: Histogram | None = None
+    _engine_translation: Translation | None = None
+    _connection: EngineConnection | None = None
+    _task: asyncio.Task[None] | None = None
+    _pieces: list[bytes] | None = None
+    _size = 0
+    _chunked = False
+    _last_newline = False
+    _reply_type = _JSON
+
+    asked: openai.Asked
+    _engine_body: bytes  # in OpenAI's words, with the model's real name
 
     def __init__(self, gateway: Gateway, client: Client, head: Head, body: bytes, key: Key) -> None:
         self.gateway = gateway
@@ -110,34 +132,29 @@ class Exchange:
         self.path = head.path
         self.request_id = head.request_id or gateway.new_request_id()
         self.started_at = monotonic()
-        self.phase = Phase.QUEUED
-        self.model = ""
-        self.stream = False
-        self.prefix = b""
-        self.session = head.session
-        self.dispatcher: Dispatcher | None = None
-        self.engine: Engine | None = None
-        self.tried: set[Engine] = set()
-        self.attempts = 0
-        self.engine_at = 0.0
-        self.engine_name = ""
-        self.first_byte_at = 0.0
-        self.last_byte_at = 0.0
-        self.comment_at = 0.0
-        self.events = 0
-        self.head_sent = False
-        self.status = 0
-        self.reason = ""
-        self.tail = b""
-        self.usage: tuple[int, int] | None = None
-        self.last_error: EngineError | ApiError | None = None
-        self._connection: EngineConnection | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._chunked = False
-        self._last_newline = False
-        self._reply_type = b"application/json"
+
+    # --- what policies and queues look at
+
+    @property
+    def prefix(self) -> memoryview:
+        """See choice.Request."""
+        asked = self.asked
+        return memoryview(asked.messages or asked.prompt or asked.input)[:PREFIX_BYTES]
+
+    @property
+    def session(self) -> bytes | None:
+        """See choice.Request."""
+        return self.head.session or self.asked.user_bytes()
+
+    @property
+    def tenant(self) -> str:
+        """See fair.Entry."""
+        return self.key.tenant
+
+    @property
+    def weight(self) -> float:
+        """See fair.Entry."""
+        return self.key.weight
 
     # --- towards an engine
 
@@ -145,33 +162,101 @@ class Exchange:
         """Start. Whatever happens, the client gets an answer or is gone."""
         gateway = self.gateway
         try:
-            self.asked = asked = openai.read(self.body)
-            self.model = model = asked.model
+            body = self.body
+            opener = tables.CLIENTS.get(self.path)
+            if opener is not None:
+                self.translation = translation = opener(self.path, body)
+                if translation is not None:
+                    self.path, body = translation.path, translation.body
+            self.asked = asked = openai.read(body)
             self.stream = asked.stream is True
-            dispatcher = gateway.dispatchers.get(model)
-            if dispatcher is None:
-                self.model = ""
-                raise model_not_found(model)
-            if not self.key.may_use(model):
-                raise forbidden(f"This key may not use the model '{printable(model)}'.", code="model_not_allowed")
-            self.dispatcher = dispatcher
+            self.asked_model = asked_model = asked.model or gateway.default_model()
+            self.model = model = gateway.resolve(asked_model, self.key)
+            self._engine_body = body if model == asked.model else openai.with_model(body, model)
+            self.prompt_tokens = len(asked.messages or asked.prompt or asked.input or body) // BYTES_PER_TOKEN + 1
+            if self.head.priority is not None or gateway.has_classes:
+                self.rank = gateway.rank_of(self.key, self.head.priority)
+            self.cost = float(self.prompt_tokens)
             gateway.active.add(self)
-            engine = dispatcher.ask(self)
+            if gateway.tracer is not None:
+                self.span = gateway.tracer.begin(self.head.traceparent)
+            subjects = gateway.limited(self.key, model)
+            if subjects is not None:
+                answer = asked.max_tokens or asked.max_completion_tokens or gateway.settings.limit_reserve_tokens
+                reserved = float(self.prompt_tokens + answer * max(1, asked.n or 1))
+                if gateway.remote_limits is not None:
+                    self._task = asyncio.get_running_loop().create_task(self._admit_remotely(subjects, reserved))
+                    return
+                self.ticket = gateway.limiter.admit(subjects, reserved)
+            self._dispatch()
         except ApiError as error:
             self.refuse(error)
+
+    async def _admit_remotely(self, subjects: object, reserved: float) -> None:
+        try:
+            self.ticket = await self.gateway.admit_remotely(subjects, reserved, self.request_id)
+        except ApiError as error:
+            self._task = None
+            self.refuse(error)
             return
+        self._task = None
+        try:
+            self._dispatch()
+        except ApiError as error:
+            self.refuse(error)
+
+    def _dispatch(self) -> None:
+        """Ask for an engine; of a fallback's, when the model's own cannot take it. Raises ApiError."""
+        gateway = self.gateway
+        self.dispatcher = dispatcher = gateway.dispatchers.get(self.model)
+        if dispatcher is None:
+            raise gateway.unknown_model(self.model)
+        if not gateway.catalogue.models:
+            engine = dispatcher.ask(self)
+        else:
+            self.fallbacks = tuple(gateway.catalogue.config(self.model).fallbacks)
+            try:
+                engine = dispatcher.ask(self, hold=not self.fallbacks)
+            except ApiError as error:
+                engine = self._fall_back()
+                if engine is None and self.dispatcher is dispatcher:
+                    raise error
         if engine is not None:
             self.granted(engine)
+        else:
+            self.queued = True
+
+    def _fall_back(self) -> Engine | None:
+        """An engine of the first fallback that has one; None, with another dispatcher: queued there; None with the same: there is no help."""
+        gateway = self.gateway
+        while self.fallbacks:
+            model, *rest = self.fallbacks
+            self.fallbacks = tuple(rest)
+            dispatcher = gateway.dispatchers.get(model)
+            if dispatcher is None:
+                continue
+            try:
+                engine = dispatcher.ask(self, hold=not rest)
+            except ApiError:
+                continue
+            gateway.metrics.fallbacks.add(self.model, model)
+            self.dispatcher = dispatcher
+            self.model = model
+            self._engine_body = openai.with_model(self._engine_body, model)
+            return engine
+        return None
 
     def granted(self, engine: Engine) -> None:
         """An engine was chosen and counts this request already."""
         self.engine = engine
         self.engine_name = engine.name
         self.attempts += 1
-        self.engine_at = monotonic()
+        self.engine_at = now = monotonic()
+        if self.queued:
+            self.queued_s = now - self.started_at
         connection = engine.take()
         if connection is None:
-            self.phase = Phase.CONNECTING
+            self.phase = _CONNECTING
             self._task = asyncio.get_running_loop().create_task(self._connect(engine))
         else:
             self._send(connection)
@@ -188,49 +273,65 @@ class Exchange:
 
     def _send(self, connection: EngineConnection) -> None:
         engine = connection.engine
-        extra = b"x-request-id: %b\r\n" % self.request_id
-        if self.head.traceparent is not None:
-            extra += b"traceparent: %b\r\n" % self.head.traceparent
-        self.phase = Phase.WAITING
+        path, body = self.path, self._engine_body
+        opener = tables.ENGINES.get(engine.kind)
+        self._engine_translation = None
+        if opener is not None:
+            try:
+                self._engine_translation = translation = opener(path, body)
+            except ApiError as error:
+                engine.idle.append(connection)
+                self.refuse(error)
+                return
+            if translation is not None:
+                path, body = translation.path, translation.body
+        traceparent = self.span.header() if self.span is not None else self.head.traceparent
+        if traceparent is None:
+            extra = b"x-request-id: %b\r\n" % self.request_id
+        else:
+            extra = b"x-request-id: %b\r\ntraceparent: %b\r\n" % (self.request_id, traceparent)
+        self.phase = _WAITING
         self._connection = connection
-        self._pieces = []
+        self._pieces = None
         self._size = 0
-        connection.send(self, engine.frame(self.path, extra, self.body))
+        connection.send(self, engine.frame(path, extra, body))
+        self.sent_at = monotonic()
 
     # --- the engine's reply
 
     def reply_head(self, connection: EngineConnection) -> None:
         """See Receiver."""
-        for name, value in connection.headers:
-            if name == b"content-type":
-                self._reply_type = value
-                return
-        self._reply_type = b""
+        self._reply_type = connection.content_type
 
     def reply_data(self, data: bytes) -> None:
         """See Receiver."""
-        if self.phase is Phase.RELAYING:
-            self.last_byte_at = monotonic()
+        if self.phase is _RELAYING:
+            now = monotonic()
+            if self.gaps is not None:
+                self.gaps.observe(now - self.last_byte_at)
+            self.last_byte_at = now
             self._relay(data)
             return
         connection = self._connection
         if connection is None:
             return
-        if connection.status == 200 and self._reply_type.startswith(b"text/event-stream"):
+        if self._reply_type.startswith(_EVENT_STREAM) and connection.status == 200:
             if not data.startswith(_SSE_STARTS):
                 self._drop_connection()
                 self._engine_failed(EngineError("garbage", "the engine's stream is no event stream"))
                 return
             self._begin_relay(data)
             return
+        if self._pieces is None:
+            self._pieces = []
         self._pieces.append(data)
         self._size += len(data)
         if self._size > BUFFERED_REPLY_BYTES:
-            if connection.status != 200:
+            if connection.status != 200 or self.translation is not None or self._engine_translation is not None:
                 self._drop_connection()
-                self._engine_failed(EngineError("garbage", "the engine's error reply is endless"))
+                self._engine_failed(EngineError("garbage", "the engine's reply is endless"))
                 return
-            pieces, self._pieces = self._pieces, []
+            pieces, self._pieces = self._pieces, None
             self._begin_relay(b"".join(pieces))
 
     def reply_ended(self) -> None:
@@ -239,15 +340,30 @@ class Exchange:
         if connection is None:
             return
         self._connection = None
-        if self.phase is Phase.RELAYING:
-            if self.usage is None:
-                self.usage = openai.usage_in(self.tail)
-            if self._chunked:
-                self.client.write(b"0\r\n\r\n")
-            self._engine_answered()
-            self._over(200, "")
+        self.reply_at = monotonic()
+        if self.phase is not _RELAYING:
+            self._whole_reply(connection.status)
             return
-        self._whole_reply(connection.status)
+        rest = b""
+        try:
+            if self._engine_translation is not None:
+                rest = self._engine_translation.end()
+                self._note(rest)
+            if self.transcript is not None:
+                rest = self.transcript.end(rest)
+            if self.translation is not None:
+                rest = (self.translation.piece(rest) if rest else b"") + self.translation.end()
+        except UntranslatableReply:
+            self._engine_failed(EngineError("garbage", "the engine's stream makes no sense"))
+            return
+        if self.usage is None:
+            self.usage = openai.usage_in(self.tail)
+        if self._chunked:
+            self.client.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest) if rest else b"0\r\n\r\n")
+        elif rest:
+            self.client.write(rest)
+        self._engine_answered()
+        self._over(200, "")
 
     def reply_failed(self, error: EngineError) -> None:
         """See Receiver."""
@@ -262,45 +378,58 @@ class Exchange:
         ):
             # The engine closed an idle connection just as it was taken: not its fault, and nothing was asked yet.
             self.engine.close_idle()
-            self.granted_again(self.engine)
+            self.phase = _CONNECTING
+            self._task = asyncio.get_running_loop().create_task(self._connect(self.engine))
             return
         self._engine_failed(error)
 
-    def granted_again(self, engine: Engine) -> None:
-        """Ask the same engine once more, over a new connection."""
-        self.phase = Phase.CONNECTING
-        self._task = asyncio.get_running_loop().create_task(self._connect(engine))
-
     def _whole_reply(self, status: int) -> None:
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces = []
+        pieces, self._pieces = self._pieces, None
+        body = b"" if pieces is None else pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if status == 200:
-            if not body.rstrip().endswith(b"}") and not body.rstrip().endswith(b"]"):
-                self._engine_failed(EngineError("garbage", "the engine's reply is not JSON"))
-                return
-            self.first_byte_at = self.last_byte_at = monotonic()
-            self.usage = openai.usage_in(body[-TAIL_BYTES:]) or openai.usage_in(body)
-            self._engine_answered()
-            if self.head_sent:
-                self._event(b"data: %b\n\ndata: [DONE]\n\n" % body.strip(), last=True)
-            else:
-                self._reply(200, b"content-type: application/json\r\n", body)
-            self._over(200, "")
+            self._good_reply(body)
             return
         error = openai.from_engine(status, body)
         if status in _RETRIED_STATUSES:
-            self.last_error = error
             self._engine_failed(EngineError("status", f"the engine answered with status {status}"), error)
             return
         self._engine_answered()
         self.refuse(error)
 
+    def _good_reply(self, body: bytes) -> None:
+        try:
+            if self._engine_translation is not None:
+                body = self._engine_translation.whole(body)
+            if not body.endswith((b"}", b"]")) and not body.rstrip().endswith((b"}", b"]")):
+                raise UntranslatableReply("no JSON")
+            answer = body if self.translation is None else self.translation.whole(body)
+        except UntranslatableReply:
+            self._engine_failed(EngineError("garbage", "the engine's reply is not JSON, or makes no sense"))
+            return
+        self.first_byte_at = self.last_byte_at = self.reply_at
+        self.usage = openai.usage_in(body[-TAIL_BYTES:]) or openai.usage_in(body)
+        if self.head_sent:
+            if self.translation is None:
+                answer = b"data: %b\n\ndata: [DONE]\n\n" % answer.strip()
+            self._event(answer, last=True)
+        else:
+            self._reply(200, b"content-type: application/json\r\n", answer)
+        self._engine_answered()
+        self._over(200, "")
+
     def _begin_relay(self, data: bytes) -> None:
-        self.phase = Phase.RELAYING
-        self.first_byte_at = self.last_byte_at = monotonic()
+        self.phase = _RELAYING
+        self.first_byte_at = self.last_byte_at = now = monotonic()
+        gateway = self.gateway
+        if self.stream:
+            self.gaps = gateway.metrics.token_gap.of(self.model)
+            if gateway.settings.resume and self.transcript is None:
+                self.transcript = gateway.transcript(self)
+        if self.engine is not None:
+            self.engine.heard_at = now
         if not self.head_sent:
-            prefix = self._stream_head(self._reply_type)
-            self._relay(data, prefix)
+            content_type = self._reply_type if self.translation is None else self.translation.content_type
+            self._relay(data, self._stream_head(content_type))
         else:
             self._relay(data)
 
@@ -313,46 +442,101 @@ class Exchange:
         else:
             self.client.keep_alive = False
             framing = b""
-        return b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncache-control: no-store\r\nx-request-id: %b\r\n%b%b\r\n" % (
+        limits = self.ticket.header_lines if self.ticket is not None else b""
+        return b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncache-control: no-store\r\nx-request-id: %b\r\n%b%b%b\r\n" % (
             content_type,
             self.request_id,
+            limits,
             framing,
             b"" if self.client.keep_alive else b"connection: close\r\n",
         )
 
     def _relay(self, data: bytes, prefix: bytes = b"") -> None:
-        self.events += data.count(b"\n\n") + data.count(b"\r\n\r\n")
+        if self._engine_translation is not None or self.translation is not None or self.transcript is not None:
+            self._relay_translated(data, prefix)
+            return
+        self._note(data)
+        self.client.write(b"%b%x\r\n%b\r\n" % (prefix, len(data), data) if self._chunked else prefix + data)
+
+    def _note(self, data: bytes) -> None:
+        """Count a stream's events, and keep what may tell the usage. `data` is in OpenAI's words."""
+        events = data.count(b"\n\n") + data.count(b"\r\n\r\n")
         if self._last_newline and data.startswith(b"\n"):
-            self.events += 1
+            events += 1
+        self.events += events
         self._last_newline = data.endswith(b"\n")
         if b'"usage"' in data:
             self.usage = openai.usage_in(data) or self.usage
         self.tail = data
-        self.client.write(b"%b%x\r\n%b\r\n" % (prefix, len(data), data) if self._chunked else prefix + data)
+
+    def _relay_translated(self, data: bytes, prefix: bytes) -> None:
+        try:
+            if self._engine_translation is not None:
+                data = self._engine_translation.piece(data)
+            if data:
+                self._note(data)
+                if self.transcript is not None:
+                    data = self.transcript.piece(data)
+                if self.translation is not None:
+                    data = self.translation.piece(data)
+        except UntranslatableReply:
+            self._drop_connection()
+            if prefix:
+                self.phase = _WAITING
+                self.head_sent = self._chunked = False
+            self._engine_failed(EngineError("garbage", "the engine's stream makes no sense"))
+            return
+        if data and self._chunked:
+            prefix += b"%x\r\n%b\r\n" % (len(data), data)
+        elif data:
+            prefix += data
+        if prefix:
+            self.client.write(prefix)
 
     # --- when an engine fails
 
     def _engine_failed(self, error: EngineError, reply: ApiError | None = None) -> None:
         engine, self.engine = self.engine, None
-        if engine is None or self.dispatcher is None:
+        dispatcher = self.dispatcher
+        if engine is None or dispatcher is None:
             return
         gateway = self.gateway
         self.last_error = reply or error
-        self.tried.add(engine)
-        gateway.engine_failed(engine, error)
-        if self.phase is Phase.RELAYING:
+        self.tried = self.tried | {engine}
+        if error.kind != "first_byte_timeout" or engine.heard_at < self.engine_at:
+            # An engine that answered others meanwhile is slow, not stuck.
+            gateway.engine_failed(engine, error)
+        if self.phase is _RELAYING and not (self.transcript is not None and self._resume()):
             gateway.engine_released(engine)
             self._cut(error)
             return
         another = None
         if self.attempts <= gateway.settings.retries and gateway.may_retry():
-            another = self.dispatcher.ask_another(self)
+            another = dispatcher.ask_another(self)
+            if another is None and self.fallbacks:
+                another = self._fall_back()
+                if another is None and self.dispatcher is not dispatcher:
+                    self.phase = _QUEUED
+                    gateway.engine_released(engine)
+                    return
         gateway.engine_released(engine)
         if another is not None:
             gateway.metrics.failovers.add(error.kind)
             self.granted(another)
-            return
-        self.refuse(self._verdict(error))
+        elif self.phase is _RELAYING:
+            self._cut(error)
+        else:
+            self.refuse(self._verdict(error))
+
+    def _resume(self) -> bool:
+        """Turn the request into one that goes on where the text broke off. True when that can be asked."""
+        transcript = self.transcript
+        body = None if transcript is None else transcript.continued(self._engine_body)
+        if body is None:
+            return False
+        self._engine_body = body
+        self.gateway.metrics.resumes.add(self.model)
+        return True
 
     def _verdict(self, error: EngineError) -> ApiError:
         if isinstance(self.last_error, ApiError):
@@ -369,11 +553,9 @@ class Exchange:
 
     def _cut(self, error: EngineError) -> None:
         """The reply cannot be finished: say so in the stream where there is one, and never let it look whole."""
-        if self._reply_type.startswith(b"text/event-stream"):
-            body = ApiError(
-                502, "The engine's stream broke off.", code="engine_error", error_type="server_error"
-            ).body()
-            self._event(b"data: %b\n\n" % body)
+        if self.head_sent and (self.stream or self._reply_type.startswith(_EVENT_STREAM)):
+            broken = ApiError(502, "The engine's stream broke off.", code="engine_error", error_type="server_error")
+            self._event(self._error_event(broken, done=False))
         self._finish(200, error.kind)
         self.client.abort()
 
@@ -381,32 +563,47 @@ class Exchange:
 
     def refuse(self, error: ApiError) -> None:
         """Answer with an error."""
-        if self.phase is Phase.OVER:
+        if self.phase is _OVER:
             return
         self._leave_engine()
         if self.head_sent:
-            self._event(b"data: %b\n\ndata: [DONE]\n\n" % error.body(), last=True)
+            self._event(self._error_event(error), last=True)
         else:
-            self._reply(error.status, b"content-type: application/json\r\n" + error.header_lines(), error.body())
+            body = (
+                self.translation.error(error)
+                if self.translation is not None
+                else tables.error_body(self.head.path, error)
+            )
+            lines = error.header_lines()
+            if self.ticket is not None and not error.headers:
+                lines += self.ticket.header_lines
+            self._reply(error.status, b"content-type: application/json\r\n" + lines, body, limits=False)
         self._over(error.status, error.reason)
 
-    def _reply(self, status: int, headers: bytes, body: bytes) -> None:
-        self.client.write(
-            b"HTTP/1.1 %d %b\r\n%bx-request-id: %b\r\ncontent-length: %d\r\n%b\r\n%b"
-            % (
-                status,
-                reason_phrase(status).encode() if status != 200 else b"OK",
-                headers,
-                self.request_id,
-                len(body),
-                b"" if self.client.keep_alive else b"connection: close\r\n",
-                body,
+    def _error_event(self, error: ApiError, *, done: bool = True) -> bytes:
+        if self.translation is not None:
+            return self.translation.error_event(error)
+        return b"data: %b\n\n%b" % (error.body(), b"data: [DONE]\n\n" if done else b"")
+
+    def _reply(self, status: int, headers: bytes, body: bytes, *, limits: bool = True) -> None:
+        if limits and self.ticket is not None:
+            headers += self.ticket.header_lines
+        if not self.client.keep_alive:
+            headers += b"connection: close\r\n"
+        if status == 200:
+            self.client.write(
+                b"HTTP/1.1 200 OK\r\n%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b"
+                % (headers, self.request_id, len(body), body)
             )
+            return
+        self.client.write(
+            b"HTTP/1.1 %d %b\r\n%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b"
+            % (status, reason_phrase(status).encode(), headers, self.request_id, len(body), body)
         )
 
     def client_gone(self) -> None:
         """The client left: the engine must stop at once."""
-        if self.phase is Phase.OVER:
+        if self.phase is _OVER:
             return
         self._leave_engine()
         self._finish(499, "client_gone")
@@ -429,7 +626,7 @@ class Exchange:
         engine, self.engine = self.engine, None
         if engine is not None:
             self.gateway.engine_released(engine)
-        elif self.dispatcher is not None and self.phase is Phase.QUEUED:
+        elif self.dispatcher is not None and self.phase is _QUEUED:
             self.dispatcher.leave(self)
 
     def _drop_connection(self) -> None:
@@ -442,14 +639,13 @@ class Exchange:
         if engine is not None:
             self.gateway.engine_answered(engine)
             self.gateway.engine_released(engine)
-            self.tried = {engine}
 
     def _over(self, status: int, reason: str) -> None:
         self._finish(status, reason)
         self.client.exchange_over(keep=True)
 
     def _finish(self, status: int, reason: str) -> None:
-        self.phase = Phase.OVER
+        self.phase = _OVER
         self.status = status
         self.reason = reason
         self.gateway.active.discard(self)
@@ -462,14 +658,9 @@ class Exchange:
         settings = self.gateway.settings
         if now - self.started_at > settings.request_timeout:
             self._timed_out("request_timeout")
-        elif self.phase is Phase.QUEUED:
-            if now - self.started_at > settings.queue_timeout:
-                self.refuse(
-                    unavailable("No engine had room in time. Try again later.", code="queue_timeout", retry_after_s=5)
-                )
-            elif self.stream:
-                self._keep_alive(now, settings.sse_comment_interval)
-        elif self.phase is Phase.RELAYING:
+        elif self.phase is _QUEUED:
+            self._tick_queued(now)
+        elif self.phase is _RELAYING:
             if settings.stall_timeout and now - self.last_byte_at > settings.stall_timeout:
                 self._timed_out("stalled")
             elif self.stream:
@@ -479,22 +670,71 @@ class Exchange:
                 self._timed_out("first_byte_timeout")
             else:
                 self._keep_alive(now, settings.sse_comment_interval)
+        elif (
+            settings.first_byte_timeout
+            and self.phase is _WAITING
+            and now - max(self.engine_at, self.probed_at) > settings.first_byte_timeout
+            and self._task is None
+            and self.engine is not None
+        ):
+            # A plain reply's first byte comes with its end: only a probe can tell an engine that works from one that is stuck.
+            self.probed_at = now
+            self._task = asyncio.get_running_loop().create_task(self._probe(self.engine))
+
+    async def _probe(self, engine: Engine) -> None:
+        settings = self.gateway.settings
+        try:
+            await ask_models(engine, max(1.0, min(5.0, settings.first_byte_timeout)))
+        except EngineError:
+            self._task = None
+            if self.engine is engine and self.phase is _WAITING:
+                self._timed_out("first_byte_timeout")
+        else:
+            self._task = None
+
+    def _tick_queued(self, now: float) -> None:
+        dispatcher = self.dispatcher
+        if dispatcher is None:
+            return
+        waited_s = now - self.started_at
+        ready = bool(dispatcher.pool.ready)
+        timeout_s = dispatcher.queue_timeout_s if ready else max(dispatcher.hold_timeout_s, dispatcher.queue_timeout_s)
+        if waited_s > timeout_s:
+            self.refuse(
+                unavailable("No engine had room in time. Try again later.", code="queue_timeout", retry_after_s=5)
+                if ready
+                else dispatcher.nobody_ready()
+            )
+            return
+        if not self.promoted and waited_s > timeout_s / 2:
+            self.promoted = True
+            dispatcher.waiting.promote(self)
+        if self.stream:
+            self._keep_alive(now, self.gateway.settings.sse_comment_interval)
 
     def _keep_alive(self, now: float, interval_s: float) -> None:
         since = max(self.last_byte_at, self.comment_at, self.started_at)
         if not interval_s or now - since < interval_s or self.client.writing_paused:
             return
+        translation = self.translation
+        comment = b": keep-alive\n\n" if translation is None else translation.comment
+        if not comment:
+            return
         if not self.head_sent:
-            self.client.write(self._stream_head(b"text/event-stream; charset=utf-8"))
-        elif self.phase is Phase.RELAYING and not self.tail.endswith((b"\n\n", b"\r\n\r\n")):
+            content_type = b"text/event-stream; charset=utf-8" if translation is None else translation.content_type
+            self.client.write(self._stream_head(content_type))
+        elif translation is None and self.phase is _RELAYING and not self.tail.endswith((b"\n\n", b"\r\n\r\n")):
             return  # in the middle of an event
         self.comment_at = now
-        self._event(b": keep-alive\n\n")
+        self._event(comment)
 
     def _event(self, event: bytes, *, last: bool = False) -> None:
         """Write one of our own events into a stream whose head is out."""
         end = b"0\r\n\r\n" if last else b""
-        self.client.write(b"%x\r\n%b\r\n%b" % (len(event), event, end) if self._chunked else event)
+        if self._chunked:
+            self.client.write(b"%x\r\n%b\r\n%b" % (len(event), event, end) if event else end)
+        else:
+            self.client.write(event)
 
     def _timed_out(self, kind: str) -> None:
         self._drop_connection()
@@ -502,7 +742,7 @@ class Exchange:
             self._task.cancel()
             self._task = None
         error = EngineError(kind, "the engine took too long")
-        if kind == "request_timeout" and self.phase is not Phase.RELAYING:
+        if kind == "request_timeout" and self.phase is not _RELAYING:
             self.refuse(self._verdict(error))
         else:
             self._engine_failed(error)

@@ -6,47 +6,72 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import time
+from hashlib import sha256
 from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 from llm_gateway.access_log import AccessLog, Line
 from llm_gateway.choice import make_policy
 from llm_gateway.dispatch import Dispatcher
-from llm_gateway.errors import EngineError
+from llm_gateway.errors import ApiError, EngineError, forbidden, malformed, model_not_found, printable, unavailable
 from llm_gateway.exchange import Exchange, Phase
 from llm_gateway.http.head import HeadParser
-from llm_gateway.keys import KeyStore, read_keys
+from llm_gateway.keys import Key, KeyLimits, KeyStore, read_keys
+from llm_gateway.ledger import Ledger
+from llm_gateway.limits import Limiter, Rules, Ticket, count_use
 from llm_gateway.metrics import Gauge, Metrics
+from llm_gateway.models import Catalogue
 from llm_gateway.registry import Endpoint, Registry
 from llm_gateway.settings import Settings
 from llm_gateway.upstream.engine import Engine, Health
+
+if TYPE_CHECKING:
+    from llm_gateway.limits_redis import RedisLimiter
+    from llm_gateway.resume import Transcript
+    from llm_gateway.tokens import TokenVerifier
+    from llm_gateway.tracing import Tracer
 
 LOG = logging.getLogger("llm_gateway")
 
 # Retries may be this share of all requests, plus a start for quiet times: failing engines must not double the load of good ones.
 RETRY_SHARE = 0.2
 RETRY_START = 100.0
+# How soon a waiting request notices that another process freed an engine.
+OTHERS_POLL_S = 0.005
+# Pairs of key and model whose limits are kept worked out.
+MAX_SUBJECTS = 200_000
 
 
 class Gateway:
     """One worker's parts."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ledger: Ledger | None = None) -> None:
         self.settings = settings
+        self.ledger = ledger if ledger is not None else Ledger(path=settings.state_file)
+        self.limiter = Limiter(self.ledger)
+        self.remote_limits: RedisLimiter | None = None
+        self.catalogue = Catalogue(settings.models)
         self.engine_token = _read_secret(settings.engine_api_key_file)
         self.registry = Registry(self._make_engine)
         self.registry.on_change.append(self._engines_changed)
         self.dispatchers: dict[str, Dispatcher] = {}
         self.heads = HeadParser()
         self.keys = KeyStore(anonymous=settings.anonymous)
+        self.tokens: TokenVerifier | None = None
         self.metrics = Metrics()
         self.access_log = AccessLog(settings.access_log)
+        self.tracer: Tracer | None = None
         self.active: set[Exchange] = set()
         self.connections: set[object] = set()
         self.draining = False
         self.discovered = asyncio.Event()
         self.discovery_seen_at = monotonic()
         self.retry_tokens = RETRY_START
+        self.chance = random.Random()  # noqa: S311  which canary a request meets is no secret
+        self.has_classes = False
+        self._subjects: dict[tuple[str, str], list[tuple[str, str, Rules]] | None] = {}
         self._id_prefix = os.urandom(6).hex()
         self._id_count = 0
         self._add_gauges()
@@ -54,27 +79,84 @@ class Gateway:
     # --- engines
 
     def _make_engine(self, endpoint: Endpoint) -> Engine:
-        engine = Engine(endpoint.host, endpoint.port, name=endpoint.name, kind=endpoint.kind, token=self.engine_token)
+        engine = Engine(
+            endpoint.host,
+            endpoint.port,
+            name=endpoint.name,
+            kind=endpoint.kind,
+            token=self.engine_token,
+            weight=endpoint.weight,
+            ledger=self.ledger,
+        )
         engine.created_at = monotonic()
         return engine
 
     def _engines_changed(self) -> None:
-        settings = self.settings
         for model, pool in self.registry.pools.items():
             dispatcher = self.dispatchers.get(model)
             if dispatcher is None:
-                self.dispatchers[model] = Dispatcher(
+                if not self.catalogue.real(model):
+                    continue
+                dispatcher = self.dispatchers[model] = Dispatcher(
                     pool,
-                    make_policy(settings.policy),
-                    ceiling=settings.engine_concurrency,
-                    queue_size=settings.queue_size,
+                    make_policy(self.settings.policy),
+                    self.ledger,
+                    when_blocked=self._blocked if self.ledger.shared else None,
                 )
+                self._configure(dispatcher)
             elif dispatcher.waiting:
                 dispatcher.serve()
+
+    def _configure(self, dispatcher: Dispatcher) -> None:
+        settings = self.settings
+        config = self.catalogue.config(dispatcher.pool.model)
+
+        def chosen(own: Any, general: Any) -> Any:
+            return general if own is None else own
+
+        dispatcher.ceiling = chosen(config.engine_concurrency, settings.engine_concurrency)
+        dispatcher.queue_size = chosen(config.queue_size, settings.queue_size)
+        dispatcher.queue_timeout_s = chosen(config.queue_timeout, settings.queue_timeout)
+        dispatcher.hold_timeout_s = chosen(config.hold_timeout, settings.hold_timeout)
+        policy = chosen(config.policy, settings.policy)
+        if policy != dispatcher.policy_name:
+            dispatcher.policy = make_policy(policy)
+            dispatcher.policy_name = policy
+
+    def configure(self, settings: Settings) -> None:
+        """Go on with other settings (those that can change while serving); engines, queues and counts stay. Raises ConfigError."""
+        catalogue = Catalogue(settings.models)
+        self.settings = settings
+        self.catalogue = catalogue
+        self._subjects.clear()
+        for model in settings.models:
+            if catalogue.real(model):
+                self.registry.know(model)
+        for model in [model for model in self.dispatchers if not catalogue.real(model)]:
+            del self.dispatchers[model]
+        self.registry.changed()
+        for dispatcher in self.dispatchers.values():
+            self._configure(dispatcher)
+            if dispatcher.waiting:
+                dispatcher.serve()
+
+    def _blocked(self, dispatcher: Dispatcher) -> None:
+        """A request waits, and another process may free the engine it waits for: look until nobody waits."""
+        asyncio.get_running_loop().call_later(OTHERS_POLL_S, self._poll, dispatcher, True)
+
+    def _poll(self, dispatcher: Dispatcher, again: bool) -> None:
+        if not dispatcher.waiting:
+            return
+        for engine in dispatcher.pool.ready:
+            engine.look()
+        dispatcher.serve()
+        if dispatcher.waiting and again:
+            self._blocked(dispatcher)
 
     def engine_answered(self, engine: Engine) -> None:
         """A request got its whole answer."""
         engine.served += 1
+        engine.heard_at = monotonic()
         if engine.succeeded():
             LOG.info("engine %s: taken back in", engine.name)
             self.registry.refresh(engine)
@@ -93,7 +175,7 @@ class Gateway:
 
     def engine_released(self, engine: Engine) -> None:
         """A request left an engine: somebody may have waited for that."""
-        engine.in_flight -= 1
+        engine.leave()
         for model in engine.models:
             dispatcher = self.dispatchers.get(model)
             if dispatcher is not None and dispatcher.waiting:
@@ -107,6 +189,107 @@ class Gateway:
         return True
 
     # --- requests
+
+    def default_model(self) -> str:
+        """The model of a request that names none. Raises ApiError 400."""
+        if self.settings.default_model:
+            return self.settings.default_model
+        if len(self.dispatchers) == 1:
+            return next(iter(self.dispatchers))
+        raise malformed("The request names no model, and there is more than one. Say which.", param="model")
+
+    def resolve(self, asked: str, key: Key) -> str:
+        """The model that is meant by the name a client used. Raises ApiError (403, 404, 503)."""
+        dispatchers = self.dispatchers
+        if asked in dispatchers and not self.catalogue.models:
+            model = asked
+        else:
+            model = self.catalogue.resolve(asked, self.chance)
+            if model not in dispatchers:
+                raise self.unknown_model(asked)
+        if key.models is not None and not (key.may_use(asked) or key.may_use(model)):
+            raise forbidden(f"This key may not use the model '{printable(asked)}'.", code="model_not_allowed")
+        return model
+
+    def unknown_model(self, model: str) -> ApiError:
+        """404; or 503 while an engine has not said yet what it serves."""
+        if not all(engine.models for engine in self.registry.engines.values()):
+            return unavailable(
+                "Not every engine has said yet which models it has. Try again later.", code="no_ready_engine"
+            )
+        return model_not_found(model)
+
+    def served_names(self, key: Key) -> list[str]:
+        """All names that a key may ask for."""
+        names = {*self.dispatchers, *(name for name in self.catalogue.models if not self.catalogue.real(name))}
+        return sorted(name for name in names if key.may_use(name))
+
+    def rank_of(self, key: Key, wanted: bytes | None) -> int:
+        """The class of a request, 0 the most urgent. Raises ApiError (400, 403)."""
+        classes = self.settings.priority_classes
+        if wanted is None:
+            name = self.settings.default_class
+            if key.classes is not None and name not in key.classes:
+                allowed = [place for place, known in enumerate(classes) if known in key.classes]
+                return allowed[-1] if allowed else len(classes)
+            return classes.index(name) if name in classes else 0
+        name = wanted.decode("latin-1").strip().lower()
+        if name not in classes:
+            raise malformed(f"The class '{printable(name)}' is not one of {', '.join(classes)}.", param="x-priority")
+        if key.classes is not None and name not in key.classes:
+            raise forbidden(f"This key may not use the class '{name}'.", code="class_not_allowed")
+        return classes.index(name)
+
+    def limited(self, key: Key, model: str) -> list[tuple[str, str, Rules]] | None:
+        """The limits that a request must pass; None: none."""
+        place = (key.name, model)
+        try:
+            return self._subjects[place]
+        except KeyError:
+            if len(self._subjects) > MAX_SUBJECTS:
+                self._subjects.clear()
+            found = []
+            rules = self.rules(key.limits, key=True)
+            if rules.any:
+                found.append((f"key:{key.name}", f"the key '{key.name}'", rules))
+            rules = self.rules(self.catalogue.config(model).limits, key=False)
+            if rules.any:
+                found.append((f"model:{model}", f"the model '{model}'", rules))
+            self._subjects[place] = found or None
+            return found or None
+
+    def rules(self, limits: KeyLimits, *, key: bool) -> Rules:
+        """What a key's, or a model's, own limits and the settings come to; a share of it where nobody tells the gateways apart."""
+        settings = self.settings
+
+        def chosen(own: int | None, general: int) -> int:
+            return (general if key else 0) if own is None else own
+
+        rules = Rules(
+            chosen(limits.requests_per_minute, settings.limit_requests_per_minute),
+            chosen(limits.tokens_per_minute, settings.limit_tokens_per_minute),
+            chosen(limits.concurrency, settings.limit_concurrency),
+            chosen(limits.budget_tokens, settings.limit_budget_tokens),
+            settings.limit_budget_period if limits.budget_period is None else limits.budget_period,
+        )
+        return rules if self.remote_limits is not None else rules.share(settings.limit_replicas)
+
+    async def admit_remotely(self, subjects: list[tuple[str, str, Rules]], tokens: float, request_id: bytes) -> Ticket:
+        """Admission by Redis; by this gateway's share when that does not answer. Raises ApiError 429."""
+        remote = self.remote_limits
+        if remote is not None:
+            try:
+                return await remote.admit(subjects, tokens, request_id)
+            except ConnectionError:
+                self.metrics.limits_degraded.add()
+        replicas = self.settings.limit_replicas
+        return self.limiter.admit([(name, shown, rules.share(replicas)) for name, shown, rules in subjects], tokens)
+
+    def transcript(self, exchange: Exchange) -> Transcript | None:
+        """What can continue a stream that breaks off; None where the request is of a kind that cannot be continued."""
+        from llm_gateway.resume import transcript_of
+
+        return transcript_of(exchange.path, exchange._engine_body)
 
     def new_request_id(self) -> bytes:
         """An id that no other request has."""
@@ -132,13 +315,30 @@ class Gateway:
             metrics.tokens.add(model, "completion", by=completion)
             metrics.key_tokens.add(exchange.key.name, by=(prompt or 0) + completion)
         first = exchange.first_byte_at
+        if exchange.ticket is not None:
+            # A request that an engine has begun has used its prompt, whoever broke off; one that none has taken has used nothing.
+            begun = first > 0 or (exchange.reason == "client_gone" and exchange.sent_at > 0)
+            spent = prompt if prompt is not None else exchange.prompt_tokens if begun else 0
+            exchange.ticket.settle(spent, completion or 0)
+        if exchange.cost and exchange.dispatcher is not None:
+            exchange.dispatcher.charge(exchange, (prompt or 0) + (completion or 0) - exchange.cost)
+        count_use(self.ledger, self.ledger.record("key:" + exchange.key.name), prompt or 0, completion or 0)
+        if exchange.span is not None and self.tracer is not None:
+            self.tracer.end(exchange, now, prompt, completion)
+        if exchange.sent_at and exchange.attempts == 1 and exchange.reply_at:
+            # What the gateway itself took: until the engine had the request, and after its reply had come. Not where the request waited.
+            metrics.overhead.of(model).observe(
+                exchange.sent_at - exchange.started_at + now - exchange.reply_at
+                if exchange.queued_s == 0
+                else now - exchange.reply_at
+            )
         if exchange.attempts:
             metrics.queue_wait.of(model).observe(exchange.engine_at - exchange.started_at)
         if first:
             metrics.duration.of(model).observe(duration)
             metrics.first_token.of(model).observe(first - exchange.started_at)
             if exchange.stream and completion and completion > 1:
-                metrics.token_gap.of(model).observe((exchange.last_byte_at - first) / (completion - 1))
+                metrics.token_time.of(model).observe((exchange.last_byte_at - first) / (completion - 1))
         if self.access_log.enabled:
             self.access_log.write(
                 Line(
@@ -166,7 +366,15 @@ class Gateway:
         """Read all keys anew. Raises ConfigError; the old keys then stay."""
         settings = self.settings
         pairs = read_keys(settings.keys_dir, settings.api_key_file)
-        self.keys = KeyStore(pairs, anonymous=settings.anonymous and not pairs)
+        pairs += read_keys(settings.admin_keys_dir, "")
+        admin = _read_secret(settings.admin_key_file)
+        if admin:
+            pairs.append(
+                (sha256(admin.encode()).digest(), Key(name="admin", tenant="admin", models=frozenset(), admin=True))
+            )
+        self.keys = KeyStore(pairs, anonymous=settings.anonymous and not pairs, tokens=self.tokens)
+        self.has_classes = any(key.classes is not None for _, key in pairs) or self.tokens is not None
+        self._subjects.clear()
         self.heads.forget()
 
     # --- the clock
@@ -196,7 +404,10 @@ class Gateway:
                 exchange.tick(now)
         for connection in list(self.connections):
             connection.tick(now)  # type: ignore[attr-defined]
+        slow_start = self.settings.slow_start
         for engine in list(self.registry.engines.values()):
+            engine.look()
+            engine.warm_up(now, slow_start)
             if engine.half_open(now):
                 self.registry.refresh(engine)
         self.access_log.flush()

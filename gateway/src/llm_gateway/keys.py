@@ -13,10 +13,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from llm_gateway.errors import ConfigError
+
+if TYPE_CHECKING:
+    from llm_gateway.tokens import TokenVerifier
 
 _HEX = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -29,6 +33,7 @@ class KeyLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens_per_minute: int | None = None
     concurrency: int | None = None
     budget_tokens: int | None = None
+    budget_period: float | None = None
 
 
 class KeyDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,20 +75,29 @@ ANONYMOUS = Key(name="anonymous", tenant="anonymous")
 class KeyStore:
     """Keys by hash. `find` is all that the data path calls."""
 
-    def __init__(self, keys: Iterable[tuple[bytes, Key]] = (), *, anonymous: bool = False) -> None:
+    def __init__(
+        self,
+        keys: Iterable[tuple[bytes, Key]] = (),
+        *,
+        anonymous: bool = False,
+        tokens: TokenVerifier | None = None,
+    ) -> None:
         self._keys = dict(keys)
         self._anonymous = anonymous
+        self._tokens = tokens
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def find(self, digest: bytes | None) -> Key | None:
-        """The key with this SHA-256, if it is known and in its time."""
+    def find(self, digest: bytes | None, token: bytes | None = None) -> Key | None:
+        """The key with this SHA-256, if it is known and in its time; or whom a signed `token` names."""
         if digest is None:
             return ANONYMOUS if self._anonymous else None
         key = self._keys.get(digest)
         if key is None:
-            return ANONYMOUS if self._anonymous else None
+            if self._tokens is not None and token is not None:
+                key = self._tokens.find(digest, token)
+            return key or (ANONYMOUS if self._anonymous else None)
         if key.expires_at is not None and time.time() >= key.expires_at:
             return None
         return key

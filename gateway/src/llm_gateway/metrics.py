@@ -149,6 +149,11 @@ class Metrics:
         self.failovers = Counter(
             "failovers_total", "Requests handed to another engine before their first byte", ("reason",)
         )
+        self.fallbacks = Counter("fallbacks_total", "Requests that a fallback model took", ("model", "fallback"))
+        self.resumes = Counter("resumes_total", "Streams that were continued on another engine", ("model",))
+        self.limits_degraded = Counter(
+            "limits_degraded_total", "Requests admitted by this gateway's share because Redis did not answer", ()
+        )
         self.engine_failures = Counter("engine_failures_total", "Failures of engines", ("engine", "reason"))
         self.ejections = Counter("ejections_total", "Times the breaker took an engine out", ("engine",))
         self.config_reloads = Counter("config_reloads_total", "Changed configurations, taken or refused", ("result",))
@@ -159,7 +164,16 @@ class Metrics:
             "time_to_first_token_seconds", "From a request's last byte to its reply's first", "model", SECONDS
         )
         self.token_gap = Histograms(
-            "inter_token_seconds", "Mean time between a stream's tokens", "model", TOKEN_SECONDS
+            "inter_token_seconds", "Time between the pieces of a stream", "model", TOKEN_SECONDS
+        )
+        self.token_time = Histograms(
+            "time_per_output_token_seconds", "Mean time of a stream's tokens after the first", "model", TOKEN_SECONDS
+        )
+        self.overhead = Histograms(
+            "overhead_seconds",
+            "What the gateway itself took: until the engine had the request, and after its reply had come",
+            "model",
+            OVERHEAD_SECONDS,
         )
         self.queue_wait = Histograms("queue_seconds", "Time until an engine took the request", "model", SECONDS)
         self.gauges: list[Gauge] = []

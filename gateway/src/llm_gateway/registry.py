@@ -19,6 +19,7 @@ class Endpoint:
     kind: str = ""
     model: str = ""
     ready: bool = True
+    weight: float = 1.0
 
 
 class Pool:
@@ -72,6 +73,7 @@ class Registry:
             engine.serving = endpoint.ready
             engine.name = endpoint.name or engine.address
             engine.kind = endpoint.kind
+            engine.weight = endpoint.weight
             engine.models = frozenset({endpoint.model}) if endpoint.model else engine.learned
         self.rebuild()
         return new, gone

@@ -37,7 +37,8 @@ def key_of(gateway: Gateway, request: Request) -> Key:
     authorization = request.headers.get("authorization", "")
     scheme, _, token = authorization.partition(" ")
     shown = token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
-    key = gateway.keys.find(sha256(shown.encode("latin-1", "replace")).digest() if shown else None)
+    raw_key = shown.encode("latin-1", "replace")
+    key = gateway.keys.find(sha256(raw_key).digest() if shown else None, raw_key)
     if key is None:
         raise invalid_key()
     return key
@@ -75,16 +76,14 @@ def add_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
     @app.get("/v1/models")
     async def models(request: Request) -> HTTPResponse:
         key = key_of(gateway, request)
-        return answer(
-            {"object": "list", "data": [_model(name) for name in sorted(gateway.dispatchers) if key.may_use(name)]}
-        )
+        return answer({"object": "list", "data": [_model(name) for name in gateway.served_names(key)]})
 
     @app.get("/v1/models/<name:path>")
     async def model(request: Request, name: str) -> HTTPResponse:
         from llm_gateway.errors import model_not_found
 
         key = key_of(gateway, request)
-        if name not in gateway.dispatchers or not key.may_use(name):
+        if name not in gateway.served_names(key):
             raise model_not_found(name)
         return answer(_model(name))
 

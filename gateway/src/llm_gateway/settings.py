@@ -22,8 +22,8 @@ from llm_gateway.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "LLM_GATEWAY_"
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
-_DURATION_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
+_DURATION_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 _SIZE = re.compile(r"(\d+)\s*(B|kB|MB|GB|KiB|MiB|GiB)?")
 _SIZE_UNITS = {None: 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
@@ -132,7 +132,11 @@ class Settings:
 
     listen: str = setting("127.0.0.1:8080", "text", "Address and port that clients connect to")
     workers: int = setting(1, "count", "Processes that share the port; limits, metrics and keys are right across them")
-    engine: tuple[str, ...] = setting((), "texts", "URL of an engine; repeat the flag for more (static discovery)")
+    engine: tuple[str, ...] = setting(
+        (),
+        "texts",
+        "URL of an engine; repeat the flag for more (static discovery); `?kind=tgi&model=NAME&weight=2` says more of it",
+    )
     model: str = setting("", "text", "Model name of the static engines; empty: learned from each engine's /v1/models")
     kubernetes: bool = setting(False, "switch", "Find engines by the EndpointSlices of the cluster this runs in")
     kubernetes_namespace: str = setting("llm-engines", "text", "Namespace of the engines' EndpointSlices")
@@ -155,9 +159,56 @@ class Settings:
     )
     anonymous: bool = setting(False, "switch", "Serve clients without any key (only when no keys are configured)")
     engine_api_key_file: str = setting("", "text", "File with the key that the gateway shows to the engines")
+    admin_key_file: str = setting("", "text", "File with the key of the admin API and page; empty: no admin API")
+    admin_keys_dir: str = setting(
+        "", "text", "Folder that the admin API writes keys to, read like --keys-dir; empty: keys cannot be made there"
+    )
+    jwks: str = setting("", "text", "URL or file of the JWKS that signs clients' JWTs; empty: no JWTs")
+    jwt_issuer: str = setting(
+        "", "text", "Issuer that a JWT must name; without --jwks its OpenID configuration is asked"
+    )
+    jwt_audience: str = setting("", "text", "Audience that a JWT must name; empty: not checked")
+    jwt_tenant_claim: str = setting("sub", "text", "Claim that names the tenant")
+    jwt_models_claim: str = setting("models", "text", "Claim that lists the models a JWT may use; absent in it: all")
+    jwt_classes_claim: str = setting("classes", "text", "Claim that lists the priority classes; absent in it: all")
+    default_model: str = setting(
+        "", "text", "Model of requests that name none; empty: the only one there is", reload=True
+    )
+    limit_requests_per_minute: int = setting(0, "count", "Requests a minute of a key; 0: no limit", reload=True)
+    limit_tokens_per_minute: int = setting(0, "count", "Tokens a minute of a key, in and out; 0: no limit", reload=True)
+    limit_concurrency: int = setting(0, "count", "Requests at once of a key; 0: no limit", reload=True)
+    limit_budget_tokens: int = setting(
+        0, "count", "Tokens that a key may use in --limit-budget-period; 0: no budget", reload=True
+    )
+    limit_budget_period: float = setting(30 * 86400.0, "duration", "Seconds that a budget is for", reload=True)
+    limit_reserve_tokens: int = setting(
+        256, "count", "Tokens reserved for an answer whose request sets no maximum", reload=True
+    )
+    limit_replicas: int = setting(
+        1, "count", "Gateways that share the limits without Redis: each allows its part", reload=True
+    )
+    redis_url: str = setting(
+        "",
+        "text",
+        "Redis or Valkey that makes limits exact over gateways, redis://HOST:PORT/DB (needs the extra `redis`)",
+    )
+    state_file: str = setting("", "text", "File that keeps budgets over a restart; empty: memory only")
+    priority_classes: tuple[str, ...] = setting(
+        ("high", "normal", "low"),
+        "texts",
+        "Classes of requests, the most urgent first (header x-priority)",
+        reload=True,
+    )
+    default_class: str = setting("normal", "text", "Class of requests that name none", reload=True)
     queue_size: int = setting(100, "count", "Requests that may wait for an engine, per model", reload=True)
     queue_timeout: float = setting(30.0, "duration", "Seconds a request may wait for an engine", reload=True)
     engine_concurrency: int = setting(0, "count", "Requests at once per engine pod; 0: no ceiling", reload=True)
+    hold_timeout: float = setting(
+        0.0,
+        "duration",
+        "Seconds a request may wait while its model has no engine (scaled to zero); 0: refused",
+        reload=True,
+    )
     connect_timeout: float = setting(2.0, "duration", "Seconds until a connection to an engine must stand", reload=True)
     first_byte_timeout: float = setting(
         30.0, "duration", "Seconds without a byte until a stream is asked of another engine; 0: off", reload=True
@@ -185,6 +236,21 @@ class Settings:
         2.0, "duration", "Seconds until a taken-out engine gets one trial; doubles to 60", reload=True
     )
     probe_interval: float = setting(5.0, "duration", "Seconds between probes of an engine; 0: off")
+    slow_start: float = setting(
+        10.0,
+        "duration",
+        "Seconds in which a new engine's share of the load grows to its full size; 0: off",
+        reload=True,
+    )
+    engine_metrics_interval: float = setting(
+        1.0, "duration", "Seconds between looks at the engines' own metrics, where a policy uses them", reload=True
+    )
+    resume: bool = setting(
+        False,
+        "switch",
+        "Continue a stream that broke off on another engine, by asking for the rest of the text",
+        reload=True,
+    )
     policy: str = setting(
         "least-in-flight",
         "text",
@@ -194,6 +260,10 @@ class Settings:
     )
     models: Mapping[str, Any] = setting({}, "mapping", "Per model: see 'Models' below", reload=True)
     access_log: str = setting("-", "text", "File of the JSON access log; `-`: standard output; empty: none")
+    trace_endpoint: str = setting("", "text", "URL that traces are sent to by OTLP over HTTP; empty: no traces")
+    trace_sample: float = setting(
+        0.01, "fraction", "Share of requests that are traced, of those that come without a decision", reload=True
+    )
     log_level: str = setting(
         "info", "text", "What the gateway tells about itself", choices=("debug", "info", "warning", "error")
     )
@@ -297,8 +367,18 @@ def check(settings: Settings) -> None:
     if settings.workers < 1:
         raise ConfigError("workers: at least 1 process is needed")
     host_port(settings.listen)
+    if settings.priority_classes and settings.default_class not in settings.priority_classes:
+        raise ConfigError(
+            f"default_class: expected one of {', '.join(settings.priority_classes)} (got {settings.default_class!r})"
+        )
+    if settings.limit_replicas < 1:
+        raise ConfigError("limit_replicas: at least 1 gateway is needed")
+    from llm_gateway.models import Catalogue
+
+    Catalogue(settings.models)
     for url in settings.engine:
         engine_address(url)
+        engine_options(url)
 
 
 def load(
@@ -330,10 +410,28 @@ def host_port(listen: str) -> tuple[str, int]:
 
 def engine_address(url: str) -> tuple[str, int]:
     """`http://10.0.0.1:8080` → (host, port). Raises ConfigError."""
-    found = re.fullmatch(r"http://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?/?", url)
+    bare = url.partition("?")[0]
+    found = re.fullmatch(r"http://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?/?", bare)
     if found is None:
         raise ConfigError(f"engine: expected http://HOST:PORT without a path (got {url!r})")
     return found[1].removeprefix("[").removesuffix("]"), int(found[2] or 80)
+
+
+def engine_options(url: str) -> dict[str, str]:
+    """What stands behind the `?` of an engine's URL: kind, model, weight, name. Raises ConfigError."""
+    from urllib.parse import parse_qsl
+
+    options = dict(parse_qsl(url.partition("?")[2], keep_blank_values=True))
+    unknown = sorted(options.keys() - {"kind", "model", "weight", "name"})
+    if unknown:
+        raise ConfigError(f"engine: {unknown[0]!r} is not one of kind, model, name, weight (got {url!r})")
+    try:
+        good = float(options.get("weight", "1")) > 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ConfigError(f"engine: weight is a number above 0 (got {url!r})")
+    return options
 
 
 def documentation(names: Sequence[str] | None = None) -> str:
@@ -364,4 +462,6 @@ def _shown(default: Any, kind: str) -> str:
         return f"`{default:g}`"
     if default in ("", (), {}):
         return "none"
+    if isinstance(default, tuple):
+        default = ",".join(default)
     return f"`{default}`"

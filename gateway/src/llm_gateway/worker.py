@@ -158,7 +158,8 @@ class Worker:
         gateway = self.gateway
         settings = self.settings
         for model in settings.models:
-            gateway.registry.know(model)
+            if gateway.catalogue.real(model):
+                gateway.registry.know(model)
         gateway.registry.changed()
         if settings.kubernetes:
             from llm_gateway.discovery.kubernetes import EndpointWatch

@@ -15,6 +15,7 @@ from llm_gateway.registry import Endpoint
 
 LABEL_ENGINE = "llm.on-eks/engine"
 LABEL_MODEL = "llm.on-eks/model"
+LABEL_WEIGHT = "llm.on-eks/weight"
 PORT_NAME = "http"
 
 
@@ -90,6 +91,13 @@ def _version(metadata: Metadata) -> int:
     return int(text) if text.isascii() and text.isdigit() else 0
 
 
+def _weight(text: str) -> float:
+    try:
+        return max(0.01, float(text)) if text else 1.0
+    except ValueError:
+        return 1.0
+
+
 class SliceSet:
     """All slices of the namespace, by name."""
 
@@ -142,6 +150,7 @@ class SliceSet:
                         kind=labels.get(LABEL_ENGINE, ""),
                         model=labels.get(LABEL_MODEL, ""),
                         ready=ready,
+                        weight=_weight(labels.get(LABEL_WEIGHT, "")),
                     )
                     for address in endpoint.addresses[:1]
                     for port in ports

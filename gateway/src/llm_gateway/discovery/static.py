@@ -4,9 +4,23 @@
 from __future__ import annotations
 
 from llm_gateway.registry import Endpoint
-from llm_gateway.settings import Settings, engine_address
+from llm_gateway.settings import Settings, engine_address, engine_options
 
 
 def static_endpoints(settings: Settings) -> list[Endpoint]:
     """The endpoints of `--engine`. Raises ConfigError."""
-    return [Endpoint(host, port, model=settings.model) for host, port in map(engine_address, settings.engine)]
+    found = []
+    for url in settings.engine:
+        host, port = engine_address(url)
+        options = engine_options(url)
+        found.append(
+            Endpoint(
+                host,
+                port,
+                name=options.get("name", ""),
+                kind=options.get("kind", ""),
+                model=options.get("model", settings.model),
+                weight=float(options.get("weight", "1")),
+            )
+        )
+    return found

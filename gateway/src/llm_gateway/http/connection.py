@@ -199,7 +199,7 @@ class ClientConnection(HttpProtocol):
         try:
             if head.method != b"POST":
                 raise ApiError(405, "Use POST.", code="method_not_allowed", headers=(("allow", "POST"),))
-            key = gateway.keys.find(head.digest)
+            key = gateway.keys.find(head.digest, head.token)
             if key is None:
                 raise invalid_key()
             if length > gateway.settings.max_body:
@@ -294,7 +294,7 @@ class ClientConnection(HttpProtocol):
 
     def _refuse(self, error: ApiError, announced: int, had: int = 0) -> None:
         """Answer with an error before any exchange. `announced` body bytes may still come; they are read, so that the answer is seen."""
-        body = error.body()
+        body = error.body() if self._head is None else tables.error_body(self._head.path, error)
         self.gateway.metrics.requests.add("", str(error.status), error.reason)
         self.transport.write(
             b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"

@@ -7,7 +7,7 @@ The data path's own language is OpenAI's: the paths in `tables.NATIVE` go to the
 - `tables.CLIENTS[path]` reads a client's request and says it in OpenAI's words (Anthropic's `/v1/messages`, TGI's `/generate` …);
 - `tables.ENGINES[kind]` reads a request in OpenAI's words and says it in those of an engine that does not speak them (TGI).
 
-Both may be at work in one exchange: client → CLIENTS → OpenAI → ENGINES → engine, and all the way back. Translations are pure: bytes in,
+`tables.ERRORS[path]` words errors for which there is no translation yet. Both kinds may be at work in one exchange: client → CLIENTS → OpenAI → ENGINES → engine, and all the way back. Translations are pure: bytes in,
 bytes out, no I/O, no clock, no globals, so they are tested and fuzzed directly. What they are given comes from strangers: they raise
 `ApiError` for a request, `UntranslatableReply` for an engine's reply, and nothing else. Keys, limits, choice, failover, usage and metrics
 see only the OpenAI form and need not know that there is a translation.

@@ -9,15 +9,21 @@ from llm_gateway.errors import ApiError, malformed
 
 
 class Asked(msgspec.Struct):
-    """What a completion, chat or embedding request says about itself. Prompts stay undecoded."""
+    """What an inference request says about itself. Prompts stay undecoded."""
 
     model: str
     stream: bool | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
-    stream_options: msgspec.Raw = msgspec.Raw(b"")
+    n: int | None = None
+    user: msgspec.Raw = msgspec.Raw(b"")
     messages: msgspec.Raw = msgspec.Raw(b"")
     prompt: msgspec.Raw = msgspec.Raw(b"")
+    input: msgspec.Raw = msgspec.Raw(b"")
+
+    def user_bytes(self) -> bytes | None:
+        """The `user` field, for affinity: any text that tells one user from another."""
+        return bytes(self.user) if self.user and len(self.user) <= 256 else None
 
 
 class Usage(msgspec.Struct):
@@ -28,6 +34,7 @@ class Usage(msgspec.Struct):
 
 
 _DECODER = msgspec.json.Decoder(Asked)
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _USAGE = msgspec.json.Decoder(Usage)
 
 
@@ -41,6 +48,16 @@ def read(body: bytes) -> Asked:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise malformed(f"The body cannot be understood: {_why(error)}") from error
     return asked
+
+
+def with_model(body: bytes, model: str) -> bytes:
+    """The request, asking for another model. Raises ApiError 400."""
+    try:
+        fields = _FIELDS.decode(body)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise malformed(f"The body cannot be understood: {_why(error)}") from error
+    fields["model"] = msgspec.Raw(msgspec.json.encode(model))
+    return msgspec.json.encode(fields)
 
 
 def _why(error: Exception) -> str:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from llm_gateway.errors import ApiError
 from llm_gateway.protocols import Opener, anthropic, responses, tgi, tokens
 
 # OpenAI's inference paths and their common kin: a JSON body with a `model` goes to the engine as it came.
@@ -35,3 +38,17 @@ ENGINES: dict[str, Opener] = {
     "llamacpp": tokens.open_llamacpp,
     "tgw": tokens.open_tgw,
 }
+
+# How an error is worded where there is no translation yet (a wrong key, a body that cannot be read); OpenAI's way where a path is not named.
+ERRORS: dict[bytes, Callable[[ApiError], bytes]] = {
+    b"/v1/messages": ApiError.anthropic_body,
+    b"/v1/messages/count_tokens": ApiError.anthropic_body,
+    b"/generate": tgi.error_body,
+    b"/generate_stream": tgi.error_body,
+}
+
+
+def error_body(path: bytes, error: ApiError) -> bytes:
+    """The body of an error reply, in the words of the path's protocol."""
+    worded = ERRORS.get(path)
+    return error.body() if worded is None else worded(error)

@@ -117,6 +117,12 @@ def _finish(choice: _CompletionChoice, stops: list[str]) -> str:
     return "stop_sequence" if isinstance(choice.stop_reason, str) and choice.stop_reason in stops else "eos_token"
 
 
+def error_body(error: ApiError) -> bytes:
+    """An error in TGI's words."""
+    kind = "overloaded" if error.status in (429, 503) else "validation" if error.status < 500 else "generation"
+    return encode({"error": error.message, "error_type": kind})
+
+
 class Generate:
     """One request to `/generate` or `/generate_stream`."""
 
@@ -195,8 +201,7 @@ class Generate:
 
     def error(self, error: ApiError) -> bytes:
         """See Translation."""
-        kinds = {400: "validation", 422: "validation", 429: "overloaded", 503: "overloaded"}
-        return encode({"error": error.message, "error_type": kinds.get(error.status, "generation")})
+        return error_body(error)
 
     def error_event(self, error: ApiError) -> bytes:
         """See Translation."""

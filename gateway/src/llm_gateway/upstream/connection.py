@@ -38,14 +38,15 @@ class EngineConnection(asyncio.Protocol):
 
     __slots__ = (
         "_done",
+        "_framed",
         "_head_in",
         "_head_new",
         "_keep",
         "_parser",
         "_pieces",
         "closed",
+        "content_type",
         "engine",
-        "headers",
         "receiver",
         "reused",
         "status",
@@ -59,7 +60,8 @@ class EngineConnection(asyncio.Protocol):
         self.closed = False
         self.reused = False
         self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
+        self.content_type = b""
+        self._framed = False
         self._parser = httptools.HttpResponseParser(self)
         self._pieces: list[bytes] = []
         self._done = self._keep = self._head_in = self._head_new = False
@@ -68,7 +70,8 @@ class EngineConnection(asyncio.Protocol):
         """Send a whole request; its reply goes to `receiver`."""
         self.receiver = receiver
         self._done = self._head_in = self._head_new = False
-        self.headers = []
+        self.content_type = b""
+        self._framed = False
         self.transport.write(request)
 
     def abort(self) -> None:
@@ -101,14 +104,11 @@ class EngineConnection(asyncio.Protocol):
         if receiver is None:
             self.engine.connection_closed(self)
             return
-        if exc is None and self._head_in and not self._done and not self._framed():
+        if exc is None and self._head_in and not self._done and not self._framed:
             # Neither Content-Length nor chunked: closing is how such a reply ends (RFC 9112 section 6.3).
             receiver.reply_ended()
             return
         receiver.reply_failed(EngineError("cut" if self._head_in else "reset", "the engine closed the connection"))
-
-    def _framed(self) -> bool:
-        return any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a reply; or of an engine that speaks unasked, which ends the connection."""
@@ -151,14 +151,22 @@ class EngineConnection(asyncio.Protocol):
             self._keep = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header of the reply."""
-        self.headers.append((name.lower(), value))
+        """One header of the reply; few of them matter."""
+        size = len(name)
+        if size == 12:
+            if name.lower() == b"content-type":
+                self.content_type = value
+        elif (size == 14 and name.lower() == b"content-length") or (
+            size == 17 and name.lower() == b"transfer-encoding"
+        ):
+            self._framed = True
 
     def on_headers_complete(self) -> None:
         """The reply's head is whole."""
         status = self._parser.get_status_code()
         if status < 200:
-            self.headers = []  # 100 Continue and its like: the real head follows
+            self.content_type = b""  # 100 Continue and its like: the real head follows
+            self._framed = False
         elif self._done:
             self._keep = False
         else:

@@ -6,7 +6,9 @@ from __future__ import annotations
 import asyncio
 from enum import Enum
 
+from llm_gateway.choice import seed_of
 from llm_gateway.errors import EngineError
+from llm_gateway.ledger import IN_FLIGHT, Ledger
 from llm_gateway.upstream.connection import EngineConnection
 
 MAX_COOLDOWN_S = 60.0
@@ -31,23 +33,41 @@ class Engine:
         "failures",
         "frame_tail",
         "health",
+        "heard_at",
         "host",
         "idle",
         "in_flight",
         "kind",
+        "kv_use",
         "learned",
+        "ledger",
+        "mine",
         "models",
         "name",
         "open_until",
         "port",
         "probed",
         "queue_depth",
+        "record",
+        "seed",
         "served",
         "serving",
+        "share",
         "token",
+        "weight",
     )
 
-    def __init__(self, host: str, port: int, *, name: str = "", kind: str = "", token: str = "") -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        name: str = "",
+        kind: str = "",
+        token: str = "",
+        weight: float = 1.0,
+        ledger: Ledger | None = None,
+    ) -> None:
         self.host = host
         self.port = port
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -57,8 +77,16 @@ class Engine:
         self.models: frozenset[str] = frozenset()
         self.learned: frozenset[str] = frozenset()
         self.serving = True
-        self.in_flight = 0
+        self.in_flight = 0  # over all processes, as far as this one knows
+        self.mine = 0
         self.served = 0
+        self.weight = weight
+        self.share = weight
+        self.seed = seed_of(self.name)
+        self.kv_use = 0.0
+        self.heard_at = 0.0
+        self.ledger = ledger if ledger is not None and ledger.shared else None
+        self.record = 0 if self.ledger is None else self.ledger.record("engine:" + self.address)
         self.idle: list[EngineConnection] = []
         self.health = Health.CLOSED
         self.failures = 0
@@ -78,6 +106,41 @@ class Engine:
     def frame(self, path: bytes, extra: bytes, body: bytes) -> bytes:
         """A whole POST request. `extra` are header lines, each ending in CRLF."""
         return b"POST %b%b%bcontent-length: %d\r\n\r\n%b" % (path, self.frame_tail, extra, len(body), body)
+
+    # load
+
+    def enter(self) -> None:
+        """One more request."""
+        self.mine += 1
+        self.in_flight += 1
+        if self.ledger is not None:
+            self.ledger.cells[self.record + IN_FLIGHT + self.ledger.worker] = self.mine
+
+    def enter_below(self, ceiling: int) -> bool:
+        """One more request, unless all processes together have `ceiling` of them there. True when counted."""
+        if self.ledger is None or self.ledger.enter(self.record, ceiling):
+            self.mine += 1
+            self.in_flight += 1
+            return True
+        self.look()
+        return False
+
+    def leave(self) -> None:
+        """One request less."""
+        self.mine -= 1
+        self.in_flight -= 1
+        if self.ledger is not None:
+            self.ledger.cells[self.record + IN_FLIGHT + self.ledger.worker] = self.mine
+
+    def look(self) -> None:
+        """See what the other processes have there."""
+        if self.ledger is not None:
+            self.in_flight = self.mine + int(self.ledger.others_in_flight(self.record))
+
+    def warm_up(self, now: float, slow_start_s: float) -> None:
+        """Work out the share of an engine that is new: a tenth at first, all of its weight after `slow_start_s`."""
+        age = now - self.created_at
+        self.share = self.weight if age >= slow_start_s else self.weight * max(0.1, age / slow_start_s)
 
     # connections
 

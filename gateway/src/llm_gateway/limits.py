@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much a key, or a model, may use: requests and tokens a minute, requests at once, tokens in a period.
+
+Rates are a sliding window of two counts: the last minute's, weighted by how much of it still lies within 60 s, and this minute's, which
+begins with the first request in it. So a fresh key gets exactly its limit, and no burst at a minute's edge gets twice of it. Tokens are
+reserved when a request is admitted (prompt estimated from its size, answer by what the request allows) and settled when it ends.
+
+Everything here works on a `Ledger` and is exact over worker processes. Over gateway replicas it is exact with Redis (`limits_redis`);
+without, every replica allows its share.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from llm_gateway.errors import ApiError
+from llm_gateway.ledger import (
+    BUDGET,
+    REQUESTS,
+    TOKENS,
+    USED_COMPLETION,
+    USED_PROMPT,
+    USED_REQUESTS,
+    Ledger,
+)
+
+MINUTE_S = 60.0
+# A number no limit reaches.
+BOUNDLESS = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The limits of one subject; 0: none. Rates are per minute, the budget is tokens in `budget_period_s`."""
+
+    requests: float = 0
+    tokens: float = 0
+    concurrency: float = 0
+    budget: float = 0
+    budget_period_s: float = 30 * 86400.0
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to look after."""
+        return bool(self.requests or self.tokens or self.concurrency or self.budget)
+
+    def share(self, replicas: int) -> Rules:
+        """What one of several gateways may allow, so that all together allow no more than was said (but each at least one)."""
+        if replicas <= 1 or not self.any:
+            return self
+
+        def part(limit: float) -> float:
+            return max(1.0, limit // replicas) if limit else 0
+
+        return Rules(
+            part(self.requests),
+            part(self.tokens),
+            part(self.concurrency),
+            part(self.budget),
+            self.budget_period_s,
+        )
+
+
+def window_used(cells: memoryview[float], at: int, now: float, period_s: float = MINUTE_S) -> float:
+    """What the window at `at` has counted in the last `period_s`; moves it on to `now`."""
+    elapsed = now - cells[at]
+    if not 0 <= elapsed < period_s:
+        if period_s <= elapsed < 2 * period_s:
+            cells[at] += period_s
+            cells[at + 1] = cells[at + 2]
+            elapsed -= period_s
+        else:
+            cells[at] = now
+            cells[at + 1] = 0.0
+            elapsed = 0.0
+        cells[at + 2] = 0.0
+    return cells[at + 1] * (1 - elapsed / period_s) + cells[at + 2]
+
+
+def window_wait_s(
+    cells: memoryview[float], at: int, now: float, limit: float, wanted: float, period_s: float = MINUTE_S
+) -> float:
+    """Seconds until `wanted` more fit, if nobody else takes them; `window_used` was called just before."""
+    elapsed = now - cells[at]
+    before, current = cells[at + 1], cells[at + 2]
+    room = limit - current - wanted
+    if room >= 0:
+        return max(0.0, period_s * (1 - room / before) - elapsed) if before > room else 0.0
+    if wanted > limit:
+        return period_s
+    return period_s - elapsed + (max(0.0, period_s * (1 - (limit - wanted) / current)) if current else 0.0)
+
+
+def shown_time(seconds: float) -> str:
+    """A duration as OpenAI's rate-limit headers write it: `12ms`, `1.5s`, `6m0s`."""
+    if seconds < 1:
+        return f"{max(0, round(seconds * 1000))}ms"
+    if seconds < 60:
+        return f"{seconds:.3g}s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m{rest}s"
+
+
+def rate_headers(
+    requests: tuple[float, float, float] | None, tokens: tuple[float, float, float] | None
+) -> tuple[tuple[str, str], ...]:
+    """OpenAI's rate-limit headers from (limit, used, seconds until all of it is free again)."""
+    found: list[tuple[str, str]] = []
+    for kind, state in (("requests", requests), ("tokens", tokens)):
+        if state is not None:
+            limit, used, reset_s = state
+            found += [
+                (f"x-ratelimit-limit-{kind}", f"{limit:.0f}"),
+                (f"x-ratelimit-remaining-{kind}", f"{max(0, int(limit - used))}"),
+                (f"x-ratelimit-reset-{kind}", shown_time(reset_s)),
+            ]
+    return tuple(found)
+
+
+def refused(what: str, limit: float, subject: str, wait_s: float, headers: tuple[tuple[str, str], ...]) -> ApiError:
+    """The 429 that OpenAI's clients understand."""
+    words = {
+        "requests": f"{limit:.0f} requests a minute",
+        "tokens": f"{limit:.0f} tokens a minute",
+        "concurrency": f"{limit:.0f} requests at once",
+        "budget": f"a budget of {limit:.0f} tokens",
+    }[what]
+    codes = {"concurrency": "concurrency_limit_exceeded", "budget": "insufficient_quota"}
+    return ApiError(
+        429,
+        f"Rate limit reached: {subject} has {words}. Try again in {shown_time(wait_s)}.",
+        code=codes.get(what, "rate_limit_exceeded"),
+        error_type="insufficient_quota" if what == "budget" else "rate_limit_error" if what == "concurrency" else what,
+        retry_after_s=wait_s,
+        headers=headers,
+    )
+
+
+class Ticket:
+    """What one admitted request holds: given back with `settle`, whatever became of it."""
+
+    __slots__ = ("_ledger", "_subjects", "headers", "reserved", "settled")
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        subjects: list[tuple[int, Rules]],
+        reserved: float,
+        headers: tuple[tuple[str, str], ...],
+    ) -> None:
+        self._ledger = ledger
+        self._subjects = subjects
+        self.reserved = reserved
+        self.headers = headers
+        self.settled = False
+
+    @property
+    def header_lines(self) -> bytes:
+        """Header lines, each ending in CRLF."""
+        return b"".join([b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in self.headers])
+
+    def settle(self, prompt_tokens: float, completion_tokens: float) -> None:
+        """The request is over and used this much."""
+        if self.settled:
+            return
+        self.settled = True
+        change = prompt_tokens + completion_tokens - self.reserved
+        for record, rules in self._subjects:
+            give_back(self._ledger, record, rules, change)
+
+
+def give_back(ledger: Ledger, record: int, rules: Rules, token_change: float, *, concurrency: bool = True) -> None:
+    """Correct the tokens that were reserved, and count one request less at once."""
+    cells = ledger.cells
+    with ledger.lock(record):
+        if rules.tokens and token_change:
+            # Into the current count, or the last one's where this window is newer than the reservation.
+            current = cells[record + TOKENS + 2] + token_change
+            cells[record + TOKENS + 2] = max(0.0, current)
+            if current < 0:
+                cells[record + TOKENS + 1] = max(0.0, cells[record + TOKENS + 1] + current)
+        if rules.budget:
+            cells[record + BUDGET + 1] = max(0.0, cells[record + BUDGET + 1] + token_change)
+        if rules.concurrency and concurrency:
+            ledger.leave(record)
+
+
+class Limiter:
+    """Admits requests by the rules of their key and their model."""
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.time) -> None:
+        self._ledger = ledger
+        self._clock = clock
+
+    def admit(self, subjects: list[tuple[str, str, Rules]], tokens: float) -> Ticket:
+        """A ticket for a request that may use `tokens`. Each subject is (record name, name to show, rules). Raises ApiError 429."""
+        taken: list[tuple[int, Rules]] = []
+        now = self._clock()
+        headers: tuple[tuple[str, str], ...] = ()
+        for name, shown, rules in subjects:
+            record = self._ledger.record(name)
+            try:
+                found = self._take(record, shown, rules, tokens, now)
+            except ApiError:
+                for earlier, its_rules in taken:
+                    give_back(self._ledger, earlier, its_rules, -tokens)
+                    self._return_request(earlier, its_rules)
+                raise
+            headers = headers or found
+            taken.append((record, rules))
+        return Ticket(self._ledger, taken, tokens, headers)
+
+    def _return_request(self, record: int, rules: Rules) -> None:
+        if rules.requests:
+            with self._ledger.lock(record):
+                cells = self._ledger.cells
+                cells[record + REQUESTS + 2] = max(0.0, cells[record + REQUESTS + 2] - 1)
+
+    def _take(self, record: int, shown: str, rules: Rules, tokens: float, now: float) -> tuple[tuple[str, str], ...]:
+        ledger = self._ledger
+        cells = ledger.cells
+        with ledger.lock(record):
+            request_state = token_state = None
+            refusal: tuple[str, float, float] | None = None
+            if rules.requests:
+                used = window_used(cells, record + REQUESTS, now)
+                if used + 1 > rules.requests + 1e-9:
+                    refusal = (
+                        "requests",
+                        rules.requests,
+                        window_wait_s(cells, record + REQUESTS, now, rules.requests, 1),
+                    )
+                request_state = (
+                    rules.requests,
+                    used + (refusal is None),
+                    max(0.0, MINUTE_S - (now - cells[record + REQUESTS])),
+                )
+            if rules.tokens:
+                used = window_used(cells, record + TOKENS, now)
+                if refusal is None and used + tokens > rules.tokens + 1e-9:
+                    refusal = (
+                        "tokens",
+                        rules.tokens,
+                        window_wait_s(cells, record + TOKENS, now, rules.tokens, tokens),
+                    )
+                token_state = (
+                    rules.tokens,
+                    used + (tokens if refusal is None else 0),
+                    max(0.0, MINUTE_S - (now - cells[record + TOKENS])),
+                )
+            if rules.budget:
+                start = cells[record + BUDGET]
+                if not 0 <= now - start < rules.budget_period_s:
+                    start = cells[record + BUDGET] = now
+                    cells[record + BUDGET + 1] = 0.0
+                if refusal is None and cells[record + BUDGET + 1] + tokens > rules.budget + 1e-9:
+                    refusal = ("budget", rules.budget, start + rules.budget_period_s - now)
+            if refusal is None and rules.concurrency and ledger.in_flight(record) >= rules.concurrency:
+                refusal = ("concurrency", rules.concurrency, 1.0)
+            headers = rate_headers(request_state, token_state) if request_state or token_state else ()
+            if refusal is not None:
+                what, limit, wait_s = refusal
+                raise refused(what, limit, shown, wait_s, headers)
+            if rules.requests:
+                cells[record + REQUESTS + 2] += 1
+            if rules.tokens:
+                cells[record + TOKENS + 2] += tokens
+            if rules.budget:
+                cells[record + BUDGET + 1] += tokens
+            if rules.concurrency:
+                cells[ledger.mine(record)] += 1
+            return headers
+
+
+def count_use(ledger: Ledger, record: int, prompt_tokens: float, completion_tokens: float) -> None:
+    """Add to what a key has used in all; for the admin's eyes, no limit looks at it."""
+    cells = ledger.cells
+    with ledger.lock(record):
+        cells[record + USED_REQUESTS] += 1
+        cells[record + USED_PROMPT] += prompt_tokens
+        cells[record + USED_COMPLETION] += completion_tokens
