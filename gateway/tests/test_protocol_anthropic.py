@@ -128,6 +128,12 @@ def test_documents_of_text_become_text() -> None:
     assert said(messages=[{"role": "user", "content": [document]}])["messages"][0]["content"] == "T\n\nD"
 
 
+def test_a_wanted_shape_and_effort() -> None:
+    found = said(output_config={"effort": "low", "format": {"type": "json_schema", "schema": {"type": "object"}}})
+    assert found["reasoning_effort"] == "low"
+    assert found["response_format"]["json_schema"]["schema"] == {"type": "object"}
+
+
 @pytest.mark.parametrize("kind", ["enabled", "disabled"])
 def test_thinking_reaches_the_chat_template(kind: str) -> None:
     asked = said(thinking={"type": kind, "budget_tokens": 1024})

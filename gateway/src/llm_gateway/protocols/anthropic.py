@@ -85,6 +85,20 @@ class Thinking(msgspec.Struct):
     type: str
 
 
+class OutputFormat(msgspec.Struct):
+    """What the text must look like."""
+
+    type: str
+    schema: dict[str, Any] | None = None
+
+
+class OutputConfig(msgspec.Struct):
+    """How the answer is wanted."""
+
+    effort: str | None = None
+    format: OutputFormat | None = None
+
+
 class Metadata(msgspec.Struct):
     """Who asks."""
 
@@ -112,6 +126,7 @@ class Request(CountRequest, kw_only=True):
     top_p: float | None = None
     top_k: int | None = None
     metadata: Metadata | None = None
+    output_config: OutputConfig | None = None
 
 
 _REQUEST = msgspec.json.Decoder(Request)
@@ -281,6 +296,12 @@ def chat_request(asked: Request) -> dict[str, Any]:
             said["tool_choice"] = _choice(asked.tool_choice)
             if asked.tool_choice.disable_parallel_tool_use:
                 said["parallel_tool_calls"] = False
+    config = asked.output_config
+    if config is not None and config.effort is not None:
+        said["reasoning_effort"] = config.effort
+    if config is not None and config.format is not None and config.format.type == "json_schema":
+        schema = {"name": "answer", "schema": config.format.schema or {}}
+        said["response_format"] = {"type": "json_schema", "json_schema": schema}
     if asked.thinking is not None and asked.thinking.type in ("enabled", "disabled"):
         # What vLLM, SGLang and llama.cpp hand to the model's chat template.
         said["chat_template_kwargs"] = {"enable_thinking": asked.thinking.type == "enabled"}
