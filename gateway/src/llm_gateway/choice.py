@@ -31,8 +31,13 @@ class Candidate(Protocol):
 class Request(Protocol):
     """What a policy may know of a request: its prompt (or the beginning of it) as the client wrote it, and its session's name."""
 
-    prefix: bytes | memoryview
-    session: bytes | None
+    @property
+    def prefix(self) -> bytes | memoryview:
+        """The prompt's beginning."""
+
+    @property
+    def session(self) -> bytes | None:
+        """The session's name."""
 
 
 class Policy(Protocol):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: `llm-gateway serve`, `check`, `settings`."""
+"""The command line: `llm-gateway serve`, `check`, `explain`, `schema`, `settings`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ def parser() -> argparse.ArgumentParser:
     settings.add_flags(serve)
     check = commands.add_parser("check", help="check a config document and say what is wrong with it")
     check.add_argument("config", help="config document (YAML)")
+    why = commands.add_parser("explain", help="ask a running gateway which engine a request would get, and why")
+    why.add_argument("--url", default="http://127.0.0.1:8080", help="the gateway")
+    why.add_argument("--admin-key-file", required=True, help="file with the admin key")
+    why.add_argument("--model", default="", help="model to ask for; none: the only one there is")
+    why.add_argument("--prompt", default="", help="beginning of the prompt, for prefix affinity")
+    why.add_argument("--session", default="", help="session name, for session affinity")
+    commands.add_parser("schema", help="print the JSON schema of the config document")
     commands.add_parser("settings", help="print the table of all settings")
     return top
 
@@ -36,6 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "settings":
             sys.stdout.write(settings.documentation())
             return 0
+        if options.command == "schema":
+            sys.stdout.write(settings.schema())
+            return 0
+        if options.command == "explain":
+            from llm_gateway.explain import explain
+
+            return explain(options)
         if options.command == "check":
             return _check(Path(options.config))
         return _serve(options)
@@ -52,20 +66,29 @@ def _check(path: Path) -> int:
     return 0
 
 
-def _serve(options: argparse.Namespace) -> int:
+def _load(options: argparse.Namespace) -> settings.Settings:
+    """The settings of `serve`. Raises ConfigError."""
     document = settings.read_document(Path(options.config)) if options.config else None
-    chosen = settings.load(options, os.environ, document, f"config {options.config}")
+    chosen = settings.load(options, os.environ, document, f"config {options.config}", options.config or "")
     if not (chosen.engine or chosen.kubernetes):
         raise ConfigError("no engines: give --engine URL at least once, or --kubernetes")
-    if not (chosen.api_key_file or chosen.keys_dir or chosen.anonymous):
+    if not (chosen.api_key_file or chosen.keys_dir or chosen.anonymous or chosen.jwks or chosen.jwt_issuer):
         raise ConfigError("no keys: give --api-key-file or --keys-dir, or say --anonymous to serve everybody")
+    return chosen
+
+
+def _serve(options: argparse.Namespace) -> int:
+    chosen = _load(options)
     logging.basicConfig(
         level=chosen.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         stream=sys.stderr,
         force=True,
     )
+    if chosen.workers > 1:
+        from llm_gateway.supervisor import Supervisor
+
+        return Supervisor(chosen, lambda: _load(options)).run()
     from llm_gateway.worker import Worker, bind
 
-    listener = bind(chosen, shared=chosen.workers > 1)
-    return Worker(chosen, listener).run()
+    return Worker(chosen, bind(chosen, shared=False), load=lambda: _load(options)).run()

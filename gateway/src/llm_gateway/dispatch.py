@@ -8,19 +8,14 @@ from typing import Protocol
 
 from llm_gateway.choice import Policy
 from llm_gateway.errors import ApiError, unavailable
-from llm_gateway.fair import FairQueue
+from llm_gateway.fair import Entry, FairQueue
 from llm_gateway.ledger import Ledger
 from llm_gateway.registry import Pool
 from llm_gateway.upstream.engine import Engine, Health
 
 
-class Waiter(Protocol):
+class Waiter(Entry, Protocol):
     """A request that wants an engine; see `fair.Entry` and `choice.Request` for what the fields mean."""
-
-    tenant: str
-    rank: int
-    weight: float
-    cost: float
 
     @property
     def prefix(self) -> bytes | memoryview:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from llm_gateway.gateway import Gateway
     from llm_gateway.http.head import Head
     from llm_gateway.keys import Key
-    from llm_gateway.limits import Ticket
+    from llm_gateway.limits import Rules, Ticket
     from llm_gateway.metrics import Histogram
     from llm_gateway.resume import Transcript
     from llm_gateway.tracing import Span
@@ -192,7 +192,7 @@ class Exchange:
         except ApiError as error:
             self.refuse(error)
 
-    async def _admit_remotely(self, subjects: object, reserved: float) -> None:
+    async def _admit_remotely(self, subjects: list[tuple[str, str, Rules]], reserved: float) -> None:
         try:
             self.ticket = await self.gateway.admit_remotely(subjects, reserved, self.request_id)
         except ApiError as error:
@@ -408,13 +408,13 @@ class Exchange:
             return
         self.first_byte_at = self.last_byte_at = self.reply_at
         self.usage = openai.usage_in(body[-TAIL_BYTES:]) or openai.usage_in(body)
+        self._engine_answered()
         if self.head_sent:
             if self.translation is None:
                 answer = b"data: %b\n\ndata: [DONE]\n\n" % answer.strip()
             self._event(answer, last=True)
         else:
             self._reply(200, b"content-type: application/json\r\n", answer)
-        self._engine_answered()
         self._over(200, "")
 
     def _begin_relay(self, data: bytes) -> None:

@@ -20,10 +20,16 @@ REMEMBERED_TENANTS = 100_000
 class Entry(Protocol):
     """A request that can wait. `rank` 0 is the most urgent class; `cost` is its estimate in tokens."""
 
-    tenant: str
     rank: int
-    weight: float
     cost: float
+
+    @property
+    def tenant(self) -> str:
+        """Who shares with whom."""
+
+    @property
+    def weight(self) -> float:
+        """The tenant's share against others'."""
 
 
 EntryT = TypeVar("EntryT", bound=Entry)

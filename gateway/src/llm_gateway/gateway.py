@@ -8,9 +8,13 @@ import logging
 import os
 import random
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from llm_gateway.access_log import AccessLog, Line
 from llm_gateway.choice import make_policy
@@ -30,6 +34,7 @@ from llm_gateway.upstream.engine import Engine, Health
 if TYPE_CHECKING:
     from llm_gateway.limits_redis import RedisLimiter
     from llm_gateway.resume import Transcript
+    from llm_gateway.siblings import Family
     from llm_gateway.tokens import TokenVerifier
     from llm_gateway.tracing import Tracer
 
@@ -47,8 +52,9 @@ MAX_SUBJECTS = 200_000
 class Gateway:
     """One worker's parts."""
 
-    def __init__(self, settings: Settings, ledger: Ledger | None = None) -> None:
+    def __init__(self, settings: Settings, ledger: Ledger | None = None, family: Family | None = None) -> None:
         self.settings = settings
+        self.family = family
         self.ledger = ledger if ledger is not None else Ledger(path=settings.state_file)
         self.limiter = Limiter(self.ledger)
         self.remote_limits: RedisLimiter | None = None
@@ -71,6 +77,8 @@ class Gateway:
         self.retry_tokens = RETRY_START
         self.chance = random.Random()  # noqa: S311  which canary a request meets is no secret
         self.has_classes = False
+        self.reload_error = ""
+        self.on_reload: Callable[[], object] = self.load_keys
         self._subjects: dict[tuple[str, str], list[tuple[str, str, Rules]] | None] = {}
         self._id_prefix = os.urandom(6).hex()
         self._id_count = 0
@@ -152,6 +160,14 @@ class Gateway:
         dispatcher.serve()
         if dispatcher.waiting and again:
             self._blocked(dispatcher)
+
+    def command(self, command: str) -> None:
+        """Do what an operator told one worker, in each of them: `reload`, `drain ENGINE`, `undrain ENGINE`."""
+        verb, _, name = command.partition(" ")
+        if verb == "reload":
+            self.on_reload()
+        else:
+            self.registry.drain(name, verb == "drain")
 
     def engine_answered(self, engine: Engine) -> None:
         """A request got its whole answer."""
@@ -314,6 +330,9 @@ class Gateway:
         if completion:
             metrics.tokens.add(model, "completion", by=completion)
             metrics.key_tokens.add(exchange.key.name, by=(prompt or 0) + completion)
+            metrics.token_usage.of("output:" + model).observe(completion)
+            if prompt:
+                metrics.token_usage.of("input:" + model).observe(prompt)
         first = exchange.first_byte_at
         if exchange.ticket is not None:
             # A request that an engine has begun has used its prompt, whoever broke off; one that none has taken has used nothing.
@@ -359,6 +378,30 @@ class Gateway:
                     completion_tokens=completion,
                 )
             )
+
+    async def exposed_metrics(self) -> str:
+        """Prometheus' text, over all worker processes."""
+        if self.family is None:
+            return self.metrics.expose()
+        others = await self.family.ask("metrics")
+        self.keep_counts()
+        return self.metrics.expose(others)
+
+    def keep_counts(self) -> bytes:
+        """Leave the counts where the next worker of this number finds them: a counter must never go back."""
+        snapshot = self.metrics.snapshot()
+        if self.family is not None:
+            file = self.family.snapshot_file
+            fresh = file.with_suffix(".new")
+            fresh.write_bytes(snapshot)
+            fresh.replace(file)
+        return snapshot
+
+    def take_counts(self) -> None:
+        """Go on counting where the last worker of this number ended."""
+        if self.family is not None and self.family.snapshot_file.exists():
+            with suppress(msgspec.MsgspecError):
+                self.metrics.absorb(self.family.snapshot_file.read_bytes())
 
     # --- keys
 
@@ -422,7 +465,7 @@ class Gateway:
                 "requests_in_flight",
                 "Requests that engines are working on",
                 ("model",),
-                lambda: [((model,), sum(e.in_flight for e in pool.engines)) for model, pool in registry.pools.items()],
+                lambda: [((model,), sum(e.mine for e in pool.engines)) for model, pool in registry.pools.items()],
             )
         )
         add(
@@ -439,10 +482,11 @@ class Gateway:
                 "Engines by model and state",
                 ("model", "state"),
                 lambda: [
-                    ((model, state), sum(_state(e) == state for e in pool.engines))
+                    ((model, state), sum(state_of(e) == state for e in pool.engines))
                     for model, pool in registry.pools.items()
-                    for state in ("ready", "ejected", "not_ready")
+                    for state in ("ready", "ejected", "drained", "not_ready")
                 ],
+                max,
             )
         )
         add(
@@ -450,7 +494,7 @@ class Gateway:
                 "engine_in_flight",
                 "Requests per engine",
                 ("engine",),
-                lambda: [((e.name,), e.in_flight) for e in list(registry.engines.values())[:500]],
+                lambda: [((e.name,), e.mine) for e in list(registry.engines.values())[:500]],
             )
         )
         add(
@@ -459,13 +503,26 @@ class Gateway:
                 "Time since discovery last heard from its source",
                 (),
                 lambda: [((), 0.0 if self.settings.engine else monotonic() - self.discovery_seen_at)],
+                max,
+            )
+        )
+        add(
+            Gauge(
+                "config_good",
+                "1 while the last change of the configuration was taken, 0 while it was refused",
+                (),
+                lambda: [((), 0.0 if self.reload_error else 1.0)],
+                min,
             )
         )
         add(Gauge("client_connections", "Open client connections", (), lambda: [((), len(self.connections))]))
-        add(Gauge("keys", "Keys that are known", (), lambda: [((), len(self.keys))]))
+        add(Gauge("keys", "Keys that are known", (), lambda: [((), len(self.keys))], max))
 
 
-def _state(engine: Engine) -> str:
+def state_of(engine: Engine) -> str:
+    """One word: ready, ejected (its breaker is open), drained (by an operator), or not_ready (says discovery)."""
+    if engine.drained:
+        return "drained"
     if not engine.serving:
         return "not_ready"
     return "ejected" if engine.health is Health.OPEN else "ready"

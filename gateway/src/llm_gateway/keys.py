@@ -40,6 +40,7 @@ class KeyDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A key file in JSON. `previous` hashes stay good until `previous_until` (rotation with overlap)."""
 
     sha256: str
+    name: str | None = None
     models: list[str] | None = None
     classes: list[str] | None = None
     tenant: str | None = None
@@ -102,9 +103,16 @@ class KeyStore:
             return None
         return key
 
+    def all(self) -> list[Key]:
+        """All keys, one for each name, sorted by it."""
+        return sorted({key.name: key for key in reversed(self._keys.values())}.values(), key=lambda key: key.name)
+
     def names(self) -> list[str]:
         """All key names, sorted."""
-        return sorted({key.name for key in self._keys.values()})
+        found = {key.name for key in self._keys.values()}
+        if self._tokens is not None:
+            found |= self._tokens.names()
+        return sorted(found)
 
 
 def moment(value: float | str | None, where: str) -> float | None:
@@ -142,6 +150,10 @@ def read_key_document(name: str, content: str) -> list[tuple[bytes, Key]]:
     except msgspec.MsgspecError as error:
         raise ConfigError(f"{where}: {error}") from error
     expires_at = moment(document.expires, where)
+    if document.name is not None:
+        if _NAME.fullmatch(document.name) is None:
+            raise ConfigError(f"{where}: name: letters, digits, dot, dash and underscore only")
+        name = document.name
 
     def key(until: float | None) -> Key:
         ends = [moment_ for moment_ in (expires_at, until) if moment_ is not None]
@@ -177,7 +189,7 @@ def read_keys_dir(folder: Path) -> list[tuple[bytes, Key]]:
 
 
 def read_key_file(path: Path) -> list[tuple[bytes, Key]]:
-    """The keys of a file with one plain key a line. Raises ConfigError."""
+    """The keys of a file with one key a line: plain, `sha256:HEX`, or a JSON object with a name. Raises ConfigError."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
@@ -185,8 +197,12 @@ def read_key_file(path: Path) -> list[tuple[bytes, Key]]:
     found = []
     for number, line in enumerate(lines, 1):
         text = line.strip()
-        if text and not text.startswith(b"#"):
-            name = f"key-{number}"
+        if not text or text.startswith(b"#"):
+            continue
+        name = f"key-{number}"
+        if text.startswith((b"{", b"sha256:")):
+            found += read_key_document(name, text.decode("utf-8", "replace"))
+        else:
             found.append((sha256(text).digest(), Key(name=name, tenant=name)))
     return found
 

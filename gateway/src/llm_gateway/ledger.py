@@ -100,18 +100,22 @@ class Ledger:
             found = self._known[name] = self._find(name)
         return found
 
+    def _place(self, name: str) -> tuple[int, int]:
+        """Where the index has, or would have, this name; and its hash."""
+        wanted = int.from_bytes(sha256(name.encode("utf-8", "surrogatepass")).digest()[:8], "little") or 1
+        place = wanted % self._slots
+        while True:
+            at = HEADER + place * 2
+            if self._words[at] in (0, wanted):
+                return at, wanted
+            place = (place + 1) % self._slots
+
     def _find(self, name: str) -> int:
         words = self._words
-        wanted = int.from_bytes(sha256(name.encode("utf-8", "surrogatepass")).digest()[:8], "little") or 1
         with self.lock(0):
-            place = wanted % self._slots
-            while True:
-                at = HEADER + place * 2
-                if words[at] == wanted:
-                    return int(words[at + 1])
-                if words[at] == 0:
-                    break
-                place = (place + 1) % self._slots
+            at, wanted = self._place(name)
+            if words[at] == wanted:
+                return int(words[at + 1])
             count = words[3]
             if count >= self._capacity:
                 raise LedgerFull(f"no room for more than {self._capacity} keys, models and engines")
@@ -122,6 +126,16 @@ class Ledger:
             words[at] = wanted
             words[3] = count + 1
             return int(begins)
+
+    def peek(self, name: str) -> int | None:
+        """Where the record of this name begins, if there is one."""
+        found = self._known.get(name)
+        if found is None:
+            place, wanted = self._place(name)
+            if self._words[place] != wanted:
+                return None
+            found = self._known[name] = int(self._words[place + 1])
+        return found
 
     def lock(self, record: int) -> AbstractContextManager[None]:
         """Nobody else changes this record meanwhile."""

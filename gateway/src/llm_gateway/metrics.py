@@ -6,10 +6,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 
+import msgspec
+
 PREFIX = "llm_gateway_"
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 600.0)
 TOKEN_SECONDS = (0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 OVERHEAD_SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25)
+
+USAGE_TOKENS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0)
 
 # A label gets this many values; whatever comes later is counted as "other". Prometheus falls over otherwise.
 MAX_LABEL_VALUES = 200
@@ -35,6 +39,11 @@ class Histogram:
         """Count one observation."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+
+    def add(self, counts: list[int], total: float) -> None:
+        """Count another histogram's observations too."""
+        self.counts = [mine + other for mine, other in zip(self.counts, counts, strict=True)]
+        self.total += total
 
     def lines(self, name: str, labels: str) -> Iterator[str]:
         """Bucket, sum and count lines."""
@@ -84,9 +93,10 @@ class Counter:
 class Histograms:
     """Histograms by one label."""
 
-    __slots__ = ("bounds", "by_value", "help", "label", "name")
+    __slots__ = ("bounds", "by_value", "help", "hidden", "label", "name")
 
-    def __init__(self, name: str, help_: str, label: str, bounds: tuple[float, ...]) -> None:
+    def __init__(self, name: str, help_: str, label: str, bounds: tuple[float, ...], *, hidden: bool = False) -> None:
+        self.hidden = hidden
         self.name = PREFIX + name
         self.help = help_
         self.label = label
@@ -104,6 +114,8 @@ class Histograms:
 
     def expose(self) -> Iterator[str]:
         """All lines."""
+        if self.hidden:
+            return
         yield f"# HELP {self.name} {self.help}"
         yield f"# TYPE {self.name} histogram"
         for value, histogram in self.by_value.items():
@@ -111,9 +123,9 @@ class Histograms:
 
 
 class Gauge:
-    """Values that are read when somebody asks."""
+    """Values that are read when somebody asks. `over_workers` says how several processes' values become one: sum, or max."""
 
-    __slots__ = ("help", "labels", "name", "read")
+    __slots__ = ("help", "labels", "name", "over_workers", "read")
 
     def __init__(
         self,
@@ -121,19 +133,32 @@ class Gauge:
         help_: str,
         labels: tuple[str, ...],
         read: Callable[[], Iterable[tuple[tuple[str, ...], float]]],
+        over_workers: Callable[[Iterable[float]], float] = sum,
     ) -> None:
         self.name = PREFIX + name
         self.help = help_
         self.labels = labels
         self.read = read
+        self.over_workers = over_workers
 
-    def expose(self) -> Iterator[str]:
+    def expose(self, values: dict[tuple[str, ...], float]) -> Iterator[str]:
         """The gauge's lines."""
         yield f"# HELP {self.name} {self.help}"
         yield f"# TYPE {self.name} gauge"
-        for values, value in self.read():
-            labels = ",".join(f'{label}="{escape(text)}"' for label, text in zip(self.labels, values, strict=True))
+        for texts, value in values.items():
+            labels = ",".join(f'{label}="{escape(text)}"' for label, text in zip(self.labels, texts, strict=True))
             yield f"{self.name}{{{labels}}} {value:.17g}" if labels else f"{self.name} {value:.17g}"
+
+
+class Snapshot(msgspec.Struct):
+    """All counts of one process, to be sent to another."""
+
+    counters: dict[str, list[tuple[tuple[str, ...], float]]]
+    histograms: dict[str, list[tuple[str, list[int], float]]]
+    gauges: dict[str, list[tuple[tuple[str, ...], float]]]
+
+
+_DECODE_SNAPSHOT = msgspec.msgpack.Decoder(Snapshot).decode
 
 
 class Metrics:
@@ -176,14 +201,95 @@ class Metrics:
             OVERHEAD_SECONDS,
         )
         self.queue_wait = Histograms("queue_seconds", "Time until an engine took the request", "model", SECONDS)
+        # By direction and model; shown under OpenTelemetry's name only.
+        self.token_usage = Histograms("", "Tokens of one request", "", USAGE_TOKENS, hidden=True)
         self.gauges: list[Gauge] = []
 
-    def expose(self) -> str:
-        """Prometheus' text format, version 0.0.4."""
-        parts: list[str] = []
+    def _families(self) -> Iterator[Counter | Histograms]:
         for family in vars(self).values():
             if isinstance(family, Counter | Histograms):
-                parts += family.expose()
+                yield family
+
+    def snapshot(self) -> bytes:
+        """All counts, for `absorb` or `expose` in another process."""
+        return msgspec.msgpack.encode(
+            Snapshot(
+                {
+                    family.name: list(family.values.items())
+                    for family in self._families()
+                    if isinstance(family, Counter)
+                },
+                {
+                    family.name: [(value, one.counts, one.total) for value, one in family.by_value.items()]
+                    for family in self._families()
+                    if isinstance(family, Histograms)
+                },
+                {gauge.name: list(gauge.read()) for gauge in self.gauges},
+            )
+        )
+
+    def absorb(self, snapshot: bytes) -> None:
+        """Add another process' counts (not its gauges). Raises msgspec.MsgspecError."""
+        found = _DECODE_SNAPSHOT(snapshot)
+        for family in self._families():
+            if isinstance(family, Counter):
+                for values, count in found.counters.get(family.name, ()):
+                    family.add(*values, by=count)
+            else:
+                for value, counts, total in found.histograms.get(family.name, ()):
+                    family.of(value).add(counts, total)
+
+    def expose(self, others: Iterable[bytes] = ()) -> str:
+        """Prometheus' text format, version 0.0.4; with `others`, the sum over all processes."""
+        others = list(others)
+        gauges: dict[str, dict[tuple[str, ...], list[float]]] = {
+            gauge.name: {values: [value] for values, value in gauge.read()} for gauge in self.gauges
+        }
+        metrics = self
+        if others:
+            metrics = Metrics()
+            metrics.absorb(self.snapshot())
+            for other in others:
+                metrics.absorb(other)
+                for name, samples in _DECODE_SNAPSHOT(other).gauges.items():
+                    for values, value in samples:
+                        gauges.setdefault(name, {}).setdefault(values, []).append(value)
+        parts: list[str] = []
+        for family in metrics._families():
+            parts += family.expose()
+        for name, source, labels in GENAI:
+            parts += _genai(name, getattr(metrics, source), labels)
+        parts += _genai_tokens(metrics.token_usage)
         for gauge in self.gauges:
-            parts += gauge.expose()
+            parts += gauge.expose({values: gauge.over_workers(found) for values, found in gauges[gauge.name].items()})
         return "\n".join(parts) + "\n"
+
+
+# OpenTelemetry's names for what is counted anyway (https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/).
+GENAI = (
+    ("gen_ai_server_request_duration_seconds", "duration", 'gen_ai_operation_name="chat"'),
+    ("gen_ai_server_time_to_first_token_seconds", "first_token", 'gen_ai_operation_name="chat"'),
+    ("gen_ai_server_time_per_output_token_seconds", "token_time", 'gen_ai_operation_name="chat"'),
+)
+
+
+def _genai(name: str, family: Histograms, labels: str) -> Iterator[str]:
+    yield f"# HELP {name} {family.help}"
+    yield f"# TYPE {name} histogram"
+    for value, histogram in family.by_value.items():
+        yield from histogram.lines(
+            name, f'{labels},gen_ai_provider_name="llm-gateway",gen_ai_request_model="{escape(value)}"'
+        )
+
+
+def _genai_tokens(family: Histograms) -> Iterator[str]:
+    name = "gen_ai_client_token_usage"
+    yield f"# HELP {name} {family.help}"
+    yield f"# TYPE {name} histogram"
+    for value, histogram in family.by_value.items():
+        direction, _, model = value.partition(":")
+        yield from histogram.lines(
+            name,
+            f'gen_ai_token_type="{direction}",gen_ai_operation_name="chat",gen_ai_provider_name="llm-gateway",'
+            f'gen_ai_request_model="{escape(model)}"',
+        )

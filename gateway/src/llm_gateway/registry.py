@@ -35,7 +35,7 @@ class Pool:
 
     def refresh(self) -> None:
         """Work out `ready` anew, after any change of an engine's state."""
-        serving = [engine for engine in self.engines if engine.serving]
+        serving = [engine for engine in self.engines if engine.serving and not engine.drained]
         # When every breaker is open, asking anyway is better than refusing everybody: they may all have recovered.
         self.ready = [engine for engine in serving if engine.health is not Health.OPEN] or serving
 
@@ -48,6 +48,7 @@ class Registry:
         self._known: dict[str, None] = {}
         self.engines: dict[tuple[str, int], Engine] = {}
         self.pools: dict[str, Pool] = {}
+        self._drained: set[str] = set()
         self.on_change: list[Callable[[], None]] = []
 
     def replace(self, endpoints: Iterable[Endpoint]) -> tuple[list[Engine], list[Engine]]:
@@ -74,9 +75,18 @@ class Registry:
             engine.name = endpoint.name or engine.address
             engine.kind = endpoint.kind
             engine.weight = endpoint.weight
+            engine.drained = engine.name in self._drained
             engine.models = frozenset({endpoint.model}) if endpoint.model else engine.learned
         self.rebuild()
         return new, gone
+
+    def drain(self, name: str, drained: bool) -> None:
+        """Give an engine nothing new (or again something), whatever discovery says; by its name, also when it comes back."""
+        (self._drained.add if drained else self._drained.discard)(name)
+        for engine in self.engines.values():
+            if engine.name == name:
+                engine.drained = drained
+                self.refresh(engine)
 
     def learn(self, engine: Engine, models: frozenset[str]) -> None:
         """The engine said which models it has; that counts where discovery did not say."""

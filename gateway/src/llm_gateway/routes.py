@@ -6,42 +6,17 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import msgspec
 from sanic import Sanic
 from sanic.exceptions import SanicException
 from sanic.request import Request
 from sanic.response import HTTPResponse, raw
 
-from llm_gateway.errors import ApiError, invalid_key
+from llm_gateway.admin import add_admin_routes
+from llm_gateway.errors import ApiError
 from llm_gateway.gateway import Gateway
-from llm_gateway.keys import Key
+from llm_gateway.replies import answer, key_of, refusal
 
 STARTED = int(time.time())
-
-
-def answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> HTTPResponse:
-    """A JSON reply."""
-    return raw(msgspec.json.encode(document), status=status, content_type="application/json", headers=headers)
-
-
-def refusal(error: ApiError) -> HTTPResponse:
-    """An error reply in OpenAI's shape."""
-    headers = dict(line.split(": ", 1) for line in error.header_lines().decode("latin-1").splitlines())
-    return raw(error.body(), status=error.status, content_type="application/json", headers=headers)
-
-
-def key_of(gateway: Gateway, request: Request) -> Key:
-    """The caller. Raises ApiError 401."""
-    from hashlib import sha256
-
-    authorization = request.headers.get("authorization", "")
-    scheme, _, token = authorization.partition(" ")
-    shown = token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
-    raw_key = shown.encode("latin-1", "replace")
-    key = gateway.keys.find(sha256(raw_key).digest() if shown else None, raw_key)
-    if key is None:
-        raise invalid_key()
-    return key
 
 
 def add_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
@@ -71,7 +46,7 @@ def add_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
 
     @app.get("/metrics")
     async def metrics(_request: Request) -> HTTPResponse:
-        return raw(gateway.metrics.expose().encode(), content_type="text/plain; version=0.0.4; charset=utf-8")
+        return raw((await gateway.exposed_metrics()).encode(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/v1/models")
     async def models(request: Request) -> HTTPResponse:
@@ -86,6 +61,9 @@ def add_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
         if name not in gateway.served_names(key):
             raise model_not_found(name)
         return answer(_model(name))
+
+    if gateway.settings.admin_key_file or any(key.admin for key in gateway.keys.all()):
+        add_admin_routes(app, gateway)
 
 
 def _model(name: str) -> dict[str, Any]:

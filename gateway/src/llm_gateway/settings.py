@@ -130,6 +130,8 @@ def setting(default: Any, kind: str, meaning: str, *, choices: tuple[str, ...] =
 class Settings:
     """What one gateway was told. Durations are seconds, sizes are bytes; 0 means "off" where the meaning says so."""
 
+    # Where the config document came from; told by --config, not a setting of its own.
+    config_file: str = setting("", "text", "")
     listen: str = setting("127.0.0.1:8080", "text", "Address and port that clients connect to")
     workers: int = setting(1, "count", "Processes that share the port; limits, metrics and keys are right across them")
     engine: tuple[str, ...] = setting(
@@ -271,7 +273,7 @@ class Settings:
 
 def fields() -> tuple[dataclasses.Field[Any], ...]:
     """All settings, in the order of the documentation."""
-    return dataclasses.fields(Settings)
+    return tuple(field for field in dataclasses.fields(Settings) if field.name != "config_file")
 
 
 def flag_of(name: str) -> str:
@@ -386,9 +388,10 @@ def load(
     environment: Mapping[str, str],
     document: Mapping[str, Any] | None = None,
     where: str = "config",
+    config_file: str = "",
 ) -> Settings:
     """Settings from all sources. Raises ConfigError."""
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"config_file": config_file}
     if document is not None:
         values.update(from_document(document, where))
     values.update(from_environment(environment))
@@ -432,6 +435,43 @@ def engine_options(url: str) -> dict[str, str]:
     if not good:
         raise ConfigError(f"engine: weight is a number above 0 (got {url!r})")
     return options
+
+
+def schema() -> str:
+    """The config document's JSON schema."""
+    from llm_gateway.models import ModelConfig
+
+    shapes: dict[str, dict[str, Any]] = {
+        "text": {"type": "string"},
+        "texts": {"type": ["array", "string"], "items": {"type": "string"}},
+        "count": {"type": "integer", "minimum": 0},
+        "fraction": {"type": "number", "minimum": 0, "maximum": 1},
+        "duration": {"type": ["number", "string"], "pattern": _DURATION.pattern},
+        "size": {"type": ["integer", "string"], "pattern": _SIZE.pattern},
+        "switch": {"type": "boolean"},
+    }
+    (model,), definitions = msgspec.json.schema_components([ModelConfig], ref_template="#/$defs/{name}")
+    properties = {}
+    for field in fields():
+        kind = field.metadata["kind"]
+        shape = dict(
+            shapes.get(kind) or {"type": "object", "additionalProperties": {"anyOf": [model, {"type": "null"}]}}
+        )
+        if field.metadata["choices"]:
+            shape["enum"] = list(field.metadata["choices"])
+        shape["description"] = field.metadata["meaning"]
+        if field.default is not dataclasses.MISSING:
+            shape["default"] = field.default
+        properties[field.name] = shape
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "llm-gateway",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
+        "$defs": definitions,
+    }
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
 
 
 def documentation(names: Sequence[str] | None = None) -> str:

@@ -8,10 +8,12 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 from sanic import Sanic
@@ -22,14 +24,19 @@ from llm_gateway.discovery.static import static_endpoints
 from llm_gateway.errors import ConfigError, EngineError
 from llm_gateway.gateway import Gateway
 from llm_gateway.http.connection import ClientConnection
+from llm_gateway.ledger import Ledger
 from llm_gateway.routes import add_routes
-from llm_gateway.settings import Settings
+from llm_gateway.settings import Settings, fields, host_port
 from llm_gateway.upstream.engine import Engine, Health
-from llm_gateway.upstream.probe import ask_models
+from llm_gateway.upstream.probe import ask_load, ask_models
+
+if TYPE_CHECKING:
+    from llm_gateway.siblings import Family
 
 LOG = logging.getLogger("llm_gateway")
 BACKLOG = 4096
-KEYS_POLL_S = 1.0
+FILES_POLL_S = 1.0
+KEEP_COUNTS_S = 2.0
 # Sanic rewrites its own code when an app starts, which works once per process only.
 _touched_up: list[str] = []
 
@@ -58,11 +65,9 @@ def make_app(gateway: Gateway) -> Sanic[Any, Any]:
     return app
 
 
-def bind(settings: Settings, *, shared: bool) -> socket.socket:
-    """The listening socket. Raises ConfigError."""
-    from llm_gateway.settings import host_port
-
-    host, port = host_port(settings.listen)
+def bind(settings: Settings, *, shared: bool, address: str = "") -> socket.socket:
+    """The listening socket, on `address` instead of the settings' where that is given. Raises ConfigError."""
+    host, port = host_port(address or settings.listen)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -80,13 +85,26 @@ def bind(settings: Settings, *, shared: bool) -> socket.socket:
 class Worker:
     """Runs a gateway until it is told to stop."""
 
-    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        listener: socket.socket,
+        *,
+        ledger: Ledger | None = None,
+        family: Family | None = None,
+        load: Callable[[], Settings] | None = None,
+    ) -> None:
         self.settings = settings
         self.listener = listener
+        self.ledger = ledger
+        self.family = family
+        self._load = load
+        self._protocol_arguments: dict[str, Any] = {}
         self.gateway: Gateway
         self.stopping: asyncio.Event
         self.broken = False
         self._server: Any = None
+        self._sibling_server: asyncio.AbstractServer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def run(self) -> int:
@@ -107,12 +125,15 @@ class Worker:
     async def start(self) -> None:
         """Serve from now on. Raises ConfigError."""
         self.stopping = asyncio.Event()
-        self.gateway = gateway = Gateway(self.settings)
+        self.gateway = gateway = Gateway(self.settings, self.ledger, self.family)
+        gateway.on_reload = self.reload
+        gateway.take_counts()
+        await self._start_helpers()
         gateway.load_keys()
         app = make_app(gateway)
         server: Any = await app.create_server(
             sock=self.listener,
-            protocol=ClientConnection,
+            protocol=self._connection,  # type: ignore[arg-type]  # Sanic only calls it
             return_asyncio_server=True,
             access_log=False,
             backlog=BACKLOG,
@@ -124,13 +145,44 @@ class Worker:
         await server.start_serving()
         self._start(self._clock(), "clock")
         self._start(self._discover(), "discovery")
-        self._start(self._watch_keys(), "keys")
+        self._start(self._watch_files(), "files")
+        if self.family is not None:
+            self._sibling_server = await self.family.listen(self._answer_sibling)
         LOG.info("listening on %s (pid %d)", self.settings.listen, os.getpid())
 
     async def stop(self) -> None:
         """Drain and end."""
         await self._drain()
         self.gateway.access_log.flush()
+
+    def _connection(self, **arguments: Any) -> ClientConnection:
+        self._protocol_arguments = arguments
+        return ClientConnection(**arguments)
+
+    async def _start_helpers(self) -> None:
+        """What only some configurations need; imported only there, for the memory's sake."""
+        settings, gateway = self.settings, self.gateway
+        if settings.trace_endpoint:
+            from llm_gateway.tracing import Tracer
+
+            gateway.tracer = Tracer(settings.trace_endpoint, lambda: gateway.settings.trace_sample)
+            self._start(gateway.tracer.run(), "traces")
+        if settings.jwks or settings.jwt_issuer:
+            from llm_gateway.tokens import TokenVerifier
+
+            gateway.tokens = TokenVerifier(settings)
+            await gateway.tokens.load()
+            self._start(gateway.tokens.run(), "JWKS")
+        if settings.redis_url:
+            from llm_gateway.limits_redis import RedisLimiter
+
+            gateway.remote_limits = RedisLimiter(settings.redis_url, settings.request_timeout)
+
+    def _answer_sibling(self, question: str) -> bytes:
+        if question == "metrics":
+            return self.gateway.keep_counts()
+        self.gateway.command(question)
+        return b""
 
     def _start(self, work: Any, name: str) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work, name=name)
@@ -150,9 +202,16 @@ class Worker:
 
     async def _clock(self) -> None:
         interval_s = self.gateway.tick_interval_s()
+        kept_at = monotonic()
         while True:
             await asyncio.sleep(interval_s)
             self.gateway.tick()
+            if self.family is not None and monotonic() - kept_at > KEEP_COUNTS_S:
+                kept_at = monotonic()
+                self.gateway.keep_counts()
+                if self.family.orphaned():
+                    LOG.critical("the supervisor is gone")
+                    self.stopping.set()
 
     async def _discover(self) -> None:
         gateway = self.gateway
@@ -166,6 +225,7 @@ class Worker:
 
             watch = EndpointWatch.from_settings(settings)
             self._start(self._probe_loop(), "probes")
+            self._start(self._engine_metrics_loop(), "engine metrics")
             async for endpoints in watch.run():
                 gateway.discovery_seen_at = watch.heard_at
                 if endpoints is not None:
@@ -177,8 +237,8 @@ class Worker:
         gateway.registry.replace(static_endpoints(settings))
         await self._probe_all()
         gateway.discovered.set()
-        if settings.probe_interval:
-            await self._probe_loop()
+        self._start(self._engine_metrics_loop(), "engine metrics")
+        await self._probe_loop()
 
     async def _probe_loop(self) -> None:
         if not self.settings.probe_interval:
@@ -191,6 +251,20 @@ class Worker:
         engines = list(self.gateway.registry.engines.values())
         for start in range(0, len(engines), 32):
             await asyncio.gather(*(self._probe(engine) for engine in engines[start : start + 32]))
+
+    async def _engine_metrics_loop(self) -> None:
+        """Ask engines for their queues and KV use, as long as a policy looks at them."""
+        gateway = self.gateway
+        while True:
+            await asyncio.sleep(gateway.settings.engine_metrics_interval or 1.0)
+            wanted = [
+                engine
+                for dispatcher in gateway.dispatchers.values()
+                if dispatcher.policy_name == "queue-aware"
+                for engine in dispatcher.pool.ready
+            ]
+            for start in range(0, len(wanted), 32):
+                await asyncio.gather(*(ask_load(engine) for engine in wanted[start : start + 32]))
 
     async def _probe(self, engine: Engine) -> None:
         """Learn an engine's models, and notice one that died while nobody asked it anything."""
@@ -212,30 +286,74 @@ class Worker:
         if models:
             gateway.registry.learn(engine, models)
 
-    async def _watch_keys(self) -> None:
-        """Take in changed keys. A mounted Secret changes by the swap of a link, so comparing what is read is the only sure way."""
-        if not (self.settings.keys_dir or self.settings.api_key_file):
-            return
-        seen = _stamp(self.settings)
+    async def _watch_files(self) -> None:
+        """Take in changed files. A mounted ConfigMap changes by the swap of a link, so looking at what is there is the only sure way."""
+        seen = self._stamp()
         while True:
-            await asyncio.sleep(KEYS_POLL_S)
-            now = _stamp(self.settings)
+            await asyncio.sleep(FILES_POLL_S)
+            now = self._stamp()
             if now != seen:
                 seen = now
                 self.reload()
 
-    def reload(self) -> None:
-        """Take in changed keys; bad ones are refused, and the old ones stay."""
+    def _stamp(self) -> tuple[tuple[str, int, int, int], ...]:
+        """What tells one state of the watched files from another, without reading them."""
+        settings = self.gateway.settings
+        paths = [Path(name) for name in (settings.config_file, settings.api_key_file, settings.admin_key_file) if name]
+        for folder in (settings.keys_dir, settings.admin_keys_dir):
+            if folder:
+                with suppress(OSError):
+                    paths += sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
+        found = []
+        for path in paths:
+            with suppress(OSError):
+                status = path.stat()
+                found.append((str(path), status.st_ino, status.st_mtime_ns, status.st_size))
+        return tuple(found)
+
+    def reload(self) -> bool:
+        """Take in changed settings and keys; if any of it is bad, all of it is refused, and the old ones stay. True when taken."""
+        gateway = self.gateway
+        old = gateway.settings
         try:
-            self.gateway.load_keys()
+            if self._load is not None:
+                self._take_settings(self._load())
+            gateway.load_keys()
         except ConfigError as error:
-            self.gateway.metrics.config_reloads.add("refused")
-            LOG.error("keys not reloaded, the old ones stay: %s", error)
-            return
-        self.gateway.metrics.config_reloads.add("taken")
-        LOG.info("keys reloaded: %d", len(self.gateway.keys))
+            gateway.configure(old)
+            gateway.reload_error = str(error)
+            gateway.metrics.config_reloads.add("refused")
+            LOG.error("configuration not reloaded, the old one stays: %s", error)
+            return False
+        gateway.reload_error = ""
+        gateway.metrics.config_reloads.add("taken")
+        LOG.info("configuration reloaded: %d keys", len(gateway.keys))
+        return True
+
+    def _take_settings(self, wanted: Settings) -> None:
+        old = self.gateway.settings
+        fixed = [field.name for field in fields() if not field.metadata["reload"]]
+        stuck = [name for name in fixed if getattr(wanted, name) != getattr(old, name)]
+        if stuck:
+            LOG.warning("these settings change with a restart only: %s", ", ".join(stuck))
+        self.gateway.configure(replace(wanted, **{name: getattr(old, name) for name in fixed}))
 
     # --- the end
+
+    async def _close_port(self) -> None:
+        """Stop listening, but serve whoever has connected already: closing a socket resets what is in its backlog."""
+        rest = self.listener.dup()
+        self._server.server.close()
+        loop = asyncio.get_running_loop()
+        with rest, suppress(OSError):
+            while self._protocol_arguments:
+                accepted, _ = rest.accept()
+                accepted.setblocking(False)
+                await loop.connect_accepted_socket(lambda: ClientConnection(**self._protocol_arguments), accepted)
+        if self.family is not None:
+            # The supervisor has this socket open as well; nobody must be able to connect to it any more.
+            with suppress(OSError):
+                self.listener.shutdown(socket.SHUT_RDWR)
 
     async def _drain(self) -> None:
         """Turn unready, close the port, let requests finish, end."""
@@ -245,7 +363,7 @@ class Worker:
         LOG.info("draining: %d requests under way", len(gateway.active))
         if settings.drain_delay:
             await asyncio.sleep(settings.drain_delay)
-        self._server.server.close()
+        await self._close_port()
         until = monotonic() + settings.drain_timeout
         while monotonic() < until:
             for connection in list(gateway.connections):
@@ -267,17 +385,6 @@ class Worker:
                 await task
         for engine in gateway.registry.engines.values():
             engine.close_idle()
-
-
-def _stamp(settings: Settings) -> tuple[tuple[str, int, int, int], ...]:
-    """What tells one state of the key files from another, without reading them."""
-    paths = [Path(settings.api_key_file)] if settings.api_key_file else []
-    if settings.keys_dir:
-        with suppress(OSError):
-            paths += sorted(path for path in Path(settings.keys_dir).iterdir() if not path.name.startswith("."))
-    found = []
-    for path in paths:
-        with suppress(OSError):
-            status = path.stat()
-            found.append((str(path), status.st_ino, status.st_mtime_ns, status.st_size))
-    return tuple(found)
+        if self._sibling_server is not None:
+            self._sibling_server.close()
+        gateway.keep_counts()

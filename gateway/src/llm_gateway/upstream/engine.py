@@ -30,6 +30,7 @@ class Engine:
         "address",
         "cooldown_s",
         "created_at",
+        "drained",
         "failures",
         "frame_tail",
         "health",
@@ -77,6 +78,7 @@ class Engine:
         self.models: frozenset[str] = frozenset()
         self.learned: frozenset[str] = frozenset()
         self.serving = True
+        self.drained = False
         self.in_flight = 0  # over all processes, as far as this one knows
         self.mine = 0
         self.served = 0

@@ -64,17 +64,65 @@ async def get(engine: Engine, path: str, timeout_s: float) -> tuple[int, bytes]:
 
 
 def models_in(body: bytes) -> frozenset[str]:
-    """The model names of an OpenAI model list; empty for anything else."""
+    """The model names of an OpenAI model list, of TGI's `/info` or of text-generation-webui's model info; empty for anything else."""
     try:
         document = msgspec.json.decode(body)
+        for field in ("model_id", "model_name"):
+            if isinstance(document.get(field), str) and document[field] not in ("", "None"):
+                return frozenset({document[field]})
         return frozenset(entry["id"] for entry in document["data"] if isinstance(entry["id"], str) and entry["id"])
-    except (msgspec.MsgspecError, RecursionError, KeyError, TypeError):
+    except (msgspec.MsgspecError, RecursionError, KeyError, TypeError, AttributeError):
         return frozenset()
+
+
+# Where an engine of a kind says what it serves; whoever does not know the first path is asked the next one.
+_MODEL_PATHS = {
+    "tgi": ("/v1/models", "/info"),
+    "tgw": ("/v1/internal/model/info", "/v1/models"),
+}
+_OTHERWISE = ("/v1/models", "/info")
 
 
 async def ask_models(engine: Engine, timeout_s: float) -> frozenset[str]:
     """The models that an engine says it has. Raises EngineError when it does not answer as an engine."""
-    status, body = await get(engine, "/v1/models", timeout_s)
-    if status != 200:
-        raise EngineError("status", f"{engine.address}: GET /v1/models answered {status}")
-    return models_in(body)
+    for path in _MODEL_PATHS.get(engine.kind, _OTHERWISE):
+        status, body = await get(engine, path, timeout_s)
+        if status == 200:
+            models = models_in(body)
+            if models:
+                return models
+        elif status not in (404, 405, 501):
+            break
+    raise EngineError("status", f"{engine.address}: says nothing of its models (status {status})")
+
+
+# The metrics of a queue, and of a KV cache's use (0 to 1), as engines name them.
+_QUEUES = (b"vllm:num_requests_waiting", b"tgi_queue_size", b"llamacpp:requests_deferred")
+_KV_USES = (b"vllm:kv_cache_usage_perc", b"vllm:gpu_cache_usage_perc", b"llamacpp:kv_cache_usage_ratio")
+
+
+def load_in(text: bytes) -> tuple[int, float]:
+    """Queue length and KV cache use in an engine's metrics; 0 for what it does not say."""
+    queue = kv_use = 0.0
+    for line in text.splitlines():
+        name = line.partition(b" ")[0].partition(b"{")[0]
+        if name in _QUEUES or name in _KV_USES:
+            try:
+                value = float(line.rsplit(b" ", 1)[1])
+            except (ValueError, IndexError):
+                continue
+            if name in _QUEUES:
+                queue += max(0.0, value)
+            else:
+                kv_use = max(kv_use, min(1.0, value))
+    return int(min(queue, 1e9)), kv_use
+
+
+async def ask_load(engine: Engine, timeout_s: float = 2.0) -> None:
+    """Note an engine's queue and KV use; nothing where it has no metrics."""
+    try:
+        status, body = await get(engine, "/metrics", timeout_s)
+    except EngineError:
+        return
+    if status == 200:
+        engine.queue_depth, engine.kv_use = load_in(body)

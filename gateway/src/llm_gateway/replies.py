@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What handlers that Sanic serves have in common: replies, errors, and who is asking."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+from sanic.request import Request
+from sanic.response import HTTPResponse, raw
+
+from llm_gateway.errors import ApiError, invalid_key
+from llm_gateway.gateway import Gateway
+from llm_gateway.keys import Key
+
+
+def answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> HTTPResponse:
+    """A JSON reply."""
+    return raw(msgspec.json.encode(document), status=status, content_type="application/json", headers=headers)
+
+
+def refusal(error: ApiError) -> HTTPResponse:
+    """An error reply in OpenAI's shape."""
+    headers = dict(line.split(": ", 1) for line in error.header_lines().decode("latin-1").splitlines())
+    return raw(error.body(), status=error.status, content_type="application/json", headers=headers)
+
+
+def key_of(gateway: Gateway, request: Request) -> Key:
+    """The caller. Raises ApiError 401."""
+    authorization = request.headers.get("authorization", "")
+    scheme, _, token = authorization.partition(" ")
+    shown = token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
+    raw_key = shown.encode("latin-1", "replace")
+    key = gateway.keys.find(sha256(raw_key).digest() if shown else None, raw_key)
+    if key is None:
+        raise invalid_key()
+    return key
