@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from pathlib import Path
@@ -29,11 +28,16 @@ def test_the_page_is_for_everybody_but_its_figures_are_for_admins(house: House) 
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert front.get("/ui/page.js", key=None).headers["content-type"].startswith("text/javascript")
-    assert front.get("/ui/state", key=None).status == 401
-    assert front.get("/ui/state").status == 403
-    assert front.get("/ui/state", key=ADMIN).status == 200
+    assert front.get("/ui/page.css", key=None).headers["content-type"].startswith("text/css")
+    assert front.get("/admin/status", key=None).status == 401
+    assert front.get("/admin/status").status == 403
+    assert front.get("/admin/status", key=ADMIN).status == 200
     assert front.get("/ui/other", key=ADMIN).status == 404
     assert front.get("/ui/..%2fpage.py", key=ADMIN).status == 404
+
+
+def test_without_an_admin_key_there_is_no_page(house: House) -> None:
+    assert house.front(house.engine()).get("/ui", key=None).status == 404
 
 
 def test_the_page_stands_on_its_own() -> None:
@@ -49,25 +53,6 @@ def test_the_page_stands_on_its_own() -> None:
     assert " style=" not in markup
     assert "onclick" not in markup
     assert "innerHTML" not in (folder / "page.js").read_text()
-
-
-def test_the_state_counts_models_engines_and_keys(house: House) -> None:
-    good, bad = house.engine(), house.engine(mode="status:500")
-    front = with_admin(house, good, bad, breaker_failures=1, breaker_cooldown=60)
-    for _ in range(6):
-        assert front.chat(max_tokens=3).status == 200
-    front.open_stream(max_tokens=3).events()
-    state = front.get("/ui/state", key=ADMIN).json
-    (model,) = state["models"]
-    assert (model["name"], model["requests"], model["failed"]) == ("tiny", 7, 0)
-    assert model["engines"] == {"ready": 1, "ejected": 1}
-    assert sum(model["first_token"]) == 7
-    assert len(model["first_token"]) == len(state["bounds"]["first_token"]) + 1
-    assert sorted(engine["state"] for engine in state["engines"]) == ["ejected", "ready"]
-    (key,) = state["keys"]
-    assert (key["name"], key["requests"]) == ("key-1", 7)
-    assert key["tokens"] > 0
-    assert "sk-" not in json.dumps(state)
 
 
 @pytest.mark.skipif(chromium() is None, reason="no Chromium here")
@@ -108,13 +93,3 @@ def test_a_browser_draws_the_page(house: House, tmp_path: Path) -> None:
         stop.set()
         for client in clients:
             client.join()
-
-
-def test_text_from_outside_stays_text() -> None:
-    """A model may be named as it likes: the page puts names in as text (see test_the_page_stands_on_its_own), the state as JSON."""
-    from llm_gateway.metrics import Snapshot
-    from llm_gateway.page import state
-
-    name = "<script>alert(1)</script>"
-    snapshot = Snapshot({"llm_gateway_requests_total": [((name, "200", ""), 1)]}, {}, {})
-    assert state([snapshot], [], [])["models"][0]["name"] == name

@@ -14,6 +14,7 @@ from sanic.response import HTTPResponse, raw
 from llm_gateway.admin import add_admin_routes
 from llm_gateway.errors import ApiError
 from llm_gateway.gateway import Gateway
+from llm_gateway.page import add_page
 from llm_gateway.replies import answer, key_of, refusal
 
 STARTED = int(time.time())
@@ -64,6 +65,7 @@ def add_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
 
     if gateway.settings.admin_key_file or any(key.admin for key in gateway.keys.all()):
         add_admin_routes(app, gateway)
+        add_page(app)
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Asks /ui/state every two seconds, keeps five minutes of it, and draws. No library, no build; all text goes in as text, never as markup.
+// Asks /admin/status every two seconds, keeps five minutes of it, and draws. No library, no build; all text goes in as text, never as markup.
 "use strict";
 
 const EVERY_MS = 2000;
 const KEEP = 151; // samples: five minutes
 const SMOOTH = 15; // samples over which latencies are taken: half a minute
 const KEY = "llm-gateway-admin-key";
-const STATES = ["ready", "ejected", "not_ready"];
+const FAILED = (code) => code === "429" || code.startsWith("5"); // what a client did wrong, or took back, is no failure of the platform
 
 const $ = (id) => document.getElementById(id);
 const history = [];
@@ -58,37 +58,58 @@ const plus = (one, other) => (one ? one.map((count, i) => count + other[i]) : ot
 
 // --- what the samples say
 
+// What is kept of a status: counts by model, each engine once (it may serve many models), the keys that were used.
+function sampleOf(status) {
+  const engines = new Map();
+  const models = status.models.map((model) => {
+    const states = {};
+    for (const engine of model.engines) {
+      states[engine.state] = (states[engine.state] || 0) + 1;
+      const known = engines.get(engine.address) || { ...engine, models: [] };
+      known.models.push(model.name);
+      engines.set(engine.address, known);
+    }
+    const codes = Object.entries(model.requests);
+    const sum = (pairs) => pairs.reduce((all, [, count]) => all + count, 0);
+    return {
+      name: model.name, states, in_flight: model.in_flight, queue: model.queue_depth,
+      requests: sum(codes), failed: sum(codes.filter(([code]) => FAILED(code))), tokens: model.tokens.completion,
+      ttft: model.histograms.time_to_first_token || null, itl: model.histograms.inter_token || null,
+    };
+  });
+  const keys = status.keys
+    .map((key) => ({ name: key.name, requests: key.requests, tokens: key.prompt_tokens + key.completion_tokens }))
+    .filter((key) => key.requests)
+    .sort((one, other) => other.tokens - one.tokens || other.requests - one.requests);
+  return { time: status.time, models, engines: [...engines.values()].sort((one, other) => one.name.localeCompare(other.name)), keys };
+}
+
 // The models that count, as one: sums of everything.
 function total(sample, name) {
-  const models = name ? sample.models.filter((model) => model.name === name) : sample.models;
-  const sum = { requests: 0, failed: 0, tokens_in: 0, tokens_out: 0, in_flight: 0, queue: 0, first_token: null, token_gap: null, ready: 0, engines: 0 };
-  for (const model of models) {
-    for (const field of ["requests", "failed", "tokens_in", "tokens_out", "in_flight", "queue"]) sum[field] += model[field];
-    sum.first_token = plus(sum.first_token, model.first_token);
-    sum.token_gap = plus(sum.token_gap, model.token_gap);
+  const sum = { requests: 0, failed: 0, tokens: 0, in_flight: 0, queue: 0, ttft: null, itl: null };
+  for (const model of sample.models) {
+    if (name && model.name !== name) continue;
+    for (const field of ["requests", "failed", "tokens", "in_flight", "queue"]) sum[field] += model[field];
+    for (const field of ["ttft", "itl"]) {
+      if (model[field]) sum[field] = { bounds: model[field].bounds, counts: plus(sum[field] && sum[field].counts, model[field].counts) };
+    }
   }
   return sum;
 }
 
 // Series over the kept samples: rates between neighbours, latencies over the last half minute.
 function series(name) {
-  const found = { time: [], requests: [], failed: [], tokens: [], in_flight: [], queue: [], ttft50: [], ttft95: [], itl50: [], itl95: [] };
+  const found = { requests: [], failed: [], tokens: [], in_flight: [], queue: [], ttft50: [], ttft95: [], itl50: [], itl95: [] };
   const totals = history.map((sample) => total(sample, name));
   for (let i = 1; i < history.length; i++) {
     const [now, before] = [totals[i], totals[i - 1]];
     const span = history[i].time - history[i - 1].time || 1;
-    const rate = (field) => Math.max(0, now[field] - before[field]) / span;
-    found.time.push(history[i].time);
-    found.requests.push(rate("requests"));
-    found.failed.push(rate("failed"));
-    found.tokens.push(rate("tokens_out"));
-    found.in_flight.push(now.in_flight);
-    found.queue.push(now.queue);
+    for (const field of ["requests", "failed", "tokens"]) found[field].push(Math.max(0, now[field] - before[field]) / span);
+    for (const field of ["in_flight", "queue"]) found[field].push(now[field]);
     const start = totals[Math.max(0, i - SMOOTH)];
-    for (const [field, bounds, low, high] of [["first_token", "first_token", "ttft50", "ttft95"], ["token_gap", "token_gap", "itl50", "itl95"]]) {
-      const counts = now[field] ? minus(now[field], start[field]) : [];
-      found[low].push(quantile(counts, history[i].bounds[bounds], 0.5));
-      found[high].push(quantile(counts, history[i].bounds[bounds], 0.95));
+    for (const field of ["ttft", "itl"]) {
+      const counts = now[field] ? minus(now[field].counts, start[field] && start[field].counts) : [];
+      for (const percent of [50, 95]) found[field + percent].push(quantile(counts, now[field] ? now[field].bounds : [], percent / 100));
     }
   }
   return found;
@@ -211,8 +232,8 @@ function drawCharts(found) {
 function drawModels(sample) {
   const rows = sample.models.slice(0, 200).map((model) => {
     const found = series(model.name);
-    const states = STATES.filter((state) => model.engines[state]).map((state) =>
-      make("span", { class: `pill ${state}` }, `${model.engines[state]} ${state.replace("_", " ")}`));
+    const states = Object.entries(model.states).map(([state, count]) =>
+      make("span", { class: `pill ${state}` }, `${count} ${state.replace("_", " ")}`));
     const cells = [short(model.in_flight), short(model.queue), short(last(found.requests)), short(last(found.tokens)),
       seconds(last(found.ttft50)), seconds(last(found.ttft95)), seconds(last(found.itl50)), seconds(last(found.itl95))];
     const row = make("tr", { class: model.name === chosen ? "picked" : "" },
@@ -233,13 +254,13 @@ function drawEngines(sample) {
   $("engines").className = many ? "many" : "";
   $("engines-note").textContent = many ? "requests in flight at each; point at one for its name" : "";
   $("engines").replaceChildren(...engines.map((engine) => {
-    const facts = `${engine.name}: ${engine.state.replace("_", " ")}, ${engine.in_flight} in flight, ${engine.queue} queued, ${engine.models.join(" ")}`;
+    const facts = `${engine.name}: ${engine.state.replace("_", " ")}, ${engine.in_flight} in flight, ${engine.queue_depth} queued, ${engine.models.join(" ")}`;
     if (many) return make("div", { class: `engine ${engine.state}`, title: facts }, String(engine.in_flight));
     const level = make("span");
     level.style.width = `${Math.min(100, (100 * engine.in_flight) / busiest)}%`;
     const said = [engine.kind, engine.models.slice(0, 3).join(", ")].filter(Boolean).join(" · ");
     const load = make("div", { class: "load" }, make("span", {}, make("b", {}, String(engine.in_flight)), " in flight"));
-    if (engine.queue) load.append(make("span", { class: "warm" }, `${engine.queue} queued`));
+    if (engine.queue_depth) load.append(make("span", { class: "warm" }, `${engine.queue_depth} queued`));
     if (engine.kv_use) load.append(make("span", {}, `KV ${Math.round(engine.kv_use * 100)} %`));
     if (engine.state !== "ready") load.append(make("span", { class: "bad" }, engine.state.replace("_", " ")));
     return make("div", { class: `engine ${engine.state}`, title: facts },
@@ -318,15 +339,16 @@ async function ask() {
   const key = sessionStorage.getItem(KEY);
   if (!key) return leave();
   try {
-    const reply = await fetch("/ui/state", { headers: { authorization: `Bearer ${key}` }, cache: "no-store" });
+    const reply = await fetch("/admin/status", { headers: { authorization: `Bearer ${key}` }, cache: "no-store" });
     if (reply.status === 401 || reply.status === 403) return leave("This is no admin key.");
     if (!reply.ok) throw new Error(`status ${reply.status}`);
-    const sample = await reply.json();
-    history.push(sample);
+    const status = await reply.json();
+    history.push(sampleOf(status));
     if (history.length > KEEP) history.shift();
     show(true);
-    const workers = sample.workers > 1 ? `, ${sample.workers} workers` : "";
-    say(`${sample.draining ? "draining" : "serving"} · version ${sample.version}${workers} · ${sample.connections} connections`, sample.draining);
+    const workers = status.workers > 1 ? ` · ${status.workers} workers` : "";
+    const refused = status.config_error ? ` · configuration refused: ${status.config_error}` : "";
+    say(`${status.draining ? "draining" : "serving"} · version ${status.version}${workers}${refused}`, status.draining || Boolean(refused));
     draw();
   } catch (error) {
     say(`The gateway does not answer (${error.message}); trying again.`, true);
