@@ -5,6 +5,7 @@
 const EVERY_MS = 2000;
 const KEEP = 151; // samples: five minutes
 const SMOOTH = 15; // samples over which latencies are taken: half a minute
+const SMOOTH_RATE = 5; // samples over which rates are taken: ten seconds
 const KEY = "llm-gateway-admin-key";
 const FAILED = (code) => code === "429" || code.startsWith("5"); // what a client did wrong, or took back, is no failure of the platform
 
@@ -97,13 +98,15 @@ function total(sample, name) {
   return sum;
 }
 
-// Series over the kept samples: rates between neighbours, latencies over the last half minute.
+// Series over the kept samples: rates over the last ten seconds, latencies over the last half minute.
 function series(name) {
   const found = { requests: [], failed: [], tokens: [], in_flight: [], queue: [], ttft50: [], ttft95: [], itl50: [], itl95: [] };
   const totals = history.map((sample) => total(sample, name));
   for (let i = 1; i < history.length; i++) {
-    const [now, before] = [totals[i], totals[i - 1]];
-    const span = history[i].time - history[i - 1].time || 1;
+    const now = totals[i];
+    const back = Math.max(0, i - SMOOTH_RATE);
+    const before = totals[back];
+    const span = history[i].time - history[back].time || 1;
     for (const field of ["requests", "failed", "tokens"]) found[field].push(Math.max(0, now[field] - before[field]) / span);
     for (const field of ["in_flight", "queue"]) found[field].push(now[field]);
     const start = totals[Math.max(0, i - SMOOTH)];
@@ -122,7 +125,7 @@ const last = (values) => (values.length ? values[values.length - 1] : null);
 function nice(top) {
   if (!(top > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(top));
-  for (const step of [1, 1.5, 2, 3, 4, 5, 6, 8, 10]) if (top <= step * power) return step * power;
+  for (const step of [1, 2, 4, 6, 8, 10]) if (top <= step * power) return step * power;
   return 10 * power;
 }
 
@@ -139,7 +142,7 @@ function curve(values, x, y) {
 
 // The chart's width follows its card, so that text is never stretched.
 function chart(title, lines, show, width) {
-  const [height, left, right, top, bottom] = [152, 52, 10, 8, 20];
+  const [height, left, right, top, bottom] = [152, 50, 8, 8, 20];
   const highest = nice(Math.max(0, ...lines.flatMap((line) => line.values.filter((value) => value !== null))));
   const count = KEEP - 1;
   const shift = count - lines[0].values.length;
@@ -153,8 +156,8 @@ function chart(title, lines, show, width) {
   }
   for (const minute of [5, 4, 3, 2, 1, 0]) {
     const place = left + ((5 - minute) / 5) * (width - left - right);
-    const anchor = minute === 0 ? "end" : minute === 5 ? "start" : "middle";
-    svg.append(make("text", { x: place, y: height - 4, "text-anchor": anchor }, minute ? `−${minute} min` : "now"));
+    const anchor = minute === 0 ? "end" : "middle";
+    svg.append(make("text", { x: place, y: height - 4, "text-anchor": anchor }, minute === 5 ? "−5 min" : minute ? `−${minute}` : "now"));
   }
   for (const line of lines) {
     const path = curve(line.values, x, y);
@@ -178,7 +181,7 @@ function chart(title, lines, show, width) {
     swatch.style.background = `var(${line.color})`;
     return make("span", {}, swatch, `${line.name} ${show(last(line.values))}`);
   });
-  return make("div", { class: "chart" }, make("h3", {}, title, ...legend), svg);
+  return make("div", { class: "chart" }, make("h3", {}, title), make("p", {}, ...legend), svg);
 }
 
 function spark(values) {
@@ -218,9 +221,7 @@ function drawNumbers(found, sample) {
 
 function drawCharts(found) {
   const place = $("charts");
-  const wide = Math.max(1, Math.floor((place.clientWidth + 13) / 333));
-  const columns = Math.min(4, wide);
-  const width = Math.max(260, Math.floor(place.clientWidth / columns) - 48);
+  const width = Math.max(200, parseFloat(getComputedStyle(place).gridTemplateColumns) - 34); // less the card's padding and border
   place.replaceChildren(
     chart("Requests/s", [{ name: "all", values: found.requests, color: "--blue", area: true }, { name: "failed", values: found.failed, color: "--red" }], short, width),
     chart("Time to first token", [{ name: "p50", values: found.ttft50, color: "--teal", area: true }, { name: "p95", values: found.ttft95, color: "--amber" }], seconds, width),
