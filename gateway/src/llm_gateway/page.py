@@ -31,7 +31,7 @@ def add_page(app: Sanic[Any, Any]) -> None:
     for path, (name, kind) in FILES.items():
         content = (FOLDER / name).read_bytes()
 
-        def serve(_request: Request, content: bytes = content, kind: str = kind) -> HTTPResponse:
+        async def serve(_request: Request, content: bytes = content, kind: str = kind) -> HTTPResponse:
             return raw(content, content_type=kind, headers=HEADERS)
 
         app.add_route(serve, path, name=name.replace(".", "_"))
