@@ -238,11 +238,11 @@ class PrefixAffinity:
         return chosen
 
     def blocks(self, prefix: bytes | memoryview) -> list[int]:
-        """One hash for each whole block, each over everything up to its end; a prompt shorter than a block is one block."""
+        """One hash for each whole block, each over everything up to its end; a prompt shorter than a block is one of its own."""
         size = self.BLOCK_BYTES
         count = min(self.MAX_BLOCKS, len(prefix) // size)
-        if count <= 1:
-            return [crc32(prefix[:size])]
+        if count == 0:
+            return [crc32(prefix) << 6 | 63]
         running = 0
         found = []
         for start in range(0, count * size, size):

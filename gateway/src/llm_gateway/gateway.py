@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -379,6 +380,17 @@ class Gateway:
                 )
             )
 
+    @property
+    def ready(self) -> bool:
+        """Whether this worker knows its engines, and is not about to end."""
+        return self.discovered.is_set() and not self.draining
+
+    async def others_ready(self) -> bool:
+        """Whether all other workers are ready: a connection may end up at any of them."""
+        if self.family is None:
+            return True
+        return (await self.family.ask("ready")).count(b"yes") == self.family.count - 1
+
     async def exposed_metrics(self) -> str:
         """Prometheus' text, over all worker processes."""
         if self.family is None:
@@ -409,7 +421,8 @@ class Gateway:
         """Read all keys anew. Raises ConfigError; the old keys then stay."""
         settings = self.settings
         pairs = read_keys(settings.keys_dir, settings.api_key_file)
-        pairs += read_keys(settings.admin_keys_dir, "")
+        if settings.admin_keys_dir and Path(settings.admin_keys_dir).is_dir():
+            pairs += read_keys(settings.admin_keys_dir, "")
         admin = _read_secret(settings.admin_key_file)
         if admin:
             pairs.append(
@@ -531,8 +544,6 @@ def state_of(engine: Engine) -> str:
 def _read_secret(path: str) -> str:
     if not path:
         return ""
-    from pathlib import Path
-
     from llm_gateway.errors import ConfigError
 
     try:

@@ -17,16 +17,17 @@ from hashlib import sha256
 
 from llm_gateway.errors import ConfigError, GatewayError
 
-# What stands where in a record. Windows: start (s since the epoch), count of the one before, count of this one.
+# What stands where in a record. A window: start of the current minute (s since the epoch), count of the one before, count of this one, time
+# of the last count in the one before, and in this one.
 REQUESTS = 0
-TOKENS = 3
-BUDGET = 6  # start of the period, tokens used in it
-USED_REQUESTS = 8
-USED_PROMPT = 9
-USED_COMPLETION = 10
-IN_FLIGHT = 12  # from here on: one number for each worker
+TOKENS = 5
+BUDGET = 10  # start of the period, tokens used in it
+USED_REQUESTS = 12
+USED_PROMPT = 13
+USED_COMPLETION = 14
+IN_FLIGHT = 16  # from here on: one number for each worker
 
-MAGIC = 0x6C6C6D2D67772D31  # "llm-gw-1"
+MAGIC = 0x6C6C6D2D67772D32  # "llm-gw-2"
 HEADER = 8  # numbers before the index: magic, workers, slots, records in use
 DEFAULT_SLOTS = 1 << 18
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much a key, or a model, may use: requests and tokens a minute, requests at once, tokens in a period.
 
-Rates are a sliding window of two counts: the last minute's, weighted by how much of it still lies within 60 s, and this minute's, which
-begins with the first request in it. So a fresh key gets exactly its limit, and no burst at a minute's edge gets twice of it. Tokens are
+Rates are a sliding window of two counts: this minute's, which begins with the first request in it, and the share of the last minute's that
+still lies within 60 s (taken as spread evenly from that minute's begin to its last request). So a fresh key gets exactly its limit, no
+burst at a minute's edge gets twice of it, and nobody waits for longer than a minute. Tokens are
 reserved when a request is admitted (prompt estimated from its size, answer by what the request allows) and settled when it ends.
 
 Everything here works on a `Ledger` and is exact over worker processes. Over gateway replicas it is exact with Redis (`limits_redis`);
@@ -70,27 +71,41 @@ def window_used(cells: memoryview[float], at: int, now: float, period_s: float =
         if period_s <= elapsed < 2 * period_s:
             cells[at] += period_s
             cells[at + 1] = cells[at + 2]
-            elapsed -= period_s
+            cells[at + 3] = cells[at + 4]
         else:
             cells[at] = now
             cells[at + 1] = 0.0
-            elapsed = 0.0
         cells[at + 2] = 0.0
-    return cells[at + 1] * (1 - elapsed / period_s) + cells[at + 2]
+    before: float = cells[at + 1]
+    if not before:
+        return float(cells[at + 2])
+    # Of the minute before, from its begin to its last count, this much is younger than a minute.
+    spread_s = cells[at + 3] - (cells[at] - period_s)
+    young_s = cells[at + 3] - (now - period_s)
+    if young_s <= 0:
+        return float(cells[at + 2])
+    return before * min(1.0, young_s / spread_s) + cells[at + 2]
+
+
+def window_add(cells: memoryview[float], at: int, now: float, count: float) -> None:
+    """Count more, after `window_used`."""
+    cells[at + 2] += count
+    cells[at + 4] = now
 
 
 def window_wait_s(
     cells: memoryview[float], at: int, now: float, limit: float, wanted: float, period_s: float = MINUTE_S
 ) -> float:
     """Seconds until `wanted` more fit, if nobody else takes them; `window_used` was called just before."""
-    elapsed = now - cells[at]
-    before, current = cells[at + 1], cells[at + 2]
+    start, before, current = cells[at], cells[at + 1], cells[at + 2]
     room = limit - current - wanted
     if room >= 0:
-        return max(0.0, period_s * (1 - room / before) - elapsed) if before > room else 0.0
-    if wanted > limit:
+        spread_s = cells[at + 3] - (start - period_s)
+        return max(0.0, cells[at + 3] + period_s - min(1.0, room / before) * spread_s - now) if before else 0.0
+    if wanted > limit or not current:
         return period_s
-    return period_s - elapsed + (max(0.0, period_s * (1 - (limit - wanted) / current)) if current else 0.0)
+    fits = cells[at + 4] + period_s - min(1.0, (limit - wanted) / current) * (cells[at + 4] - start)
+    return max(0.0, start + period_s - now, fits - now)
 
 
 def shown_time(seconds: float) -> str:
@@ -264,9 +279,9 @@ class Limiter:
                 what, limit, wait_s = refusal
                 raise refused(what, limit, shown, wait_s, headers)
             if rules.requests:
-                cells[record + REQUESTS + 2] += 1
+                window_add(cells, record + REQUESTS, now, 1)
             if rules.tokens:
-                cells[record + TOKENS + 2] += tokens
+                window_add(cells, record + TOKENS, now, tokens)
             if rules.budget:
                 cells[record + BUDGET + 1] += tokens
             if rules.concurrency:

@@ -24,30 +24,32 @@ LOG = logging.getLogger("llm_gateway.limits")
 PREFIX = "llm-gateway:"
 TIMEOUT_S = 0.5
 
-# Shared by both scripts: the window of `limits.window_used`, in a hash with the fields KIND:s, KIND:p, KIND:c.
+# Shared by both scripts: the window of `limits.window_used`, in a hash with the fields KIND:s, p, c, l (last before) and m (last now).
 _WINDOW = """
 local t = redis.call('TIME')
 local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
-local function window(key, kind, period)
-  local v = redis.call('HMGET', key, kind .. ':s', kind .. ':p', kind .. ':c')
-  local start, before, current = tonumber(v[1] or '0'), tonumber(v[2] or '0'), tonumber(v[3] or '0')
-  local elapsed = now - start
-  if elapsed < 0 or elapsed >= period then
-    if elapsed >= period and elapsed < 2 * period then
-      start = start + period
-      before = current
-      elapsed = elapsed - period
+local minute = 60
+local function window(key, kind)
+  local v = redis.call('HMGET', key, kind .. ':s', kind .. ':p', kind .. ':c', kind .. ':l', kind .. ':m')
+  local w = {s = tonumber(v[1] or '0'), p = tonumber(v[2] or '0'), c = tonumber(v[3] or '0'),
+             l = tonumber(v[4] or '0'), m = tonumber(v[5] or '0')}
+  local elapsed = now - w.s
+  if elapsed < 0 or elapsed >= minute then
+    if elapsed >= minute and elapsed < 2 * minute then
+      w.s, w.p, w.l = w.s + minute, w.c, w.m
     else
-      start = now
-      before = 0
-      elapsed = 0
+      w.s, w.p = now, 0
     end
-    current = 0
+    w.c = 0
   end
-  return start, before, current, elapsed
+  local young = w.l - (now - minute)
+  w.used = w.c
+  if w.p > 0 and young > 0 then w.used = w.p * math.min(1, young / (w.l - (w.s - minute))) + w.c end
+  return w
 end
-local function put(key, kind, start, before, current)
-  redis.call('HSET', key, kind .. ':s', string.format('%.6f', start), kind .. ':p', before, kind .. ':c', current)
+local function put(key, kind, w)
+  redis.call('HSET', key, kind .. ':s', string.format('%.6f', w.s), kind .. ':p', tostring(w.p), kind .. ':c', tostring(w.c),
+    kind .. ':l', string.format('%.6f', w.l), kind .. ':m', string.format('%.6f', w.m))
 end
 """
 
@@ -57,17 +59,14 @@ _ADMIT = (
     _WINDOW
     + """
 local tokens, id, lease = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
-local minute = 60
-local function wait(limit, wanted, before, current, elapsed)
-  local room = limit - current - wanted
+local function wait(limit, wanted, w)
+  local room = limit - w.c - wanted
   if room >= 0 then
-    if before > room then return math.max(0, minute * (1 - room / before) - elapsed) end
-    return 0
+    if w.p == 0 then return 0 end
+    return math.max(0, w.l + minute - math.min(1, room / w.p) * (w.l - (w.s - minute)) - now)
   end
-  if wanted > limit then return minute end
-  local more = 0
-  if current > 0 then more = math.max(0, minute * (1 - (limit - wanted) / current)) end
-  return minute - elapsed + more
+  if wanted > limit or w.c == 0 then return minute end
+  return math.max(0, w.s + minute - now, w.m + minute - math.min(1, (limit - wanted) / w.c) * (w.m - w.s) - now)
 end
 local state = {'', '', '', '', '', ''}
 local writes = {}
@@ -77,25 +76,29 @@ for i, key in ipairs(KEYS) do
   local budget, period = tonumber(ARGV[base + 4]), tonumber(ARGV[base + 5])
   local refusal, pause
   if requests > 0 then
-    local s, b, c, e = window(key, 'r', minute)
-    local used = b * (1 - e / minute) + c
-    if used + 1 > requests + 1e-9 then refusal, pause = 'requests', wait(requests, 1, b, c, e) end
-    writes[#writes + 1] = {key, 'r', s, b, c + 1}
-    if i == 1 then state[1], state[2], state[3] = requests, tostring(used + (refusal and 0 or 1)), tostring(minute - e) end
+    local w = window(key, 'r')
+    if w.used + 1 > requests + 1e-9 then refusal, pause = 'requests', wait(requests, 1, w) end
+    if i == 1 then
+      state[1], state[2], state[3] = requests, tostring(w.used + (refusal and 0 or 1)), tostring(w.s + minute - now)
+    end
+    w.c, w.m = w.c + 1, now
+    writes[#writes + 1] = {key, 'r', w}
   end
   if rate > 0 then
-    local s, b, c, e = window(key, 't', minute)
-    local used = b * (1 - e / minute) + c
-    if not refusal and used + tokens > rate + 1e-9 then refusal, pause = 'tokens', wait(rate, tokens, b, c, e) end
-    writes[#writes + 1] = {key, 't', s, b, c + tokens}
-    if i == 1 then state[4], state[5], state[6] = rate, tostring(used + (refusal and 0 or tokens)), tostring(minute - e) end
+    local w = window(key, 't')
+    if not refusal and w.used + tokens > rate + 1e-9 then refusal, pause = 'tokens', wait(rate, tokens, w) end
+    if i == 1 then
+      state[4], state[5], state[6] = rate, tostring(w.used + (refusal and 0 or tokens)), tostring(w.s + minute - now)
+    end
+    w.c, w.m = w.c + tokens, now
+    writes[#writes + 1] = {key, 't', w}
   end
   if budget > 0 then
     local v = redis.call('HMGET', key, 'b:s', 'b:c')
     local start, used = tonumber(v[1] or '0'), tonumber(v[2] or '0')
     if now - start < 0 or now - start >= period then start, used = now, 0 end
     if not refusal and used + tokens > budget + 1e-9 then refusal, pause = 'budget', start + period - now end
-    writes[#writes + 1] = {key, 'b', start, 0, used + tokens}
+    writes[#writes + 1] = {key, 'b', {s = start, p = 0, c = used + tokens, l = 0, m = 0}}
   end
   if concurrency > 0 then
     redis.call('ZREMRANGEBYSCORE', key .. ':now', '-inf', now)
@@ -105,7 +108,7 @@ for i, key in ipairs(KEYS) do
     return {i, refusal, tostring(pause), state[1], state[2], state[3], state[4], state[5], state[6]}
   end
 end
-for _, w in ipairs(writes) do put(w[1], w[2], w[3], w[4], w[5]) end
+for _, one in ipairs(writes) do put(one[1], one[2], one[3]) end
 for i, key in ipairs(KEYS) do
   local base = 3 + (i - 1) * 5
   if tonumber(ARGV[base + 3]) > 0 then
@@ -128,18 +131,15 @@ local change, id = tonumber(ARGV[1]), ARGV[2]
 for i, key in ipairs(KEYS) do
   local base = 2 + (i - 1) * 3
   if tonumber(ARGV[base + 1]) > 0 and change ~= 0 then
-    local s, b, c, e = window(key, 't', 60)
-    c = c + change
-    if c < 0 then
-      b = math.max(0, b + c)
-      c = 0
-    end
-    put(key, 't', s, b, c)
+    local w = window(key, 't')
+    w.c = w.c + change
+    if w.c < 0 then w.p, w.c = math.max(0, w.p + w.c), 0 end
+    put(key, 't', w)
     redis.call('EXPIRE', key, 130, 'GT')
   end
   if tonumber(ARGV[base + 3]) > 0 then
     local used = tonumber(redis.call('HGET', key, 'b:c') or '0')
-    redis.call('HSET', key, 'b:c', math.max(0, used + change))
+    redis.call('HSET', key, 'b:c', tostring(math.max(0, used + change)))
   end
   if tonumber(ARGV[base + 2]) > 0 then redis.call('ZREM', key .. ':now', id) end
 end

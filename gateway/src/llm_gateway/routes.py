@@ -43,6 +43,8 @@ def add_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
             return answer({"status": "draining"}, 503)
         if not gateway.discovered.is_set():
             return answer({"status": "engines not discovered yet"}, 503)
+        if not await gateway.others_ready():
+            return answer({"status": "a worker is not ready"}, 503)
         return answer({"status": "ok"})
 
     @app.get("/metrics")

@@ -37,6 +37,7 @@ LOG = logging.getLogger("llm_gateway")
 BACKLOG = 4096
 FILES_POLL_S = 1.0
 KEEP_COUNTS_S = 2.0
+DISCOVERY_WAIT_S = 3.0
 # Sanic rewrites its own code when an app starts, which works once per process only.
 _touched_up: list[str] = []
 
@@ -142,9 +143,12 @@ class Worker:
         self._server = server
         await server.startup()
         await server.before_start()
-        await server.start_serving()
         self._start(self._clock(), "clock")
         self._start(self._discover(), "discovery")
+        # A client that comes a moment too early had better wait than be told that there are no engines.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(gateway.discovered.wait(), DISCOVERY_WAIT_S)
+        await server.start_serving()
         self._start(self._watch_files(), "files")
         if self.family is not None:
             self._sibling_server = await self.family.listen(self._answer_sibling)
@@ -181,6 +185,8 @@ class Worker:
     def _answer_sibling(self, question: str) -> bytes:
         if question == "metrics":
             return self.gateway.keep_counts()
+        if question == "ready":
+            return b"yes" if self.gateway.ready else b"no"
         self.gateway.command(question)
         return b""
 
