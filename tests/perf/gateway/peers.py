@@ -78,7 +78,7 @@ def features(folder: Path, keys: int = KEYS) -> dict[str, str]:
         "limit_budget_tokens": "1000000000000000",
         "engine_concurrency": "10000",
         "queue_size": "10000",
-        "trace_sample_ratio": "0.01",
+        "trace_sample": "0.01",
     }
     sys.path.insert(0, str(REPO / "gateway" / "src"))
     from llm_gateway import choice, settings
@@ -111,7 +111,9 @@ OURS_ENVIRONMENT = {"PYTHONPATH": str(REPO / "gateway" / "src")}
 
 def _ours(_: Path, port: int, engines: Sequence[int], folder: Path) -> list[str]:
     urls = [part for engine in engines for part in ("--engine", f"http://127.0.0.1:{engine}")]
-    return ours_command(port, features(folder), urls)
+    # The mock engines take traces as well: they answer whatever they are sent.
+    traces = {"trace_endpoint": f"http://127.0.0.1:{engines[0]}"}
+    return ours_command(port, features(folder) | traces, urls)
 
 
 # --- nginx

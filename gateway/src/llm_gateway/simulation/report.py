@@ -130,12 +130,13 @@ STYLE = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e7ecf3; --soft: #93a1b5; --paper: #0e131a; --card: #171e28; --line: #263140; } }
 body { margin: 0 auto; max-width: 84rem; padding: 1.5rem; background: var(--paper); color: var(--ink); }
 h1 { font-size: 1.4rem; } h2 { font-size: 1rem; margin: 0 0 .6rem; } p { color: var(--soft); }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1rem; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 1rem; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .7rem; padding: 1rem 1.2rem; }
-svg { width: 100%; height: auto; } svg text { fill: var(--soft); font-size: 12px; } svg .axis { fill: var(--ink); }
+.wide { grid-column: 1 / -1; overflow-x: auto; }
+svg { width: 100%; height: auto; } svg text { fill: var(--soft); font-size: 15px; } svg .axis { fill: var(--ink); }
 polyline { fill: none; stroke-width: 2; stroke-linejoin: round; } .grid { stroke: var(--line); }
 .legend span { margin-right: 1.2rem; white-space: nowrap; } .legend i { display: inline-block; width: 1rem; height: .3rem; border-radius: .15rem; margin-right: .4rem; vertical-align: .2em; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; } th, td { text-align: right; padding: .4rem .8rem; border-bottom: 1px solid var(--line); }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; } th, td { text-align: right; white-space: nowrap; padding: .4rem .8rem; border-bottom: 1px solid var(--line); }
 th { font-weight: 500; color: var(--soft); } th:first-child, td:first-child { text-align: left; }
 """
 
@@ -159,7 +160,7 @@ def page(results: Sequence[Result], installation: Installation, what: str) -> st
     drawings = "".join(
         f'<div class="card"><h2>{title}</h2>{drawing}</div>'
         for title, drawing in (
-            ("Time to first token: share of requests within", ttft_drawing(results)),
+            ("Requests with their first token within", ttft_drawing(results)),
             ("Prompt tokens found in a cache", hits_drawing(results)),
             ("Work of each engine against the mean", load_drawing(results)),
         )
@@ -169,5 +170,5 @@ def page(results: Sequence[Result], installation: Installation, what: str) -> st
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>llm-gateway simulate</title><style>{STYLE}</style>'
         f"<h1>{html.escape(what)}</h1><p>{results[0].requests} requests, {installation.engines} engines, {gateways}; virtual time.</p>"
         f'<p class="legend">{legend}</p><div class="cards">{drawings}'
-        f'<div class="card"><h2>Figures</h2><table><tr>{heads}</tr>{rows}</table></div></div></html>\n'
+        f'<div class="card wide"><h2>Figures</h2><table><tr>{heads}</tr>{rows}</table></div></div></html>\n'
     )
