@@ -18,6 +18,8 @@ from typing import Any
 import machine
 from peers import KEYS, Peer
 
+TRIES = 4
+DISTURBED = 0.08  # softirqs on behalf of the gateway's own packets are in it
 STREAM_GAP_US = 20_000  # 50 tokens a second, as a good engine gives one user
 
 
@@ -102,13 +104,25 @@ def load(port: int, connections: int, seconds: float, **options: Any) -> dict[st
 
 
 def window(running: Running, connections: int, seconds: float, **options: Any) -> dict[str, float]:
-    """One measured window: the load generator's figures, and the gateway's CPU seconds in it."""
-    pids = running.pids
-    machine.settle(pids)
-    before = machine.cpu_s(pids)
-    seen = load(running.port, connections, seconds, keys=running.keys, **options)
-    seen["cpu_s"] = machine.cpu_s(running.pids) - before
-    return seen
+    """One measured window: the load generator's figures, the gateway's CPU seconds in it, and the share of its core that others took.
+
+    A window in which others took much is measured again; of all tries the least disturbed one counts.
+    """
+    best: dict[str, float] = {}
+    for _ in range(TRIES):
+        pids = running.pids
+        machine.settle(pids)
+        cpu, busy, began = machine.cpu_s(pids), machine.core_busy_s(), time.monotonic()
+        seen = load(running.port, connections, seconds, keys=running.keys, **options)
+        elapsed = time.monotonic() - began
+        seen["cpu_s"] = machine.cpu_s(running.pids) - cpu
+        taken = machine.core_busy_s()[machine.GATEWAY_CORE] - busy[machine.GATEWAY_CORE]
+        seen["foreign"] = max(0.0, (taken - seen["cpu_s"]) / elapsed)
+        if not best or seen["foreign"] < best["foreign"]:
+            best = seen
+        if best["foreign"] <= DISTURBED:
+            break
+    return best
 
 
 @dataclass(frozen=True)
