@@ -65,7 +65,12 @@ def _no_service_starts() -> Iterator[None]:
 def _apt(*arguments: str) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     done = subprocess.run(
-        ["apt-get", *arguments], capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL, check=False
+        ["apt-get", "-o", "DPkg::Lock::Timeout=300", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        check=False,
     )
     if done.returncode and arguments[0] == "install":
         last = " ".join((done.stdout + done.stderr).split())[-400:]

@@ -279,15 +279,14 @@ def main() -> None:
     if announced:
         say(announced)
     if arguments.plan:
-        print(
-            json.dumps({"missing": [tool.name for tool in missing(wanted, arguments.cache)], "announcement": announced})
-        )
+        here = {tool.name: str(cached_path(tool, arguments.cache)) for tool in wanted}
+        print(json.dumps({"changed": bool(announced), "paths": here}))
         return
     try:
         paths = obtain(names, arguments.cache)
     except ObtainError as error:
         raise SystemExit(f"tools: {error}") from None
-    print(json.dumps({"paths": {name: str(path) for name, path in paths.items()}, "obtained": bool(announced)}))
+    print(json.dumps({"changed": bool(announced), "paths": {name: str(path) for name, path in paths.items()}}))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from llm_gateway.choice import (
 )
 
 
-@dataclass
+@dataclass(eq=False)
 class Engine:
     name: str
     in_flight: int = 0
@@ -114,11 +114,11 @@ def test_a_session_leaves_an_engine_that_is_over_its_bound() -> None:
 
 def test_a_prompt_that_grows_stays_with_its_engine() -> None:
     pool, policy = engines(8), PrefixAffinity()
-    conversations = [b"c%03d " % number * 200 for number in range(40)]
+    conversations = [b"c%03d " % number * 400 for number in range(40)]
     homes = [policy.pick(pool, Request(conversation)) for conversation in conversations]
     for turn in range(3):
         for number, conversation in enumerate(conversations):
-            grown = conversation + b"turn %d " % turn * 150 * (turn + 1)
+            grown = conversation + b"turn %d " % turn * 300 * (turn + 1)
             assert policy.pick(pool, Request(grown)) == homes[number]
     assert policy.hits >= 120
 
@@ -136,3 +136,11 @@ def test_what_a_policy_remembers_is_bounded() -> None:
     for _ in range(500):
         policy.pick(pool, Request(chance.randbytes(8000)))
     assert len(policy._seen) <= 1000
+
+
+def test_a_thousand_engines_are_still_used_evenly() -> None:
+    pool, policy = engines(1000), LeastInFlight()
+    for _ in range(5000):
+        pool[policy.pick(pool, Request())].in_flight += 1
+    assert max(engine.in_flight for engine in pool) <= 8
+    assert min(engine.in_flight for engine in pool) >= 3

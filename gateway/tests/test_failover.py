@@ -152,3 +152,29 @@ def test_a_stream_gets_comments_while_its_engine_thinks(house: House) -> None:
     house.call(finish)
     events = stream.events()
     assert events[-1] == "data: [DONE]"
+
+
+def test_a_plain_request_leaves_a_stuck_engine_only_when_its_probe_fails_too(house: House) -> None:
+    """A plain reply's first byte comes with its end: silence alone says nothing."""
+    slow, stuck = house.engine(gap_s=0.3), house.engine(mode="hang")
+    front = house.front(slow, first_byte_timeout=0.1, probe_interval=0.0)
+    assert front.chat(max_tokens=2).status == 200
+    assert len(slow.requests) == 1
+    good = house.engine()
+    front = house.front(stuck, good, first_byte_timeout=0.1, probe_interval=0.0)
+    stuck.health = 503
+    assert [front.chat(max_tokens=1).status for _ in range(4)] == [200] * 4
+    assert stuck.requests
+
+
+def test_a_slow_first_token_does_not_eject_an_engine_that_answers_others(house: House) -> None:
+    busy, other = house.engine(), house.engine()
+    front = house.front(busy, other, first_byte_timeout=0.3, breaker_failures=1, policy="round-robin")
+    busy.mode = "hang"
+    streams = [front.open_stream(max_tokens=1) for _ in range(2)]
+    house.until(lambda: bool(busy.requests))
+    busy.mode = "ok"
+    for _ in range(4):
+        front.chat()
+    assert [stream.events()[-1] for stream in streams] == ["data: [DONE]"] * 2
+    assert front.metric("ejections_total") == 0

@@ -13,7 +13,7 @@ from gateway_support.house import KEY, House
 
 from llm_gateway.errors import ApiError, ConfigError
 from llm_gateway.ledger import IN_FLIGHT, TOKENS, Ledger
-from llm_gateway.limits import Limiter, Rules, shown_time
+from llm_gateway.limits import Limiter, Rules, Subject, shown_time
 
 
 class Clock:
@@ -34,11 +34,11 @@ def ledger() -> Ledger:
     return Ledger(slots=1024)
 
 
-def subjects(**rules: float) -> list[tuple[str, str, Rules]]:
-    return [("key:a", "the key 'a'", Rules(**rules))]
+def subjects(**rules: float) -> list[Subject]:
+    return [Subject("key:a", "the key 'a'", Rules(**rules))]
 
 
-def admitted(limiter: Limiter, wanted: list[tuple[str, str, Rules]], count: int, tokens: float = 1) -> int:
+def admitted(limiter: Limiter, wanted: list[Subject], count: int, tokens: float = 1) -> int:
     passed = 0
     for _ in range(count):
         try:
@@ -122,8 +122,8 @@ def test_requests_at_once_are_given_back(ledger: Ledger, clock: Clock) -> None:
 
 def test_a_request_refused_by_its_model_costs_its_key_nothing(ledger: Ledger, clock: Clock) -> None:
     limiter = Limiter(ledger, clock)
-    key = ("key:a", "a", Rules(requests=10, tokens=100, concurrency=5))
-    model = ("model:m", "m", Rules(requests=1))
+    key = Subject("key:a", "a", Rules(requests=10, tokens=100, concurrency=5))
+    model = Subject("model:m", "m", Rules(requests=1))
     limiter.admit([key, model], 10)
     before = list(ledger.cells[ledger.record("key:a") : ledger.record("key:a") + ledger.width])
     assert admitted(limiter, [key, model], 5, 10) == 0

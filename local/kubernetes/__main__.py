@@ -50,7 +50,10 @@ def main() -> None:
         elif arguments.verb == "status":
             answer = {"changed": False, **dataclasses.asdict(cluster.status())}
         elif arguments.verb == "plan":
-            answer = {"changed": False, "plan": cluster.plan()}
+            plan = cluster.plan()
+            for line in plan:
+                cluster.say(f"to be brought here: {line}")
+            answer = {"changed": False, "plan": plan}
         elif arguments.verb == "import-image":
             answer = {"changed": cluster.import_image(arguments.archive, arguments.reference)}
         else:

@@ -71,8 +71,6 @@ class Cluster:
         """Start what does not run, mend what differs; True when anything changed. Raises LocalClusterError."""
         if not self.supervisor.running():
             checks.refuse_unless_possible(self.config)
-        for line in self.plan():
-            self.say(f"to be brought here: {line}")
         try:
             changed = debian.install_missing(checks.NODE_PACKAGES if self.config.node else checks.PACKAGES, self.say)
             tools = obtain.obtain(self.tools(), self.cache)

@@ -50,6 +50,9 @@ class ActionModule(ActionBase):
             elif spec.get("required"):
                 findings.append(Finding(name, "is not defined", f"set it in the inventory: {_first_line(spec)}"))
         findings += check_catalog(values.get("model_catalog") or [])
+        for entry in values.get("model_catalog") or []:
+            if isinstance(entry, dict) and entry.get("terms") and entry.get("state", "present") == "present":
+                display.display(f"  model {entry.get('name')}: serving it means accepting its terms, {entry['terms']}")
         return {**result, **self._verdict(findings), "seconds": round(time.monotonic() - started, 2)}
 
     def _verdict(self, findings: list[Finding]) -> dict[str, Any]:

@@ -19,3 +19,7 @@ NAMESPACE_GATEWAY = "llm-gateway"
 NAMESPACE_ENGINES = "llm-engines"
 NAMESPACE_MODELS = "llm-models"
 CLAIM_MODELS = "models"
+# Records and the lease: what converge itself keeps in a cluster.
+NAMESPACE_SYSTEM = "llm-system"
+LABEL_RECORD = "llm.on-eks/record"
+LEASE = "converge"

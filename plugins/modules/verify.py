@@ -8,6 +8,8 @@ description:
   - Reads the gateway's first key from its Secret, lists the models through the gateway and asks each one for a completion.
   - Fails unless every answer is a well-formed completion of that model with some text in it.
   - Writes O(endpoint_file) (mode 0600) for clients; the key appears nowhere else.
+extends_documentation_fragment:
+  - llm.on_eks.kubernetes
 options:
   front_door:
     description: Address at which clients reach the gateway.
@@ -22,14 +24,6 @@ options:
     type: list
     elements: dict
     default: []
-  kubeconfig:
-    description: Path of the kubeconfig.
-    type: path
-    default: ""
-  context:
-    description: Context in the kubeconfig.
-    type: str
-    default: ""
   endpoint_file:
     description: File that receives url, api_key, model, kubeconfig and cluster; empty for none.
     type: path

@@ -25,7 +25,7 @@ class Closing:
 def render(closing: Closing) -> str:
     """Aligned lines, the `curl` line on its own so that it can be copied."""
     rows: list[tuple[str, str]] = [("cluster", closing.cluster)]
-    if closing.url:
+    if closing.url and closing.key_masked:
         rows += [
             ("url", f"{closing.url}/v1"),
             ("key", f"{closing.key_masked}   {closing.key_place}"),

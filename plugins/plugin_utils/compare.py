@@ -68,6 +68,18 @@ def changes(before: Document | None, after: Document | None) -> list[Change]:
     return list(_walk("", cleaned(before), cleaned(after)))
 
 
+def paths(value: Any, path: str = "") -> Iterator[str]:
+    """The path of every leaf, as changes() writes it."""
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from paths(item, _join(path, str(key)))
+    elif isinstance(value, list) and _keyed(value):
+        for key, item in _by_key(value).items():
+            yield from paths(item, f"{path}[{key}]")
+    elif path:
+        yield path
+
+
 def to_yaml(document: Document | None) -> str:
     """Readable text of a cleaned object, for a diff; empty for none."""
     if not document:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from ..module_utils.errors import LlmOnEksError
+from .identity import identity
 
 Document = dict[str, Any]
 
@@ -113,8 +114,23 @@ class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     namespace: str = ""
 
 
+class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A value that other components refer to as `${out:COMPONENT.OUTPUT}`: the field at `path` of an object, once it is there."""
+
+    kind: str
+    name: str
+    path: str
+    namespace: str = ""
+    apiVersion: str = ""
+    timeout: int = 300
+
+
 class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One unit of the platform. `after` orders only; `requires` must be in the run or installed."""
+    """One unit of the platform. `after` orders only; `requires` must be in the run or installed.
+
+    `adopt` lets it take over objects that it did not make. `recreate` names objects that may be deleted and made anew when a
+    change cannot be had otherwise. `retain` names objects that are never deleted.
+    """
 
     name: str
     state: Literal["present", "absent", "skip"] = "present"
@@ -130,6 +146,9 @@ class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     wait: list[Wait] = []
     checks: list[Check] = []
     retain: list[Reference] = []
+    recreate: list[Reference] = []
+    adopt: bool = False
+    outputs: dict[str, Output] = {}
     images: list[str] = []
 
 
@@ -143,9 +162,16 @@ def parse(descriptors: Sequence[Any]) -> list[Component]:
             f"component {min(twice)} is described twice in one run; give each component a name of its own"
         )
     for component in components:
-        for document in [*component.manifests, *component.crds, *(job.manifest for job in component.jobs)]:
+        for document in documents_of(component):
             _check_document(component.name, document)
+    _refuse_shared_objects(components)
+    _refuse_quarrels_over_namespaces(components)
     return components
+
+
+def documents_of(component: Component) -> list[Document]:
+    """Every object that the descriptor itself spells out."""
+    return [*component.crds, *component.manifests, *(job.manifest for job in component.jobs)]
 
 
 def _parse_one(descriptor: Any) -> Component:
@@ -162,6 +188,36 @@ def _check_document(component: str, document: Document) -> None:
             raise DescriptorError(f"component {component}: a manifest has no {path}: {str(document)[:120]}")
     if not isinstance(document.get("metadata"), dict) or not document["metadata"].get("name"):
         raise DescriptorError(f"component {component}: a {document['kind']} has no metadata.name")
+
+
+def _refuse_shared_objects(components: Sequence[Component]) -> None:
+    """One object, one component: two would undo each other's work."""
+    owner: dict[object, str] = {}
+    for component in components:
+        if component.state != "present":
+            continue
+        home = component.namespace.name if component.namespace else ""
+        for document in documents_of(component):
+            key = identity(document)
+            key = key if key.namespace else key._replace(namespace=home)
+            other = owner.setdefault(key, component.name)
+            if other != component.name:
+                raise DescriptorError(
+                    f"components {other} and {component.name} both describe {identity(document)}; one of them must drop it"
+                )
+
+
+def _refuse_quarrels_over_namespaces(components: Sequence[Component]) -> None:
+    seen: dict[str, tuple[str, Namespace]] = {}
+    for component in components:
+        if component.namespace is None or component.state != "present":
+            continue
+        other, namespace = seen.setdefault(component.namespace.name, (component.name, component.namespace))
+        if namespace != component.namespace:
+            raise DescriptorError(
+                f"components {other} and {component.name} want namespace {namespace.name} with different labels or pod "
+                "security; make them agree"
+            )
 
 
 def json_schema() -> Document:

@@ -12,6 +12,7 @@ Document = dict[str, Any]
 # Waiting reasons that do not heal by themselves.
 TERMINAL = ("ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
 LOG_LINES = 10
+_REVISION = "deployment.kubernetes.io/revision"
 
 
 def why(client: Client, workload: Document) -> str:
@@ -40,14 +41,37 @@ def hopeless(client: Client, workload: Document) -> str:
 
 
 def pods_of(client: Client, workload: Document) -> list[Document]:
-    """Pods that the workload's selector finds, newest first."""
+    """Pods of the workload's newest revision, newest first: what an older one says is no reason to give up on this one."""
     selector = (workload.get("spec", {}).get("selector") or {}).get("matchLabels") or {}
     resource = client.resource("v1", "Pod")
     if not selector or resource is None:
         return []
-    labels = ",".join(f"{key}={value}" for key, value in selector.items())
+    revision = _revision_label(client, workload, selector)
+    if revision is None:
+        return []
+    labels = ",".join(f"{key}={value}" for key, value in {**selector, **revision}.items())
     pods = client.list(resource, workload["metadata"].get("namespace", ""), labels=labels)
     return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")), reverse=True)
+
+
+def _revision_label(client: Client, workload: Document, selector: Mapping[str, str]) -> dict[str, str] | None:
+    """The label that pods of the newest revision carry; empty where there are no revisions, None while it is not made yet."""
+    if workload.get("kind") == "StatefulSet":
+        revision = workload.get("status", {}).get("updateRevision")
+        return {"controller-revision-hash": revision} if revision else None
+    if workload.get("kind") != "Deployment":
+        return {}
+    resource = client.resource("apps/v1", "ReplicaSet")
+    if resource is None:
+        return {}
+    metadata = workload["metadata"]
+    labels = ",".join(f"{key}={value}" for key, value in selector.items())
+    wanted = (metadata.get("annotations") or {}).get(_REVISION)
+    for found in client.list(resource, metadata.get("namespace", ""), labels=labels):
+        owners = [owner["uid"] for owner in found["metadata"].get("ownerReferences") or []]
+        if metadata["uid"] in owners and (found["metadata"].get("annotations") or {}).get(_REVISION) == wanted:
+            return {"pod-template-hash": found["metadata"]["labels"]["pod-template-hash"]}
+    return None
 
 
 def event_texts(client: Client, document: Document) -> list[str]:
@@ -92,7 +116,8 @@ def _container(client: Client, pod: Document, status: Mapping[str, Any]) -> str:
             metadata["namespace"], metadata["name"], status["name"], lines=LOG_LINES, previous=previous
         ).strip()
         if log:
-            text += f"{', ' if text else f'{status["name"]} runs but is not ready, '}last words: {' | '.join(log.splitlines())}"
+            text += ", " if text else f"{status['name']} runs but is not ready, "
+            text += f"last words: {' | '.join(log.splitlines())}"
     return text
 
 

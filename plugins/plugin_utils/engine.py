@@ -8,16 +8,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import graph
+from . import disruption, graph, lock
 from .descriptor import Component, DescriptorError, parse
-from .graph import Done
+from .graph import Done, Running
 from .kinds.base import Action, Context
 from .kubernetes.client import Client
+from .masking import Masker
+from .plan import Plan, StalePlanError, plan_of
+from .record import Recorder
 
 
 @dataclass
 class ComponentResult:
-    """What became of one component."""
+    """What became of one component. `seconds`: when, since the run's begin, its last node ended."""
 
     state: str
     seconds: float = 0.0
@@ -30,13 +33,27 @@ class ComponentResult:
     def changed(self) -> bool:
         return bool(self.actions)
 
+    @property
+    def disruption(self) -> disruption.Disruption:
+        return disruption.worst([action.disruption for action in self.actions])
+
 
 @dataclass
 class Result:
-    """The whole run; `components` in the order in which they were described."""
+    """The whole run; `components` in the order in which they were described, `nodes` as they stand in the graph."""
 
     components: dict[str, ComponentResult]
+    nodes: list[Done]
     seconds: float
+    context: Context
+
+    @property
+    def masker(self) -> Masker:
+        return self.context.masker
+
+    @property
+    def recorder(self) -> Recorder:
+        return self.context.recorder
 
     @property
     def actions(self) -> list[Action]:
@@ -47,6 +64,15 @@ class Result:
         return [f"{name}: {error}" for name, component in self.components.items() for error in component.errors]
 
 
+@dataclass(frozen=True)
+class Hooks:
+    """Who is told of what while a run goes on. `finished` gets the node, whether this is a plan, and what masks its words."""
+
+    finished: Callable[[Done, bool, Masker], None] = lambda done, check, masker: None
+    running: Callable[[Running], None] = lambda now: None
+    say: Callable[[str], None] = lambda text: None
+
+
 def converge(
     descriptors: Sequence[Any],
     client: Client | None,
@@ -54,24 +80,29 @@ def converge(
     check: bool = False,
     only: Sequence[str] = (),
     concurrency: int = 6,
-    finished: Callable[[Done], None] = lambda done: None,
+    lock_timeout_s: float = 300,
+    expect: Plan | None = None,
+    hooks: Hooks | None = None,
 ) -> Result:
-    """Bring the components about. `client=None` plans against an empty cluster (with `check` only). Raises DescriptorError."""
-    started = time.monotonic()
+    """Bring the components about. `client=None` plans against an empty cluster (with `check` only).
+
+    `expect`: a plan that must still be what would be done. Raises DescriptorError, LockError, StalePlanError.
+    """
+    hooks = hooks or Hooks()
     components = select(parse(descriptors), only)
-    context = Context(client, check=check or client is None)
-    done = graph.run(graph.build(components), context, concurrency=concurrency, finished=finished)
-    results = {component.name: ComponentResult(component.state) for component in components}
-    for node in done:
-        result = results[node.component]
-        result.seconds = max(result.seconds, node.started + node.seconds)
-        result.actions += node.outcome.actions
-        result.notes += node.outcome.notes
-        if node.state == "failed":
-            result.errors.append(node.error)
-        elif node.state == "cancelled":
-            result.cancelled = node.error
-    return Result(results, time.monotonic() - started)
+    if check or client is None:
+        return _run(components, client, check=True, concurrency=concurrency, hooks=hooks)
+    context = context_for(client, check=False)
+    with lock.held(client, wait_s=lock_timeout_s, stop=context.stop, say=hooks.say):
+        if expect is not None:
+            planned = _run(components, client, check=True, concurrency=concurrency, hooks=Hooks())
+            _refuse_stale(expect, plan_of(planned))
+        # Read once the Lease is held: another run may have written them.
+        context.recorder = Recorder(client, context.masker)
+        result = _run(components, client, check=False, concurrency=concurrency, hooks=hooks, context=context)
+    if not context.recorder.components() and all(component.state == "absent" for component in components):
+        lock.forget(client)
+    return result
 
 
 def select(components: list[Component], only: Sequence[str]) -> list[Component]:
@@ -90,5 +121,57 @@ def select(components: list[Component], only: Sequence[str]) -> list[Component]:
         name = queue.pop()
         if name not in wanted and name in known:
             wanted.add(name)
-            queue += known[name].requires
+            # What is removed needs nobody; what needs it is named, or refused.
+            queue += known[name].requires if known[name].state == "present" else []
     return [component for component in components if component.name in wanted]
+
+
+def context_for(client: Client | None, *, check: bool) -> Context:
+    """What a run of its own begins with."""
+    masker = Masker()
+    return Context(client, check=check, masker=masker, recorder=Recorder(client, masker))
+
+
+def _run(
+    components: Sequence[Component],
+    client: Client | None,
+    *,
+    check: bool,
+    concurrency: int,
+    hooks: Hooks,
+    context: Context | None = None,
+) -> Result:
+    started = time.monotonic()
+    context = context or context_for(client, check=check)
+    for component in components:
+        for release in component.releases:
+            context.masker.learn_values(release.values)
+        for document in component.manifests:
+            context.masker.learn_document(document)
+    vertices = graph.build(components, context.recorder.components())
+    nodes = graph.run(
+        vertices,
+        context,
+        concurrency=concurrency,
+        finished=lambda done: hooks.finished(done, check, context.masker),
+        running=hooks.running,
+    )
+    results = {component.name: ComponentResult(component.state) for component in components}
+    for node in nodes:
+        result = results[node.component]
+        result.seconds = max(result.seconds, node.started + node.seconds)
+        result.actions += node.outcome.actions
+        result.notes += node.outcome.notes
+        if node.state == "failed":
+            result.errors.append(node.error)
+        elif node.state == "cancelled":
+            result.cancelled = node.error
+    return Result(results, nodes, time.monotonic() - started, context)
+
+
+def _refuse_stale(expected: Plan, now: Plan) -> None:
+    if expected.digest == now.digest:
+        return
+    raise StalePlanError(
+        f"the plan is stale: {expected.difference(now)}; nothing was changed. Plan again with playbooks/plan.yml"
+    )

@@ -6,22 +6,25 @@ from __future__ import annotations
 import concurrent.futures
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from ..module_utils.errors import LlmOnEksError
-from .descriptor import Component, DescriptorError, Wait
-from .kinds.base import Context, Node, Outcome
+from .descriptor import Component, DescriptorError, Namespace, Wait, documents_of
+from .kinds.base import Context, Node, Outcome, Policy, Unfinished
 from .kinds.check import CheckNode
+from .kinds.finish import OutputsNode, RecordNode
 from .kinds.job import JobNode
 from .kinds.manifest import ManifestNode, NamespaceNode
-from .kinds.remove import RemoveNode
+from .kinds.remove import DefinitionsRemovalNode, NamespaceRemovalNode, PruneNode, RemoveNode
 from .kinds.secret import SecretNode
 from .kinds.wait import WORKLOADS, WaitNode
+from .references import references
 
 # Nodes that only wait take a thread each, but no place among those that work.
 _MAX_THREADS = 64
+_LOOK_S = 0.5
 
 
 @dataclass
@@ -36,7 +39,7 @@ class Vertex:
 
 @dataclass(frozen=True)
 class Done:
-    """How a vertex ended; `seconds` of its own work. `error` is a sentence, or which failure it was cancelled by."""
+    """How a vertex ended; `started` since the run's begin, `seconds` of its own. `error` is a sentence, or what it was cancelled by."""
 
     component: str
     node: str
@@ -45,33 +48,90 @@ class Done:
     started: float
     seconds: float
     error: str = ""
+    index: int = 0
+    after: Sequence[int] = ()
 
 
-def build(components: Sequence[Component]) -> list[Vertex]:
-    """The graph of a run. Raises DescriptorError on a circle or on something required that will not be there."""
+@dataclass(frozen=True)
+class Running:
+    """What a run is doing at a moment: nodes under way since so many seconds, and what each waits for."""
+
+    seconds: float
+    nodes: Sequence[tuple[str, str, float]]
+    waits: Mapping[str, str]
+    pending: int
+
+
+def build(components: Sequence[Component], installed: Collection[str] = ()) -> list[Vertex]:
+    """The graph of a run. `installed`: components that the cluster has already, by its records.
+
+    Raises DescriptorError on a circle, or on something required that is neither in the run nor installed.
+    """
     active = {component.name: component for component in components if component.state != "skip"}
-    order = _edges(active)
+    order = _edges(active, installed)
     _refuse_circles(order)
-    vertices: list[Vertex] = []
-    last: dict[str, set[int]] = {}
-    first: dict[str, set[int]] = {}
-    for name, component in active.items():
-        previous: set[int] = set()
+    builder = _Builder(active)
+    for component in active.values():
+        builder.add(component)
+    builder.join(order)
+    builder.add_ends()
+    return builder.vertices
+
+
+class _Builder:
+    """Collects the vertices of a run."""
+
+    def __init__(self, active: Mapping[str, Component]) -> None:
+        self.active = active
+        self.vertices: list[Vertex] = []
+        self._first: dict[str, set[int]] = {}
+        self._last: dict[str, set[int]] = {}
+        self._namespaces: dict[str, int] = {}
+
+    def _vertex(self, component: str, node: Node, after: set[int]) -> int:
+        self.vertices.append(Vertex(len(self.vertices), component, node, set(after)))
+        return len(self.vertices) - 1
+
+    def add(self, component: Component) -> None:
+        """A component's own vertices: groups one after the other, the nodes of one group side by side."""
+        # Components share a namespace: it is one vertex, and all of them come after it.
+        shared = component.namespace if component.state == "present" else None
+        home = {self._namespace(component.name, shared)} if shared else set()
+        previous: set[int] = home
         for stage in _stages(component):
-            made = set()
-            for node in stage:
-                vertex = Vertex(len(vertices), name, node, set(previous))
-                vertices.append(vertex)
-                made.add(vertex.index)
-            first.setdefault(name, made)
+            made = {self._vertex(component.name, node, previous) for node in stage}
+            self._first.setdefault(component.name, made)
             previous = made
-        first.setdefault(name, set())
-        last[name] = previous
-    for name, befores in order.items():
-        for index in first[name]:
-            for before in befores:
-                vertices[index].after |= last[before]
-    return vertices
+        self._first.setdefault(component.name, set())
+        self._last[component.name] = previous
+
+    def _namespace(self, component: str, namespace: Namespace) -> int:
+        if namespace.name not in self._namespaces:
+            node = NamespaceNode(namespace.name, namespace.pod_security, dict(namespace.labels))
+            self._namespaces[namespace.name] = self._vertex(component, node, set())
+        return self._namespaces[namespace.name]
+
+    def join(self, order: Mapping[str, set[str]]) -> None:
+        for name, befores in order.items():
+            for index in self._first[name]:
+                for before in befores:
+                    self.vertices[index].after |= self._last[before]
+
+    def add_ends(self) -> None:
+        """Each namespace of what is removed goes after everything in it, definitions (CRDs) after the namespaces."""
+        homes: dict[str, list[Component]] = {}
+        for component in self.active.values():
+            if component.state == "absent" and component.namespace and component.namespace.name not in self._namespaces:
+                homes.setdefault(component.namespace.name, []).append(component)
+        for name, components in homes.items():
+            retain = [kept for component in components for kept in component.retain]
+            after = {index for component in components for index in self._last[component.name]}
+            end = self._vertex(components[-1].name, NamespaceRemovalNode(name, retain), after)
+            for component in components:
+                self._last[component.name] = {end}
+        for component in self.active.values():
+            if component.state == "absent":
+                self._vertex(component.name, DefinitionsRemovalNode(component), self._last[component.name])
 
 
 def _stages(component: Component) -> Iterator[list[Node]]:
@@ -81,21 +141,11 @@ def _stages(component: Component) -> Iterator[list[Node]]:
         return
     name = component.name
     namespace = component.namespace.name if component.namespace else ""
+    policy = Policy(component.adopt, component.recreate)
     stages: list[list[Node]] = []
-    if component.namespace:
-        stages.append([NamespaceNode(namespace, component.namespace.pod_security, dict(component.namespace.labels))])
     if component.crds:
-        stages.append([ManifestNode(name, component.crds, name="definitions")])
-        stages.append(
-            [
-                WaitNode(
-                    name,
-                    Wait(kind="CustomResourceDefinition", name=crd["metadata"]["name"], condition="Established"),
-                    "",
-                )
-                for crd in component.crds
-            ]
-        )
+        stages.append([ManifestNode(name, component.crds, name="definitions", policy=policy)])
+        stages.append([_established(name, crd["metadata"]["name"]) for crd in component.crds])
     # Derived Secrets read generated ones, so these come first.
     for group in (
         [secret for secret in component.secrets if not secret.derive],
@@ -103,11 +153,18 @@ def _stages(component: Component) -> Iterator[list[Node]]:
     ):
         stages.append([SecretNode(name, secret, secret.namespace or namespace) for secret in group])
     if component.manifests:
-        stages.append([ManifestNode(name, component.manifests, namespace)])
+        stages.append([ManifestNode(name, component.manifests, namespace, policy=policy)])
     stages.append([JobNode(name, job, job.manifest["metadata"].get("namespace", namespace)) for job in component.jobs])
     stages.append(_waits(component, namespace))
     stages.append([CheckNode(name, check) for check in component.checks])
+    if component.outputs:
+        stages.append([OutputsNode(name, component.outputs, namespace)])
+    stages += [[PruneNode(component)], [RecordNode(component)]]
     yield from (stage for stage in stages if stage)
+
+
+def _established(component: str, name: str) -> Node:
+    return WaitNode(component, Wait(kind="CustomResourceDefinition", name=name, condition="Established"), "")
 
 
 def _waits(component: Component, namespace: str) -> list[Node]:
@@ -121,27 +178,53 @@ def _waits(component: Component, namespace: str) -> list[Node]:
     return [WaitNode(component.name, wait, wait.namespace or namespace) for wait in waits]
 
 
-def _edges(active: Mapping[str, Component]) -> dict[str, set[str]]:
+def _edges(active: Mapping[str, Component], installed: Collection[str]) -> dict[str, set[str]]:
     """component -> components that must be done first; removal goes the other way round."""
     order: dict[str, set[str]] = {name: set() for name in active}
     for name, component in active.items():
         for other in component.requires:
-            if other not in active:
-                raise DescriptorError(
-                    f"component {name} requires {other}, which is not part of this run; add it, or drop it from `requires`"
-                )
-            if component.state == "present" and active[other].state == "absent":
-                raise DescriptorError(
-                    f"component {name} requires {other}, which is to be removed; remove {name} too, or keep {other}"
-                )
-        for other in (*component.after, *component.requires):
-            if other not in active:
+            _refuse_missing(component, other, active, installed)
+        referred = _referred(component, active)
+        for other in (*component.after, *component.requires, *referred):
+            if other not in active or other == name:
                 continue
             if component.state == "absent" and active[other].state == "absent":
                 order[other].add(name)
             elif component.state == "present":
                 order[name].add(other)
     return order
+
+
+def _refuse_missing(
+    component: Component, other: str, active: Mapping[str, Component], installed: Collection[str]
+) -> None:
+    if component.state != "present":
+        return
+    if other not in active and other not in installed:
+        raise DescriptorError(
+            f"component {component.name} requires {other}, which is neither part of this run nor installed; "
+            f"run {other} first, or together with it"
+        )
+    if other in active and active[other].state == "absent":
+        raise DescriptorError(
+            f"component {component.name} requires {other}, which is to be removed; "
+            f"remove {component.name} too, or keep {other}"
+        )
+
+
+def _referred(component: Component, active: Mapping[str, Component]) -> set[str]:
+    """The components whose outputs this one refers to. Raises DescriptorError for an output that nobody has."""
+    if component.state != "present":
+        return set()
+    texts = [*documents_of(component), *(release.values for release in component.releases)]
+    found = set()
+    for other, output in references(texts):
+        if other not in active or output not in active[other].outputs:
+            raise DescriptorError(
+                f"component {component.name} refers to ${{out:{other}.{output}}}, which no component of this run has"
+            )
+        found.add(other)
+    return found
 
 
 def _refuse_circles(order: Mapping[str, set[str]]) -> None:
@@ -162,45 +245,42 @@ def run(
     *,
     concurrency: int = 6,
     finished: Callable[[Done], None] = lambda done: None,
+    running: Callable[[Running], None] = lambda now: None,
 ) -> list[Done]:
-    """Run everything that can run. `finished` is called in this thread, once for each vertex as it ends."""
+    """Run everything that can run. `finished` is called in this thread, once for each vertex as it ends; `running` now and then."""
     started = time.monotonic()
     places = threading.Semaphore(concurrency)
     results: dict[int, Done] = {}
     waiting = {vertex.index: vertex for vertex in vertices}
-    running: dict[concurrent.futures.Future[Done], int] = {}
+    busy: dict[concurrent.futures.Future[Done], tuple[Vertex, float]] = {}
     pool = concurrent.futures.ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="converge")
+
+    def end(done: Done) -> None:
+        results[done.index] = done
+        context.spent(done.component, done.started + done.seconds)
+        finished(done)
+
     try:
-        while waiting or running:
+        while waiting or busy:
             for vertex in list(waiting.values()):
-                broken = next(
-                    (results[index] for index in vertex.after if index in results and results[index].state != "ok"),
-                    None,
-                )
+                broken = _broken(vertex, results)
                 if broken is not None:
                     del waiting[vertex.index]
-                    cause = (
-                        broken.error if broken.state == "cancelled" else f"{broken.component} ({broken.node}) failed"
-                    )
-                    results[vertex.index] = Done(
-                        vertex.component,
-                        vertex.node.name,
-                        "cancelled",
-                        Outcome(),
-                        time.monotonic() - started,
-                        0.0,
-                        cause,
-                    )
-                    finished(results[vertex.index])
+                    end(_cancelled(vertex, broken, time.monotonic() - started))
                 elif all(index in results for index in vertex.after):
                     del waiting[vertex.index]
-                    running[pool.submit(_run_one, vertex, context, places, started)] = vertex.index
-            if running:
-                ended, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+                    future = pool.submit(_run_one, vertex, context, places, started)
+                    busy[future] = (vertex, time.monotonic())
+            if busy:
+                ended, _ = concurrent.futures.wait(
+                    busy, timeout=_LOOK_S, return_when=concurrent.futures.FIRST_COMPLETED
+                )
                 for future in ended:
-                    index = running.pop(future)
-                    results[index] = future.result()
-                    finished(results[index])
+                    del busy[future]
+                    end(future.result())
+                now = time.monotonic()
+                nodes = [(vertex.component, vertex.node.name, now - since) for vertex, since in busy.values()]
+                running(Running(now - started, nodes, context.waits(), len(waiting)))
     except BaseException:
         context.stop.set()  # Ctrl-C: waits end at once, writes under way come to their end
         raise
@@ -209,23 +289,33 @@ def run(
     return [results[vertex.index] for vertex in vertices]
 
 
+def _broken(vertex: Vertex, results: Mapping[int, Done]) -> Done | None:
+    return next((results[index] for index in vertex.after if index in results and results[index].state != "ok"), None)
+
+
+def _cancelled(vertex: Vertex, by: Done, now: float) -> Done:
+    cause = by.error if by.state == "cancelled" else f"{by.component} ({by.node}) failed"
+    after = sorted(vertex.after)
+    return Done(vertex.component, vertex.node.name, "cancelled", Outcome(), now, 0.0, cause, vertex.index, after)
+
+
 def _run_one(vertex: Vertex, context: Context, places: threading.Semaphore, started: float) -> Done:
-    if not vertex.node.slow:
+    node, after = vertex.node, sorted(vertex.after)
+    if not node.slow:
         places.acquire()
     begun = time.monotonic()
+    outcome, error = Outcome(), ""
     try:
-        outcome = vertex.node.run(context)
-        return Done(vertex.component, vertex.node.name, "ok", outcome, begun - started, time.monotonic() - begun)
-    except LlmOnEksError as error:
-        return Done(
-            vertex.component,
-            vertex.node.name,
-            "failed",
-            Outcome(),
-            begun - started,
-            time.monotonic() - begun,
-            str(error),
-        )
+        if context.stop.is_set():
+            error = "the run was interrupted"
+        else:
+            outcome = node.run(context)
+    except LlmOnEksError as failure:
+        outcome = failure.outcome if isinstance(failure, Unfinished) else Outcome()
+        error = context.masker.text(str(failure))
     finally:
-        if not vertex.node.slow:
+        if not node.slow:
             places.release()
+    state: Literal["ok", "failed"] = "failed" if error else "ok"
+    seconds = time.monotonic() - begun
+    return Done(vertex.component, node.name, state, outcome, begun - started, seconds, error, vertex.index, after)

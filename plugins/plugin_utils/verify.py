@@ -6,6 +6,7 @@ Shape: https://platform.openai.com/docs/api-reference/completions/object
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..module_utils.errors import LlmOnEksError
+from .kubernetes.client import Client
 
 PROMPT = "The capital of France is"
 
@@ -31,6 +33,15 @@ class Answer:
     text: str
     completion_tokens: int
     seconds: float
+
+
+def first_key(client: Client, namespace: str, name: str) -> str:
+    """The gateway's first key, from its Secret. Raises VerifyError."""
+    resource = client.resource("v1", "Secret")
+    found = client.get(resource, name, namespace) if resource else None
+    if not found or "api_key" not in (found.get("data") or {}):
+        raise VerifyError(f"verify: Secret {namespace}/{name} holds no api_key; run site.yml, which makes it")
+    return base64.b64decode(found["data"]["api_key"]).decode()
 
 
 def ask(front_door: str, api_key: str, model: str, *, max_tokens: int = 16, timeout_s: float = 120) -> Answer:

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,10 +49,51 @@ class Slice:
         return json.loads(self.endpoint_file.read_text())
 
     def kubectl(self, *arguments: str) -> str:
-        cache = Path(os.environ.get("LLM_ON_EKS_CACHE", Path.home() / ".cache" / "llm.on_eks"))
-        binary = next(cache.glob("tools/kubectl/*/kubectl"))
-        command = [binary, "--kubeconfig", self.endpoint["kubeconfig"], *arguments]
+        command = [*self._kubectl(), *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+
+    def _kubectl(self) -> list[str]:
+        cache = Path(os.environ.get("LLM_ON_EKS_CACHE", Path.home() / ".cache" / "llm.on_eks"))
+        return [str(next(cache.glob("tools/kubectl/*/kubectl"))), "--kubeconfig", self.endpoint["kubeconfig"]]
+
+    @contextmanager
+    def port_forward(self, namespace: str, target: str, port: int) -> Iterator[int]:
+        command = [*self._kubectl(), "-n", namespace, "port-forward", target, f":{port}"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            assert process.stdout
+            yield int(process.stdout.readline().split("->")[0].rsplit(":", 1)[1])
+        finally:
+            process.terminate()
+            process.wait(10)
+
+    def pids(self, program: str) -> set[int]:
+        """Processes of one of this cluster's programs, as the host numbers them."""
+        found = set()
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (process / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            name = command[0].rsplit(b"/", 1)[-1].decode()
+            if name == program and any(f"/{CLUSTER}/".encode() in argument for argument in command):
+                found.add(int(process.name))
+        return found
+
+    def kill_program(self, program: str) -> set[int]:
+        found = self.pids(program)
+        assert found, f"{program} does not run"
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+        return found
+
+    def is_ready(self) -> bool:
+        try:
+            return "True" in self.kubectl(
+                "get", "nodes", "-o", "jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}"
+            )
+        except subprocess.CalledProcessError:
+            return False
 
 
 def recap(output: str) -> dict[str, int]:

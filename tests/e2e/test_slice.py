@@ -131,6 +131,86 @@ def test_bad_inputs_fail_before_anything_is_touched(platform_slice, tmp_path):
         assert said in done.stdout + done.stderr
 
 
+def test_a_plan_file_is_carried_out_and_a_stale_one_refused(platform_slice, tmp_path):
+    file = tmp_path / "plan.json"
+    change = ("-e", json.dumps({"gateway_values": {"queue_size": 77}}))
+    platform_slice.playbook("playbooks/plan.yml", "-e", f"plan_out={file}", *change)
+    (action,) = json.loads(file.read_text())["actions"]
+    assert (action["verb"], action["subject"]) == ("update", "ConfigMap llm-gateway/llm-gateway")
+    platform_slice.kubectl("-n", "llm-gateway", "delete", "networkpolicy", "llm-gateway")
+    refused = platform_slice.playbook("site.yml", "-e", f"plan_file={file}", *change, check=False)
+    assert refused.returncode != 0
+    assert "it would also create NetworkPolicy llm-gateway/llm-gateway" in refused.stdout
+    platform_slice.playbook("site.yml")
+    done = platform_slice.playbook("site.yml", "-e", f"plan_file={file}", *change)
+    assert recap(done.stdout)["changed"] == 1
+    assert "queue_size: 77" in platform_slice.kubectl("-n", "llm-gateway", "get", "cm", "llm-gateway", "-o", "yaml")
+
+
+def test_rollback_takes_the_last_change_back(platform_slice):
+    done = platform_slice.playbook("playbooks/rollback.yml", "-e", "rollback_component=gateway")
+    assert recap(done.stdout)["changed"] == 1
+    assert "queue_size: 77" not in platform_slice.kubectl("-n", "llm-gateway", "get", "cm", "llm-gateway", "-o", "yaml")
+    assert recap(platform_slice.playbook("site.yml").stdout)["changed"] == 0
+
+
+def test_drift_is_reported_and_fails_only_when_asked_to(platform_slice, tmp_path):
+    clean = platform_slice.playbook("playbooks/drift.yml", "-e", f"drift_out={tmp_path}")
+    assert json.loads((tmp_path / "drift.json").read_text())["state"] == "none"
+    assert recap(clean.stdout)["failed"] == 0
+    platform_slice.kubectl(
+        "-n", "llm-engines", "label", "deployment", "engine-tiny", "llm.on-eks/model=other", "--overwrite"
+    )
+    platform_slice.playbook("playbooks/drift.yml", "-e", f"drift_out={tmp_path}")
+    (finding,) = json.loads((tmp_path / "drift.json").read_text())["findings"]
+    assert finding["object"] == "Deployment llm-engines/engine-tiny"
+    assert finding["fields"][0]["manager"] == "kubectl-label"
+    assert "<failure" in (tmp_path / "drift.xml").read_text()
+    failed = platform_slice.playbook("playbooks/drift.yml", "-e", "drift_fail=true", check=False)
+    assert failed.returncode != 0
+    platform_slice.playbook("site.yml")
+
+
+def test_status_says_what_runs_at_which_revision(platform_slice):
+    said = platform_slice.playbook("playbooks/status.yml").stdout
+    row = next(line for line in said.splitlines() if line.strip().startswith("gateway "))
+    assert row.split()[1:3] == ["ready", "1/1"]
+    assert "programs run" in said
+
+
+def test_the_run_is_recorded_without_the_key(platform_slice):
+    key = platform_slice.endpoint["api_key"]
+    assert key not in platform_slice.kubectl("-n", "llm-system", "get", "configmaps", "-o", "yaml")
+
+
+# --- the cluster itself
+
+
+def test_logs_exec_dns_and_port_forward_work(platform_slice):
+    assert platform_slice.kubectl("-n", "llm-gateway", "logs", "deploy/llm-gateway", "--tail=1").strip()
+    question = "import socket; print(socket.gethostbyname('llm-gateway.llm-gateway.svc.cluster.local'))"
+    python = "/opt/gateway/bin/python"
+    address = platform_slice.kubectl("-n", "llm-gateway", "exec", "deploy/llm-gateway", "--", python, "-c", question)
+    service = ("-n", "llm-gateway", "get", "service", "llm-gateway", "-o", "jsonpath={.spec.clusterIP}")
+    assert address.strip() == platform_slice.kubectl(*service)
+    with platform_slice.port_forward("llm-gateway", "deploy/llm-gateway", 8080) as port:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
+
+
+@pytest.mark.parametrize("program", ["etcd", "kube-apiserver", "kubelet", "containerd", "kube-proxy", "coredns"])
+def test_a_program_killed_by_9_comes_back(platform_slice, program):
+    killed = platform_slice.kill_program(program)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if platform_slice.pids(program) - killed and platform_slice.is_ready():
+            break
+        time.sleep(0.5)
+    assert platform_slice.pids(program) - killed
+    assert platform_slice.is_ready()
+
+
 def test_another_kubeconfig_is_the_other_way_in(platform_slice, tmp_path):
     """The same slice seen as somebody else's cluster: nothing local, only a kubeconfig."""
     kubeconfig = tmp_path / "kubeconfig"
@@ -148,6 +228,9 @@ def test_another_kubeconfig_is_the_other_way_in(platform_slice, tmp_path):
     )
     variables = {
         "platform_local": False,
+        # What `platform_local` had decided: the front door of this test is still a node port.
+        "gateway_replicas": 1,
+        "gateway_service_type": "NodePort",
         "platform_kubeconfig": str(kubeconfig),
         "platform_images": {"gateway": refs["llm-gateway"], "llamacpp": refs["engine-tiny"], "model_store": job},
     }

@@ -24,7 +24,9 @@ def metrics(processing, deferred=0):
 
 
 def test_flags_have_llama_servers_names():
-    settings = parse(["-m", "x.gguf", "-a", "tiny", "-c", "1024", "-np", "2", "-t", "3", "--metrics", "--drain-timeout", "5"])
+    settings = parse(
+        ["-m", "x.gguf", "-a", "tiny", "-c", "1024", "-np", "2", "-t", "3", "--metrics", "--drain-timeout", "5"]
+    )
     assert (settings.model, settings.alias, settings.context_tokens, settings.parallel) == ("x.gguf", "tiny", 1024, 2)
     assert (settings.threads, settings.threads_batch, settings.metrics, settings.drain_timeout_s) == (3, 3, True, 5.0)
 

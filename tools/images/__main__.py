@@ -56,7 +56,7 @@ def main() -> int:
         }
         for one in plans
     }
-    print(json.dumps(result))
+    print(json.dumps({"changed": bool(missing), "images": result}))
     return 0
 
 

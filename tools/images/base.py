@@ -21,9 +21,7 @@ OFFICIAL = "docker.io/library/python:3.12-slim"
 _REGISTRY = "https://registry-1.docker.io/v2/"
 _PROBE_S = 5
 
-_SUITE = "bookworm"
 _PACKAGES = "ca-certificates,python3,python3-venv"
-_MIRROR = "http://deb.debian.org/debian"
 # What a container never reads; half of the image otherwise.
 _DROPPED = (
     "usr/share/doc",
@@ -75,8 +73,28 @@ def ensure(base: Base, cache: Path, buildah: Buildah) -> None:
 
 
 def _made_here() -> str:
-    recipe = "\n".join((_RECIPE, _SUITE, _PACKAGES, _MIRROR, *_DROPPED, *_FOLDERS_KEPT))
-    return f"localhost/llm.on_eks/base:{_SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    suite = _suite()
+    recipe = "\n".join((_RECIPE, suite, _PACKAGES, *_DROPPED, *_FOLDERS_KEPT))
+    return f"localhost/llm.on_eks/base:{suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+
+
+def _suite() -> str:
+    """This machine's own release: what its package mirror has for certain."""
+    release = Path("/etc/os-release").read_text(encoding="utf-8")
+    for line in release.splitlines():
+        if line.startswith("VERSION_CODENAME="):
+            return line.partition("=")[2].strip('"')
+    raise ImageError("/etc/os-release names no VERSION_CODENAME; set images_base to an image reference")
+
+
+def _mirror(suite: str) -> str:
+    """Where this machine's apt gets that release from."""
+    command = ["apt-get", "indextargets", "--format", "$(SITE)", f"Codename: {suite}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    sites = done.stdout.split()
+    if not sites:
+        raise ImageError(f"apt on this machine knows no mirror of {suite}; set images_base to an image reference")
+    return sites[0]
 
 
 def _registry_answers() -> bool:
@@ -93,8 +111,9 @@ def _registry_answers() -> bool:
 def _debootstrap(archive: Path) -> None:
     if shutil.which("debootstrap") is None:
         raise ImageError("debootstrap is not installed: apt-get install --no-install-recommends debootstrap")
+    suite = _suite()
     print(
-        f"base: no registry answers, making Debian {_SUITE} by debootstrap (about a minute)",
+        f"base: no registry answers, making one of {suite} by debootstrap (about a minute)",
         file=sys.stderr,
         flush=True,
     )
@@ -102,7 +121,7 @@ def _debootstrap(archive: Path) -> None:
     # On /var/tmp: debootstrap refuses file systems mounted nodev or noexec, as /tmp often is.
     with tempfile.TemporaryDirectory(prefix="llm-on-eks-base-", dir="/var/tmp") as folder:
         root = Path(folder) / "root"
-        _run(["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, str(root), _MIRROR])
+        _run(["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", suite, str(root), _mirror(suite)])
         for name in _DROPPED:
             shutil.rmtree(root / name, ignore_errors=True)
         for name in _FOLDERS_KEPT:

@@ -26,7 +26,7 @@ def install_missing(programs: Sequence[str]) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *missing]):
         done = subprocess.run(
-            ["apt-get", *command],
+            ["apt-get", "-o", "DPkg::Lock::Timeout=300", *command],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

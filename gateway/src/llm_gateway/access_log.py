@@ -32,6 +32,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     trace_id: str | None = None
+    tenant: str = ""
 
 
 class AccessLog:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from llm_gateway.gateway import Gateway
     from llm_gateway.http.head import Head
     from llm_gateway.keys import Key
-    from llm_gateway.limits import Rules, Ticket
+    from llm_gateway.limits import Subject, Ticket
     from llm_gateway.metrics import Histogram
     from llm_gateway.resume import Transcript
     from llm_gateway.tracing import Span
@@ -192,7 +192,7 @@ class Exchange:
         except ApiError as error:
             self.refuse(error)
 
-    async def _admit_remotely(self, subjects: list[tuple[str, str, Rules]], reserved: float) -> None:
+    async def _admit_remotely(self, subjects: list[Subject], reserved: float) -> None:
         try:
             self.ticket = await self.gateway.admit_remotely(subjects, reserved, self.request_id)
         except ApiError as error:

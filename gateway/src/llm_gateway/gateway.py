@@ -25,8 +25,8 @@ from llm_gateway.exchange import Exchange, Phase
 from llm_gateway.http.head import HeadParser
 from llm_gateway.keys import Key, KeyLimits, KeyStore, read_keys
 from llm_gateway.ledger import Ledger
-from llm_gateway.limits import Limiter, Rules, Ticket, count_use
-from llm_gateway.metrics import Gauge, Metrics
+from llm_gateway.limits import Limiter, Rules, Subject, Ticket, count_use
+from llm_gateway.metrics import Gauge, Metrics, status_text
 from llm_gateway.models import Catalogue
 from llm_gateway.registry import Endpoint, Registry
 from llm_gateway.settings import Settings
@@ -80,7 +80,8 @@ class Gateway:
         self.has_classes = False
         self.reload_error = ""
         self.on_reload: Callable[[], object] = self.load_keys
-        self._subjects: dict[tuple[str, str], list[tuple[str, str, Rules]] | None] = {}
+        self._subjects: dict[tuple[str, str], list[Subject] | None] = {}
+        self._use: dict[str, int] = {}
         self._id_prefix = os.urandom(6).hex()
         self._id_count = 0
         self._add_gauges()
@@ -257,7 +258,7 @@ class Gateway:
             raise forbidden(f"This key may not use the class '{name}'.", code="class_not_allowed")
         return classes.index(name)
 
-    def limited(self, key: Key, model: str) -> list[tuple[str, str, Rules]] | None:
+    def limited(self, key: Key, model: str) -> list[Subject] | None:
         """The limits that a request must pass; None: none."""
         place = (key.name, model)
         try:
@@ -268,10 +269,10 @@ class Gateway:
             found = []
             rules = self.rules(key.limits, key=True)
             if rules.any:
-                found.append((f"key:{key.name}", f"the key '{key.name}'", rules))
+                found.append(Subject(f"key:{key.name}", f"the key '{key.name}'", rules))
             rules = self.rules(self.catalogue.config(model).limits, key=False)
             if rules.any:
-                found.append((f"model:{model}", f"the model '{model}'", rules))
+                found.append(Subject(f"model:{model}", f"the model '{model}'", rules))
             self._subjects[place] = found or None
             return found or None
 
@@ -291,7 +292,7 @@ class Gateway:
         )
         return rules if self.remote_limits is not None else rules.share(settings.limit_replicas)
 
-    async def admit_remotely(self, subjects: list[tuple[str, str, Rules]], tokens: float, request_id: bytes) -> Ticket:
+    async def admit_remotely(self, subjects: list[Subject], tokens: float, request_id: bytes) -> Ticket:
         """Admission by Redis; by this gateway's share when that does not answer. Raises ApiError 429."""
         remote = self.remote_limits
         if remote is not None:
@@ -300,7 +301,7 @@ class Gateway:
             except ConnectionError:
                 self.metrics.limits_degraded.add()
         replicas = self.settings.limit_replicas
-        return self.limiter.admit([(name, shown, rules.share(replicas)) for name, shown, rules in subjects], tokens)
+        return self.limiter.admit([subject.share(replicas) for subject in subjects], tokens)
 
     def transcript(self, exchange: Exchange) -> Transcript | None:
         """What can continue a stream that breaks off; None where the request is of a kind that cannot be continued."""
@@ -314,69 +315,76 @@ class Gateway:
         return f"{self._id_prefix}-{self._id_count:x}".encode()
 
     def finished(self, exchange: Exchange) -> None:
-        """A request is over: count it, log it."""
+        """A request is over: settle, count, log it."""
         now = monotonic()
         metrics = self.metrics
         model = exchange.model
-        duration = now - exchange.started_at
-        self.retry_tokens = min(RETRY_START, self.retry_tokens + RETRY_SHARE)
-        metrics.requests.add(model, str(exchange.status), exchange.reason)
-        metrics.key_requests.add(exchange.key.name)
-        prompt = completion = None
+        key = exchange.key
+        started_at, first_at, attempts = exchange.started_at, exchange.first_byte_at, exchange.attempts
+        of_model = metrics.of_model.get(model) or metrics.model(model)
+        if self.retry_tokens < RETRY_START:
+            self.retry_tokens = min(RETRY_START, self.retry_tokens + RETRY_SHARE)
+        prompt: int | None = None
+        completion: int | None = None
         if exchange.usage is not None:
             prompt, completion = exchange.usage
-            metrics.tokens.add(model, "prompt", by=prompt)
+            of_model.prompt_tokens += prompt
+            of_model.input.observe(prompt)
         elif exchange.events:
             completion = exchange.events
         if completion:
-            metrics.tokens.add(model, "completion", by=completion)
-            metrics.key_tokens.add(exchange.key.name, by=(prompt or 0) + completion)
-            metrics.token_usage.of("output:" + model).observe(completion)
-            if prompt:
-                metrics.token_usage.of("input:" + model).observe(prompt)
-        first = exchange.first_byte_at
+            of_model.completion_tokens += completion
+            of_model.output.observe(completion)
+        used = (prompt or 0) + (completion or 0)
+        metrics.requests.bump((model, status_text(exchange.status), exchange.reason), 1)
+        metrics.key_requests.bump((key.name,), 1)
+        if used:
+            metrics.key_tokens.bump((key.name,), used)
         if exchange.ticket is not None:
             # A request that an engine has begun has used its prompt, whoever broke off; one that none has taken has used nothing.
-            begun = first > 0 or (exchange.reason == "client_gone" and exchange.sent_at > 0)
+            begun = first_at > 0 or (exchange.reason == "client_gone" and exchange.sent_at > 0)
             spent = prompt if prompt is not None else exchange.prompt_tokens if begun else 0
             exchange.ticket.settle(spent, completion or 0)
-        if exchange.cost and exchange.dispatcher is not None:
-            exchange.dispatcher.charge(exchange, (prompt or 0) + (completion or 0) - exchange.cost)
-        count_use(self.ledger, self.ledger.record("key:" + exchange.key.name), prompt or 0, completion or 0)
+        if exchange.queued and exchange.dispatcher is not None:
+            exchange.dispatcher.charge(exchange, used - exchange.cost)
+        record = self._use.get(key.name)
+        if record is None:
+            record = self._use[key.name] = self.ledger.record("key:" + key.name)
+        count_use(self.ledger, record, prompt or 0, completion or 0)
         if exchange.span is not None and self.tracer is not None:
             self.tracer.end(exchange, now, prompt, completion)
-        if exchange.sent_at and exchange.attempts == 1 and exchange.reply_at:
-            # What the gateway itself took: until the engine had the request, and after its reply had come. Not where the request waited.
-            metrics.overhead.of(model).observe(
-                exchange.sent_at - exchange.started_at + now - exchange.reply_at
-                if exchange.queued_s == 0
-                else now - exchange.reply_at
-            )
-        if exchange.attempts:
-            metrics.queue_wait.of(model).observe(exchange.engine_at - exchange.started_at)
-        if first:
-            metrics.duration.of(model).observe(duration)
-            metrics.first_token.of(model).observe(first - exchange.started_at)
+        if attempts:
+            waited_s = exchange.engine_at - started_at
+            of_model.queue_wait.observe(waited_s)
+            if attempts == 1 and exchange.reply_at:
+                # What the gateway itself took: until the engine had the request, and after its reply had come. Not where the request waited.
+                before_s = 0.0 if exchange.queued else exchange.sent_at - started_at
+                of_model.overhead.observe(before_s + now - exchange.reply_at)
+        if first_at:
+            of_model.duration.observe(now - started_at)
+            of_model.first_token.observe(first_at - started_at)
             if exchange.stream and completion and completion > 1:
-                metrics.token_time.of(model).observe((exchange.last_byte_at - first) / (completion - 1))
+                of_model.token_time.observe((exchange.last_byte_at - first_at) / (completion - 1))
         if self.access_log.enabled:
             self.access_log.write(
                 Line(
-                    time=round(time.time(), 6),
-                    request_id=exchange.request_id.decode(),
-                    key=exchange.key.name,
-                    model=model,
-                    path=exchange.path.decode("latin-1"),
-                    status=exchange.status,
-                    duration_s=round(duration, 6),
-                    stream=exchange.stream,
-                    reason=exchange.reason,
-                    engine=exchange.engine_name,
-                    attempts=exchange.attempts,
-                    queue_s=round(exchange.engine_at - exchange.started_at, 6) if exchange.attempts else 0,
-                    first_byte_s=round(first - exchange.started_at, 6) if first else None,
-                    prompt_tokens=prompt,
-                    completion_tokens=completion,
+                    time.time(),
+                    exchange.request_id.decode(),
+                    key.name,
+                    model,
+                    exchange.head.path.decode("latin-1"),
+                    exchange.status,
+                    round(now - started_at, 6),
+                    exchange.stream,
+                    exchange.reason,
+                    exchange.engine_name,
+                    attempts,
+                    round(waited_s, 6) if attempts else 0,
+                    round(first_at - started_at, 6) if first_at else None,
+                    prompt,
+                    completion,
+                    None if exchange.span is None else exchange.span.trace_id,
+                    key.tenant,
                 )
             )
 

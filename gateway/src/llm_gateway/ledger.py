@@ -144,6 +144,8 @@ class Ledger:
 
     def in_flight(self, record: int) -> float:
         """The sum over all workers."""
+        if not self.shared:
+            return float(self.cells[record + IN_FLIGHT])
         begins = record + IN_FLIGHT
         return sum(self.cells[begins : begins + self.workers])
 

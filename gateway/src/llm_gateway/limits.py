@@ -153,28 +153,51 @@ def refused(what: str, limit: float, subject: str, wait_s: float, headers: tuple
     )
 
 
+def rate_lines(requests: tuple[float, float, float] | None, tokens: tuple[float, float, float] | None) -> bytes:
+    """`rate_headers` as header lines, each ending in CRLF; for every request, so in one piece."""
+    lines = b""
+    if requests is not None:
+        limit, used, reset_s = requests
+        lines = (
+            b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\nx-ratelimit-reset-requests: %b\r\n"
+            % (limit, limit - used if used < limit else 0, shown_time(reset_s).encode())
+        )
+    if tokens is not None:
+        limit, used, reset_s = tokens
+        lines += (
+            b"x-ratelimit-limit-tokens: %d\r\nx-ratelimit-remaining-tokens: %d\r\nx-ratelimit-reset-tokens: %b\r\n"
+            % (limit, limit - used if used < limit else 0, shown_time(reset_s).encode())
+        )
+    return lines
+
+
+class Subject:
+    """Who is limited: the name of its record (found when first needed), what it is called towards clients, and its rules."""
+
+    __slots__ = ("name", "record", "rules", "shown")
+
+    def __init__(self, name: str, shown: str, rules: Rules) -> None:
+        self.name = name
+        self.shown = shown
+        self.rules = rules
+        self.record = -1
+
+    def share(self, replicas: int) -> Subject:
+        """The same, with one gateway's share of the limits."""
+        return Subject(self.name, self.shown, self.rules.share(replicas))
+
+
 class Ticket:
-    """What one admitted request holds: given back with `settle`, whatever became of it."""
+    """What one admitted request holds: given back with `settle`, whatever became of it. `header_lines` are for its reply."""
 
-    __slots__ = ("_ledger", "_subjects", "headers", "reserved", "settled")
+    __slots__ = ("_ledger", "_subjects", "header_lines", "reserved", "settled")
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        subjects: list[tuple[int, Rules]],
-        reserved: float,
-        headers: tuple[tuple[str, str], ...],
-    ) -> None:
+    def __init__(self, ledger: Ledger, subjects: list[Subject], reserved: float, header_lines: bytes) -> None:
         self._ledger = ledger
         self._subjects = subjects
         self.reserved = reserved
-        self.headers = headers
+        self.header_lines = header_lines
         self.settled = False
-
-    @property
-    def header_lines(self) -> bytes:
-        """Header lines, each ending in CRLF."""
-        return b"".join([b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in self.headers])
 
     def settle(self, prompt_tokens: float, completion_tokens: float) -> None:
         """The request is over and used this much."""
@@ -182,24 +205,34 @@ class Ticket:
             return
         self.settled = True
         change = prompt_tokens + completion_tokens - self.reserved
-        for record, rules in self._subjects:
-            give_back(self._ledger, record, rules, change)
+        for subject in self._subjects:
+            give_back(self._ledger, subject, change)
 
 
-def give_back(ledger: Ledger, record: int, rules: Rules, token_change: float, *, concurrency: bool = True) -> None:
+def give_back(ledger: Ledger, subject: Subject, token_change: float) -> None:
     """Correct the tokens that were reserved, and count one request less at once."""
-    cells = ledger.cells
+    record = subject.record
+    if not ledger.shared:
+        _give_back(ledger, record, subject.rules, token_change)
+        return
     with ledger.lock(record):
-        if rules.tokens and token_change:
-            # Into the current count, or the last one's where this window is newer than the reservation.
-            current = cells[record + TOKENS + 2] + token_change
-            cells[record + TOKENS + 2] = max(0.0, current)
-            if current < 0:
-                cells[record + TOKENS + 1] = max(0.0, cells[record + TOKENS + 1] + current)
-        if rules.budget:
-            cells[record + BUDGET + 1] = max(0.0, cells[record + BUDGET + 1] + token_change)
-        if rules.concurrency and concurrency:
-            ledger.leave(record)
+        _give_back(ledger, record, subject.rules, token_change)
+
+
+def _give_back(ledger: Ledger, record: int, rules: Rules, token_change: float) -> None:
+    cells = ledger.cells
+    if rules.tokens and token_change:
+        # Into the current count; or the last one's where this window is newer than the reservation.
+        current = cells[record + TOKENS + 2] + token_change
+        if current >= 0:
+            cells[record + TOKENS + 2] = current
+        else:
+            cells[record + TOKENS + 2] = 0.0
+            cells[record + TOKENS + 1] = max(0.0, cells[record + TOKENS + 1] + current)
+    if rules.budget:
+        cells[record + BUDGET + 1] = max(0.0, cells[record + BUDGET + 1] + token_change)
+    if rules.concurrency:
+        ledger.leave(record)
 
 
 class Limiter:
@@ -209,90 +242,93 @@ class Limiter:
         self._ledger = ledger
         self._clock = clock
 
-    def admit(self, subjects: list[tuple[str, str, Rules]], tokens: float) -> Ticket:
-        """A ticket for a request that may use `tokens`. Each subject is (record name, name to show, rules). Raises ApiError 429."""
-        taken: list[tuple[int, Rules]] = []
+    def admit(self, subjects: list[Subject], tokens: float) -> Ticket:
+        """A ticket for a request that may use `tokens`. Raises ApiError 429, and LedgerFull."""
+        ledger = self._ledger
         now = self._clock()
-        headers: tuple[tuple[str, str], ...] = ()
-        for name, shown, rules in subjects:
-            record = self._ledger.record(name)
+        lines = b""
+        for position, subject in enumerate(subjects):
+            record = subject.record
+            if record < 0:
+                record = subject.record = ledger.record(subject.name)
             try:
-                found = self._take(record, shown, rules, tokens, now)
+                if ledger.shared:
+                    with ledger.lock(record):
+                        found = self._take(record, subject, tokens, now)
+                else:
+                    found = self._take(record, subject, tokens, now)
             except ApiError:
-                for earlier, its_rules in taken:
-                    give_back(self._ledger, earlier, its_rules, -tokens)
-                    self._return_request(earlier, its_rules)
+                for earlier in subjects[:position]:
+                    give_back(ledger, earlier, -tokens)
+                    self._return_request(earlier)
                 raise
-            headers = headers or found
-            taken.append((record, rules))
-        return Ticket(self._ledger, taken, tokens, headers)
+            lines = lines or found
+        return Ticket(ledger, subjects, tokens, lines)
 
-    def _return_request(self, record: int, rules: Rules) -> None:
-        if rules.requests:
-            with self._ledger.lock(record):
-                cells = self._ledger.cells
-                cells[record + REQUESTS + 2] = max(0.0, cells[record + REQUESTS + 2] - 1)
+    def _return_request(self, subject: Subject) -> None:
+        if subject.rules.requests:
+            with self._ledger.lock(subject.record):
+                at = subject.record + REQUESTS + 2
+                self._ledger.cells[at] = max(0.0, self._ledger.cells[at] - 1)
 
-    def _take(self, record: int, shown: str, rules: Rules, tokens: float, now: float) -> tuple[tuple[str, str], ...]:
+    def _take(self, record: int, subject: Subject, tokens: float, now: float) -> bytes:
         ledger = self._ledger
         cells = ledger.cells
-        with ledger.lock(record):
-            request_state = token_state = None
-            refusal: tuple[str, float, float] | None = None
-            if rules.requests:
-                used = window_used(cells, record + REQUESTS, now)
-                if used + 1 > rules.requests + 1e-9:
-                    refusal = (
-                        "requests",
-                        rules.requests,
-                        window_wait_s(cells, record + REQUESTS, now, rules.requests, 1),
-                    )
-                request_state = (
-                    rules.requests,
-                    used + (refusal is None),
-                    max(0.0, MINUTE_S - (now - cells[record + REQUESTS])),
-                )
-            if rules.tokens:
-                used = window_used(cells, record + TOKENS, now)
-                if refusal is None and used + tokens > rules.tokens + 1e-9:
-                    refusal = (
-                        "tokens",
-                        rules.tokens,
-                        window_wait_s(cells, record + TOKENS, now, rules.tokens, tokens),
-                    )
-                token_state = (
-                    rules.tokens,
-                    used + (tokens if refusal is None else 0),
-                    max(0.0, MINUTE_S - (now - cells[record + TOKENS])),
-                )
-            if rules.budget:
-                start = cells[record + BUDGET]
-                if not 0 <= now - start < rules.budget_period_s:
-                    start = cells[record + BUDGET] = now
-                    cells[record + BUDGET + 1] = 0.0
-                if refusal is None and cells[record + BUDGET + 1] + tokens > rules.budget + 1e-9:
-                    refusal = ("budget", rules.budget, start + rules.budget_period_s - now)
-            if refusal is None and rules.concurrency and ledger.in_flight(record) >= rules.concurrency:
-                refusal = ("concurrency", rules.concurrency, 1.0)
-            headers = rate_headers(request_state, token_state) if request_state or token_state else ()
-            if refusal is not None:
-                what, limit, wait_s = refusal
-                raise refused(what, limit, shown, wait_s, headers)
-            if rules.requests:
-                window_add(cells, record + REQUESTS, now, 1)
-            if rules.tokens:
-                window_add(cells, record + TOKENS, now, tokens)
-            if rules.budget:
-                cells[record + BUDGET + 1] += tokens
-            if rules.concurrency:
-                cells[ledger.mine(record)] += 1
-            return headers
+        rules = subject.rules
+        request_state = token_state = None
+        refusal: tuple[str, float, float] | None = None
+        limit = rules.requests
+        if limit:
+            used = window_used(cells, record + REQUESTS, now)
+            if used + 1 > limit + 1e-9:
+                refusal = ("requests", limit, window_wait_s(cells, record + REQUESTS, now, limit, 1))
+            else:
+                used += 1
+            request_state = (limit, used, cells[record + REQUESTS] + MINUTE_S - now)
+        limit = rules.tokens
+        if limit:
+            used = window_used(cells, record + TOKENS, now)
+            if refusal is None:
+                if used + tokens > limit + 1e-9:
+                    refusal = ("tokens", limit, window_wait_s(cells, record + TOKENS, now, limit, tokens))
+                else:
+                    used += tokens
+            token_state = (limit, used, cells[record + TOKENS] + MINUTE_S - now)
+        if rules.budget:
+            start = cells[record + BUDGET]
+            if not 0 <= now - start < rules.budget_period_s:
+                start = cells[record + BUDGET] = now
+                cells[record + BUDGET + 1] = 0.0
+            if refusal is None and cells[record + BUDGET + 1] + tokens > rules.budget + 1e-9:
+                refusal = ("budget", rules.budget, start + rules.budget_period_s - now)
+        if refusal is None and rules.concurrency and ledger.in_flight(record) >= rules.concurrency:
+            refusal = ("concurrency", rules.concurrency, 1.0)
+        if refusal is not None:
+            what, limit, wait_s = refusal
+            raise refused(what, limit, subject.shown, wait_s, rate_headers(request_state, token_state))
+        if rules.requests:
+            window_add(cells, record + REQUESTS, now, 1)
+        if rules.tokens:
+            window_add(cells, record + TOKENS, now, tokens)
+        if rules.budget:
+            cells[record + BUDGET + 1] += tokens
+        if rules.concurrency:
+            cells[ledger.mine(record)] += 1
+        return rate_lines(request_state, token_state) if request_state or token_state else b""
 
 
 def count_use(ledger: Ledger, record: int, prompt_tokens: float, completion_tokens: float) -> None:
     """Add to what a key has used in all; for the admin's eyes, no limit looks at it."""
     cells = ledger.cells
-    with ledger.lock(record):
-        cells[record + USED_REQUESTS] += 1
+    if ledger.shared:
+        with ledger.lock(record):
+            _count_use(cells, record, prompt_tokens, completion_tokens)
+    else:
+        _count_use(cells, record, prompt_tokens, completion_tokens)
+
+
+def _count_use(cells: memoryview[float], record: int, prompt_tokens: float, completion_tokens: float) -> None:
+    cells[record + USED_REQUESTS] += 1
+    if prompt_tokens or completion_tokens:
         cells[record + USED_PROMPT] += prompt_tokens
         cells[record + USED_COMPLETION] += completion_tokens

@@ -12,7 +12,7 @@ import logging
 from typing import Any
 
 from llm_gateway.errors import ConfigError
-from llm_gateway.limits import MINUTE_S, Rules, Ticket, rate_headers, refused
+from llm_gateway.limits import MINUTE_S, Subject, Ticket, rate_headers, rate_lines, refused
 
 try:
     from redis.asyncio import Redis
@@ -156,16 +156,16 @@ class RemoteTicket(Ticket):
     def __init__(
         self,
         limiter: RedisLimiter,
-        subjects: list[tuple[str, str, Rules]],
+        subjects: list[Subject],
         reserved: float,
-        headers: tuple[tuple[str, str], ...],
+        header_lines: bytes,
         request_id: str,
     ) -> None:
         self._limiter = limiter
         self._remote = subjects
         self._id = request_id
         self.reserved = reserved
-        self.headers = headers
+        self.header_lines = header_lines
         self.settled = False
 
     def settle(self, prompt_tokens: float, completion_tokens: float) -> None:
@@ -189,39 +189,39 @@ class RedisLimiter:
         self._count = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def admit(self, subjects: list[tuple[str, str, Rules]], tokens: float, request_id: bytes) -> RemoteTicket:
+    async def admit(self, subjects: list[Subject], tokens: float, request_id: bytes) -> RemoteTicket:
         """A ticket. Raises ApiError 429; ConnectionError when Redis does not answer."""
         self._count += 1
         # A client may use one request id twice; a lease must not.
         lease = f"{request_id.decode('latin-1')}/{self._count}"
         arguments: list[Any] = [tokens, lease, self._lease_s]
-        for _, _, rules in subjects:
+        for rules in (subject.rules for subject in subjects):
             arguments += [rules.requests, rules.tokens, rules.concurrency, rules.budget, rules.budget_period_s]
         try:
-            answer = await self._admit(keys=[PREFIX + name for name, _, _ in subjects], args=arguments)
+            answer = await self._admit(keys=[PREFIX + subject.name for subject in subjects], args=arguments)
         except (RedisError, OSError, TimeoutError) as error:
             LOG.warning("Redis did not answer, limits are this gateway's share: %s", error)
             raise ConnectionError(str(error)) from error
         place, what, wait_s, *state = (part.decode() if isinstance(part, bytes) else part for part in answer)
-        headers = rate_headers(_state(state[:3]), _state(state[3:]))
+        request_state, token_state = _state(state[:3]), _state(state[3:])
         if int(place):
-            _, shown, rules = subjects[int(place) - 1]
-            limit = getattr(rules, what)
-            raise refused(what, limit, shown, float(wait_s), headers)
-        return RemoteTicket(self, subjects, tokens, headers, lease)
+            subject = subjects[int(place) - 1]
+            limit, shown = getattr(subject.rules, what), subject.shown
+            raise refused(what, limit, shown, float(wait_s), rate_headers(request_state, token_state))
+        return RemoteTicket(self, subjects, tokens, rate_lines(request_state, token_state), lease)
 
-    def settle(self, subjects: list[tuple[str, str, Rules]], change: float, lease: str) -> None:
+    def settle(self, subjects: list[Subject], change: float, lease: str) -> None:
         """Correct the counts, in the background."""
         task = asyncio.get_running_loop().create_task(self._settle_now(subjects, change, lease))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _settle_now(self, subjects: list[tuple[str, str, Rules]], change: float, lease: str) -> None:
+    async def _settle_now(self, subjects: list[Subject], change: float, lease: str) -> None:
         arguments: list[Any] = [change, lease]
-        for _, _, rules in subjects:
+        for rules in (subject.rules for subject in subjects):
             arguments += [rules.tokens, rules.concurrency, rules.budget]
         try:
-            await self._settle(keys=[PREFIX + name for name, _, _ in subjects], args=arguments)
+            await self._settle(keys=[PREFIX + subject.name for subject in subjects], args=arguments)
         except (RedisError, OSError, TimeoutError) as error:
             LOG.warning("Redis did not answer, a reservation stays until it ends by itself: %s", error)
 

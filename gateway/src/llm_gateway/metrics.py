@@ -70,6 +70,13 @@ class Counter:
         self.labels = labels
         self.values: dict[tuple[str, ...], float] = {}
 
+    def bump(self, values: tuple[str, ...], by: float) -> None:
+        """Count `by` more, for label values that most likely are known."""
+        try:
+            self.values[values] += by
+        except KeyError:
+            self.add(*values, by=by)
+
     def add(self, *values: str, by: float = 1) -> None:
         """Count `by` more."""
         if values not in self.values and len(self.values) >= MAX_LABEL_VALUES * 4:
@@ -161,6 +168,41 @@ class Snapshot(msgspec.Struct):
 _DECODE_SNAPSHOT = msgspec.msgpack.Decoder(Snapshot).decode
 
 
+_STATUS_TEXTS = {status: str(status) for status in range(100, 600)}
+
+
+def status_text(status: int) -> str:
+    """A status as a label."""
+    return _STATUS_TEXTS.get(status) or str(status)
+
+
+class ModelMetrics:
+    """One model's own histograms and counts, found once; a model beyond the lid shares those of "other"."""
+
+    __slots__ = (
+        "completion_tokens",
+        "duration",
+        "first_token",
+        "input",
+        "output",
+        "overhead",
+        "prompt_tokens",
+        "queue_wait",
+        "token_time",
+    )
+
+    def __init__(self, metrics: Metrics, model: str) -> None:
+        self.duration = metrics.duration.of(model)
+        self.first_token = metrics.first_token.of(model)
+        self.token_time = metrics.token_time.of(model)
+        self.queue_wait = metrics.queue_wait.of(model)
+        self.overhead = metrics.overhead.of(model)
+        self.input = metrics.token_usage.of("input:" + model)
+        self.output = metrics.token_usage.of("output:" + model)
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
+
+
 class Metrics:
     """All that the gateway counts."""
 
@@ -204,6 +246,24 @@ class Metrics:
         # By direction and model; shown under OpenTelemetry's name only.
         self.token_usage = Histograms("", "Tokens of one request", "", USAGE_TOKENS, hidden=True)
         self.gauges: list[Gauge] = []
+        self.of_model: dict[str, ModelMetrics] = {}
+
+    def model(self, model: str) -> ModelMetrics:
+        """The counts of one model."""
+        if len(self.of_model) >= MAX_LABEL_VALUES * 5:
+            model = OTHER
+        found = self.of_model.get(model)
+        if found is None:
+            found = self.of_model[model] = ModelMetrics(self, model)
+        return found
+
+    def gather(self) -> None:
+        """Put what models count by themselves where it is shown."""
+        for model, found in self.of_model.items():
+            for direction, count in (("prompt", found.prompt_tokens), ("completion", found.completion_tokens)):
+                if count:
+                    self.tokens.add(model, direction, by=count)
+            found.prompt_tokens = found.completion_tokens = 0
 
     def _families(self) -> Iterator[Counter | Histograms]:
         for family in vars(self).values():
@@ -212,6 +272,7 @@ class Metrics:
 
     def snapshot(self) -> bytes:
         """All counts, for `absorb` or `expose` in another process."""
+        self.gather()
         return msgspec.msgpack.encode(
             Snapshot(
                 {
@@ -241,6 +302,7 @@ class Metrics:
 
     def expose(self, others: Iterable[bytes] = ()) -> str:
         """Prometheus' text format, version 0.0.4; with `others`, the sum over all processes."""
+        self.gather()
         others = list(others)
         gauges: dict[str, dict[tuple[str, ...], list[float]]] = {
             gauge.name: {values: [value] for values, value in gauge.read()} for gauge in self.gauges

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -149,6 +150,10 @@ class Worker:
         with suppress(TimeoutError):
             await asyncio.wait_for(gateway.discovered.wait(), DISCOVERY_WAIT_S)
         await server.start_serving()
+        # What stands now stays; looking through 100 000 keys for garbage again and again would cost more than all requests.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
         self._start(self._watch_files(), "files")
         if self.family is not None:
             self._sibling_server = await self.family.listen(self._answer_sibling)

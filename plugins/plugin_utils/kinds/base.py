@@ -4,16 +4,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from ...module_utils.errors import LlmOnEksError
+from .. import disruption
 from ..compare import Change, to_yaml
+from ..descriptor import Reference
+from ..identity import Identity, identity
 from ..kubernetes.client import Client, Resource
+from ..masking import Masker
+from ..record import Recorder
+from ..references import UNKNOWN, UnresolvedError, references, resolve
 
 Document = dict[str, Any]
-Verb = Literal["create", "update", "delete", "run", "adopt"]
+Verb = Literal["create", "update", "delete", "recreate", "run", "adopt"]
 
 
 class NodeError(LlmOnEksError):
@@ -30,13 +36,17 @@ class Action:
     before: Document | None = None
     after: Document | None = None
 
-    def diff(self) -> dict[str, str]:
-        """In Ansible's form; secrets are digests already."""
+    @property
+    def disruption(self) -> disruption.Disruption:
+        return disruption.of(self.verb, self.before or self.after, self.changes)
+
+    def diff(self, masker: Masker) -> dict[str, str]:
+        """In Ansible's form, secrets masked."""
         return {
             "before_header": self.subject,
             "after_header": self.subject,
-            "before": to_yaml(self.before),
-            "after": to_yaml(self.after),
+            "before": masker.text(to_yaml(self.before)),
+            "after": masker.text(to_yaml(self.after)),
         }
 
 
@@ -48,20 +58,51 @@ class Outcome:
     notes: Sequence[str] = ()
 
 
+class Unfinished(NodeError):
+    """A node failed after it had done something; `outcome` is what it had done."""
+
+    def __init__(self, message: str, outcome: Outcome) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a component's descriptor allows: taking over objects of others, and deleting to make anew."""
+
+    adopt: bool = False
+    recreate: Sequence[Reference] = ()
+
+    def may_recreate(self, target: Identity) -> bool:
+        return any(matches(reference, target) for reference in self.recreate)
+
+
 @dataclass
 class Context:
     """One run. `check`: plan only. `client` is None when the cluster is to be taken for empty."""
 
     client: Client | None
     check: bool = False
+    masker: Masker = field(default_factory=Masker)
+    recorder: Recorder = field(default_factory=Recorder)
     stop: threading.Event = field(default_factory=threading.Event)
+    # uids of what this run deletes, or would delete
+    doomed: set[str] = field(default_factory=set)
     _planned: set[str] = field(default_factory=set)
+    _desired: dict[str, dict[Identity, Document]] = field(default_factory=dict)
+    _outputs: dict[tuple[str, str], Any] = field(default_factory=dict)
+    _waiting: dict[str, str] = field(default_factory=dict)
+    _live: dict[Identity, Document] = field(default_factory=dict)
+    _ended: dict[str, float] = field(default_factory=dict)
+    _owned: dict[str, list[Document]] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def api(self) -> Client:
         if self.client is None:
             raise NodeError("converge: an empty cluster is assumed, there is nothing to read from")
         return self.client
+
+    # --- what comes into being in this run
 
     def will_exist(self, *keys: str) -> None:
         """Note that namespaces, kinds or objects come into being in this run."""
@@ -71,6 +112,92 @@ class Context:
     def is_planned(self, key: str) -> bool:
         with self._lock:
             return key in self._planned
+
+    def namespace_comes(self, document: Document) -> bool:
+        """Whether the object's namespace is only made in this run: a plan has nothing to ask the server then."""
+        namespace = document["metadata"].get("namespace", "")
+        return bool(namespace) and self.is_planned(f"new namespace {namespace}")
+
+    # --- what each component wants
+
+    def desire(self, component: str, documents: Iterable[Document]) -> None:
+        """Note what a component consists of, before anything of it is written: the base of its record and of pruning."""
+        found = {identity(document): document for document in documents}
+        with self._lock:
+            self._desired.setdefault(component, {}).update(found)
+            for document in found.values():
+                self.masker.learn_document(document)
+        if not self.check:
+            self.recorder.intend(component, found)
+
+    def desired(self, component: str) -> dict[Identity, Document]:
+        with self._lock:
+            return dict(self._desired.get(component, {}))
+
+    def saw(self, target: Identity, live: Document) -> None:
+        """Note an object as it was found."""
+        with self._lock:
+            self._live[target] = live
+
+    def live(self) -> dict[Identity, Document]:
+        with self._lock:
+            return dict(self._live)
+
+    def wanted_by_any(self, target: Identity) -> bool:
+        with self._lock:
+            return any(target in objects for objects in self._desired.values())
+
+    # --- outputs
+
+    def publish(self, component: str, output: str, value: Any) -> None:
+        with self._lock:
+            self._outputs[component, output] = value
+
+    def resolve(self, value: Any) -> Any:
+        """Nested data with every reference replaced; in check mode by `(known after apply)` where it is not known yet."""
+        with self._lock:
+            outputs = dict(self._outputs)
+        if self.check:
+            for key in references(value):
+                outputs.setdefault(key, UNKNOWN)
+        try:
+            return resolve(value, outputs)
+        except UnresolvedError as error:
+            raise NodeError(f"the output {error.args[0]} is referred to, but no component of this run has it") from None
+
+    # --- what is being waited for, for the live summary
+
+    def waiting(self, target: str, reason: str) -> None:
+        with self._lock:
+            if reason:
+                self._waiting[target] = reason
+            else:
+                self._waiting.pop(target, None)
+
+    def waits(self) -> dict[str, str]:
+        with self._lock:
+            return dict(self._waiting)
+
+    def spent(self, component: str, ended_s: float) -> None:
+        """Note when, since the run's begin, a node of a component ended."""
+        with self._lock:
+            self._ended[component] = max(ended_s, self._ended.get(component, 0.0))
+
+    def seconds(self, component: str) -> float:
+        """When, since the run's begin, the last node of a component ended."""
+        with self._lock:
+            return self._ended.get(component, 0.0)
+
+    # --- what is ours
+
+    def owned(self, read: Mapping[str, list[Document]] | None = None) -> dict[str, list[Document]]:
+        """Everything in the cluster that carries our mark, by component; read once a run by kinds/remove.py."""
+        with self._lock:
+            if read is not None:
+                self._owned = dict(read)
+            return self._owned or {}
+
+    # --- kinds
 
     def resource(self, document: Document) -> Resource | None:
         """How the API serves this document's kind; None when a definition made in this run will serve it."""
@@ -92,16 +219,26 @@ class Context:
 class Node(Protocol):
     """A unit of work. `slow` nodes only wait: they do not count against the concurrency."""
 
-    name: str
-    slow: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def slow(self) -> bool: ...
 
     def run(self, context: Context) -> Outcome:
         """Bring the state about (plan it only, when `context.check`). Raises LlmOnEksError."""
         ...
 
 
-def subject(document: Document) -> str:
+def subject(document: Mapping[str, Any]) -> str:
     """`Deployment kong/kong-gateway`, `Namespace kong`."""
-    metadata = document.get("metadata", {})
-    namespace = metadata.get("namespace", "")
-    return f"{document['kind']} {namespace + '/' if namespace else ''}{metadata['name']}"
+    return str(identity(document))
+
+
+def matches(reference: Reference, target: Identity) -> bool:
+    """Whether a descriptor's reference means this object; one without a namespace means any."""
+    return (
+        reference.kind == target.kind
+        and reference.name == target.name
+        and reference.namespace in ("", target.namespace)
+    )

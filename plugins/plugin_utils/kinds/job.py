@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import time
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from ..descriptor import Job, Wait
 from ..kubernetes.client import Client, Resource
 from ..kubernetes.connection import ConnectionError
 from .base import Action, Context, Document, NodeError, Outcome, subject
-from .manifest import labelled
+from .manifest import labelled, wait_gone
 from .wait import condition, until
 
 # The digest of the Job as described: a Job cannot be changed, only run anew.
-DIGEST = "llm.on_eks/job-digest"
+DIGEST = "llm.on-eks/job-digest"
 _STREAM_TRIES = 3
 
 
@@ -38,14 +37,13 @@ class JobNode:
         return f"job {self.job.manifest['metadata']['name']}"
 
     def run(self, context: Context) -> Outcome:
-        document = self._document()
+        document = self._document(context)
         target = subject(document)
+        context.desire(self.component, [document])
         action = Action("run", target, after=document)
         context.will_exist(target)
         resource = context.resource(document)
-        if resource is None or (
-            context.check and context.is_planned(f"new namespace {document['metadata']['namespace']}")
-        ):
+        if resource is None or (context.check and context.namespace_comes(document)):
             return Outcome([action])
         client = context.api()
         live = client.get(resource, document["metadata"]["name"], document["metadata"]["namespace"])
@@ -58,7 +56,10 @@ class JobNode:
         if context.check:
             return Outcome([action])
         if live is not None and (not current or condition(live, "Failed").get("status") == "True"):
-            _remove(context, client, resource, live)
+            client.delete(
+                resource, document["metadata"]["name"], document["metadata"]["namespace"], uid=live["metadata"]["uid"]
+            )
+            wait_gone(context, resource, {**live, "apiVersion": "batch/v1", "kind": "Job"}, timeout_s=60)
             live = None
         if live is None:
             client.apply(resource, document)
@@ -69,8 +70,8 @@ class JobNode:
         until(context, target, wait, metadata["namespace"])
         return Outcome([action])
 
-    def _document(self) -> Document:
-        document = labelled(copy.deepcopy(self.job.manifest), self.component)
+    def _document(self, context: Context) -> Document:
+        document = labelled(context.resolve(self.job.manifest), self.component)
         document["metadata"].setdefault("namespace", self.namespace)
         digest = hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
         document["metadata"].setdefault("annotations", {})[DIGEST] = digest[:16]
@@ -123,14 +124,3 @@ def _running_pod(client: Client, job: Document, fed: set[str]) -> Document | Non
         if any(status.get("state", {}).get("running") for status in statuses):
             return pod
     return None
-
-
-def _remove(context: Context, client: Client, resource: Resource, live: Document) -> None:
-    metadata = live["metadata"]
-    client.delete(resource, metadata["name"], metadata["namespace"], uid=metadata["uid"])
-    for _ in range(300):
-        if client.get(resource, metadata["name"], metadata["namespace"]) is None:
-            return
-        if context.stop.wait(0.2):
-            break
-    raise NodeError(f"{subject(live)}: its earlier run could not be removed within 60 s")

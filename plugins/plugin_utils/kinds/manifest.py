@@ -4,19 +4,25 @@
 from __future__ import annotations
 
 import copy
+import re
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from ...module_utils.names import LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
+from ...module_utils.errors import LlmOnEksError
+from ...module_utils.names import FIELD_MANAGER, LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
 from ..compare import changes
 from ..conflicts import read_conflicts, without
+from ..identity import identity
 from ..kubernetes.client import ApiError, Resource
-from .base import Action, Context, Document, NodeError, Outcome, subject
+from ..references import is_unknown
+from .base import Action, Context, Document, NodeError, Outcome, Policy, Unfinished, subject
 
 # Kinds that others refer to come first; within a kind the descriptor's order stands.
 _ORDER = (
     "Namespace",
     "CustomResourceDefinition",
+    "PriorityClass",
     "StorageClass",
     "PersistentVolume",
     "PersistentVolumeClaim",
@@ -29,23 +35,45 @@ _ORDER = (
     "Secret",
     "Service",
 )
+# Webhooks answer for other objects: they come when what serves them has been asked for.
+_LAST = ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration", "APIService")
 _MAX_CONFLICT_ROUNDS = 5
+# What the server picks anew each time it is asked: a dry run's pick is not the real one.
+_ALLOCATED = re.compile(r"spec\.(clusterIPs?|healthCheckNodePort|ports\[[^\]]+\]\.nodePort)\b")
+_GONE_TIMEOUT_S = 300
 
 
 def in_order(documents: Sequence[Document]) -> list[Document]:
-    return sorted(
-        documents, key=lambda document: _ORDER.index(document["kind"]) if document["kind"] in _ORDER else len(_ORDER)
-    )
+    def place(document: Document) -> int:
+        kind = document["kind"]
+        if kind in _ORDER:
+            return _ORDER.index(kind)
+        return len(_ORDER) + (1 if kind in _LAST else 0)
+
+    return sorted(documents, key=place)
 
 
 def labelled(document: Document, component: str) -> Document:
     """The document with our ownership marks; everything else as the descriptor has it."""
     made = copy.deepcopy(document)
-    labels = made["metadata"].setdefault("labels", {})
+    labels = made["metadata"].setdefault("labels", {}) or {}
+    made["metadata"]["labels"] = labels
     labels[LABEL_MANAGED_BY] = MANAGED_BY
     if component:
         labels[LABEL_COMPONENT] = component
     return made
+
+
+def placed(context: Context, document: Document, namespace: str) -> Document:
+    """The document with its namespace as the server will have it: the component's where it names none."""
+    if document["kind"] == "CustomResourceDefinition":
+        announce_kind(context, document)
+    resource = context.resource(document)
+    if resource is not None and not resource.namespaced:
+        document["metadata"].pop("namespace", None)
+    elif namespace:
+        document["metadata"].setdefault("namespace", namespace)
+    return document
 
 
 @dataclass
@@ -56,44 +84,69 @@ class ManifestNode:
     documents: Sequence[Document]
     namespace: str = ""
     name: str = "objects"
+    policy: Policy = field(default_factory=Policy)
     slow: bool = False
 
     def run(self, context: Context) -> Outcome:
-        actions: list[Action] = []
-        notes: list[str] = []
-        for document in in_order(self.documents):
-            outcome = apply(context, labelled(document, self.component), self.namespace)
-            actions += outcome.actions
-            notes += outcome.notes
-        return Outcome(actions, notes)
+        documents = [labelled(context.resolve(document), self.component) for document in self.documents]
+        return apply_all(context, self.component, documents, self.namespace, self.policy)
 
 
-def apply(context: Context, document: Document, namespace: str = "") -> Outcome:
-    """Bring one object about. Nothing is written when the dry run shows no difference."""
-    if document["kind"] == "CustomResourceDefinition":
-        _announce_kind(context, document)
+def apply_all(
+    context: Context, component: str, documents: Sequence[Document], namespace: str, policy: Policy
+) -> Outcome:
+    """Bring labelled objects about, one after the other; all are noted before the first is written."""
+    for document in documents:
+        if document["kind"] == "CustomResourceDefinition":
+            announce_kind(context, document)
+    wanted = [placed(context, document, namespace) for document in in_order(documents)]
+    context.desire(component, wanted)
+    actions: list[Action] = []
+    notes: list[str] = []
+    for document in wanted:
+        try:
+            outcome = apply(context, document, policy)
+        except LlmOnEksError as error:
+            raise Unfinished(str(error), Outcome(actions, notes)) from error
+        actions += outcome.actions
+        notes += outcome.notes
+    return Outcome(actions, notes)
+
+
+def apply(context: Context, document: Document, policy: Policy | None = None) -> Outcome:
+    """Bring one labelled and placed object about. Nothing is written when the dry run shows no difference."""
+    policy = policy or Policy()
     resource = context.resource(document)
-    if namespace and (resource is None or resource.namespaced):
-        document["metadata"].setdefault("namespace", namespace)
-    if resource is not None and not resource.namespaced:
-        document["metadata"].pop("namespace", None)
     context.will_exist(subject(document))
-    if resource is None or (context.check and _namespace_comes(context, document)):
+    if resource is None or (context.check and context.namespace_comes(document)):
         return Outcome([Action("create", subject(document), after=document)])
     client = context.api()
     metadata = document["metadata"]
     live = client.get(resource, metadata["name"], metadata.get("namespace", ""))
-    if live is not None and live["metadata"].get("deletionTimestamp"):
+    if live is not None:
+        context.masker.learn_document(live)
+        context.saw(identity(document), live)
+        _refuse_if_dying(live)
+    stranger = _stranger(live)
+    if stranger and not policy.adopt:
         raise NodeError(
-            f"{subject(document)} is being deleted"
-            f"{' and held by finalizers ' + ', '.join(live['metadata']['finalizers']) if live['metadata'].get('finalizers') else ''}; "
-            "wait until it is gone, or clear what holds it"
+            f"{subject(document)} exists and is not ours, {stranger}; "
+            "remove it, or let the component take it over with `adopt: true`"
         )
-    wanted, planned, force, notes = _dry_run(context, resource, document)
+    if is_unknown(document):
+        difference = changes(live, {**live, **document}) if live else []
+        return Outcome([Action("update" if live else "create", subject(document), difference, live, document)])
+    try:
+        wanted, planned, force, notes = _dry_run(context, resource, document)
+    except ApiError as error:
+        if live is None or not _is_immutable(error):
+            raise
+        return _recreate(context, resource, document, live, policy, error)
     difference = changes(live, planned)
     if live is not None and not difference:
         return Outcome(notes=notes)
-    action = Action("update" if live else "create", subject(document), difference if live else (), live, planned)
+    verb = "adopt" if stranger else ("update" if live else "create")
+    action = Action(verb, subject(document), difference if live else (), live, planned)  # type: ignore[arg-type]
     if context.check:
         return Outcome([action], notes)
     made = client.apply(resource, wanted, force=force)
@@ -102,18 +155,36 @@ def apply(context: Context, document: Document, namespace: str = "") -> Outcome:
     return Outcome([action], [*notes, *_read_back(context, resource, made, planned)])
 
 
-def _announce_kind(context: Context, document: Document) -> None:
+def announce_kind(context: Context, document: Document) -> None:
+    """The kinds that a definition will serve can be planned before it exists."""
     spec = document["spec"]
     for version in spec["versions"]:
         context.will_exist(f"kind {spec['group']}/{version['name']}/{spec['names']['kind']}")
 
 
-def _namespace_comes(context: Context, document: Document) -> bool:
-    """Whether the object's namespace is only made in this run: then there is nothing to ask the server yet."""
-    namespace = document["metadata"].get("namespace", "")
-    if not namespace or not context.is_planned(f"new namespace {namespace}"):
-        return False
-    return True
+def _refuse_if_dying(live: Document) -> None:
+    if not live["metadata"].get("deletionTimestamp"):
+        return
+    held = ", ".join(live["metadata"].get("finalizers") or [])
+    raise NodeError(
+        f"{subject(live)} is being deleted{f' and held by finalizers {held}' if held else ''}; "
+        "wait until it is gone, or clear what holds it"
+    )
+
+
+def _stranger(live: Document | None) -> str:
+    """Who made an object that is not ours, in words; empty for ours, and for none."""
+    if live is None:
+        return ""
+    metadata = live["metadata"]
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    managers = {entry.get("manager") for entry in metadata.get("managedFields") or []}
+    if labels.get(LABEL_MANAGED_BY) == MANAGED_BY or FIELD_MANAGER in managers:
+        return ""
+    release = annotations.get("meta.helm.sh/release-name")
+    if release:
+        return f"it belongs to the Helm release {annotations.get('meta.helm.sh/release-namespace')}/{release}"
+    return f"it was made by {', '.join(sorted(filter(None, managers))) or 'somebody unknown'}"
 
 
 def _dry_run(context: Context, resource: Resource, document: Document) -> tuple[Document, Document, bool, list[str]]:
@@ -122,7 +193,8 @@ def _dry_run(context: Context, resource: Resource, document: Document) -> tuple[
     Fields that a controller holds are left to it; fields that anybody else changed are taken back.
     """
     client = context.api()
-    wanted, force, notes = document, False, []
+    wanted, force = document, False
+    notes: list[str] = []
     for _ in range(_MAX_CONFLICT_ROUNDS):
         try:
             return wanted, client.apply(resource, wanted, dry_run=True, force=force), force, notes
@@ -143,6 +215,63 @@ def _dry_run(context: Context, resource: Resource, document: Document) -> tuple[
     raise NodeError(f"{subject(document)}: its fields are claimed by others again and again; see its managedFields")
 
 
+def _is_immutable(error: ApiError) -> bool:
+    text = str(error)
+    return error.status == 422 and (
+        "immutable" in text or "updates to statefulset spec" in text or "may not be" in text
+    )
+
+
+def _recreate(
+    context: Context, resource: Resource, document: Document, live: Document, policy: Policy, error: ApiError
+) -> Outcome:
+    """Delete and make anew what cannot be changed; only where the descriptor allows it."""
+    if not policy.may_recreate(identity(document)):
+        raise NodeError(
+            f"{error}. This cannot be changed on an object that exists; name it in the descriptor's `recreate` "
+            "to have it deleted and made anew (an outage), or undo the change"
+        )
+    action = Action("recreate", subject(document), changes(live, {**live, **document}), live, document)
+    if context.check:
+        return Outcome([action])
+    client, metadata = context.api(), live["metadata"]
+    client.delete(resource, metadata["name"], metadata.get("namespace", ""), uid=metadata["uid"])
+    wait_gone(context, resource, live)
+    made = client.apply(resource, document)
+    return Outcome([action], _read_back(context, resource, made, made))
+
+
+def wait_gone(context: Context, resource: Resource, document: Document, timeout_s: float = _GONE_TIMEOUT_S) -> None:
+    """Return once the object is gone, or another one of its name. Raises NodeError saying what holds it."""
+    metadata = document["metadata"]
+    end = time.monotonic() + timeout_s
+    pause = 0.1
+    while True:
+        live = context.api().get(resource, metadata["name"], metadata.get("namespace", ""))
+        if live is None or live["metadata"]["uid"] != metadata["uid"]:
+            context.waiting(subject(document), "")
+            return
+        held = _held_by(live)
+        context.waiting(subject(document), f"its end, held by {held}")
+        if time.monotonic() > end:
+            raise NodeError(
+                f"{subject(document)} is not gone {timeout_s:.0f} s after its deletion; it is held by {held}"
+            )
+        if context.stop.wait(pause):
+            raise NodeError(f"{subject(document)}: waiting for its end was interrupted")
+        pause = min(1.0, pause * 1.5)
+
+
+def _held_by(live: Document) -> str:
+    finalizers = [*(live["metadata"].get("finalizers") or []), *(live.get("spec", {}).get("finalizers") or [])]
+    blocked = [
+        " ".join(str(condition.get("message", "")).split())
+        for condition in live.get("status", {}).get("conditions") or []
+        if str(condition.get("type", "")).startswith("Namespace") and condition.get("status") == "True"
+    ]
+    return "; ".join(filter(None, [", ".join(finalizers), *blocked])) or "nothing it names"
+
+
 def _read_back(context: Context, resource: Resource, made: Document, planned: Document) -> list[str]:
     """What the server made is what the plan said; a webhook that changed it is worth a note, a lost object an error."""
     metadata = made["metadata"]
@@ -151,13 +280,13 @@ def _read_back(context: Context, resource: Resource, made: Document, planned: Do
         raise NodeError(
             f"{subject(made)}: the API accepted it, but it is not there; an admission webhook or a controller removes it"
         )
-    surprises = changes(planned, made)
+    surprises = [change for change in changes(planned, made) if not _ALLOCATED.match(change.path)]
     return [f"{subject(made)}: the server made {len(surprises)} fields different, {surprises[0]}"] if surprises else []
 
 
 @dataclass
 class NamespaceNode:
-    """The component's namespace. Several components may share it, so it carries no component's label."""
+    """A component's namespace. Several components may share it, so it carries no component's label."""
 
     namespace: str
     pod_security: str
@@ -166,26 +295,21 @@ class NamespaceNode:
     slow: bool = False
 
     def run(self, context: Context) -> Outcome:
+        live = self._read(context)
+        if live is None:
+            context.will_exist(f"new namespace {self.namespace}")
+        elif (live["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) != MANAGED_BY:
+            return Outcome()  # one that was there before us is used, never marked as ours
         security = {f"pod-security.kubernetes.io/{mode}": self.pod_security for mode in ("enforce", "audit", "warn")}
         document: Document = {
             "apiVersion": "v1",
             "kind": "Namespace",
             "metadata": {"name": self.namespace, "labels": {**security, **self.labels}},
         }
-        if context.client is None or not self._exists(context):
-            context.will_exist(f"new namespace {self.namespace}")
-        if context.client is not None and self._is_others(context):
-            return Outcome()
         return apply(context, labelled(document, ""))
 
-    def _exists(self, context: Context) -> bool:
-        return self._read(context) is not None
-
-    def _is_others(self, context: Context) -> bool:
-        """A namespace that was there before us is used, never marked as ours."""
-        found = self._read(context)
-        return found is not None and found["metadata"].get("labels", {}).get(LABEL_MANAGED_BY) != MANAGED_BY
-
     def _read(self, context: Context) -> Document | None:
-        resource = context.api().resource("v1", "Namespace")
-        return context.api().get(resource, self.namespace) if resource else None
+        if context.client is None:
+            return None
+        resource = context.client.resource("v1", "Namespace")
+        return context.client.get(resource, self.namespace) if resource else None

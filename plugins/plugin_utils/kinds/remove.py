@@ -1,30 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The end of a component: what it describes and whatever else carries its label, in reverse order, and nothing else."""
+"""The end of things: a component that is to be absent, what a newer descriptor no longer has, a namespace that is empty.
+
+Only what carries our mark is deleted, in reverse order of its making.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
-from ...module_utils.names import LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
-from ..descriptor import Component
+from ...module_utils.names import LABEL_COMPONENT, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY
+from ..descriptor import Component, Reference
+from ..identity import identity
 from ..kubernetes.client import ApiError, Client, Resource
-from .base import Action, Context, Document, NodeError, Outcome, subject
-from .manifest import in_order
+from .base import Action, Context, Document, Outcome, matches, subject
+from .manifest import in_order, wait_gone
 
-TIMEOUT_S = 300
 # What the API server or its controllers make in every namespace; a namespace that holds only these is empty.
 _HOUSEHOLD = {
     ("ConfigMap", "kube-root-ca.crt"),
     ("ServiceAccount", "default"),
 }
-_TRACES = ("Event", "EndpointSlice", "Endpoints", "Lease", "ControllerRevision", "PodMetrics")
+# Gone only when their pods are; for the others that would be a needless turn of the garbage collector.
+_WITH_PODS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob")
+_DEFINITION = "CustomResourceDefinition"
+_TRACES = ("Event", "EndpointSlice", "Endpoints", "Lease", "ControllerRevision", "PodMetrics", "NodeMetrics")
 
 
 @dataclass
 class RemoveNode:
-    """Deletes a component's objects, waits until they are gone, then its namespace if nothing else lives there."""
+    """Deletes a component's objects and waits until they are gone. Its namespace and its definitions go by nodes of their own."""
 
     component: Component
     name: str = "removal"
@@ -33,76 +38,145 @@ class RemoveNode:
     def run(self, context: Context) -> Outcome:
         if context.client is None:
             return Outcome()
-        client = context.api()
-        doomed = [document for document in self._labelled(client) if not self._retained(document)]
-        actions = [Action("delete", subject(document), before=document) for document in doomed]
+        mine = owned(context).get(self.component.name, [])
+        kept = [document for document in mine if is_retained(document, self.component.retain)]
+        doomed = [document for document in mine if document not in kept and document["kind"] != _DEFINITION]
+        notes = [f"{subject(document)} is kept (`retain`)" for document in kept]
+        return Outcome(delete_all(context, doomed), notes)
+
+
+@dataclass
+class DefinitionsRemovalNode:
+    """Deletes a component's definitions (CRDs) that nobody else's objects need, and forgets the component.
+
+    After the namespaces: one whose objects' kind has just vanished takes the namespace controller half a minute.
+    """
+
+    component: Component
+    name: str = "end of definitions"
+    slow: bool = False
+
+    def run(self, context: Context) -> Outcome:
+        if context.client is None:
+            return Outcome()
+        actions: list[Action] = []
+        notes: list[str] = []
+        for document in owned(context).get(self.component.name, []):
+            if document["kind"] != _DEFINITION or is_retained(document, self.component.retain):
+                continue
+            left = _instances(context, document)
+            if left:
+                notes.append(f"{subject(document)} is kept: {left} objects of its kind are not ours")
+            else:
+                actions += delete_all(context, [document])
         if not context.check:
-            for document in reversed(in_order(doomed)):
-                self._delete(client, document)
-            for document in doomed:
-                self._wait_gone(context, client, document)
-        return Outcome(
-            [*actions, *self._namespace(context, client, {document["metadata"]["uid"] for document in doomed})]
-        )
+            context.recorder.forget(self.component.name)
+        return Outcome(actions, notes)
 
-    def _labelled(self, client: Client) -> list[Document]:
-        selector = f"{LABEL_COMPONENT}={self.component.name},{LABEL_MANAGED_BY}={MANAGED_BY}"
-        found: dict[str, Document] = {}
-        for resource in deletable(client.resources().values()):
-            for document in client.list(resource, labels=selector):
-                # What a controller made goes with its owner.
-                if not any(owner.get("controller") for owner in document["metadata"].get("ownerReferences") or []):
-                    found.setdefault(document["metadata"]["uid"], document)
-        return list(found.values())
 
-    def _retained(self, document: Document) -> bool:
-        metadata = document["metadata"]
-        return any(
-            kept.kind == document["kind"]
-            and kept.name == metadata["name"]
-            and kept.namespace in ("", metadata.get("namespace", ""))
-            for kept in self.component.retain
-        )
+@dataclass
+class PruneNode:
+    """Deletes what earlier revisions of a component had and this one has not."""
 
-    def _delete(self, client: Client, document: Document) -> None:
-        metadata = document["metadata"]
-        resource = client.resource(document["apiVersion"], document["kind"])
-        if resource:
-            client.delete(resource, metadata["name"], metadata.get("namespace", ""), uid=metadata["uid"])
+    component: Component
+    name: str = "prune"
+    slow: bool = False
 
-    def _wait_gone(self, context: Context, client: Client, document: Document) -> None:
-        metadata = document["metadata"]
-        resource = client.resource(document["apiVersion"], document["kind"])
-        end = time.monotonic() + TIMEOUT_S
-        while resource is not None:
-            live = client.get(resource, metadata["name"], metadata.get("namespace", ""))
-            if live is None or live["metadata"]["uid"] != metadata["uid"]:
-                return
-            if time.monotonic() > end:
-                held = ", ".join(live["metadata"].get("finalizers") or []) or "nothing it names"
-                raise NodeError(
-                    f"{subject(document)} is not gone {TIMEOUT_S} s after its deletion; it is held by {held}"
-                )
-            if context.stop.wait(0.3):
-                raise NodeError(f"{subject(document)}: waiting for its end was interrupted")
+    def run(self, context: Context) -> Outcome:
+        return Outcome(prune(context, self.component.name, self.component.retain))
 
-    def _namespace(self, context: Context, client: Client, doomed: set[str]) -> list[Action]:
-        """Delete the component's namespace when it is ours and nothing but `doomed` is left in it."""
+
+def prune(context: Context, component: str, retain: Sequence[Reference]) -> list[Action]:
+    """What a record knows of a component, still carries its mark, and nobody in this run wants any more."""
+    if context.client is None:
+        return []
+    doomed = []
+    for target in sorted(context.recorder.known(component) - set(context.desired(component))):
+        resource = _resource(context.client, target.group, target.kind)
+        if resource is None or target.kind == "CustomResourceDefinition" or context.wanted_by_any(target):
+            continue
+        live = context.client.get(resource, target.name, target.namespace)
+        if live is None:
+            continue
+        document = {"apiVersion": resource.api_version, "kind": resource.kind, **live}
+        labels = live["metadata"].get("labels") or {}
+        ours = labels.get(LABEL_MANAGED_BY) == MANAGED_BY and labels.get(LABEL_COMPONENT) == component
+        if ours and not is_retained(document, retain):
+            doomed.append(document)
+    return delete_all(context, doomed)
+
+
+@dataclass
+class NamespaceRemovalNode:
+    """Deletes a namespace that is ours when nothing but what this run deletes is left in it."""
+
+    namespace: str
+    retain: Sequence[Reference] = field(default_factory=tuple)
+    slow: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"end of namespace {self.namespace}"
+
+    def run(self, context: Context) -> Outcome:
+        if context.client is None:
+            return Outcome()
+        client = context.client
         resource = client.resource("v1", "Namespace")
-        if self.component.namespace is None or resource is None:
-            return []
-        live = client.get(resource, self.component.namespace.name)
-        if live is None or live["metadata"].get("labels", {}).get(LABEL_MANAGED_BY) != MANAGED_BY:
-            return []
-        if any(
-            document["metadata"]["uid"] not in doomed for document in contents(client, self.component.namespace.name)
-        ):
-            return []
+        live = client.get(resource, self.namespace) if resource else None
+        if live is None or (live["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) != MANAGED_BY:
+            return Outcome()
         document = {"apiVersion": "v1", "kind": "Namespace", **live}
-        if not context.check:
-            client.delete(resource, self.component.namespace.name, uid=live["metadata"]["uid"])
-            self._wait_gone(context, client, document)
-        return [Action("delete", subject(document), before=document)]
+        if is_retained(document, self.retain):
+            return Outcome(notes=[f"Namespace {self.namespace} is kept (`retain`)"])
+        left = [one for one in contents(client, self.namespace) if one["metadata"]["uid"] not in context.doomed]
+        if left:
+            more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+            return Outcome(notes=[f"Namespace {self.namespace} is kept: {subject(left[0])}{more} still in it"])
+        return Outcome(delete_all(context, [document]))
+
+
+def delete_all(context: Context, documents: Sequence[Document]) -> list[Action]:
+    """Delete live objects in reverse order and wait until all are gone; in check mode only say so."""
+    ordered = list(reversed(in_order(documents)))
+    actions = [Action("delete", subject(document), before=document) for document in ordered]
+    context.doomed.update(document["metadata"]["uid"] for document in ordered)
+    if context.check:
+        return actions
+    client = context.api()
+    found = [(document, client.resource(document["apiVersion"], document["kind"])) for document in ordered]
+    for document, resource in found:
+        metadata = document["metadata"]
+        if resource:
+            policy = "Foreground" if document["kind"] in _WITH_PODS else "Background"
+            client.delete(resource, metadata["name"], metadata.get("namespace", ""), uid=metadata["uid"], policy=policy)
+    for document, resource in found:
+        if resource:
+            wait_gone(context, resource, document)
+            if document["kind"] == "CustomResourceDefinition":
+                client.forget_resources()
+    return actions
+
+
+def is_retained(document: Document, retain: Sequence[Reference]) -> bool:
+    return any(matches(kept, identity(document)) for kept in retain)
+
+
+def owned(context: Context) -> dict[str, list[Document]]:
+    """Everything that carries our mark, by component; the cluster is asked once a run."""
+    found = context.owned()
+    if found or context.client is None:
+        return found
+    read: dict[str, dict[str, Document]] = {"": {}}
+    selector = f"{LABEL_MANAGED_BY}={MANAGED_BY},!{LABEL_RECORD}"
+    for resource in deletable(context.client.resources().values()):
+        for document in context.client.list(resource, labels=selector):
+            metadata = document["metadata"]
+            # What a controller made goes with its owner.
+            if not any(owner.get("controller") for owner in metadata.get("ownerReferences") or []):
+                component = metadata["labels"].get(LABEL_COMPONENT, "")
+                read.setdefault(component, {}).setdefault(metadata["uid"], document)
+    return context.owned({component: list(documents.values()) for component, documents in read.items()})
 
 
 def deletable(resources: Iterable[Resource]) -> list[Resource]:
@@ -131,3 +205,20 @@ def contents(client: Client, namespace: str) -> list[Document]:
         if (document["kind"], document["metadata"]["name"]) not in _HOUSEHOLD
         and not any(owner.get("controller") for owner in document["metadata"].get("ownerReferences") or [])
     ]
+
+
+def _instances(context: Context, definition: Document) -> int:
+    """Objects of a definition's kind that this run does not delete."""
+    client, spec = context.api(), definition["spec"]
+    resource = _resource(client, spec["group"], spec["names"]["kind"])
+    if resource is None:
+        return 0
+    return sum(1 for document in client.list(resource) if document["metadata"]["uid"] not in context.doomed)
+
+
+def _resource(client: Client, group: str, kind: str) -> Resource | None:
+    """The first served version of a kind."""
+    for found in client.resources().values():
+        if found.kind == kind and found.api_version.rpartition("/")[0] == group:
+            return found
+    return None

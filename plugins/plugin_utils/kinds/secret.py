@@ -28,12 +28,15 @@ class SecretNode:
 
     def run(self, context: Context) -> Outcome:
         live = self._read(context, self.secret.name, self.namespace)
+        if live:
+            context.masker.learn_document({"kind": "Secret", **live})
         if self.secret.from_ == "existing":
             if live is None:
                 raise NodeError(f"Secret {self.namespace}/{self.secret.name} does not exist; make it before the run")
             return Outcome()
+        context.desire(self.component, [labelled(self._document({}), self.component)])
         present = (live or {}).get("data") or {}
-        values = {key: self._generated(how) for key, how in self.secret.generate.items() if key not in present}
+        values = {key: self._generated(context, how) for key, how in self.secret.generate.items() if key not in present}
         for key, how in self.secret.derive.items():
             value = self._derived(context, how)
             if value is None:  # its source is only made in this run
@@ -46,7 +49,7 @@ class SecretNode:
         data = {key: _encoded(value) for key, value in values.items()}
         # Keys of ours that are there already must be named again: server-side apply takes back what is left out.
         kept = {key: present[key] for key in (*self.secret.generate, *self.secret.derive) if key in present}
-        return apply(context, labelled(self._document({**kept, **data}), self.component), self.namespace)
+        return apply(context, labelled(self._document({**kept, **data}), self.component))
 
     def _document(self, data: dict[str, str]) -> Document:
         metadata = {"name": self.secret.name, "namespace": self.namespace}
@@ -63,12 +66,15 @@ class SecretNode:
                 f"Secret {self.namespace}/{self.secret.name} follows from key {how.key} of Secret {namespace}/{how.secret}, which is not there"
             )
         value = base64.b64decode(encoded)
+        context.masker.learn(value.decode())
         return how.format.format(value=value.decode(), sha256=hashlib.sha256(value).hexdigest())
 
     @staticmethod
-    def _generated(how: int | Generate) -> str:
+    def _generated(context: Context, how: int | Generate) -> str:
         wanted = how if isinstance(how, Generate) else Generate(bytes=how)
-        return wanted.prefix + secrets.token_urlsafe(wanted.bytes)
+        value = wanted.prefix + secrets.token_urlsafe(wanted.bytes)
+        context.masker.learn(value)
+        return value
 
     @staticmethod
     def _read(context: Context, name: str, namespace: str) -> Document | None:

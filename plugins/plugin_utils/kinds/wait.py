@@ -52,14 +52,28 @@ def until(context: Context, target: str, wait: Wait, namespace: str) -> None:
         if live is not None:
             live = {"apiVersion": resource.api_version, "kind": resource.kind, **live}
             if fulfilled(live, wait.condition):
+                context.waiting(target, "")
                 return
             _raise_if_hopeless(client, resource, live, target, looks)
         if time.monotonic() > end:
             reason = diagnose.why(client, live) if live else "it does not exist"
             raise NodeError(f"{target} not {wait.condition} after {wait.timeout} s: {reason}")
+        context.waiting(target, _short(live))
         if context.stop.wait(pause):
             raise NodeError(f"{target}: waiting was interrupted")
         pause, looks = min(1.0, pause * 1.3), looks + 1
+
+
+def _short(live: Document | None) -> str:
+    """How far an object is, in a few words, for the live summary."""
+    if live is None:
+        return "it does not exist yet"
+    status, spec = live.get("status", {}), live.get("spec", {})
+    if live["kind"] in ("Deployment", "StatefulSet"):
+        return f"{status.get('readyReplicas', 0)} of {spec.get('replicas', 1)} ready"
+    if live["kind"] == "DaemonSet":
+        return f"{status.get('numberAvailable', 0)} of {status.get('desiredNumberScheduled', 0)} ready"
+    return str(status.get("phase") or "not there yet")
 
 
 def _raise_if_hopeless(client: Client, resource: Resource, live: Document, target: str, looks: int) -> None:
@@ -68,7 +82,7 @@ def _raise_if_hopeless(client: Client, resource: Resource, live: Document, targe
         if failed.get("status") == "True":
             raise NodeError(f"{target} failed: {failed.get('message', '')}; {diagnose.why(client, live)}")
     # Pods are looked at now and then only: most waits end well.
-    if resource.kind in (*WORKLOADS, "Job") and looks % 5 == 4:
+    if resource.kind in (*WORKLOADS, "Job") and looks % 5 == 4 and _observed(live):
         reason = diagnose.hopeless(client, live)
         if reason:
             raise NodeError(f"{target} cannot become ready: {reason}")
@@ -77,7 +91,7 @@ def _raise_if_hopeless(client: Client, resource: Resource, live: Document, targe
 def fulfilled(live: Document, wanted: str) -> bool:
     """Whether the condition holds. For workloads `Available` means that the newest generation is rolled out everywhere."""
     kind, status, spec = live["kind"], live.get("status", {}), live.get("spec", {})
-    if status.get("observedGeneration", live["metadata"].get("generation", 0)) < live["metadata"].get("generation", 0):
+    if not _observed(live):
         return False
     if kind == "DaemonSet" and wanted == "Available":
         number = status.get("desiredNumberScheduled", 0)
@@ -99,6 +113,12 @@ def fulfilled(live: Document, wanted: str) -> bool:
     if wanted == "Exists":
         return True
     return condition(live, wanted).get("status") == "True"
+
+
+def _observed(live: Document) -> bool:
+    """Whether the object's controller has seen its newest generation."""
+    generation = live["metadata"].get("generation", 0)
+    return bool(live.get("status", {}).get("observedGeneration", generation) >= generation)
 
 
 def condition(live: Document, kind: str) -> dict[str, Any]:

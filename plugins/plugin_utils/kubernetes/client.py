@@ -217,6 +217,21 @@ class Client:
             ),
         )
 
+    def create(self, resource: Resource, document: Document) -> Document:
+        """Make an object that must not exist yet (409 where it does)."""
+        return self._write("POST", resource, document, "")
+
+    def replace(self, resource: Resource, document: Document) -> Document:
+        """Put an object in the place of the one with its resourceVersion (409 where that has moved on)."""
+        return self._write("PUT", resource, document, document["metadata"]["name"])
+
+    def _write(self, method: str, resource: Resource, document: Document, name: str) -> Document:
+        metadata = document["metadata"]
+        path = resource.path(metadata.get("namespace", ""), name)
+        what = _name(resource.kind, metadata["name"], metadata.get("namespace", ""))
+        query = {"fieldManager": FIELD_MANAGER}
+        return cast(Document, self._json(method, path, query=query, body=msgspec.json.encode(document), what=what))
+
     def delete(
         self, resource: Resource, name: str, namespace: str = "", *, uid: str = "", policy: str = "Foreground"
     ) -> bool:

@@ -86,4 +86,4 @@ def test_text_that_means_a_boolean_is_one_because_surveys_send_text():
 
 
 def test_every_role_gives_its_name_as_a_prefix():
-    assert {"preflight_", "platform_"} <= set(prefixes(ROLES))
+    assert {"gateway_", "platform_"} <= set(prefixes(ROLES))

@@ -27,13 +27,13 @@ class Conditions(msgspec.Struct, frozen=True):
     terminating: bool | None = None
 
 
-class TargetRef(msgspec.Struct):
+class TargetRef(msgspec.Struct, frozen=True):
     """What stands behind an address."""
 
     name: str = ""
 
 
-class SliceEndpoint(msgspec.Struct, rename="camel"):
+class SliceEndpoint(msgspec.Struct, frozen=True, rename="camel"):
     """One endpoint of a slice."""
 
     addresses: list[str] = []
@@ -41,14 +41,14 @@ class SliceEndpoint(msgspec.Struct, rename="camel"):
     target_ref: TargetRef | None = None
 
 
-class Port(msgspec.Struct):
+class Port(msgspec.Struct, frozen=True):
     """One port of a slice."""
 
     name: str | None = None
     port: int | None = None
 
 
-class Metadata(msgspec.Struct, rename="camel"):
+class Metadata(msgspec.Struct, frozen=True, rename="camel"):
     """What identifies and dates an object."""
 
     name: str = ""
@@ -56,7 +56,7 @@ class Metadata(msgspec.Struct, rename="camel"):
     labels: dict[str, str] = {}
 
 
-class Slice(msgspec.Struct):
+class Slice(msgspec.Struct, frozen=True):
     """discovery.k8s.io/v1 EndpointSlice, as far as it matters here."""
 
     metadata: Metadata
@@ -64,21 +64,21 @@ class Slice(msgspec.Struct):
     ports: list[Port] | None = None
 
 
-class ListMetadata(msgspec.Struct, rename="camel"):
+class ListMetadata(msgspec.Struct, frozen=True, rename="camel"):
     """A list's version and where it goes on."""
 
     resource_version: str = ""
     continue_: str = msgspec.field(default="", name="continue")
 
 
-class SliceList(msgspec.Struct):
+class SliceList(msgspec.Struct, frozen=True):
     """A page of slices."""
 
     metadata: ListMetadata
     items: list[Slice] | None = None
 
 
-class Event(msgspec.Struct):
+class Event(msgspec.Struct, frozen=True):
     """A watch event; the object's shape depends on the type."""
 
     type: str

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Discovery by EndpointSlices cannot go stale, whatever happens to the watch."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+from gateway_support.api_server import FakeApiServer, endpoint, make_slice
+from gateway_support.house import Front, House
+
+from llm_gateway.discovery.slices import Slice, SliceSet
+
+
+def build(document: dict) -> Slice:
+    return msgspec.convert(document, Slice)
+
+
+class Cluster:
+    """An API server, and a gateway that watches it."""
+
+    def __init__(self, house: House, **options) -> None:
+        self.house = house
+        self.api = FakeApiServer(**options)
+        house.run(self.api.start())
+
+    def front(self, **options) -> Front:
+        return self.house.front(
+            engine=(),
+            kubernetes=True,
+            kubernetes_api=f"http://127.0.0.1:{self.api.port}",
+            kubernetes_token_file="",
+            kubernetes_resync=1.0,
+            probe_interval=0.0,
+            **options,
+        )
+
+    def put(self, name: str, *addresses, **labels: str) -> None:
+        self.house.call(lambda: self.api.put(name, list(addresses), **labels))
+
+    def delete(self, name: str) -> None:
+        self.house.call(self.api.delete, name)
+
+
+@pytest.fixture
+def cluster(house: House) -> Iterator[Cluster]:
+    found = Cluster(house)
+    yield found
+    house.run(found.api.stop())
+
+
+def ready(front: Front, model: str = "tiny") -> set[str]:
+    pool = front.gateway.registry.pools.get(model)
+    return set() if pool is None else {engine.host for engine in pool.ready}
+
+
+def test_endpoints_come_and_go_as_the_slices_say(cluster: Cluster, house: House) -> None:
+    cluster.put(
+        "a", endpoint("10.0.0.1", ready=True), endpoint("10.0.0.2", ready=False), **{"llm.on-eks/model": "tiny"}
+    )
+    front = cluster.front()
+    house.until(lambda: ready(front) == {"10.0.0.1"})
+    cluster.put("a", endpoint("10.0.0.1", ready=True), endpoint("10.0.0.2", ready=True), **{"llm.on-eks/model": "tiny"})
+    house.until(lambda: ready(front) == {"10.0.0.1", "10.0.0.2"})
+    cluster.put(
+        "a",
+        endpoint("10.0.0.1", ready=True, serving=True, terminating=True),
+        endpoint("10.0.0.2", ready=True, serving=False),
+        endpoint("10.0.0.3"),
+        **{"llm.on-eks/model": "tiny"},
+    )
+    house.until(lambda: ready(front) == {"10.0.0.3"})
+    cluster.delete("a")
+    house.until(lambda: ready(front) == set())
+    assert front.chat().code == "no_ready_engine"
+
+
+def test_a_lost_deletion_is_made_good_by_the_next_list(cluster: Cluster, house: House) -> None:
+    """production-stack #1091: a dead pod that stays for ever."""
+    cluster.put("a", endpoint("10.0.0.1", ready=True), **{"llm.on-eks/model": "tiny"})
+    front = cluster.front()
+    house.until(lambda: ready(front) == {"10.0.0.1"})
+    house.call(cluster.api.slices.clear)
+    house.until(lambda: ready(front) == set(), 5)
+
+
+def test_410_and_broken_watches_lead_to_a_new_list(cluster: Cluster, house: House) -> None:
+    cluster.put("a", endpoint("10.0.0.1", ready=True), **{"llm.on-eks/model": "tiny"})
+    front = cluster.front()
+    house.until(lambda: ready(front) == {"10.0.0.1"})
+    lists = cluster.api.lists
+
+    def expire() -> None:
+        cluster.api.gone = True
+        cluster.api.break_watches()
+
+    house.call(expire)
+    house.until(lambda: cluster.api.lists >= lists + 2)
+    cluster.put("a", endpoint("10.0.0.9", ready=True), **{"llm.on-eks/model": "tiny"})
+    house.until(lambda: ready(front) == {"10.0.0.9"})
+
+
+def test_an_api_server_that_is_away_changes_nothing_but_the_age(cluster: Cluster, house: House) -> None:
+    cluster.put("a", endpoint("10.0.0.1", ready=True), **{"llm.on-eks/model": "tiny"})
+    front = cluster.front()
+    house.until(lambda: ready(front) == {"10.0.0.1"})
+
+    def vanish() -> None:
+        cluster.api.unavailable = True
+        cluster.api.break_watches()
+
+    house.call(vanish)
+    house.until(lambda: front.gateway.discovery_seen_at < time.monotonic() - 0.5)
+    assert ready(front) == {"10.0.0.1"}
+    assert front.metric("discovery_age_seconds") > 0.4
+
+
+def test_long_lists_come_in_pages(house: House) -> None:
+    cluster = Cluster(house, page=3)
+    for number in range(10):
+        cluster.put(f"s{number}", endpoint(f"10.0.0.{number}", ready=True), **{"llm.on-eks/model": "tiny"})
+    front = cluster.front()
+    house.until(lambda: len(ready(front)) == 10)
+    house.run(cluster.api.stop())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_lost_repeated_and_reordered_events_never_leave_a_wrong_picture(house: House, seed: int) -> None:
+    """Random changes, a third of their events mishandled; after the next full list the picture is the truth."""
+    cluster = Cluster(house, chaos=0.35, seed=seed)
+    chance = random.Random(seed)
+    front = cluster.front()
+    for _ in range(300):
+        name = f"s{chance.randrange(6)}"
+        if name in cluster.api.slices and chance.random() < 0.3:
+            cluster.delete(name)
+        else:
+            conditions = [
+                chance.choice(({"ready": True}, {"ready": False}, {"ready": True, "terminating": True}))
+                for _ in range(3)
+            ]
+            addresses = [endpoint(f"10.{name[1]}.0.{n}", **condition) for n, condition in enumerate(conditions)]
+            cluster.put(name, *addresses, **{"llm.on-eks/model": "tiny"})
+    cluster.api.chaos = 0.0
+    truth = SliceSet()
+    truth.replace(build(item) for item in cluster.api.slices.values())
+    wanted = {found.host for found in truth.endpoints() if found.ready}
+    house.until(lambda: ready(front) == wanted, 10)
+    known = {engine.host for engine in front.gateway.registry.engines.values()}
+    assert known == {found.host for found in truth.endpoints()}
+    house.run(cluster.api.stop())
+
+
+def test_an_old_event_after_a_newer_one_changes_nothing() -> None:
+    slices = SliceSet()
+    new = build(make_slice("a", 9, [endpoint("10.0.0.9")]))
+    old = build(make_slice("a", 5, [endpoint("10.0.0.5")]))
+    assert slices.apply("ADDED", new)
+    assert not slices.apply("MODIFIED", old)
+    assert not slices.apply("DELETED", old)
+    assert slices.apply("DELETED", build(make_slice("a", 11, [])))
+    assert not slices.apply("ADDED", new)
+    assert slices.endpoints() == []
+
+
+def test_requests_follow_the_slices(cluster: Cluster, house: House) -> None:
+    one, other = house.engine(), house.engine()
+
+    def put(engine) -> None:
+        cluster.api.put("a", [endpoint("127.0.0.1", ready=True)], **{"llm.on-eks/model": "tiny"})
+        cluster.api.slices["a"]["ports"] = [{"name": "http", "port": engine.port}]
+        cluster.api.break_watches()
+
+    house.call(put, one)
+    front = cluster.front()
+    house.until(lambda: bool(ready(front)))
+    assert [front.chat().status for _ in range(3)] == [200] * 3
+    house.call(put, other)
+    house.until(lambda: ("127.0.0.1", other.port) in front.gateway.registry.engines)
+    assert [front.chat().status for _ in range(3)] == [200] * 3
+    assert (len(one.requests), len(other.requests)) == (3, 3)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring described components about, as one graph."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
+from ansible_collections.llm.on_eks.plugins.plugin_utils import engine, plan, run_report
+from ansible_collections.llm.on_eks.plugins.plugin_utils.graph import Done, Running
+from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
+    CONNECTION_OPTIONS,
+    client_from,
+    names_from,
+    plain,
+)
+from ansible_collections.llm.on_eks.plugins.plugin_utils.report import node_line, result_of, running_line
+
+display = Display()
+# Seconds between two summaries of what is running: often where somebody looks on, seldom in a log.
+_SUMMARY_S = 10 if sys.stdout.isatty() else 60
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "components": {"type": "list", "elements": "dict", "required": True},
+    "only": {"type": "raw", "default": []},
+    "concurrency": {"type": "int", "default": 6},
+    "assume_empty": {"type": "bool", "default": False},
+    "lock_timeout": {"type": "int", "default": 300},
+    "plan_out": {"type": "path", "default": ""},
+    "plan_file": {"type": "path", "default": ""},
+    "report_out": {"type": "path", "default": ""},
+    **CONNECTION_OPTIONS,
+}
+
+
+class ActionModule(ActionBase):
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        options = plain(given)
+        check = bool(self._task.check_mode)
+        try:
+            expect = plan.read(Path(options["plan_file"])) if options["plan_file"] and not check else None
+            run = engine.converge(
+                options["components"],
+                None if check and options["assume_empty"] else client_from(options),
+                check=check,
+                only=names_from(options["only"]),
+                concurrency=options["concurrency"],
+                lock_timeout_s=options["lock_timeout"],
+                expect=expect,
+                hooks=_hooks(),
+            )
+        except LlmOnEksError as error:
+            return {**result, "failed": True, "changed": False, "msg": str(error), "components": {}}
+        said = result_of(run, diff=self._task.diff)
+        if check:
+            planned = plan.plan_of(run)
+            display.display(plan.table(planned))
+            said["plan"] = {"digest": planned.digest, "table": plan.table(planned)}
+            if options["plan_out"] and not run.errors:
+                plan.write(planned, Path(options["plan_out"]))
+        if options["report_out"]:
+            run_report.write(run, Path(options["report_out"]), check=check)
+        return {**result, **said}
+
+
+def _hooks() -> engine.Hooks:
+    told = [time.monotonic()]
+
+    def finished(done: Done, check: bool, masker: Any) -> None:
+        line = node_line(done, check, masker)
+        if line:
+            told[0] = time.monotonic()
+            display.display(line, color="red" if done.state == "failed" else None)
+
+    def running(now: Running) -> None:
+        if time.monotonic() - told[0] > _SUMMARY_S:
+            told[0] = time.monotonic()
+            display.display(running_line(now))
+
+    return engine.Hooks(finished=finished, running=running, say=display.display)

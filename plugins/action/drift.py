@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Say where the cluster is not what the inventory says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
+from ansible_collections.llm.on_eks.plugins.plugin_utils import drift, engine
+from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
+    CONNECTION_OPTIONS,
+    client_from,
+    names_from,
+    plain,
+)
+
+display = Display()
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "components": {"type": "list", "elements": "dict", "required": True},
+    "only": {"type": "raw", "default": []},
+    "cluster": {"type": "str", "required": True},
+    "ignore": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"component": {"type": "str"}, "object": {"type": "str"}, "path": {"type": "str"}},
+    },
+    "out": {"type": "path", "default": ""},
+    "fail": {"type": "bool", "default": False},
+    **CONNECTION_OPTIONS,
+}
+
+
+class ActionModule(ActionBase):
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        options = plain(given)
+        ignore = [{key: value for key, value in rule.items() if value is not None} for rule in options["ignore"]]
+        try:
+            run = engine.converge(
+                options["components"], client_from(options), check=True, only=names_from(options["only"])
+            )
+            report = drift.report_of(run, options["cluster"], ignore)
+        except LlmOnEksError as error:
+            report = drift.failed(options["cluster"], str(error))
+        files = drift.write(report, Path(options["out"])) if options["out"] else []
+        display.display(drift.lines(report))
+        said = {"changed": False, "drift": msgspec.to_builtins(report), "files": [str(file) for file in files]}
+        if report.state == "error":
+            said.update(failed=True, msg="\n".join(report.errors))
+        elif report.state == "drift" and options["fail"]:
+            said.update(failed=True, msg=f"{len(report.findings)} objects have drifted from the inventory")
+        return {**result, **said}

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run one of our own programs: its progress is shown as it comes, its JSON answer becomes the result."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections import deque
+from typing import IO, Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.llm.on_eks.plugins.plugin_utils.options import plain
+
+display = Display()
+# Of a program that fails, this many lines of its progress make up the message.
+LAST_LINES = 5
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "argv": {"type": "list", "elements": "str", "required": True},
+    "chdir": {"type": "path", "required": True},
+}
+
+
+class ActionModule(ActionBase):
+    _requires_connection = False
+    # The caller tells the program itself to look only.
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        options = plain(given)
+        try:
+            process = subprocess.Popen(
+                options["argv"],
+                cwd=options["chdir"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        except OSError as error:
+            return {**result, "failed": True, "changed": False, "msg": f"{options['argv'][0]} cannot be run: {error}"}
+        last: deque[str] = deque(maxlen=LAST_LINES)
+        assert process.stdout and process.stderr
+        teller = threading.Thread(target=_tell, args=(process.stderr, last), daemon=True)
+        teller.start()
+        said = process.stdout.read()
+        code = process.wait()
+        teller.join()
+        if code:
+            # A sentence of ours is the last line; lines before it were progress and have been shown.
+            message = last[-1] if last else f"{options['argv'][0]} ended with {code} and said nothing"
+            return {**result, "failed": True, "changed": False, "rc": code, "msg": message}
+        answer: dict[str, Any] = json.loads(said)
+        return {**result, "changed": bool(answer.get("changed")), "answer": answer}
+
+
+def _tell(stream: IO[str], last: deque[str]) -> None:
+    for line in stream:
+        last.append(line.rstrip())
+        display.display(f"  {line.rstrip()}")

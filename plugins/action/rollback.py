@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring one component back to a recorded revision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
+from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
+from ansible_collections.llm.on_eks.plugins.plugin_utils.options import CONNECTION_OPTIONS, client_from, plain
+from ansible_collections.llm.on_eks.plugins.plugin_utils.report import node_line, result_of
+from ansible_collections.llm.on_eks.plugins.plugin_utils.rollback import rollback
+
+display = Display()
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "component": {"type": "str", "required": True},
+    "revision": {"type": "int", "default": -1},
+    "lock_timeout": {"type": "int", "default": 300},
+    **CONNECTION_OPTIONS,
+}
+
+
+class ActionModule(ActionBase):
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        options = plain(given)
+        hooks = engine.Hooks(
+            finished=lambda done, check, masker: display.display(node_line(done, check, masker)), say=display.display
+        )
+        try:
+            run = rollback(
+                client_from(options),
+                options["component"],
+                options["revision"],
+                check=bool(self._task.check_mode),
+                lock_timeout_s=options["lock_timeout"],
+                hooks=hooks,
+            )
+        except LlmOnEksError as error:
+            return {**result, "failed": True, "changed": False, "msg": str(error)}
+        return {**result, **result_of(run, diff=self._task.diff)}

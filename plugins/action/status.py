@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Say what runs of each component, and whether it is healthy."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
+from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
+from ansible_collections.llm.on_eks.plugins.plugin_utils.lock import last_run
+from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
+    CONNECTION_OPTIONS,
+    client_from,
+    names_from,
+    plain,
+)
+from ansible_collections.llm.on_eks.plugins.plugin_utils.status import render, status
+
+display = Display()
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "components": {"type": "list", "elements": "dict", "required": True},
+    "only": {"type": "raw", "default": []},
+    "programs": {"type": "dict", "default": {}},
+    "front_door": {"type": "str", "default": ""},
+    **CONNECTION_OPTIONS,
+}
+
+
+class ActionModule(ActionBase):
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        options = plain(given)
+        try:
+            client = client_from(options)
+            planned = engine.converge(options["components"], client, check=True, only=names_from(options["only"]))
+            rows = status(client, planned)
+            when, _ = last_run(client)
+        except LlmOnEksError as error:
+            return {**result, "changed": False, "failed": True, "msg": str(error)}
+        display.display(render(rows, options["programs"], options["front_door"], when))
+        return {**result, "changed": False, "components": [dataclasses.asdict(row) for row in rows]}

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask each served model a question through the front door."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
+from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_GATEWAY
+from ansible_collections.llm.on_eks.plugins.plugin_utils.closing import masked
+from ansible_collections.llm.on_eks.plugins.plugin_utils.options import CONNECTION_OPTIONS, client_from, plain
+from ansible_collections.llm.on_eks.plugins.plugin_utils.verify import Answer, ask, first_key, list_models
+
+FIRST_KEY = "llm-gateway-first-key"
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "front_door": {"type": "str", "required": True},
+    "cluster": {"type": "str", "required": True},
+    "catalog": {"type": "list", "elements": "dict", "default": []},
+    "endpoint_file": {"type": "path", "default": ""},
+    "timeout": {"type": "int", "default": 120},
+    **CONNECTION_OPTIONS,
+}
+
+
+class ActionModule(ActionBase):
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        started = time.monotonic()
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        options = plain(given)
+        said: dict[str, Any] = {"changed": False, "url": options["front_door"], "models": [], "answer": ""}
+        if not self._task.check_mode:
+            try:
+                said.update(self._verify(options))
+            except LlmOnEksError as error:
+                said.update(failed=True, msg=str(error))
+        return {**result, **said, "seconds": round(time.monotonic() - started, 2)}
+
+    def _verify(self, options: dict[str, Any]) -> dict[str, Any]:
+        front_door, kubeconfig = options["front_door"], options["kubeconfig"]
+        key = first_key(client_from(options), NAMESPACE_GATEWAY, FIRST_KEY)
+        served = [entry["name"] for entry in options["catalog"] if _is_served(entry)]
+        listed = list_models(front_door, key)
+        missing = [name for name in served if name not in listed]
+        if missing:
+            raise LlmOnEksError(
+                f"verify: {front_door}/v1/models lists {', '.join(listed) or 'nothing'}, but not {missing[0]}; "
+                "see `kubectl -n llm-engines get pods`"
+            )
+        answers = [ask(front_door, key, name, timeout_s=options["timeout"]) for name in served]
+        changed = False
+        if options["endpoint_file"]:
+            endpoint = {
+                "url": front_door,
+                "api_key": key,
+                "model": served[0] if served else "",
+                "kubeconfig": kubeconfig,
+                "cluster": options["cluster"],
+            }
+            changed = write_private(Path(options["endpoint_file"]), endpoint)
+        return {
+            "changed": changed,
+            "models": served,
+            "answer": _shown(answers[0]) if answers else "",
+            "kubeconfig": kubeconfig,
+            "key_masked": masked(key),
+            "key_place": _key_command(kubeconfig, options["context"], options["endpoint_file"]),
+        }
+
+
+def _is_served(entry: dict[str, Any]) -> bool:
+    if entry.get("state", "present") != "present":
+        return False
+    return int((entry.get("replicas") or {}).get("min", 1)) > 0
+
+
+def _shown(answer: Answer) -> str:
+    return f"{answer.prompt} → {' '.join(answer.text.split())}"
+
+
+def _key_command(kubeconfig: str, context: str, endpoint_file: str) -> str:
+    """A command that prints the key. The endpoint file needs nothing but the Python that runs us."""
+    if endpoint_file:
+        file = os.path.relpath(endpoint_file)
+        return f"""python3 -c 'import json; print(json.load(open("{file}"))["api_key"])'"""
+    where = f" --kubeconfig {kubeconfig}" if kubeconfig else ""
+    where += f" --context {context}" if context else ""
+    return (
+        f"kubectl{where} -n {NAMESPACE_GATEWAY} get secret {FIRST_KEY} "
+        "-o go-template='{{.data.api_key | base64decode}}'"
+    )
+
+
+def write_private(file: Path, content: dict[str, str]) -> bool:
+    """Write JSON that only its owner can read, whole or not at all; False when it stands there already."""
+    text = json.dumps(content, indent=2) + "\n"
+    if file.exists() and file.read_text() == text and file.stat().st_mode & 0o777 == 0o600:
+        return False
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, staging = tempfile.mkstemp(dir=file.parent)  # made with mode 0600
+    with os.fdopen(handle, "w") as stream:
+        stream.write(text)
+    Path(staging).replace(file)
+    return True

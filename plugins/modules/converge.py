@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: converge
+short_description: Bring described components about, as one graph
+description:
+  - Takes component descriptors (see C(docs/converge.md)) and brings the cluster to them, what does not depend on each other side by side.
+  - Objects are planned by a dry run of a server-side apply, so that check mode names exactly what a run would do, and a second run changes nothing.
+  - A node that fails cancels only what depends on it; all errors are reported.
+  - Every object that it makes carries its mark; nothing else is ever deleted.
+extends_documentation_fragment:
+  - llm.on_eks.kubernetes
+options:
+  components:
+    description: Component descriptors, checked as a whole before anything is touched.
+    type: list
+    elements: dict
+    required: true
+  only:
+    description: Only these components, with what they require; a list, or names with commas between. Empty for all.
+    type: raw
+    default: []
+  concurrency:
+    description: How many nodes of the graph write at once; those that wait do not count.
+    type: int
+    default: 6
+  assume_empty:
+    description: In check mode, plan against a cluster that does not exist yet.
+    type: bool
+    default: false
+  lock_timeout:
+    description: Seconds to wait for another run on the same cluster before giving up; V(0) gives up at once.
+    type: int
+    default: 300
+  plan_out:
+    description: In check mode, a file that receives the plan as JSON.
+    type: path
+    default: ""
+  plan_file:
+    description: A plan made before; anything else than what it says is refused before a change is made.
+    type: path
+    default: ""
+  report_out:
+    description: A file that receives a page (HTML) with the graph, its critical path, and what was done.
+    type: path
+    default: ""
+author:
+  - llm.on_eks maintainers
+attributes:
+  check_mode:
+    description: Plans, and writes nothing.
+    support: full
+  diff_mode:
+    description: Shows every object before and after; values of Secrets as digests.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Converge
+  llm.on_eks.converge:
+    kubeconfig: ~/.kube/config
+    components:
+      - name: greeter
+        namespace: {name: greeter}
+        manifests:
+          - apiVersion: v1
+            kind: ConfigMap
+            metadata: {name: greeting}
+            data: {text: hello}
+"""
+
+RETURN = r"""
+components:
+  description: By name, what was done (in check mode, would be done) to each.
+  returned: always
+  type: dict
+  sample:
+    greeter:
+      state: present
+      changed: true
+      seconds: 0.1
+      actions: [{verb: create, subject: ConfigMap greeter/greeting, changes: []}]
+      notes: []
+      errors: []
+      cancelled: ""
+plan:
+  description: The plan's digest, and its table for people.
+  returned: in check mode
+  type: dict
+seconds:
+  description: How long the whole took.
+  returned: always
+  type: float
+"""

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: drift
+short_description: Say where the cluster is not what the inventory says
+description:
+  - Compares the components with the cluster as M(llm.on_eks.converge) would, and says of each field who holds it and since when.
+  - Also reports fields that somebody added by hand to our objects; a run leaves those alone.
+  - Changes nothing.
+extends_documentation_fragment:
+  - llm.on_eks.kubernetes
+options:
+  components:
+    description: Component descriptors.
+    type: list
+    elements: dict
+    required: true
+  only:
+    description: Only these components, with what they require; a list, or names with commas between.
+    type: raw
+    default: []
+  cluster:
+    description: The cluster's name, for the report.
+    type: str
+    required: true
+  ignore:
+    description: What is no drift. Texts may hold C(*) and C(?); a rule without O(ignore[].path) covers whole objects.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      component:
+        description: Name of the component.
+        type: str
+      object:
+        description: Kind and name, as the report writes them.
+        type: str
+      path:
+        description: Path of the field, as the report writes it.
+        type: str
+  out:
+    description: Folder that receives C(drift.json), C(drift.xml) (JUnit) and C(drift.html); empty for none.
+    type: path
+    default: ""
+  fail:
+    description: Fail when anything differs.
+    type: bool
+    default: false
+author:
+  - llm.on_eks maintainers
+attributes:
+  check_mode:
+    description: Does the same with and without.
+    support: full
+  diff_mode:
+    description: Changes nothing.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Drift
+  llm.on_eks.drift:
+    cluster: prod
+    components: "{{ platform_components }}"
+    out: reports
+    ignore:
+      - {object: "Deployment llm-engines/*", path: spec.replicas}
+"""
+
+RETURN = r"""
+drift:
+  description: The report; its C(state) is none, drift or error.
+  returned: always
+  type: dict
+files:
+  description: Files that were written.
+  returned: always
+  type: list
+  elements: str
+"""

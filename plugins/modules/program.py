@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: program
+short_description: Run one of our own programs, with its progress shown as it comes
+description:
+  - Runs a program that tells its progress on standard error and ends with one JSON object on standard output.
+  - Progress appears at once, not at the task's end; the JSON object is the result.
+options:
+  argv:
+    description: The program and its arguments. Never put a secret here.
+    type: list
+    elements: str
+    required: true
+  chdir:
+    description: Folder that it is started in.
+    type: path
+    required: true
+author:
+  - llm.on_eks maintainers
+attributes:
+  check_mode:
+    description: Runs all the same; the caller tells the program to look only.
+    support: partial
+  diff_mode:
+    description: Shows none.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Obtain helm
+  llm.on_eks.program:
+    argv: ["{{ ansible_playbook_python }}", tools/obtain.py, helm]
+    chdir: "{{ role_path }}/../.."
+"""
+
+RETURN = r"""
+answer:
+  description: The JSON object that the program ended with; its C(changed) says whether anything was changed.
+  returned: success
+  type: dict
+"""

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rollback
+short_description: Bring one component back to a recorded revision
+description:
+  - Applies the objects of a revision that M(llm.on_eks.converge) recorded, deletes what that revision had not, and records the result.
+  - Values of Secrets and finished Jobs stay as they are; definitions (CRDs) are never taken back.
+  - The next converge from the inventory goes forward again, so mend the inventory too.
+extends_documentation_fragment:
+  - llm.on_eks.kubernetes
+options:
+  component:
+    description: Name of the component.
+    type: str
+    required: true
+  revision:
+    description: Number of the revision; V(-1) is the one before the newest.
+    type: int
+    default: -1
+  lock_timeout:
+    description: Seconds to wait for another run on the same cluster before giving up.
+    type: int
+    default: 300
+author:
+  - llm.on_eks maintainers
+attributes:
+  check_mode:
+    description: Plans, and writes nothing.
+    support: full
+  diff_mode:
+    description: Shows every object before and after.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Take the gateway back by one revision
+  llm.on_eks.rollback:
+    component: gateway
+"""
+
+RETURN = r"""
+components:
+  description: As M(llm.on_eks.converge) returns it.
+  returned: always
+  type: dict
+"""

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: status
+short_description: Say what runs of each component, and whether it is healthy
+description:
+  - Compares the components with the cluster as M(llm.on_eks.converge) would, asks each workload for its state, and prints a table.
+  - Changes nothing.
+extends_documentation_fragment:
+  - llm.on_eks.kubernetes
+options:
+  components:
+    description: Component descriptors.
+    type: list
+    elements: dict
+    required: true
+  only:
+    description: Only these components, with what they require; a list, or names with commas between.
+    type: raw
+    default: []
+  programs:
+    description: The programs of a local cluster and their states, shown above the table.
+    type: dict
+    default: {}
+  front_door:
+    description: Address at which clients reach the gateway, shown below the table.
+    type: str
+    default: ""
+author:
+  - llm.on_eks maintainers
+attributes:
+  check_mode:
+    description: Does the same with and without.
+    support: full
+  diff_mode:
+    description: Changes nothing.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Status
+  llm.on_eks.status:
+    kubeconfig: ~/.kube/config
+    components: "{{ platform_components }}"
+"""
+
+RETURN = r"""
+components:
+  description: One entry a component, with its state, its workloads, their images and why it is not ready.
+  returned: success
+  type: list
+  elements: dict
+"""

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a change does to those who use the thing: nothing, a rolling replacement, a restart, an outage. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from .compare import Change
+
+Document = dict[str, Any]
+Disruption = Literal["none", "rolling", "restart", "outage"]
+ORDER: tuple[Disruption, ...] = ("none", "rolling", "restart", "outage")
+_WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")
+# Taking one of these away takes away what somebody uses.
+_SERVING = (*_WORKLOADS, "Service", "Ingress", "Gateway", "HTTPRoute", "Namespace", "PersistentVolumeClaim", "Pod")
+
+
+def of(verb: str, document: Document | None, changes: Sequence[Change] = ()) -> Disruption:
+    """Of one action on an object as it is now (as it will be, for a create)."""
+    kind = (document or {}).get("kind", "")
+    if verb in ("delete", "recreate"):
+        return "outage" if kind in _SERVING else "none"
+    if verb not in ("update", "adopt") or kind not in _WORKLOADS or document is None:
+        return "none"
+    if not any(change.path.startswith("spec.template") for change in changes):
+        return "none"
+    return _of_pods(document)
+
+
+def worst(disruptions: Sequence[Disruption]) -> Disruption:
+    return max(disruptions, key=ORDER.index, default="none")
+
+
+def _of_pods(document: Document) -> Disruption:
+    """Of replacing a workload's pods, by its own strategy."""
+    spec = document.get("spec", {})
+    replicas = spec.get("replicas", 1)
+    if document["kind"] == "Deployment":
+        strategy = spec.get("strategy") or {}
+        if strategy.get("type") == "Recreate":
+            return "outage"
+        unavailable = _number((strategy.get("rollingUpdate") or {}).get("maxUnavailable", "25%"), replicas)
+        return "rolling" if unavailable < replicas else "restart"
+    if document["kind"] == "StatefulSet":
+        if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
+            return "none"
+        return "rolling" if replicas > 1 else "restart"
+    # A DaemonSet serves each node by one pod: that node does without it for a moment.
+    return "restart"
+
+
+def _number(value: Any, replicas: int) -> int:
+    text = str(value)
+    return int(text.rstrip("%")) * replicas // 100 if text.endswith("%") else int(text)

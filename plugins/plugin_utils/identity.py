@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which object: the four words that tell one object of a cluster from every other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class Identity(NamedTuple):
+    """`group` rather than a version: an object served in two versions is one object. `namespace` empty for the cluster's own."""
+
+    group: str
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace + '/' if self.namespace else ''}{self.name}"
+
+    def compact(self) -> str:
+        return "|".join(self)
+
+
+def identity(document: Mapping[str, Any]) -> Identity:
+    """Of an object with apiVersion, kind and metadata."""
+    metadata = document["metadata"]
+    group = document["apiVersion"].rpartition("/")[0]
+    return Identity(group, document["kind"], metadata.get("namespace") or "", metadata["name"])
+
+
+def from_compact(text: str) -> Identity:
+    return Identity(*text.split("|"))

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What closes a component: its outputs are read, and what was reached is written down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..descriptor import Component, Output
+from ..references import UNKNOWN, at_path
+from .base import Context, NodeError, Outcome
+
+
+@dataclass
+class OutputsNode:
+    """Reads what other components refer to. An output that has not come yet is waited for."""
+
+    component: str
+    outputs: Mapping[str, Output]
+    namespace: str
+    name: str = "outputs"
+    slow: bool = True
+
+    def run(self, context: Context) -> Outcome:
+        for name, output in self.outputs.items():
+            context.publish(self.component, name, self._read(context, name, output))
+        return Outcome()
+
+    def _read(self, context: Context, name: str, output: Output) -> object:
+        where = f"output {self.component}.{name}"
+        end = time.monotonic() + output.timeout
+        while True:
+            value = self._look(context, output)
+            if value is not None:
+                context.waiting(where, "")
+                return value
+            if context.check:
+                return UNKNOWN
+            if time.monotonic() > end:
+                raise NodeError(
+                    f"{where}: {output.kind} {output.name} has no {output.path} after {output.timeout} s; "
+                    "see what its controller says (`kubectl describe`)"
+                )
+            context.waiting(where, f"{output.path} of {output.kind} {output.name}")
+            if context.stop.wait(0.5):
+                raise NodeError(f"{where}: waiting was interrupted")
+
+    def _look(self, context: Context, output: Output) -> object:
+        if context.client is None:
+            return None
+        client = context.client
+        resource = (
+            client.resource(output.apiVersion, output.kind)
+            if output.apiVersion
+            else client.resource_of_kind(output.kind)
+        )
+        if resource is None:
+            return None
+        namespace = (output.namespace or self.namespace) if resource.namespaced else ""
+        live = client.get(resource, output.name, namespace)
+        found: object = at_path(live, output.path) if live else None
+        return found
+
+
+@dataclass
+class RecordNode:
+    """Writes down what the component consists of now."""
+
+    component: Component
+    rolled_back_to: int = 0
+    name: str = "record"
+    slow: bool = False
+
+    def run(self, context: Context) -> Outcome:
+        if not context.check:
+            name = self.component.name
+            context.recorder.commit(
+                name,
+                context.desired(name),
+                seconds=context.seconds(name),
+                versions={release.name: release.chart.version for release in self.component.releases},
+                rolled_back_to=self.rolled_back_to,
+            )
+        return Outcome()

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run a cluster at a time: a Lease that is taken before the first write and renewed while the run goes on.
+
+A run that died is recognised at once on its own machine (its process is gone), elsewhere when its Lease ends.
+https://kubernetes.io/docs/concepts/architecture/leases/
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..module_utils.errors import LlmOnEksError
+from ..module_utils.names import LABEL_MANAGED_BY, LABEL_RECORD, LEASE, MANAGED_BY, NAMESPACE_SYSTEM
+from .kubernetes.client import ApiError, Client, Resource
+from .record import who
+
+Document = dict[str, Any]
+DURATION_S = 30
+_PROCESS = "llm.on-eks/process"
+
+
+class LockError(LlmOnEksError):
+    """Another run holds the cluster."""
+
+
+@contextmanager
+def held(
+    client: Client,
+    *,
+    wait_s: float,
+    stop: threading.Event,
+    say: Callable[[str], None] = lambda text: None,
+) -> Iterator[None]:
+    """Hold the cluster's Lease for the block. `stop` is set if it is lost on the way. Raises LockError."""
+    _ensure_namespace(client)
+    resource = client.resource("coordination.k8s.io/v1", "Lease")
+    if resource is None:
+        raise LockError("the cluster serves no Lease; it is no Kubernetes that we know")
+    lease = _take(client, resource, wait_s, say)
+    ended = threading.Event()
+    renewer = threading.Thread(target=_renew, args=(client, resource, lease, ended, stop), daemon=True)
+    renewer.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        renewer.join()
+        _release(client, resource)
+
+
+def last_run(client: Client) -> tuple[str, str]:
+    """(when the Lease was last renewed, who holds it now); empty texts where there is none."""
+    resource = client.resource("coordination.k8s.io/v1", "Lease")
+    live = client.get(resource, LEASE, NAMESPACE_SYSTEM) if resource else None
+    spec = (live or {}).get("spec") or {}
+    return str(spec.get("renewTime") or ""), str(spec.get("holderIdentity") or "")
+
+
+def forget(client: Client) -> None:
+    """Remove the namespace of records and Lease: nothing of ours is left in the cluster."""
+    resource = client.resource("v1", "Namespace")
+    live = client.get(resource, NAMESPACE_SYSTEM) if resource else None
+    if resource and live and (live["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) == MANAGED_BY:
+        client.delete(resource, NAMESPACE_SYSTEM, uid=live["metadata"]["uid"])
+        end = time.monotonic() + DURATION_S
+        while client.get(resource, NAMESPACE_SYSTEM) is not None and time.monotonic() < end:
+            time.sleep(0.2)
+
+
+def _take(client: Client, resource: Resource, wait_s: float, say: Callable[[str], None]) -> Document:
+    end = time.monotonic() + wait_s
+    told = False
+    while True:
+        live = client.get(resource, LEASE, NAMESPACE_SYSTEM)
+        holder = _holder(live)
+        if not holder:
+            try:
+                if live is None:
+                    return client.create(resource, _lease({}))
+                return client.replace(resource, _lease(live))
+            except ApiError as error:
+                if error.status not in (404, 409):
+                    raise
+                continue  # somebody else was faster
+        if time.monotonic() > end:
+            raise LockError(
+                f"{holder} is at work on this cluster; wait for it, or, if it is surely dead, "
+                f"delete Lease {NAMESPACE_SYSTEM}/{LEASE}"
+            )
+        if not told:
+            say(f"waiting for {holder}, which is at work on this cluster")
+            told = True
+        time.sleep(1)
+
+
+def _holder(live: Document | None) -> str:
+    """Who holds a Lease, in words; empty when nobody does any more."""
+    spec = (live or {}).get("spec") or {}
+    identity = spec.get("holderIdentity")
+    if not live or not identity:
+        return ""
+    renewed = datetime.datetime.fromisoformat(spec["renewTime"].replace("Z", "+00:00"))
+    if datetime.datetime.now(datetime.UTC) - renewed > datetime.timedelta(seconds=spec["leaseDurationSeconds"]):
+        return ""
+    process = (live["metadata"].get("annotations") or {}).get(_PROCESS, "")
+    if _is_dead(process):
+        return ""
+    since = spec.get("acquireTime", "")[:19]
+    return f"{identity} (process {process.rpartition('/')[2].partition(':')[0]}, since {since} UTC)"
+
+
+def _process() -> str:
+    """host/boot/pid:start, by which another run on this machine can see whether we live."""
+    return f"{socket.gethostname()}/{_boot()}/{os.getpid()}:{_start(os.getpid())}"
+
+
+def _is_dead(process: str) -> bool:
+    host, _, rest = process.partition("/")
+    boot, _, rest = rest.partition("/")
+    pid, _, start = rest.partition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    return boot != _boot() or _start(int(pid)) != start
+
+
+def _boot() -> str:
+    file = Path("/proc/sys/kernel/random/boot_id")
+    return file.read_text().strip() if file.exists() else ""
+
+
+def _start(pid: int) -> str:
+    """When a process started, in the kernel's ticks; empty for one that is gone or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def _lease(live: Document) -> Document:
+    now = _now()
+    metadata = dict(live.get("metadata") or {"name": LEASE, "namespace": NAMESPACE_SYSTEM})
+    metadata["labels"] = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_RECORD: "lease"}
+    metadata["annotations"] = {_PROCESS: _process()}
+    transitions = ((live.get("spec") or {}).get("leaseTransitions") or 0) + 1
+    spec = {
+        "holderIdentity": who(),
+        "leaseDurationSeconds": DURATION_S,
+        "acquireTime": now,
+        "renewTime": now,
+        "leaseTransitions": transitions,
+    }
+    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
+
+
+def _renew(client: Client, resource: Resource, lease: Document, ended: threading.Event, stop: threading.Event) -> None:
+    while not ended.wait(DURATION_S / 3):
+        try:
+            lease = client.replace(resource, {**lease, "spec": {**lease["spec"], "renewTime": _now()}})
+        except ApiError as error:
+            if error.status in (404, 409):  # taken from us: what we do next could cross what somebody else does
+                stop.set()
+                return
+        except LlmOnEksError:
+            continue  # the API is away; the Lease may end, the next renewal tells
+
+
+def _release(client: Client, resource: Resource) -> None:
+    """Let go, and leave the time of this run; nothing is lost if that fails, the Lease ends by itself."""
+    try:
+        live = client.get(resource, LEASE, NAMESPACE_SYSTEM)
+        if live and (live["metadata"].get("annotations") or {}).get(_PROCESS) == _process():
+            spec = {**live["spec"], "holderIdentity": "", "renewTime": _now()}
+            client.replace(resource, {**live, "spec": spec})
+    except LlmOnEksError:
+        return
+
+
+def _ensure_namespace(client: Client) -> None:
+    resource = client.resource("v1", "Namespace")
+    if resource and client.get(resource, NAMESPACE_SYSTEM) is None:
+        labels = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_RECORD: "namespace"}
+        document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE_SYSTEM, "labels": labels}}
+        client.apply(resource, document)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

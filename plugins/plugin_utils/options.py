@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options that several of our actions share, and what they become."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from .kubernetes.client import Client
+from .kubernetes.connection import connect
+
+# Named as kubernetes.core names them; documented in plugins/doc_fragments/kubernetes.py.
+CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
+    "kubeconfig": {"type": "path", "default": ""},
+    "context": {"type": "str", "default": ""},
+    "host": {"type": "str", "default": ""},
+    "api_key": {"type": "str", "default": "", "no_log": True},
+    "ca_cert": {"type": "path", "default": ""},
+    "client_cert": {"type": "path", "default": ""},
+    "client_key": {"type": "path", "default": "", "no_log": False},
+    "validate_certs": {"type": "bool", "default": True},
+    "proxy": {"type": "str", "default": ""},
+    "impersonate_user": {"type": "str", "default": ""},
+    "impersonate_groups": {"type": "list", "elements": "str", "default": []},
+}
+
+
+def client_from(options: Mapping[str, Any]) -> Client:
+    """A client for the cluster that the options name. Raises ConnectionError."""
+    return Client(connect(**{name: options[name] for name in CONNECTION_OPTIONS}))
+
+
+def plain(value: Any) -> Any:
+    """Ansible's tagged values as Python's own types, which libraries written in C insist on."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def names_from(value: Any) -> list[str]:
+    """A list of names, or names with commas between, as they come from the command line."""
+    parts = value.split(",") if isinstance(value, str) else [str(item) for item in value or []]
+    return [name for part in parts if (name := part.strip())]

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A plan: exactly what a run would do, as data with a digest, as a file, as a table. No secret stands in one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..module_utils.errors import LlmOnEksError
+from .compare import Change
+
+if TYPE_CHECKING:
+    from .engine import Result
+
+FORM = 1
+
+
+class PlanError(LlmOnEksError):
+    """A plan file cannot be read."""
+
+
+class StalePlanError(LlmOnEksError):
+    """What would be done is no longer what the plan says."""
+
+
+class PlannedChange(msgspec.Struct, frozen=True):
+    """One field; a value that is not there is null."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+class PlannedAction(msgspec.Struct, frozen=True):
+    """One object: what is done to it, in which component, and what that means to its users."""
+
+    component: str
+    verb: str
+    subject: str
+    disruption: str
+    changes: list[PlannedChange]
+
+
+class PlannedComponent(msgspec.Struct, frozen=True):
+    """One row of the table. `seconds`: what the last run that changed it took; 0 when none is recorded."""
+
+    name: str
+    state: str
+    disruption: str
+    seconds: float
+    counts: dict[str, int]
+    notes: list[str]
+    errors: list[str]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """`digest`: over the actions alone, so that two plans of the same work are the same plan."""
+
+    form: int
+    digest: str
+    actions: list[PlannedAction]
+    components: list[PlannedComponent]
+
+    def difference(self, other: Plan) -> str:
+        """What the other plan does differently, in words."""
+        mine, theirs = ({_key(action): action for action in plan.actions} for plan in (self, other))
+        added = [f"it would also {verb} {subject}" for _, verb, subject in theirs if (_, verb, subject) not in mine]
+        gone = [f"it would no longer {verb} {subject}" for _, verb, subject in mine if (_, verb, subject) not in theirs]
+        moved = [
+            f"{subject} would change in other fields"
+            for _, verb, subject in mine
+            if (_, verb, subject) in theirs and mine[_, verb, subject] != theirs[_, verb, subject]
+        ]
+        said = [*added, *gone, *moved]
+        more = f" and {len(said) - 3} more" if len(said) > 3 else ""
+        return ", ".join(said[:3]) + more
+
+
+def _key(action: PlannedAction) -> tuple[str, str, str]:
+    return action.component, action.verb, action.subject
+
+
+def plan_of(result: Result) -> Plan:
+    """From the result of a run in check mode."""
+    actions = [
+        PlannedAction(
+            name,
+            action.verb,
+            action.subject,
+            action.disruption,
+            [_change(change, result) for change in action.changes],
+        )
+        for name, component in result.components.items()
+        for action in component.actions
+    ]
+    rows = []
+    for name, component in result.components.items():
+        counts: dict[str, int] = {}
+        for action in component.actions:
+            counts[action.verb] = counts.get(action.verb, 0) + 1
+        last = result.recorder.applied(name)
+        seconds = last.seconds if last and counts else 0.0
+        notes = [result.masker.text(note) for note in component.notes]
+        rows.append(
+            PlannedComponent(name, component.state, component.disruption, seconds, counts, notes, component.errors)
+        )
+    digest = hashlib.sha256(msgspec.json.encode(actions, order="sorted")).hexdigest()
+    return Plan(FORM, f"sha256:{digest}", actions, rows)
+
+
+def _change(change: Change, result: Result) -> PlannedChange:
+    masker = result.masker
+    return PlannedChange(change.path, masker.data(change.before), masker.data(change.after))
+
+
+def write(plan: Plan, file: Path) -> None:
+    """As JSON, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    staging = file.with_name(f".{file.name}.new")
+    staging.write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
+    staging.replace(file)
+
+
+def read(file: Path) -> Plan:
+    """Raises PlanError for a file that is missing, no plan, of another form, or was edited."""
+    try:
+        plan = msgspec.json.decode(file.read_bytes(), type=Plan)
+    except OSError as error:
+        raise PlanError(
+            f"plan_file {file} cannot be read ({error.strerror}); make it with playbooks/plan.yml"
+        ) from None
+    except msgspec.MsgspecError as error:
+        raise PlanError(f"plan_file {file} is no plan of ours ({error}); make it with playbooks/plan.yml") from None
+    digest = hashlib.sha256(msgspec.json.encode(plan.actions, order="sorted")).hexdigest()
+    if plan.form != FORM or plan.digest != f"sha256:{digest}":
+        raise PlanError(f"plan_file {file} was edited, or is of another version; make it anew with playbooks/plan.yml")
+    return plan
+
+
+def table(plan: Plan) -> str:
+    """For people: one row a component that something would happen to, a total below."""
+    rows = [["component", "what", "disruption", "seconds"]]
+    for row in plan.components:
+        if row.counts or row.errors:
+            what = ", ".join(f"{number} {verb}" for verb, number in row.counts.items()) or "cannot be planned"
+            seconds = f"~{row.seconds:.0f}" if row.seconds else ""
+            rows.append([row.name, what, row.disruption if row.counts else "", seconds])
+    if len(rows) == 1:
+        return "  nothing to do"
+    return "\n".join([*aligned(rows), f"  {len(plan.actions)} objects, {plan.digest[:19]}"])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of text as columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One component back to a revision that is recorded of it.
+
+Everything is put back but what a record does not keep: values of Secrets and finished Jobs stay as they are, definitions
+(CustomResourceDefinitions) are never taken back. The next converge from the inventory goes forward again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from . import engine, graph, lock
+from .descriptor import Component, Wait
+from .engine import ComponentResult, Hooks, Result
+from .kinds.base import Context, Node, NodeError, Outcome, Policy, subject
+from .kinds.finish import RecordNode
+from .kinds.manifest import apply_all
+from .kinds.remove import PruneNode
+from .kinds.wait import WORKLOADS, WaitNode
+from .kubernetes.client import Client
+from .record import Recorder
+
+Document = dict[str, Any]
+_KEPT_AS_THEY_ARE = ("Secret", "Job", "CustomResourceDefinition")
+_MASKED = "(secret"
+
+
+class RevisionNode:
+    """Applies the documents of a revision."""
+
+    slow = False
+
+    def __init__(self, component: str, number: int, documents: Sequence[Document]) -> None:
+        self.component, self.documents = component, documents
+        self.name = f"revision {number}"
+
+    def run(self, context: Context) -> Outcome:
+        kept = [document for document in self.documents if document["kind"] in _KEPT_AS_THEY_ARE]
+        # They belong to the revision: noted, so that pruning leaves them alone.
+        context.desire(self.component, [live for document in kept if (live := _live(context, document))])
+        missing = [document for document in kept if document["kind"] == "Secret" and not _live(context, document)]
+        if missing:
+            raise NodeError(
+                f"{subject(missing[0])} is gone, and no record keeps its values; make it, then roll back again"
+            )
+        back = [_unmasked(context, document) for document in self.documents if document not in kept]
+        return apply_all(context, self.component, back, "", Policy())
+
+
+def rollback(
+    client: Client, component: str, number: int, *, check: bool, lock_timeout_s: float = 300, hooks: Hooks | None = None
+) -> Result:
+    """Bring a component back to revision `number` (or, below 0, so many revisions before the newest). Raises RecordError, LockError."""
+    hooks = hooks or Hooks()
+    context = engine.context_for(client, check=check)
+    if check:
+        return _run(context, component, number, hooks)
+    with lock.held(client, wait_s=lock_timeout_s, stop=context.stop, say=hooks.say):
+        context.recorder = Recorder(client, context.masker)
+        return _run(context, component, number, hooks)
+
+
+def _run(context: Context, component: str, number: int, hooks: Hooks) -> Result:
+    started = time.monotonic()
+    if number < 0:
+        applied = [one.number for one in context.recorder.history(component) if one.state == "applied"]
+        number = applied[number - 1] if len(applied) >= 1 - number else 0
+    documents = context.recorder.documents(component, number)
+    nodes = _nodes(component, number, documents)
+    vertices = [
+        graph.Vertex(index, component, node, {index - 1} if index else set()) for index, node in enumerate(nodes)
+    ]
+    done = graph.run(
+        vertices,
+        context,
+        finished=lambda node: hooks.finished(node, context.check, context.masker),
+        running=hooks.running,
+    )
+    result = ComponentResult("present")
+    for node in done:
+        result.seconds = max(result.seconds, node.started + node.seconds)
+        result.actions += node.outcome.actions
+        result.notes += node.outcome.notes
+        if node.state == "failed":
+            result.errors.append(node.error)
+    return Result({component: result}, done, time.monotonic() - started, context)
+
+
+def _nodes(component: str, number: int, documents: Sequence[Document]) -> list[Node]:
+    described = Component(name=component)
+    waits: list[Node] = [
+        WaitNode(
+            component,
+            Wait(kind=document["kind"], name=document["metadata"]["name"]),
+            document["metadata"].get("namespace", ""),
+        )
+        for document in documents
+        if document["kind"] in WORKLOADS
+    ]
+    return [
+        RevisionNode(component, number, documents),
+        *waits,
+        PruneNode(described),
+        RecordNode(described, rolled_back_to=number),
+    ]
+
+
+def _live(context: Context, document: Document) -> Document | None:
+    resource = context.resource(document)
+    metadata = document["metadata"]
+    live = context.api().get(resource, metadata["name"], metadata.get("namespace", "")) if resource else None
+    return {"apiVersion": document["apiVersion"], "kind": document["kind"], **live} if live else None
+
+
+def _unmasked(context: Context, document: Document) -> Document:
+    """The document with its masked texts as they stand in the cluster now."""
+    if _MASKED not in str(document):
+        return document
+    live = _live(context, document)
+    made: Document = _fill(document, live, subject(document))
+    return made
+
+
+def _fill(value: Any, live: Any, where: str) -> Any:
+    if isinstance(value, str) and _MASKED in value:
+        if not isinstance(live, str):
+            raise NodeError(
+                f"{where}: a secret text of that revision is not recorded, and the cluster has none in its place; "
+                "converge from the inventory instead"
+            )
+        return live
+    if isinstance(value, dict):
+        return {
+            key: _fill(item, live.get(key) if isinstance(live, dict) else None, where) for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [
+            _fill(item, live[index] if isinstance(live, list) and index < len(live) else None, where)
+            for index, item in enumerate(value)
+        ]
+    return value

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The local cluster leaves the machine as it found it, whatever state it is in when it ends."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[2]
+SYSCTLS = (
+    "vm/overcommit_memory",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "net/ipv4/ip_forward",
+    "net/ipv4/conf/all/route_localnet",
+)
+
+pytestmark = pytest.mark.cluster
+
+
+def local(verb, name, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "local.kubernetes", verb, "--name", name, *arguments],
+        cwd=REPO,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def traces(name):
+    """What the machine has to do with a cluster of this name, besides its settings."""
+    said = {
+        "state": [str(path) for path in Path("/var/lib/llm.on_eks").glob(f"{name}*")],
+        "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if f"/{name}" in line],
+        "cgroups": [str(path) for path in Path("/sys/fs/cgroup").rglob(f"*{name}*") if path.is_dir()],
+        "processes": [],
+    }
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if f"/{name}/" in command and "pytest" not in command:
+            said["processes"].append(command)
+    return {key: value for key, value in said.items() if value}
+
+
+def machine():
+    """What a cluster could leave that does not carry its name."""
+    run = lambda *command: subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: E731
+    links = {line.split()[0].split("@")[0] for line in run("ip", "-br", "link").splitlines()}
+    namespaces = set(run("ip", "netns", "list").split())
+    rules = [line for line in run("iptables-save").splitlines() if line.startswith("-A")]
+    values = {name: Path("/proc/sys", name).read_text() for name in SYSCTLS}
+    return {"links": links, "namespaces": namespaces, "rules": rules, "sysctls": values}
+
+
+def assert_nothing_new(before, after):
+    # Other clusters may come and go meanwhile: only what was added and is still there counts.
+    assert after["links"] - before["links"] == set()
+    assert after["namespaces"] - before["namespaces"] == set()
+    assert [rule for rule in after["rules"] if rule not in before["rules"]] == []
+    assert after["sysctls"] == before["sysctls"]
+
+
+def test_a_whole_cluster_leaves_nothing():
+    name = "t-trace"
+    before = machine()
+    up = local("up", name)
+    _, progress = up.communicate(timeout=300)
+    assert up.returncode == 0, progress
+    assert set(traces(name)) >= {"state", "processes"}
+    assert local("down", name).wait(120) == 0
+    assert traces(name) == {}
+    assert_nothing_new(before, machine())
+
+
+@pytest.mark.parametrize("seconds", [0.5, 3])
+def test_a_half_built_cluster_leaves_nothing(seconds):
+    name = "t-half"
+    before = machine()
+    up = local("up", name)
+    time.sleep(seconds)  # wherever it is by then
+    up.send_signal(signal.SIGKILL)
+    up.wait()
+    assert local("down", name).wait(120) == 0
+    assert traces(name) == {}
+    assert_nothing_new(before, machine())
+
+
+def test_a_cluster_whose_supervisor_was_killed_leaves_nothing():
+    name = "t-dead"
+    before = machine()
+    up = local("up", name, "--control-plane-only")
+    up.communicate(timeout=300)
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"supervisord" in command and f"/{name}/".encode() in command:
+            subprocess.run(["kill", "-9", process.name], check=False)
+    assert local("down", name).wait(120) == 0
+    assert traces(name) == {}
+    assert_nothing_new(before, machine())
+
+
+def test_two_clusters_of_different_names_run_side_by_side():
+    names = ("t-side-a", "t-side-b")
+    try:
+        for name in names:
+            up = local("up", name, "--control-plane-only")
+            _, progress = up.communicate(timeout=300)
+            assert up.returncode == 0, progress
+        kubeconfigs = {Path(f"/var/lib/llm.on_eks/{name}/kubeconfig").read_text() for name in names}
+        assert len(kubeconfigs) == 2
+    finally:
+        for name in names:
+            local("down", name).wait(120)
+
+
+def test_a_second_up_changes_nothing():
+    name = "t-again"
+    try:
+        first = local("up", name, "--control-plane-only")
+        assert '"changed": true' in first.communicate(timeout=300)[0]
+        second = local("up", name, "--control-plane-only")
+        assert '"changed": false' in second.communicate(timeout=300)[0]
+    finally:
+        local("down", name).wait(120)
