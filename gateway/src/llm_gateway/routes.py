@@ -51,6 +51,12 @@ def add_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
     async def metrics(_request: Request) -> HTTPResponse:
         return raw((await gateway.exposed_metrics()).encode(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
+    @app.get("/openapi.json")
+    async def openapi(_request: Request) -> HTTPResponse:
+        from llm_gateway.openapi import document
+
+        return raw(document(), content_type="application/json")
+
     @app.get("/v1/models")
     async def models(request: Request) -> HTTPResponse:
         key = key_of(gateway, request)

@@ -49,7 +49,7 @@ class Block(msgspec.Struct):
     title: str | None = None
     id: str = ""
     name: str = ""
-    input: msgspec.Raw = msgspec.Raw(b"{}")
+    input: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"{}"))
     tool_use_id: str = ""
     content: str | list[Block] = ""
     is_error: bool | None = None
