@@ -233,3 +233,61 @@ def test_removing_everything_needs_no_model_file(tmp_path, weights):
     gone = entry(weights.parent / "moved-away.gguf")
     described = describe(tmp_path, model_catalog=[gone], models_state="absent", engine_llamacpp_state="absent")
     assert described["model-llama-3-1-tiny"]["state"] == "absent"
+
+
+def test_every_setting_of_the_gateway_is_a_variable_with_the_gateways_own_default():
+    from dataclasses import MISSING
+
+    from llm_gateway.settings import fields, parse
+
+    role = REPO / "roles" / "gateway"
+    computed = yaml.safe_load((role / "vars" / "main.yml").read_text())["gateway_computed_values"]
+    defaults = yaml.safe_load((role / "defaults" / "main.yml").read_text())
+    # What the role decides itself, or what only makes sense outside of Kubernetes.
+    fixed = {
+        "engine",
+        "model",
+        "kubernetes_api",
+        "kubernetes_token_file",
+        "kubernetes_ca_file",
+        "api_key_file",
+        "admin_keys_dir",
+        "state_file",
+    }
+    for field in fields():
+        if field.name in fixed:
+            continue
+        assert field.name in computed, f"roles/gateway/vars/main.yml lacks {field.name}"
+        variable = f"gateway_{field.name}"
+        if str(computed[field.name]).startswith("{{ " + variable) and field.name not in (
+            "workers",
+            "drain_delay",
+            "drain_timeout",
+        ):
+            default = {} if field.default is MISSING else field.default
+            assert parse(field, defaults[variable], variable) == default
+
+
+def test_the_gateway_scales_by_its_own_metric_and_shares_its_limits_over_all_pods(tmp_path):
+    described = describe(
+        tmp_path,
+        model_catalog=[],
+        gateway_autoscaling={"enabled": True, "min": 2, "max": 6},
+        gateway_secret="mine",
+        gateway_network_policy_from=[{"namespaceSelector": {}}],
+        gateway_limit_concurrency=12,
+        gateway_queue_timeout="45s",
+    )
+    gateway = described["gateway"]
+    scaler = manifest(gateway, "HorizontalPodAutoscaler")["spec"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 6)
+    assert scaler["metrics"][0]["pods"]["metric"]["name"] == "llm_gateway_requests_in_flight"
+    deployment = manifest(gateway, "Deployment")["spec"]
+    assert "replicas" not in deployment
+    assert deployment["template"]["spec"]["topologySpreadConstraints"]
+    assert manifest(gateway, "PodDisruptionBudget")
+    assert manifest(gateway, "NetworkPolicy")["spec"]["ingress"][0]["from"] == [{"namespaceSelector": {}}]
+    config = yaml.safe_load(manifest(gateway, "ConfigMap")["data"]["config.yaml"])
+    assert (config["limit_replicas"], config["limit_concurrency"], config["queue_timeout"]) == (6, 12, "45s")
+    volumes = {volume["name"] for volume in deployment["template"]["spec"]["volumes"]}
+    assert {"admin", "secrets"} <= volumes

@@ -20,7 +20,16 @@ import msgspec
 from llm_gateway.access_log import AccessLog, Line
 from llm_gateway.choice import make_policy
 from llm_gateway.dispatch import Dispatcher
-from llm_gateway.errors import ApiError, EngineError, forbidden, malformed, model_not_found, printable, unavailable
+from llm_gateway.errors import (
+    ApiError,
+    ConfigError,
+    EngineError,
+    forbidden,
+    malformed,
+    model_not_found,
+    printable,
+    unavailable,
+)
 from llm_gateway.exchange import Exchange, Phase
 from llm_gateway.http.head import HeadParser
 from llm_gateway.keys import Key, KeyLimits, KeyStore, read_keys
@@ -60,7 +69,7 @@ class Gateway:
         self.limiter = Limiter(self.ledger)
         self.remote_limits: RedisLimiter | None = None
         self.catalogue = Catalogue(settings.models)
-        self.engine_token = _read_secret(settings.engine_api_key_file)
+        self.engine_token = read_secret(settings.engine_api_key_file)
         self.registry = Registry(self._make_engine)
         self.registry.on_change.append(self._engines_changed)
         self.dispatchers: dict[str, Dispatcher] = {}
@@ -431,7 +440,7 @@ class Gateway:
         pairs = read_keys(settings.keys_dir, settings.api_key_file)
         if settings.admin_keys_dir and Path(settings.admin_keys_dir).is_dir():
             pairs += read_keys(settings.admin_keys_dir, "")
-        admin = _read_secret(settings.admin_key_file)
+        admin = read_secret(settings.admin_key_file)
         if admin:
             pairs.append(
                 (sha256(admin.encode()).digest(), Key(name="admin", tenant="admin", models=frozenset(), admin=True))
@@ -549,12 +558,11 @@ def state_of(engine: Engine) -> str:
     return "ejected" if engine.health is Health.OPEN else "ready"
 
 
-def _read_secret(path: str) -> str:
+def read_secret(path: str) -> str:
+    """What a secret's file holds; nothing for no file. Raises ConfigError."""
     if not path:
         return ""
-    from llm_gateway.errors import ConfigError
-
     try:
         return Path(path).read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise ConfigError(f"engine API key file {path}: cannot be read: {error.strerror}") from error
+        raise ConfigError(f"file {path}: cannot be read: {error.strerror}") from error

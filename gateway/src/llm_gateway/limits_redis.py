@@ -178,9 +178,14 @@ class RemoteTicket(Ticket):
 class RedisLimiter:
     """Admits requests by counts in Redis."""
 
-    def __init__(self, url: str, lease_s: float) -> None:
+    def __init__(self, url: str, lease_s: float, password: str = "") -> None:
         try:
-            self._redis: Any = Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
+            self._redis: Any = Redis.from_url(
+                url,
+                socket_timeout=TIMEOUT_S,
+                socket_connect_timeout=TIMEOUT_S,
+                password=password or None,
+            )
         except ValueError as error:
             raise ConfigError(f"redis_url: {error}") from error
         self._admit = self._redis.register_script(_ADMIT)

@@ -194,6 +194,7 @@ class Settings:
         "text",
         "Redis or Valkey that makes limits exact over gateways, redis://HOST:PORT/DB (needs the extra `redis`)",
     )
+    redis_password_file: str = setting("", "text", "File with the password of --redis-url; empty: none, or in the URL")
     state_file: str = setting("", "text", "File that keeps budgets over a restart; empty: memory only")
     priority_classes: tuple[str, ...] = setting(
         ("high", "normal", "low"),

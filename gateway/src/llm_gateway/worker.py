@@ -23,7 +23,7 @@ from sanic.http.constants import HTTP
 
 from llm_gateway.discovery.static import static_endpoints
 from llm_gateway.errors import ConfigError, EngineError
-from llm_gateway.gateway import Gateway
+from llm_gateway.gateway import Gateway, read_secret
 from llm_gateway.http.connection import ClientConnection
 from llm_gateway.ledger import Ledger
 from llm_gateway.routes import add_routes
@@ -185,7 +185,9 @@ class Worker:
         if settings.redis_url:
             from llm_gateway.limits_redis import RedisLimiter
 
-            gateway.remote_limits = RedisLimiter(settings.redis_url, settings.request_timeout)
+            gateway.remote_limits = RedisLimiter(
+                settings.redis_url, settings.request_timeout, read_secret(settings.redis_password_file)
+            )
 
     def _answer_sibling(self, question: str) -> bytes:
         if question == "metrics":
