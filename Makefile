@@ -5,7 +5,7 @@ INVENTORY ?= inventories/local
 PLAYBOOK := $(VENV)/ansible-playbook -i $(INVENTORY)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev up down status logs lint test test-all bench-converge
+.PHONY: help venv venv-dev up down status logs lint test test-all bench-converge bench-gateway
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -29,8 +29,7 @@ logs: venv ## the local cluster's logs, live
 	@$(VENV)/python -m local.kubernetes logs --name local
 
 lint: venv-dev ## ruff, mypy, yamllint, ansible-lint
-	@$(VENV)/ruff check .
-	@$(VENV)/ruff format --check .
+	@$(VENV)/python -m pytest -q tests/contract/test_lint.py
 
 test: venv-dev ## lint, unit, integration and end-to-end tests
 	@$(VENV)/python -m pytest -m "not full and not perf"
@@ -40,3 +39,6 @@ test-all: venv-dev ## the same with full counts and the long checks
 
 bench-converge: venv-dev ## what converge costs, as a table
 	@$(VENV)/python -m pytest tests/perf/test_converge_speed.py -m perf -q -rN
+
+bench-gateway: venv-dev ## the gateway beside its peers on one core (BENCH="--leak 1000000" for more)
+	@$(VENV)/python tests/perf/gateway/bench.py $(BENCH)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: `llm-gateway serve`, `check`, `explain`, `schema`, `settings`."""
+"""The command line: `llm-gateway serve`, `simulate`, `check`, `explain`, `schema`, `settings`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from pathlib import Path
 from llm_gateway import __version__, settings
 from llm_gateway.errors import ConfigError
 from llm_gateway.keys import read_keys
+from llm_gateway.simulation.command import add_arguments as add_simulate_arguments
+from llm_gateway.simulation.command import run as run_simulation
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,6 +35,10 @@ def parser() -> argparse.ArgumentParser:
     why.add_argument("--model", default="", help="model to ask for; none: the only one there is")
     why.add_argument("--prompt", default="", help="beginning of the prompt, for prefix affinity")
     why.add_argument("--session", default="", help="session name, for session affinity")
+    simulated = commands.add_parser(
+        "simulate", help="replay a trace over the policies in virtual time, and draw what comes of it"
+    )
+    add_simulate_arguments(simulated)
     commands.add_parser("schema", help="print the JSON schema of the config document")
     commands.add_parser("settings", help="print the table of all settings")
     return top
@@ -52,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from llm_gateway.explain import explain
 
             return explain(options)
+        if options.command == "simulate":
+            return run_simulation(options)
         if options.command == "check":
             return _check(Path(options.config))
         return _serve(options)

@@ -14,6 +14,7 @@ from sanic.response import HTTPResponse, raw
 from llm_gateway.admin import add_admin_routes
 from llm_gateway.errors import ApiError
 from llm_gateway.gateway import Gateway
+from llm_gateway.page import add_page
 from llm_gateway.replies import answer, key_of, refusal
 
 STARTED = int(time.time())
@@ -50,6 +51,12 @@ def add_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
     async def metrics(_request: Request) -> HTTPResponse:
         return raw((await gateway.exposed_metrics()).encode(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
+    @app.get("/openapi.json")
+    async def openapi(_request: Request) -> HTTPResponse:
+        from llm_gateway.openapi import document
+
+        return raw(document(), content_type="application/json")
+
     @app.get("/v1/models")
     async def models(request: Request) -> HTTPResponse:
         key = key_of(gateway, request)
@@ -66,6 +73,7 @@ def add_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
 
     if gateway.settings.admin_key_file or any(key.admin for key in gateway.keys.all()):
         add_admin_routes(app, gateway)
+        add_page(app)
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llm_gateway.errors import ApiError
-from llm_gateway.protocols import Opener
+from llm_gateway.protocols import Opener, anthropic, responses, tgi, tokens
 
 # OpenAI's inference paths and their common kin: a JSON body with a `model` goes to the engine as it came.
 NATIVE: frozenset[bytes] = frozenset(
@@ -24,13 +24,28 @@ NATIVE: frozenset[bytes] = frozenset(
 )
 
 # What clients may say besides, by path.
-CLIENTS: dict[bytes, Opener] = {}
+CLIENTS: dict[bytes, Opener] = {
+    b"/v1/messages": anthropic.open_messages,
+    b"/v1/messages/count_tokens": anthropic.open_count,
+    b"/v1/responses": responses.open_responses,
+    b"/generate": tgi.open_generate,
+    b"/generate_stream": tgi.open_generate,
+}
 
 # Engines that do not speak OpenAI's language on every path, by kind (the label `llm.on-eks/engine`).
-ENGINES: dict[str, Opener] = {}
+ENGINES: dict[str, Opener] = {
+    "tgi": tgi.open_engine,
+    "llamacpp": tokens.open_llamacpp,
+    "tgw": tokens.open_tgw,
+}
 
 # How an error is worded where there is no translation yet (a wrong key, a body that cannot be read); OpenAI's way where a path is not named.
-ERRORS: dict[bytes, Callable[[ApiError], bytes]] = {}
+ERRORS: dict[bytes, Callable[[ApiError], bytes]] = {
+    b"/v1/messages": ApiError.anthropic_body,
+    b"/v1/messages/count_tokens": ApiError.anthropic_body,
+    b"/generate": tgi.error_body,
+    b"/generate_stream": tgi.error_body,
+}
 
 
 def error_body(path: bytes, error: ApiError) -> bytes:

@@ -1,0 +1,453 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever comes from outside: parsers and translations refuse it in their own words, or understand it as everybody else does.
+
+Short and always the same by default; long and ever new with the mark `full`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from gateway_support.chat import call, stream, whole
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sanic import Sanic
+from sanic.exceptions import SanicException
+from sanic.http.http1 import Http
+from sanic.request import Request
+
+from llm_gateway.errors import ApiError
+from llm_gateway.http.head import HeadParser, read_head
+from llm_gateway.protocols import UntranslatableReply, anthropic, openai, responses, tables, tgi, tokens
+from llm_gateway.protocols.sse import EventReader
+
+COUNTS = [150, pytest.param(20_000, marks=pytest.mark.full)]
+
+
+def fuzz(count: int, check: Callable[..., None], *strategies: Any) -> None:
+    """Check so many examples: the same ones each time when there are few."""
+    limits = settings(
+        max_examples=count,
+        derandomize=count <= 150,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    limits(given(*strategies)(check))()
+
+
+# --- heads
+
+METHOD = st.sampled_from([b"POST", b"GET", b"HEAD", b"post", b"PO ST", b"", b"CONNECT", b"P\x00ST"])
+TARGET = st.sampled_from(
+    [b"/v1/completions", b"/", b"/a?b=c", b"*", b"", b"http://x/", b"/\xff", b"/a b", b"//x", b"/%00"]
+)
+VERSION = st.sampled_from(
+    [b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2.0", b"HTTP/1.1 ", b"", b"http/1.1", b"HTTP/1.11", b"ICE/1.1"]
+)
+NAME = st.one_of(
+    st.sampled_from(
+        [
+            b"Host",
+            b"Content-Length",
+            b"Transfer-Encoding",
+            b"Connection",
+            b"Expect",
+            b"Authorization",
+            b"X-A",
+            b"Upgrade",
+            b"content-length ",
+            b" Host",
+            b"Content_Length",
+            b"",
+            b"X\x00",
+            b"T\xe9",
+        ]
+    ),
+    st.binary(max_size=8),
+)
+VALUE = st.one_of(
+    st.sampled_from(
+        [
+            b"x",
+            b"5",
+            b"0",
+            b"+5",
+            b"-1",
+            b"5, 5",
+            b"0x5",
+            b"1_0",
+            b"\xb2",
+            b"chunked",
+            b"Chunked",
+            b"gzip, chunked",
+            b"identity",
+            b"close",
+            b"keep-alive",
+            b"100-continue",
+            b"Bearer k",
+            b"websocket",
+            b"a\x00b",
+            b"a\rb",
+            b"a\nb: c",
+            b"",
+            b" \t 5 \t",
+        ]
+    ),
+    st.binary(max_size=12),
+)
+COLON = st.sampled_from([b": ", b":", b" : ", b":\t", b"", b"::"])
+END = st.sampled_from([b"\r\n"] * 6 + [b"\n", b"\r", b"\r\n ", b"\r\r\n"])
+LINE = st.tuples(NAME, COLON, VALUE, END).map(b"".join)
+GOOD_LINE = st.sampled_from([b"Host: x\r\n", b"Content-Length: 5\r\n", b"Authorization: Bearer k\r\n"])
+HEAD = st.builds(
+    lambda method, target, version, lines: b"%b %b %b\r\n%b\r\n" % (method, target, version, b"".join(lines)),
+    st.one_of(st.just(b"POST"), METHOD),
+    st.one_of(st.just(b"/v1/completions"), TARGET),
+    st.one_of(st.just(b"HTTP/1.1"), VERSION),
+    st.lists(st.one_of(GOOD_LINE, LINE), max_size=6),
+)
+
+_APP: Sanic[Any, Any] = Sanic("fuzz", configure_logging=False)
+
+
+class _Protocol:
+    """As much of Sanic's connection as its parser looks at."""
+
+    def __init__(self) -> None:
+        self.app = _APP
+        self.request_class = Request
+        self.transport = None
+        self.loop = None
+        self.url_bytes = b""
+        self.state = {"requests_count": 0}
+
+
+def sanic_reads(head: bytes) -> Any:
+    """(method, target, headers, body length or "chunked") as Sanic's own parser has it. Raises SanicException."""
+
+    async def no_signal(*_: Any, **__: Any) -> None:
+        return None
+
+    http = object.__new__(Http)
+    http.protocol = _Protocol()
+    http.recv_buffer = bytearray(head)
+    http.dispatch = no_signal
+    http.request_body = None
+    http.expecting_continue = False
+    http.keep_alive = True
+    http.head_only = None
+    http.request_max_size = 1 << 30
+    http.request_bytes = http.request_bytes_left = 0
+    http.response = None
+    asyncio.run(http.http1_request_header())
+    request = http.request
+    length = "chunked" if http.request_body == "chunked" else http.request_bytes if http.request_body else -1
+    return request.method, http.url, list(request.headers.items()), length
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_no_head_passes_that_sanic_refuses_or_reads_otherwise(count: int) -> None:
+    def check(head: bytes) -> None:
+        data = head[: head.find(b"\r\n\r\n") + 4]
+        try:
+            ours, length = read_head(data)
+        except ApiError as error:
+            assert 400 <= error.status < 500 or error.status in (501, 505)
+            return
+        # Sanic is given what it will really get: the head as it was rewritten, chunked bodies are not handed to it.
+        for form in (data, ours.canonical(length)):
+            try:
+                method, url, headers, body = sanic_reads(form)
+            except SanicException as refused:
+                raise AssertionError(f"Sanic refuses what we take ({refused}): {form!r}") from refused
+            assert method.encode() == ours.method
+            assert url.encode() == ours.target
+            if form is data:
+                assert body == ("chunked" if ours.chunked else length)
+                known = {name.decode("latin-1"): value for name, value in ours.headers}
+                for name, value in headers:
+                    if name in ("host", "authorization", "transfer-encoding"):
+                        assert value.encode("latin-1", "surrogateescape").strip() == known[name].strip()
+
+    fuzz(count, check, HEAD)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_head_means_the_same_from_memory(count: int) -> None:
+    parser = HeadParser()
+
+    def check(head: bytes) -> None:
+        data = head[: head.find(b"\r\n\r\n") + 4]
+        results: list[Any] = []
+        for _ in range(2):
+            try:
+                results.append(parser.parse(data))
+            except ApiError as error:
+                results.append(error.status)
+        try:
+            results.append(read_head(data))
+        except ApiError as error:
+            results.append(error.status)
+        assert results[0] == results[1] == results[2]
+
+    fuzz(count, check, HEAD)
+
+
+# --- event streams
+
+
+def plain_events(data: bytes) -> list[bytes]:
+    """The specification, word for word, for a stream that is there as a whole."""
+    text = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    found, lines = [], []
+    *whole_lines, _rest = text.split(b"\n")
+    for line in whole_lines:
+        if not line:
+            if lines:
+                found.append(b"\n".join(lines))
+            lines = []
+        elif line.partition(b":")[0] == b"data":
+            lines.append(line.partition(b":")[2].removeprefix(b" "))
+    return found
+
+
+PIECE = st.sampled_from(
+    [
+        b"data: a",
+        b"data:b",
+        b"data",
+        b": c",
+        b"event: x",
+        b"id:1",
+        b"\n",
+        b"\r\n",
+        b"\r",
+        b"\n\n",
+        b"\xef\xbb\xbf",
+        b"\xff",
+        b"x",
+    ]
+)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_events_are_the_same_however_the_stream_is_cut(count: int) -> None:
+    def check(parts: list[bytes], cuts: list[int]) -> None:
+        data = b"".join(parts) + b"\n"
+        reader = EventReader()
+        found, start = [], 0
+        for cut in [*sorted({cut % len(data) for cut in cuts}), len(data)]:
+            found += reader.feed(data[start:cut])
+            start = cut
+        assert found == plain_events(data)
+
+    fuzz(count, check, st.lists(PIECE, max_size=30), st.lists(st.integers(0, 1000), max_size=8))
+
+
+# --- translations
+
+SCALAR = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from(["", "user", "tool", "text", "\x00"]),
+)
+JSON = st.recursive(
+    SCALAR,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=6), inner, max_size=3)),
+    max_leaves=6,
+)
+
+TURNS = [
+    {
+        "role": "user",
+        "content": [{"type": "text", "text": "x"}, {"type": "image", "source": {"type": "url", "url": "u"}}],
+    },
+    {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}]},
+    {
+        "role": "user",
+        "content": [{"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "y"}]}],
+    },
+]
+TOOL = {"name": "f", "description": "d", "input_schema": {"type": "object"}}
+REQUESTS: dict[bytes, Any] = {
+    b"/v1/messages": {
+        "model": "m",
+        "max_tokens": 5,
+        "messages": TURNS,
+        "tools": [TOOL],
+        "tool_choice": {"type": "any"},
+        "system": "s",
+    },
+    b"/v1/messages/count_tokens": {"model": "m", "messages": TURNS, "tools": [TOOL]},
+    b"/v1/responses": {
+        "model": "m",
+        "input": [
+            {"role": "user", "content": [{"type": "input_text", "text": "x"}]},
+            {"type": "function_call_output", "call_id": "c", "output": "o"},
+        ],
+        "tools": [{"type": "function", "name": "f", "parameters": {}}],
+        "text": {"format": {"type": "json_schema", "name": "n", "schema": {}}},
+    },
+    b"/generate": {
+        "inputs": "x",
+        "parameters": {"max_new_tokens": 5, "stop": ["a"], "grammar": {"type": "json", "value": {}}},
+    },
+    b"/generate_stream": {"inputs": "x", "parameters": {"temperature": 0.5}},
+}
+ENGINE_REQUESTS: dict[bytes, Any] = {
+    b"/v1/completions": {"model": "m", "prompt": "x", "stop": ["a", "b"], "max_tokens": 3, "stream": True},
+    b"/tokenize": {"model": "m", "messages": [{"role": "user", "content": [{"type": "text", "text": "x"}]}]},
+    b"/detokenize": {"model": "m", "tokens": [1, 2]},
+}
+CALLS = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}]
+REPLIES = [
+    json.loads(whole({"content": "x", "tool_calls": CALLS, "reasoning": "r"})),
+    {
+        "choices": [{"index": 0, "text": "x", "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1},
+    },
+    {"generated_text": "x", "details": {"finish_reason": "length", "generated_tokens": 1, "prefill": []}},
+    {"count": 1, "tokens": [1]},
+    [{"id": 1, "text": "x"}],
+]
+CHUNKS = [
+    *(
+        json.loads(line[6:])
+        for line in stream({"content": "x"}, call(0, "c", "f", "{")).decode().splitlines()
+        if line.startswith("data: {")
+    ),
+    {"token": {"id": 1, "text": "x", "special": False}, "generated_text": None, "details": None},
+]
+
+
+def changed(document: Any, places: list[int], values: list[Any]) -> Any:
+    """The document with some of its nodes replaced, wherever they stand."""
+    document = json.loads(json.dumps(document))
+    for place, value in zip(places, values, strict=False):
+        nodes: list[tuple[Any, Any]] = []
+
+        def walk(node: Any, into: list[tuple[Any, Any]] = nodes) -> None:
+            items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+            for key, inner in items:
+                into.append((node, key))
+                walk(inner, into)
+
+        walk(document)
+        if nodes:
+            node, key = nodes[place % len(nodes)]
+            node[key] = value
+    return document
+
+
+def encoded(document: Any) -> bytes:
+    return json.dumps(document).encode("utf-8", "surrogatepass")
+
+
+def opened(opener: Any, path: bytes, body: bytes) -> Any:
+    try:
+        return opener(path, body)
+    except ApiError as refused:
+        assert refused.status == 400
+        assert refused.message
+        json.loads(refused.body())
+        return None
+
+
+PLACES = st.lists(st.integers(0, 10_000), max_size=3)
+VALUES = st.lists(JSON, min_size=3, max_size=3)
+
+
+@pytest.mark.parametrize("path", REQUESTS)
+@pytest.mark.parametrize("count", COUNTS)
+def test_any_request_is_translated_or_refused_with_400(count: int, path: bytes) -> None:
+    def check(places: list[int], values: list[Any], junk: bytes) -> None:
+        for body in (encoded(changed(REQUESTS[path], places, values)), junk):
+            found = opened(tables.CLIENTS[path], path, body)
+            if found is not None:
+                # What goes on to the engine is a request that the data path understands, with a model's name in it.
+                try:
+                    openai.read(found.body)
+                except ApiError as refused:
+                    assert refused.status == 400
+                assert isinstance(json.loads(found.body)["model"], str)
+
+    fuzz(count // 4, check, PLACES, VALUES, st.binary(max_size=40))
+
+
+@pytest.mark.parametrize("path", ENGINE_REQUESTS)
+@pytest.mark.parametrize("opener", [tgi.open_engine, tokens.open_llamacpp, tokens.open_tgw])
+@pytest.mark.parametrize("count", COUNTS)
+def test_any_request_is_said_to_an_engine_or_refused_with_400(count: int, opener: Any, path: bytes) -> None:
+    def check(places: list[int], values: list[Any], junk: bytes) -> None:
+        for body in (encoded(changed(ENGINE_REQUESTS[path], places, values)), junk):
+            found = opened(opener, path, body)
+            if found is not None:
+                json.loads(found.body)
+
+    fuzz(count // 8, check, PLACES, VALUES, st.binary(max_size=40))
+
+
+def translations() -> list[Any]:
+    """A fresh one of each kind."""
+    made = [opener(path, encoded(REQUESTS[path])) for path, opener in tables.CLIENTS.items()]
+    made += [
+        opener(path, encoded(ENGINE_REQUESTS[path]))
+        for opener in (tgi.open_engine,)
+        for path in (b"/v1/completions", b"/tokenize")
+    ]
+    made += [tokens.open_llamacpp(path, encoded(ENGINE_REQUESTS[path])) for path in (b"/tokenize", b"/detokenize")]
+    return made
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_any_whole_reply_is_translated_or_said_to_make_no_sense(count: int) -> None:
+    def check(which: int, places: list[int], values: list[Any], junk: bytes) -> None:
+        for body in (encoded(changed(REPLIES[which], places, values)), junk):
+            for translation in translations():
+                try:
+                    json.loads(translation.whole(body))
+                except UntranslatableReply:
+                    continue
+
+    fuzz(count // 2, check, st.integers(0, len(REPLIES) - 1), PLACES, VALUES, st.binary(max_size=40))
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_any_stream_is_translated_or_said_to_make_no_sense(count: int) -> None:
+    def check(chunks: list[tuple[int, list[int], list[Any]]], junk: bytes) -> None:
+        events = [b"data: %b\n\n" % encoded(changed(CHUNKS[which], places, values)) for which, places, values in chunks]
+        for translation in translations():
+            try:
+                said = b"".join([translation.piece(event) for event in [*events, junk]]) + translation.end()
+            except UntranslatableReply:
+                continue
+            for line in said.decode().split("\n"):
+                if line.startswith("data:") and line[5:].strip() != "[DONE]":
+                    json.loads(line[5:])
+
+    chunk = st.tuples(st.integers(0, len(CHUNKS) - 1), PLACES, VALUES)
+    fuzz(count // 2, check, st.lists(chunk, max_size=4), st.binary(max_size=20))
+
+
+@pytest.mark.parametrize(
+    "opener", [anthropic.open_messages, anthropic.open_count, responses.open_responses, tgi.open_generate]
+)
+def test_deep_or_broken_text_is_a_400(opener: Any) -> None:
+    deep = b'{"model":"m","max_tokens":1,"inputs":"x","input":"x","messages":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    for body in (
+        deep,
+        b"[" * 100_000,
+        b'{"model":"\xff"}',
+        b'{"model":"\\ud800","max_tokens":1,"messages":[],"input":"\\udfff","inputs":"\\ud800"}',
+    ):
+        with pytest.raises(ApiError) as caught:
+            opener(b"/generate", body)
+        assert caught.value.status == 400
