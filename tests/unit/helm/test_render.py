@@ -48,7 +48,7 @@ def test_definitions_come_from_both_places(options):
 
 
 def test_a_charts_own_definitions_count_as_served(options):
-    _, objects, _ = split(rendered(options, "definitions").documents)
+    _, objects, _ = split(rendered(options, "definitions", careful=True).documents)
     assert "Widget" in {document["kind"] for document in objects}
 
 
