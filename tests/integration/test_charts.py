@@ -139,6 +139,7 @@ def test_a_release_is_planned_on_an_empty_cluster_without_asking_anybody(name):
     planned = engine.converge([chart_component(name, "definitions")], None, check=True)
     assert not planned.errors
     assert f"Widget {name}/{name}" in subjects(planned)
+    assert f"Gizmo {name}" in subjects(planned)
     assert "CustomResourceDefinition gadgets.fixture.example.com" in subjects(planned)
 
 

@@ -38,6 +38,12 @@ _ORDER = (
 )
 # Webhooks answer for other objects: they come when what serves them has been asked for.
 _LAST = ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration", "APIService")
+# Kubernetes' own kinds outside of namespaces, for plans that have no server to ask.
+_WIDE = (
+    *("APIService", "CSIDriver", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "IngressClass"),
+    *("MutatingWebhookConfiguration", "Namespace", "PersistentVolume", "PriorityClass", "RuntimeClass", "StorageClass"),
+    *("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ValidatingWebhookConfiguration"),
+)
 _MAX_CONFLICT_ROUNDS = 5
 _GONE_TIMEOUT_S = 300
 
@@ -68,11 +74,17 @@ def placed(context: Context, document: Document, namespace: str) -> Document:
     if document["kind"] == "CustomResourceDefinition":
         announce_kind(context, document)
     resource = context.resource(document)
-    if resource is not None and not resource.namespaced:
+    if not (resource.namespaced if resource else _namespaced(context, document)):
         document["metadata"].pop("namespace", None)
     elif namespace:
         document["metadata"].setdefault("namespace", namespace)
     return document
+
+
+def _namespaced(context: Context, document: Document) -> bool:
+    """Of a kind that nothing serves yet."""
+    planned = context.is_planned(f"wide kind {document['apiVersion']}/{document['kind']}")
+    return not planned and document["kind"] not in _WIDE
 
 
 @dataclass
@@ -160,7 +172,8 @@ def announce_kind(context: Context, document: Document) -> None:
     """The kinds that a definition will serve can be planned before it exists."""
     spec = document["spec"]
     for version in spec["versions"]:
-        context.will_exist(f"kind {spec['group']}/{version['name']}/{spec['names']['kind']}")
+        served = f"kind {spec['group']}/{version['name']}/{spec['names']['kind']}"
+        context.will_exist(served, *([f"wide {served}"] if spec.get("scope") == "Cluster" else []))
 
 
 def _refuse_if_dying(live: Document) -> None:

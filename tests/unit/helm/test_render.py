@@ -44,11 +44,11 @@ def test_a_chart_is_split_into_definitions_objects_and_hooks(options):
 
 def test_definitions_come_from_both_places(options):
     definitions, _, _ = split(rendered(options, "definitions").documents)
-    assert {document["spec"]["names"]["kind"] for document in definitions} == {"Widget", "Gadget"}
+    assert {document["spec"]["names"]["kind"] for document in definitions} == {"Widget", "Gadget", "Gizmo"}
 
 
 def test_a_charts_own_definitions_count_as_served(options):
-    _, objects, _ = split(rendered(options, "definitions").documents)
+    _, objects, _ = split(rendered(options, "definitions", careful=True).documents)
     assert "Widget" in {document["kind"] for document in objects}
 
 
