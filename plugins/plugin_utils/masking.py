@@ -23,6 +23,8 @@ _NAMES = re.compile(
 )
 # Names that end like a secret's but hold a reference, a name or a switch.
 _REFERENCES = re.compile(r"(name|ref|file|path|existing\w*|secretkeyref|automount\w*)$", re.IGNORECASE)
+# The password of `scheme://user:password@host`, wherever it stands.
+_IN_ADDRESS = re.compile(r"(?<=://)(?P<user>[^\s/:@\"']*):[^\s/@\"']+(?=@)")
 _HARMLESS = re.compile(r"^(true|false|\d{1,6}|none|null|default|enabled|disabled|optional|required)$", re.IGNORECASE)
 
 
@@ -78,7 +80,9 @@ class Masker:
                 self.learn_values(item)
 
     def text(self, text: str) -> str:
-        """The text with every known secret masked."""
+        """The text with every known secret masked, and passwords in addresses, known or not."""
+        if "://" in text:
+            text = _IN_ADDRESS.sub(r"\g<user>:(secret)", text)
         with self._lock:
             if not self._values:
                 return text

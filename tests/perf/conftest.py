@@ -7,7 +7,7 @@ import pytest
 
 
 class Table:
-    """Rows of (what, measured, target)."""
+    """Rows of (what, measured, target), printed at the end."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, str, str]] = []
@@ -16,13 +16,18 @@ class Table:
         self.rows.append((what, measured, target))
 
 
+_TABLE = pytest.StashKey[Table]()
+
+
 @pytest.fixture(scope="session")
 def table(request):
-    made = Table()
-    yield made
-    width = max([len(what) for what, _, _ in made.rows] or [0])
-    measured = max([len(text) for _, text, _ in made.rows] or [0])
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-    reporter.write_line("")
-    for what, text, target in made.rows:
-        reporter.write_line(f"  {what:<{width}}  {text:<{measured}}  {target}".rstrip())
+    return request.config.stash.setdefault(_TABLE, Table())
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    rows = config.stash[_TABLE].rows if _TABLE in config.stash else []
+    widths = [max([len(row[column]) for row in rows] or [0]) for column in range(3)]
+    for row in rows:
+        terminalreporter.write_line(
+            "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        )

@@ -18,7 +18,8 @@ _STATUS = "application/strategic-merge-patch+json"
 
 
 class SimulatedNode:
-    """Context manager. `started`: names of the pods that were said to run, in their order.
+    """Context manager. `started`: names of the pods that were said to run, in their order; `reported`: when the first of a
+    namespace was (monotonic seconds).
 
     A pod is ready (one of a Job has ended) `after_s` seconds after it was bound.
     """
@@ -29,6 +30,7 @@ class SimulatedNode:
         self.after_s = after_s
         self._bound: dict[str, float] = {}
         self.started: list[str] = []
+        self.reported: dict[str, float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._live, daemon=True)
 
@@ -122,6 +124,7 @@ class SimulatedNode:
                 ],
             },
         )
+        self.reported.setdefault(metadata["namespace"], time.monotonic())
 
 
 def _now() -> str:

@@ -45,8 +45,9 @@ def until(context: Context, target: str, wait: Wait, namespace: str) -> None:
     resource = client.resource(wait.apiVersion, wait.kind) if wait.apiVersion else client.resource_of_kind(wait.kind)
     if resource is None:
         raise NodeError(f"{target}: the cluster serves no {wait.kind}")
-    end = time.monotonic() + wait.timeout
-    pause, looks = 0.2, 0
+    begun = time.monotonic()
+    end = begun + wait.timeout
+    looks = 0
     while True:
         live = client.get(resource, wait.name, namespace if resource.namespaced else "")
         if live is not None:
@@ -59,9 +60,10 @@ def until(context: Context, target: str, wait: Wait, namespace: str) -> None:
             reason = diagnose.why(client, live) if live else "it does not exist"
             raise NodeError(f"{target} not {wait.condition} after {wait.timeout} s: {reason}")
         context.waiting(target, _short(live))
-        if context.stop.wait(pause):
+        # A tenth of the time waited so far: what comes late costs few looks, what comes soon is seen soon.
+        if context.stop.wait(min(1.0, max(0.2, (time.monotonic() - begun) / 10))):
             raise NodeError(f"{target}: waiting was interrupted")
-        pause, looks = min(1.0, pause * 1.3), looks + 1
+        looks += 1
 
 
 def _short(live: Document | None) -> str:

@@ -150,6 +150,11 @@ def test_a_path_into_lists():
 # --- masking
 
 
+def test_the_password_in_an_address_is_masked_though_nobody_named_it():
+    assert Masker().text("postgres://user:hunter2@db/x") == "postgres://user:(secret)@db/x"
+    assert Masker().text("https://host:8443/a@b") == "https://host:8443/a@b"
+
+
 def test_a_value_seen_in_a_secret_is_masked_wherever_it_turns_up():
     masker = Masker()
     masker.learn_document({"kind": "Secret", "data": {"k": base64.b64encode(b"s3cr3t-value").decode()}})
