@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -183,3 +184,8 @@ def test_versions_quotas_and_offerings_are_looked_up(run, aws):
 def test_a_failure_is_one_sentence(run, aws):
     said = run("eks_addon", cluster="nowhere", name="vpc-cni")
     assert said["failed"] and said["msg"].startswith("EKS add-on nowhere/vpc-cni: ") and "\n" not in said["msg"]
+
+
+def test_the_action_group_lists_every_aws_module():
+    runtime = yaml.safe_load((Path(__file__).resolve().parents[2] / "meta" / "runtime.yml").read_text())
+    assert runtime["action_groups"]["aws"] == sorted([*MODULES, *INFOS])

@@ -30,7 +30,8 @@ class EmulatedAws:
 
     def start(self) -> EmulatedAws:
         listen = self.url.removeprefix("http://") or "127.0.0.1:0"  # after a restart at the same address
-        command = [sys.executable, "-m", "local.aws", "serve", "--listen", listen, *self.arguments]
+        places = [] if "--listen" in self.arguments else ["--listen", listen]
+        command = [sys.executable, "-m", "local.aws", "serve", *places, *self.arguments]
         self.process = subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         assert line, "the emulator did not start"

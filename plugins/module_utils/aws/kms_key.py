@@ -42,10 +42,25 @@ class KmsKey(AwsResource):
 
     def create(self, desired: State) -> None:
         words = {"Description": desired["Description"]} if desired.get("Description") else {}
-        key = self.call("create_key", **words, Tags=tag_list(self.tags, "TagKey", "TagValue"))["KeyMetadata"]["KeyId"]
+        tags = tag_list({"Name": self.params["name"], **self.tags}, "TagKey", "TagValue")
+        key = self._left_over(tags) or self.call("create_key", **words, Tags=tags)["KeyMetadata"]["KeyId"]
         self.call("create_alias", AliasName=self.alias, TargetKeyId=key)
         if desired["rotation"]:
             self.call("enable_key_rotation", KeyId=key)
+
+    def _left_over(self, tags: list[dict[str, str]]) -> str:
+        """A key with exactly our tags that a broken run left without its alias: keys cost, and nobody would find it."""
+        aliases = {row.get("TargetKeyId") for row in self.listed("list_aliases", "Aliases")}
+        for row in self.listed("list_keys", "Keys") if self.owner else []:
+            where = {"KeyId": row["KeyId"]}
+            if row["KeyId"] in aliases:
+                continue
+            metadata = self.call("describe_key", **where)["KeyMetadata"]
+            if metadata["KeyManager"] == "CUSTOMER" and metadata["KeyState"] == "Enabled":
+                have = self.listed("list_resource_tags", "Tags", **where)
+                if all(tag in have for tag in tags):
+                    return str(row["KeyId"])
+        return ""
 
     def update(self, changed: State, current: State) -> None:
         where = {"KeyId": current["KeyId"]}

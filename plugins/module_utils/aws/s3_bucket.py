@@ -76,9 +76,11 @@ class S3Bucket(AwsResource):
     def create(self, desired: State) -> None:
         region = self.connection.region
         # us-east-1 is the one region that must not be named.
-        place: State = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
-        self.call("create_bucket", **self.where, **place)
-        self.write_tags({"tags": []}, self.tags, [])
+        place: State = {} if region == "us-east-1" else {"LocationConstraint": region}
+        # With its tags from the first moment: an unmarked bucket would not be known as ours by the next run.
+        place |= {"Tags": tag_list(self.tags)} if self.tags else {}
+        where: State = {**self.where, "CreateBucketConfiguration": place} if place else {**self.where}
+        self.call("create_bucket", **where)
         self.update(desired, {})
 
     def update(self, changed: State, current: State) -> None:

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every operation that we call, walked once in a whole life of every resource; no answer may leave botocore's models."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.llm.on_eks.plugins.module_utils.aws import lookups
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.errors import AwsError
+from tests.support.emulated_aws import EmulatedAws
+from tests.unit.aws.kinds import Ground, build, connect, sample
+from tools.aws_permissions import actions, policies
+
+REPO = Path(__file__).resolve().parents[2]
+PERMISSIONS = REPO / "docs" / "aws_permissions.json"
+OPERATIONS = """
+import json
+from local.aws import server
+from local.aws.world import OPERATIONS
+print(json.dumps([list(key) for key in OPERATIONS]))
+"""
+
+
+@pytest.fixture(scope="module")
+def walked():
+    """Operations called by the resources alone, all operations called, and the emulator's refusals of its own answers."""
+    aws = EmulatedAws().start()
+    try:
+        ground = Ground.make(aws)
+        by_us, failures = set(), []
+        for kind in sorted(RESOURCES):
+            example = sample(kind, ground, aws)
+            aws.admin("DELETE", "calls")
+            try:
+                _live(kind, aws, example)
+            except AwsError as error:
+                failures.append(str(error))
+            by_us |= set(aws.admin("GET", "calls"))
+        aws.admin("DELETE", "calls")
+        connection = connect(aws)
+        lookups.cluster_versions(connection)
+        lookups.quota(connection, "ec2", "L-DB2E81BA")
+        lookups.offerings(connection, ["g5.xlarge"])
+        by_us |= set(aws.admin("GET", "calls"))
+        _the_rest(aws, ground)
+        yield by_us, by_us | set(aws.admin("GET", "calls")), failures
+    finally:
+        aws.kill()
+
+
+def _live(kind, aws, example):
+    """Made, changed, tagged, untagged, removed."""
+    build(kind, aws, example.params).apply()
+    build(kind, aws, example.params).wait()
+    wanted = {**example.params, **example.changed}
+    if example.changed:
+        build(kind, aws, wanted).apply()
+        build(kind, aws, wanted).wait()
+    if kind not in ("efs_mount_target", "iam_service_linked_role"):
+        build(kind, aws, {**wanted, "tags": {"a": "b"}}).apply()
+        build(kind, aws, {**wanted, "purge_tags": True}).apply()
+    build(
+        kind, aws, wanted, owner=None if kind == "iam_service_linked_role" else build(kind, aws, wanted).owner
+    ).delete()
+
+
+def _the_rest(aws, ground):
+    """Operations of the emulator that people and charts use, and our resources do not."""
+    eks, efs = aws.client("eks"), aws.client("efs")
+    name = ground.cluster
+    role = ground.role
+    eks.list_clusters()
+    eks.list_nodegroups(clusterName=name)
+    eks.list_addons(clusterName=name)
+    eks.list_access_entries(clusterName=name)
+    eks.list_access_policies()
+    eks.describe_addon_configuration(addonName="vpc-cni", addonVersion="v1.20.1-eksbuild.1")
+    eks.create_access_entry(clusterName=name, principalArn=role)
+    eks.update_access_entry(clusterName=name, principalArn=role, kubernetesGroups=["a"])
+    key = f"arn:aws:kms:us-west-2:123456789012:key/{'0' * 8}"
+    eks.associate_encryption_config(
+        clusterName=name, encryptionConfig=[{"resources": ["secrets"], "provider": {"keyArn": key}}]
+    )
+    arn = eks.describe_cluster(name=name)["cluster"]["arn"]
+    eks.list_tags_for_resource(resourceArn=arn)
+    eks.list_updates(name=name)
+    group = {"clusterName": name, "nodegroupName": "g"}
+    eks.create_nodegroup(**group, subnets=ground.subnets, nodeRole=role)
+    eks.describe_nodegroup(**group)
+    eks.update_nodegroup_version(**group)
+    efs.put_backup_policy(FileSystemId=ground.file_system, BackupPolicy={"Status": "ENABLED"})
+    efs.describe_backup_policy(FileSystemId=ground.file_system)
+    efs.list_tags_for_resource(ResourceId=ground.file_system)
+    quotas = aws.client("service-quotas")
+    quotas.list_service_quotas(ServiceCode="ec2")
+    quotas.get_aws_default_service_quota(ServiceCode="ec2", QuotaCode="L-DB2E81BA")
+
+
+def test_every_resource_lives_and_dies_without_an_answer_outside_the_models(walked):
+    assert walked[2] == []
+
+
+def test_every_operation_of_ours_was_walked(walked):
+    done = subprocess.run([sys.executable, "-c", OPERATIONS], cwd=REPO, capture_output=True, text=True, check=True)
+    known = {":".join(key) for key in json.loads(done.stdout.splitlines()[-1])}
+    assert known - walked[1] == set()
+
+
+def test_the_published_permissions_are_those_of_the_recorded_calls(walked):
+    text = json.dumps(policies(walked[0]), indent=2) + "\n"
+    if os.environ.get("UPDATE_DOCS"):
+        PERMISSIONS.write_text(text)
+    assert PERMISSIONS.read_text() == text, "run UPDATE_DOCS=1 python -m pytest tests/contract/test_aws_emulator.py"
+
+
+def test_actions_have_the_names_that_iam_gives_them():
+    found = actions(["efs:CreateFileSystem", "s3:HeadBucket", "sts:GetCallerIdentity"])
+    assert found == ["elasticfilesystem:CreateFileSystem", "elasticfilesystem:TagResource", "s3:ListBucket"]

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run that is cut off at any call: the next one completes it, with nothing twice and nothing left over."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
+
+from .kinds import Ground, build, sample
+
+KINDS = sorted(set(RESOURCES) - {"iam_service_linked_role"})
+# Listings that would show a second one, and the member that holds them.
+LISTINGS = {
+    "ec2_internet_gateway": ("ec2", "describe_internet_gateways", "InternetGateways"),
+    "ec2_nat_gateway": ("ec2", "describe_addresses", "Addresses"),
+    "ec2_route_table": ("ec2", "describe_route_tables", "RouteTables"),
+    "ec2_security_group": ("ec2", "describe_security_groups", "SecurityGroups"),
+    "ec2_subnet": ("ec2", "describe_subnets", "Subnets"),
+    "ec2_vpc": ("ec2", "describe_vpcs", "Vpcs"),
+    "efs_access_point": ("efs", "describe_access_points", "AccessPoints"),
+    "efs_file_system": ("efs", "describe_file_systems", "FileSystems"),
+    "kms_key": ("kms", "list_keys", "Keys"),
+}
+
+
+class Cut(BaseException):
+    """As a kill: nothing of ours catches it."""
+
+
+@pytest.fixture(scope="module")
+def ground(account):
+    return Ground.make(account)
+
+
+def cut_after(resource, calls):
+    """Have the process die right after the service has carried out its n-th changing call; None counts only."""
+    done = []
+
+    def count(model, **_):
+        if not model.name.startswith(("Describe", "Get", "List", "Head")):
+            done.append(model.name)
+            if len(done) == calls:
+                raise Cut
+
+    client = resource.connection.client
+
+    def counting(service):
+        made = client(service)
+        made.meta.events.register("after-call", count, unique_id="cut")
+        return made
+
+    resource.connection.client = counting
+    return done
+
+
+def number_of(aws, kind):
+    service, operation, member = LISTINGS[kind]
+    return len(getattr(aws.client(service), operation)()[member]) if kind in LISTINGS else 0
+
+
+def cut_points(kind, aws, ground):
+    whole = build(kind, aws, sample(kind, ground, aws).params)
+    done = cut_after(whole, -1)
+    whole.apply()
+    whole.wait()
+    return len(done)
+
+
+def cut_and_complete(kind, aws, ground, point):
+    example = sample(kind, ground, aws)
+    before = number_of(aws, kind) if kind in LISTINGS else 0
+    broken = build(kind, aws, example.params)
+    cut_after(broken, point)
+    with pytest.raises(Cut):
+        broken.apply()
+        broken.wait()
+    build(kind, aws, example.params).apply()
+    build(kind, aws, example.params).wait()
+    assert build(kind, aws, example.params).plan().verb == "none"
+    if kind in LISTINGS:
+        assert number_of(aws, kind) == before + 1, "made twice"
+    build(kind, aws, example.params).delete()
+
+
+@pytest.mark.parametrize("kind", KINDS[::2])
+def test_a_run_that_was_cut_off_at_some_call_is_completed(aws, ground, kind):
+    points = cut_points(kind, aws, ground)
+    cut_and_complete(kind, aws, ground, random.Random(kind).randint(1, points))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_that_was_cut_off_at_any_call_is_completed(aws, ground, kind):
+    for point in range(1, cut_points(kind, aws, ground) + 1):
+        cut_and_complete(kind, aws, ground, point)
