@@ -141,3 +141,21 @@ def test_mutated_requests_never_crash_the_parser_and_never_pass_what_llhttp_refu
                 assert 400 <= error.status < 600
                 results.append(error.status)
         assert results[0] == results[1], data
+
+
+def test_a_head_that_differs_in_its_key_only_is_read_as_if_it_were_new() -> None:
+    parser = HeadParser()
+    for key in (b"sk-1", b"sk-2", b"sk-2", b"a.b.c=="):
+        for extra in (b"", b"x-api-key: other\r\n", b"x-session-id: s\r\n"):
+            head = (
+                b"POST /v1/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer "
+                + key
+                + b"\r\n"
+                + extra
+                + b"content-length: 5\r\n\r\n"
+            )
+            assert parser.parse(head) == read_head(head)
+            doubled = head.replace(b"host: x\r\n", b"host: x\r\nauthorization: Bearer sk-1\r\n")
+            for parse in (parser.parse, read_head):
+                with pytest.raises(ApiError):
+                    parse(doubled)

@@ -76,9 +76,8 @@ async def status(gateway: Gateway) -> dict[str, Any]:
     """Everything that an operator looks at, over all worker processes. Histograms are cumulative: bounds in seconds, counts per bucket."""
     metrics = Metrics()
     metrics.absorb(gateway.metrics.snapshot())
-    if gateway.family is not None:
-        for other in await gateway.family.ask("metrics"):
-            metrics.absorb(other)
+    for other in await gateway.others_counts():
+        metrics.absorb(other)
     ledger = gateway.ledger
     models = []
     for name, dispatcher in sorted(gateway.dispatchers.items()):

@@ -6,8 +6,10 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import resource
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from llm_gateway import __version__, settings
@@ -85,8 +87,17 @@ def _load(options: argparse.Namespace) -> settings.Settings:
     return chosen
 
 
+def _raise_file_limit() -> None:
+    """Every client and every engine connection is an open file; the usual soft limit of 1024 is no limit of ours."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def _serve(options: argparse.Namespace) -> int:
     chosen = _load(options)
+    _raise_file_limit()
     logging.basicConfig(
         level=chosen.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",

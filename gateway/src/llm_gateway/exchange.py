@@ -185,7 +185,7 @@ class Exchange:
                 answer = asked.max_tokens or asked.max_completion_tokens or gateway.settings.limit_reserve_tokens
                 reserved = float(self.prompt_tokens + answer * max(1, asked.n or 1))
                 if gateway.remote_limits is not None:
-                    self._task = asyncio.get_running_loop().create_task(self._admit_remotely(subjects, reserved))
+                    gateway.run(self._admit_remotely(subjects, reserved))
                     return
                 self.ticket = gateway.limiter.admit(subjects, reserved)
             self._dispatch()
@@ -193,14 +193,13 @@ class Exchange:
             self.refuse(error)
 
     async def _admit_remotely(self, subjects: list[Subject], reserved: float) -> None:
+        """Never cancelled: what Redis has counted must be given back, even if the client has left meanwhile."""
         try:
-            self.ticket = await self.gateway.admit_remotely(subjects, reserved, self.request_id)
-        except ApiError as error:
-            self._task = None
-            self.refuse(error)
-            return
-        self._task = None
-        try:
+            ticket = await self.gateway.admit_remotely(subjects, reserved, self.request_id)
+            if self.phase is _OVER:
+                ticket.settle(0, 0)
+                return
+            self.ticket = ticket
             self._dispatch()
         except ApiError as error:
             self.refuse(error)

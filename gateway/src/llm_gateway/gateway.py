@@ -8,7 +8,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -35,7 +35,7 @@ from llm_gateway.http.head import HeadParser
 from llm_gateway.keys import Key, KeyLimits, KeyStore, read_keys
 from llm_gateway.ledger import Ledger
 from llm_gateway.limits import Limiter, Rules, Subject, Ticket, count_use
-from llm_gateway.metrics import Gauge, Metrics, status_text
+from llm_gateway.metrics import Gauge, Metrics, counts_only, status_text
 from llm_gateway.models import Catalogue
 from llm_gateway.registry import Endpoint, Registry
 from llm_gateway.settings import Settings
@@ -91,6 +91,8 @@ class Gateway:
         self.on_reload: Callable[[], object] = self.load_keys
         self._subjects: dict[tuple[str, str], list[Subject] | None] = {}
         self._use: dict[str, int] = {}
+        self._rules: dict[Rules, Rules] = {}
+        self._running: set[asyncio.Task[None]] = set()
         self._id_prefix = os.urandom(6).hex()
         self._id_count = 0
         self._add_gauges()
@@ -148,6 +150,7 @@ class Gateway:
         self.settings = settings
         self.catalogue = catalogue
         self._subjects.clear()
+        self._rules.clear()
         for model in settings.models:
             if catalogue.real(model):
                 self.registry.know(model)
@@ -299,7 +302,16 @@ class Gateway:
             chosen(limits.budget_tokens, settings.limit_budget_tokens),
             settings.limit_budget_period if limits.budget_period is None else limits.budget_period,
         )
-        return rules if self.remote_limits is not None else rules.share(settings.limit_replicas)
+        if self.remote_limits is None:
+            rules = rules.share(settings.limit_replicas)
+        # Most keys have the same rules: one object for all of them.
+        return self._rules.setdefault(rules, rules)
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something run to its end by itself."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     async def admit_remotely(self, subjects: list[Subject], tokens: float, request_id: bytes) -> Ticket:
         """Admission by Redis; by this gateway's share when that does not answer. Raises ApiError 429."""
@@ -335,6 +347,7 @@ class Gateway:
             self.retry_tokens = min(RETRY_START, self.retry_tokens + RETRY_SHARE)
         prompt: int | None = None
         completion: int | None = None
+        waited_s = 0.0
         if exchange.usage is not None:
             prompt, completion = exchange.usage
             of_model.prompt_tokens += prompt
@@ -363,8 +376,11 @@ class Gateway:
         if exchange.span is not None and self.tracer is not None:
             self.tracer.end(exchange, now, prompt, completion)
         if attempts:
-            waited_s = exchange.engine_at - started_at
-            of_model.queue_wait.observe(waited_s)
+            if exchange.queued or attempts > 1:
+                waited_s = exchange.engine_at - started_at
+                of_model.queue_wait.observe(waited_s)
+            else:
+                of_model.queue_wait.counts[0] += 1  # it did not wait; there is no sum to add to
             if attempts == 1 and exchange.reply_at:
                 # What the gateway itself took: until the engine had the request, and after its reply had come. Not where the request waited.
                 before_s = 0.0 if exchange.queued else exchange.sent_at - started_at
@@ -383,13 +399,13 @@ class Gateway:
                     model,
                     exchange.head.path.decode("latin-1"),
                     exchange.status,
-                    round(now - started_at, 6),
+                    int((now - started_at) * 1e6) / 1e6,
                     exchange.stream,
                     exchange.reason,
                     exchange.engine_name,
                     attempts,
-                    round(waited_s, 6) if attempts else 0,
-                    round(first_at - started_at, 6) if first_at else None,
+                    int(waited_s * 1e6) / 1e6,
+                    int((first_at - started_at) * 1e6) / 1e6 if first_at else None,
                     prompt,
                     completion,
                     None if exchange.span is None else exchange.span.trace_id,
@@ -406,21 +422,31 @@ class Gateway:
         """Whether all other workers are ready: a connection may end up at any of them."""
         if self.family is None:
             return True
-        return (await self.family.ask("ready")).count(b"yes") == self.family.count - 1
+        return all(answer == b"yes" for answer in (await self.family.ask("ready")).values())
 
     async def exposed_metrics(self) -> str:
         """Prometheus' text, over all worker processes."""
         if self.family is None:
             return self.metrics.expose()
-        others = await self.family.ask("metrics")
         self.keep_counts()
-        return self.metrics.expose(others)
+        return self.metrics.expose(await self.others_counts())
+
+    async def others_counts(self) -> list[bytes]:
+        """The counts of all other workers; of one that does not answer (it is being replaced) those that it left behind."""
+        found = []
+        family = self.family
+        for number, counts in (await family.ask("metrics")).items() if family is not None else ():
+            if counts:
+                found.append(counts)
+            elif family is not None and family.snapshot_file(number).exists():
+                found.append(counts_only(family.snapshot_file(number).read_bytes()))
+        return found
 
     def keep_counts(self) -> bytes:
         """Leave the counts where the next worker of this number finds them: a counter must never go back."""
         snapshot = self.metrics.snapshot()
         if self.family is not None:
-            file = self.family.snapshot_file
+            file = self.family.snapshot_file()
             fresh = file.with_suffix(".new")
             fresh.write_bytes(snapshot)
             fresh.replace(file)
@@ -428,9 +454,9 @@ class Gateway:
 
     def take_counts(self) -> None:
         """Go on counting where the last worker of this number ended."""
-        if self.family is not None and self.family.snapshot_file.exists():
+        if self.family is not None and self.family.snapshot_file().exists():
             with suppress(msgspec.MsgspecError):
-                self.metrics.absorb(self.family.snapshot_file.read_bytes())
+                self.metrics.absorb(self.family.snapshot_file().read_bytes())
 
     # --- keys
 

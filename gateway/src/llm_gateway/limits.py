@@ -87,12 +87,6 @@ def window_used(cells: memoryview[float], at: int, now: float, period_s: float =
     return before * min(1.0, young_s / spread_s) + cells[at + 2]
 
 
-def window_add(cells: memoryview[float], at: int, now: float, count: float) -> None:
-    """Count more, after `window_used`."""
-    cells[at + 2] += count
-    cells[at + 4] = now
-
-
 def window_wait_s(
     cells: memoryview[float], at: int, now: float, limit: float, wanted: float, period_s: float = MINUTE_S
 ) -> float:
@@ -154,19 +148,22 @@ def refused(what: str, limit: float, subject: str, wait_s: float, headers: tuple
 
 
 def rate_lines(requests: tuple[float, float, float] | None, tokens: tuple[float, float, float] | None) -> bytes:
-    """`rate_headers` as header lines, each ending in CRLF; for every request, so in one piece."""
-    lines = b""
+    """`rate_headers` as header lines, each ending in CRLF, in whole seconds; for every request, so in one piece."""
     if requests is not None:
         limit, used, reset_s = requests
         lines = (
-            b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\nx-ratelimit-reset-requests: %b\r\n"
-            % (limit, limit - used if used < limit else 0, shown_time(reset_s).encode())
+            b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\nx-ratelimit-reset-requests: %ds\r\n"
+            % (limit, limit - used if used < limit else 0, reset_s + 0.999)
         )
+        if tokens is None:
+            return lines
+    else:
+        lines = b""
     if tokens is not None:
         limit, used, reset_s = tokens
         lines += (
-            b"x-ratelimit-limit-tokens: %d\r\nx-ratelimit-remaining-tokens: %d\r\nx-ratelimit-reset-tokens: %b\r\n"
-            % (limit, limit - used if used < limit else 0, shown_time(reset_s).encode())
+            b"x-ratelimit-limit-tokens: %d\r\nx-ratelimit-remaining-tokens: %d\r\nx-ratelimit-reset-tokens: %ds\r\n"
+            % (limit, limit - used if used < limit else 0, reset_s + 0.999)
         )
     return lines
 
@@ -307,9 +304,11 @@ class Limiter:
             what, limit, wait_s = refusal
             raise refused(what, limit, subject.shown, wait_s, rate_headers(request_state, token_state))
         if rules.requests:
-            window_add(cells, record + REQUESTS, now, 1)
+            cells[record + REQUESTS + 2] += 1
+            cells[record + REQUESTS + 4] = now
         if rules.tokens:
-            window_add(cells, record + TOKENS, now, tokens)
+            cells[record + TOKENS + 2] += tokens
+            cells[record + TOKENS + 4] = now
         if rules.budget:
             cells[record + BUDGET + 1] += tokens
         if rules.concurrency:

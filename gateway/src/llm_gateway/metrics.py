@@ -327,6 +327,13 @@ class Metrics:
         return "\n".join(parts) + "\n"
 
 
+def counts_only(snapshot: bytes) -> bytes:
+    """A snapshot without its gauges: what a process that is gone has counted, but no longer holds."""
+    found = _DECODE_SNAPSHOT(snapshot)
+    found.gauges = {}
+    return msgspec.msgpack.encode(found)
+
+
 # OpenTelemetry's names for what is counted anyway (https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/).
 GENAI = (
     ("gen_ai_server_request_duration_seconds", "duration", 'gen_ai_operation_name="chat"'),

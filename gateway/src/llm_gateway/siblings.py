@@ -24,10 +24,9 @@ class Family:
     count: int
     parent: int
 
-    @property
-    def snapshot_file(self) -> Path:
-        """Where this worker keeps its counts, for the one that comes after it."""
-        return self.folder / f"metrics-{self.number}"
+    def snapshot_file(self, number: int | None = None) -> Path:
+        """Where a worker (this one, unless another is named) keeps its counts, for the one that comes after it."""
+        return self.folder / f"metrics-{self.number if number is None else number}"
 
     def orphaned(self) -> bool:
         """Whether the supervisor is gone."""
@@ -54,12 +53,11 @@ class Family:
         path.unlink(missing_ok=True)
         return await asyncio.start_unix_server(serve, str(path), limit=MAX_QUESTION_BYTES)
 
-    async def ask(self, question: str) -> list[bytes]:
-        """What all others answer; who does not answer in time is left out."""
-        answers = await asyncio.gather(
-            *(self._ask(number, question) for number in range(self.count) if number != self.number)
-        )
-        return [answer for answer in answers if answer is not None]
+    async def ask(self, question: str) -> dict[int, bytes | None]:
+        """What all others answer, by their numbers; None from one that does not answer in time."""
+        others = [number for number in range(self.count) if number != self.number]
+        answers = await asyncio.gather(*(self._ask(number, question) for number in others))
+        return dict(zip(others, answers, strict=True))
 
     async def _ask(self, number: int, question: str) -> bytes | None:
         try:

@@ -332,6 +332,7 @@ class Worker:
             if self._load is not None:
                 self._take_settings(self._load())
             gateway.load_keys()
+            gateway.access_log.reopen()
         except ConfigError as error:
             gateway.configure(old)
             gateway.reload_error = str(error)

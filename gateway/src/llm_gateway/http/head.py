@@ -18,6 +18,7 @@ from llm_gateway.errors import ApiError, malformed
 # Control characters, a CR or LF alone, and folded lines: each has carried a smuggled header somewhere.
 _FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|\n[ \t]")
 _CONTENT_LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?(\d{1,15})\r\n")
+_BEARER = re.compile(rb"\r\n[Aa]uthorization: Bearer ([A-Za-z0-9._~+/=-]{1,1024})\r\n")
 _DIGITS = re.compile(rb"\d{1,15}")
 _TARGET = re.compile(rb"/[\x21-\x7e]*")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -49,6 +50,26 @@ class Head:
     priority: bytes | None
     headers: tuple[tuple[bytes, bytes], ...]
 
+    def with_token(self, token: bytes) -> Head:
+        """The same head with another key in its Authorization header."""
+        shown = b"Bearer " + token
+        return Head(
+            self.method,
+            self.target,
+            self.path,
+            self.http11,
+            self.keep_alive,
+            self.chunked,
+            self.expects_continue,
+            token,
+            sha256(token).digest(),
+            self.request_id,
+            self.traceparent,
+            self.session,
+            self.priority,
+            tuple((name, shown) if name == b"authorization" else (name, value) for name, value in self.headers),
+        )
+
     def canonical(self, content_length: int) -> bytes:
         """The head as one unambiguous message of a single request, for Sanic's own parser."""
         dropped = {
@@ -74,6 +95,8 @@ class HeadParser:
 
     def __init__(self) -> None:
         self._cache: dict[bytes, Head] = {}
+        # Heads without their keys: of many clients that differ in nothing else.
+        self._templates: dict[bytes, Head] = {}
 
     def parse(self, head: bytes) -> tuple[Head, int]:
         """Head and body length (-1: none told) of `head`, which ends with its blank line. Raises ApiError (400, 501, 505)."""
@@ -85,17 +108,33 @@ class HeadParser:
         known = self._cache.get(key)
         if known is not None:
             return known, int(found[1])
+        bearer = _BEARER.search(key)
+        if bearer is not None:
+            rest = key[: bearer.start(1)] + key[bearer.end(1) :]
+            template = self._templates.get(rest)
+            if template is not None:
+                # Everything but the key has been through the parser, and the key is of harmless characters.
+                parsed = template.with_token(bearer[1])
+                self._keep(self._cache, key, parsed)
+                return parsed, int(found[1])
         parsed, length = read_head(head)
         # Heads that carry an id of their own never come again.
         if len(head) <= CACHED_HEAD_BYTES and parsed.request_id is None and parsed.traceparent is None:
-            if len(self._cache) >= CACHED_HEADS:
-                self._cache.clear()
-            self._cache[key] = parsed
+            self._keep(self._cache, key, parsed)
+            if bearer is not None and parsed.token == bearer[1]:
+                self._keep(self._templates, rest, parsed)
         return parsed, length
+
+    @staticmethod
+    def _keep(cache: dict[bytes, Head], key: bytes, head: Head) -> None:
+        if len(cache) >= CACHED_HEADS:
+            cache.clear()
+        cache[key] = head
 
     def forget(self) -> None:
         """Drop what is kept (keys have changed; a revoked one should not linger in memory)."""
         self._cache.clear()
+        self._templates.clear()
 
 
 def plausible(start: bytes) -> bool:
