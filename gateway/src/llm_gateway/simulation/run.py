@@ -14,13 +14,13 @@ from time import perf_counter
 from llm_gateway.choice import Candidate, Policy, PrefixAffinity, make_policy, seed_of
 from llm_gateway.errors import ApiError
 from llm_gateway.ledger import Ledger
-from llm_gateway.limits import Limiter, Rules, Ticket
+from llm_gateway.limits import Limiter, Rules, Subject, Ticket
 from llm_gateway.simulation.engine import EngineModel, SimulatedEngine
 from llm_gateway.simulation.trace import BLOCK_TOKENS, Asked
 
 BYTES_PER_TOKEN = 4
 # Nobody looks at more of a prompt than this.
-PREFIX_BYTES = PrefixAffinity.BLOCK_BYTES * PrefixAffinity.MAX_BLOCKS
+PREFIX_BYTES = PrefixAffinity.ENDS[-1]
 EPOCH_S = 1_800_000_000.0
 
 
@@ -175,7 +175,7 @@ class _Run:
             limiter = self.limiters[which % len(self.limiters)]
             try:
                 tokens = float(asked.prompt_tokens + asked.output_tokens)
-                ticket = limiter.admit([(f"key:{asked.key}", asked.key, self.rules)], tokens)
+                ticket = limiter.admit([Subject(f"key:{asked.key}", asked.key, self.rules)], tokens)
             except ApiError:
                 self.refused += 1
                 return
