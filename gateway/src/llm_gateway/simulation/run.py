@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Any
 
 from llm_gateway.choice import Candidate, Policy, PrefixAffinity, make_policy, seed_of
 from llm_gateway.errors import ApiError
@@ -135,6 +136,11 @@ class _Run:
         made = make_policy(self.policy)
         if hasattr(made, "_chance"):
             made._chance = random.Random(self.chance.random())  # noqa: S311  a simulation must be repeatable
+        # Gateways that were started one after the other do not go round in step.
+        parts: list[Any] = [made, getattr(made, "_otherwise", None)]
+        for part in parts:
+            if hasattr(part, "_turn"):
+                part._turn = self.chance.randrange(1 << 16)
         return made
 
     def through(self, asked: Sequence[Asked]) -> Result:
