@@ -141,21 +141,49 @@ def test_mutated_requests_never_crash_the_parser_and_never_pass_what_llhttp_refu
                 assert 400 <= error.status < 600
                 results.append(error.status)
         assert results[0] == results[1], data
+        try:
+            found, length, digest, token = parser.find(data)
+            assert (found.without_key(), length) == (results[0][0].without_key(), results[0][1]), data
+            assert (digest, token) == (results[0][0].digest, results[0][0].token), data
+        except ApiError as error:
+            assert results[0] == error.status, data
 
 
-def test_a_head_that_differs_in_its_key_only_is_read_as_if_it_were_new() -> None:
+def test_a_head_that_differs_in_its_key_only_is_known_and_never_mistaken_for_anothers() -> None:
     parser = HeadParser()
     for key in (b"sk-1", b"sk-2", b"sk-2", b"a.b.c=="):
         for extra in (b"", b"x-api-key: other\r\n", b"x-session-id: s\r\n"):
-            head = (
-                b"POST /v1/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer "
-                + key
-                + b"\r\n"
-                + extra
-                + b"content-length: 5\r\n\r\n"
-            )
-            assert parser.parse(head) == read_head(head)
-            doubled = head.replace(b"host: x\r\n", b"host: x\r\nauthorization: Bearer sk-1\r\n")
-            for parse in (parser.parse, read_head):
-                with pytest.raises(ApiError):
-                    parse(doubled)
+            for length_first in (False, True):
+                lines = [b"authorization: Bearer " + key + b"\r\n" + extra, b"content-length: 5\r\n"]
+                head = (
+                    b"POST /v1/completions HTTP/1.1\r\nhost: x\r\n"
+                    + b"".join(reversed(lines) if length_first else lines)
+                    + b"\r\n"
+                )
+                exact, length = read_head(head)
+                found, its_length, digest, token = parser.find(head)
+                assert (its_length, digest, token) == (length, exact.digest, exact.token)
+                assert found.without_key() == exact.without_key()
+                assert found.token in (None, key)
+                doubled = head.replace(b"host: x\r\n", b"host: x\r\nauthorization: Bearer sk-1\r\n")
+                for parse in (parser.parse, parser.find, read_head):
+                    with pytest.raises(ApiError):
+                        parse(doubled)
+
+
+def test_known_heads_never_give_one_client_anothers_rights(house: House) -> None:
+    import json
+    from hashlib import sha256
+
+    folder = house.folder / "keys"
+    folder.mkdir()
+    for name, models in (("one", ["tiny"]), ("other", ["none"])):
+        (folder / name).write_text(json.dumps({"sha256": sha256(name.encode()).hexdigest(), "models": models}))
+    front = house.front(house.engine(), keys_dir=str(folder))
+    for _ in range(3):
+        assert [front.chat(key=key).status for key in ("one", "other", "wrong")] == [200, 403, 401]
+        assert [len(front.get("/v1/models", key=key).json.get("data", "x")) for key in ("one", "other", "wrong")] == [
+            1,
+            0,
+            1,
+        ]

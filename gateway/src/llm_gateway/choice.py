@@ -224,9 +224,12 @@ class PrefixAffinity:
         known = len(hashes)
         while known:
             engine = seen.get(hashes[known - 1])
-            if engine is not None and engine in engines:
-                chosen = engines.index(engine)
-                break
+            if engine is not None:
+                try:
+                    chosen = engines.index(engine)
+                    break
+                except ValueError:
+                    pass  # it is away, or has no room
             known -= 1
         if chosen >= 0:
             self.hits += 1

@@ -121,7 +121,7 @@ class Exchange:
     _reply_type = _JSON
 
     asked: openai.Asked
-    _engine_body: bytes  # in OpenAI's words, with the model's real name
+    _engine_body = b""  # in OpenAI's words, with the model's real name
 
     def __init__(self, gateway: Gateway, client: Client, head: Head, body: bytes, key: Key) -> None:
         self.gateway = gateway
@@ -332,6 +332,19 @@ class Exchange:
                 return
             pieces, self._pieces = self._pieces, None
             self._begin_relay(b"".join(pieces))
+
+    def whole_reply(self, connection: EngineConnection, body: bytes) -> None:
+        """See Receiver."""
+        self._reply_type = connection.content_type
+        if self._reply_type.startswith(_EVENT_STREAM) or len(body) > BUFFERED_REPLY_BYTES:
+            self.reply_data(body)
+            if self._connection is connection:
+                self.reply_ended()
+            return
+        self._connection = None
+        self.reply_at = monotonic()
+        self._size = len(body)
+        self._good_reply(body)
 
     def reply_ended(self) -> None:
         """See Receiver."""
@@ -647,6 +660,7 @@ class Exchange:
         self.phase = _OVER
         self.status = status
         self.reason = reason
+        self.body = self._engine_body = b""
         self.gateway.active.discard(self)
         self.gateway.finished(self)
 

@@ -90,6 +90,7 @@ class Gateway:
         self.reload_error = ""
         self.on_reload: Callable[[], object] = self.load_keys
         self._subjects: dict[tuple[str, str], list[Subject] | None] = {}
+        self._ended: list[tuple[float, Exchange]] = []
         self._use: dict[str, int] = {}
         self._rules: dict[Rules, Rules] = {}
         self._running: set[asyncio.Task[None]] = set()
@@ -336,82 +337,92 @@ class Gateway:
         return f"{self._id_prefix}-{self._id_count:x}".encode()
 
     def finished(self, exchange: Exchange) -> None:
-        """A request is over: settle, count, log it."""
-        now = monotonic()
-        metrics = self.metrics
-        model = exchange.model
-        key = exchange.key
-        started_at, first_at, attempts = exchange.started_at, exchange.first_byte_at, exchange.attempts
-        of_model = metrics.of_model.get(model) or metrics.model(model)
-        if self.retry_tokens < RETRY_START:
-            self.retry_tokens = min(RETRY_START, self.retry_tokens + RETRY_SHARE)
-        prompt: int | None = None
-        completion: int | None = None
-        waited_s = 0.0
-        if exchange.usage is not None:
-            prompt, completion = exchange.usage
-            of_model.prompt_tokens += prompt
-            of_model.input.observe(prompt)
-        elif exchange.events:
-            completion = exchange.events
-        if completion:
-            of_model.completion_tokens += completion
-            of_model.output.observe(completion)
-        used = (prompt or 0) + (completion or 0)
-        metrics.requests.bump((model, status_text(exchange.status), exchange.reason), 1)
-        metrics.key_requests.bump((key.name,), 1)
-        if used:
-            metrics.key_tokens.bump((key.name,), used)
+        """A request is over: what others may wait for is given back at once; counting and logging can wait for the loop's next turn."""
         if exchange.ticket is not None:
+            prompt, completion = exchange.usage or (None, exchange.events)
             # A request that an engine has begun has used its prompt, whoever broke off; one that none has taken has used nothing.
-            begun = first_at > 0 or (exchange.reason == "client_gone" and exchange.sent_at > 0)
-            spent = prompt if prompt is not None else exchange.prompt_tokens if begun else 0
-            exchange.ticket.settle(spent, completion or 0)
+            begun = exchange.first_byte_at > 0 or (exchange.reason == "client_gone" and exchange.sent_at > 0)
+            exchange.ticket.settle(prompt if prompt is not None else exchange.prompt_tokens if begun else 0, completion)
         if exchange.queued and exchange.dispatcher is not None:
-            exchange.dispatcher.charge(exchange, used - exchange.cost)
-        record = self._use.get(key.name)
-        if record is None:
-            record = self._use[key.name] = self.ledger.record("key:" + key.name)
-        count_use(self.ledger, record, prompt or 0, completion or 0)
-        if exchange.span is not None and self.tracer is not None:
-            self.tracer.end(exchange, now, prompt, completion)
-        if attempts:
-            if exchange.queued or attempts > 1:
-                waited_s = exchange.engine_at - started_at
-                of_model.queue_wait.observe(waited_s)
-            else:
-                of_model.queue_wait.counts[0] += 1  # it did not wait; there is no sum to add to
-            if attempts == 1 and exchange.reply_at:
-                # What the gateway itself took: until the engine had the request, and after its reply had come. Not where the request waited.
-                before_s = 0.0 if exchange.queued else exchange.sent_at - started_at
-                of_model.overhead.observe(before_s + now - exchange.reply_at)
-        if first_at:
-            of_model.duration.observe(now - started_at)
-            of_model.first_token.observe(first_at - started_at)
-            if exchange.stream and completion and completion > 1:
-                of_model.token_time.observe((exchange.last_byte_at - first_at) / (completion - 1))
-        if self.access_log.enabled:
-            self.access_log.write(
-                Line(
-                    time.time(),
-                    exchange.request_id.decode(),
-                    key.name,
-                    model,
-                    exchange.head.path.decode("latin-1"),
-                    exchange.status,
-                    int((now - started_at) * 1e6) / 1e6,
-                    exchange.stream,
-                    exchange.reason,
-                    exchange.engine_name,
-                    attempts,
-                    int(waited_s * 1e6) / 1e6,
-                    int((first_at - started_at) * 1e6) / 1e6 if first_at else None,
-                    prompt,
-                    completion,
-                    None if exchange.span is None else exchange.span.trace_id,
-                    key.tenant,
+            prompt, completion = exchange.usage or (0, exchange.events)
+            exchange.dispatcher.charge(exchange, prompt + completion - exchange.cost)
+        if not self._ended:
+            asyncio.get_running_loop().call_soon(self.account)
+        self._ended.append((monotonic(), exchange))
+
+    def account(self) -> None:
+        """Count and log the requests that have ended; all of one turn of the loop together, which is easier on the processor's caches."""
+        ended, self._ended = self._ended, []
+        metrics = self.metrics
+        now_s = time.time()
+        logs = self.access_log.enabled
+        for now, exchange in ended:
+            model = exchange.model
+            key = exchange.key
+            started_at, first_at, attempts = exchange.started_at, exchange.first_byte_at, exchange.attempts
+            of_model = metrics.of_model.get(model) or metrics.model(model)
+            if self.retry_tokens < RETRY_START:
+                self.retry_tokens = min(RETRY_START, self.retry_tokens + RETRY_SHARE)
+            prompt: int | None = None
+            completion: int | None = None
+            waited_s = 0.0
+            if exchange.usage is not None:
+                prompt, completion = exchange.usage
+                of_model.prompt_tokens += prompt
+                of_model.input.observe(prompt)
+            elif exchange.events:
+                completion = exchange.events
+            if completion:
+                of_model.completion_tokens += completion
+                of_model.output.observe(completion)
+            used = (prompt or 0) + (completion or 0)
+            metrics.requests.bump((model, status_text(exchange.status), exchange.reason), 1)
+            metrics.key_requests.bump((key.name,), 1)
+            if used:
+                metrics.key_tokens.bump((key.name,), used)
+            record = self._use.get(key.name)
+            if record is None:
+                record = self._use[key.name] = self.ledger.record("key:" + key.name)
+            count_use(self.ledger, record, prompt or 0, completion or 0)
+            if exchange.span is not None and self.tracer is not None:
+                self.tracer.end(exchange, now, prompt, completion)
+            if attempts:
+                if exchange.queued or attempts > 1:
+                    waited_s = exchange.engine_at - started_at
+                    of_model.queue_wait.observe(waited_s)
+                else:
+                    of_model.queue_wait.counts[0] += 1  # it did not wait; there is no sum to add to
+                if attempts == 1 and exchange.reply_at:
+                    # What the gateway itself took: until the engine had it, and after its reply had come. Not where the request waited.
+                    before_s = 0.0 if exchange.queued else exchange.sent_at - started_at
+                    of_model.overhead.observe(before_s + now - exchange.reply_at)
+            if first_at:
+                of_model.duration.observe(now - started_at)
+                of_model.first_token.observe(first_at - started_at)
+                if exchange.stream and completion and completion > 1:
+                    of_model.token_time.observe((exchange.last_byte_at - first_at) / (completion - 1))
+            if logs:
+                self.access_log.write(
+                    Line(
+                        now_s,
+                        exchange.request_id.decode(),
+                        key.name,
+                        model,
+                        exchange.head.path.decode("latin-1"),
+                        exchange.status,
+                        int((now - started_at) * 1e6) / 1e6,
+                        exchange.stream,
+                        exchange.reason,
+                        exchange.engine_name,
+                        attempts,
+                        int(waited_s * 1e6) / 1e6,
+                        int((first_at - started_at) * 1e6) / 1e6 if first_at else None,
+                        prompt,
+                        completion,
+                        None if exchange.span is None else exchange.span.trace_id,
+                        key.tenant,
+                    )
                 )
-            )
 
     @property
     def ready(self) -> bool:

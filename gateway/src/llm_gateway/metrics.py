@@ -72,9 +72,9 @@ class Counter:
 
     def bump(self, values: tuple[str, ...], by: float) -> None:
         """Count `by` more, for label values that most likely are known."""
-        try:
+        if values in self.values:
             self.values[values] += by
-        except KeyError:
+        else:
             self.add(*values, by=by)
 
     def add(self, *values: str, by: float = 1) -> None:

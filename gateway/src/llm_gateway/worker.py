@@ -162,6 +162,7 @@ class Worker:
     async def stop(self) -> None:
         """Drain and end."""
         await self._drain()
+        self.gateway.account()
         self.gateway.access_log.flush()
 
     def _connection(self, **arguments: Any) -> ClientConnection:

@@ -185,7 +185,7 @@ class ClientConnection(HttpProtocol):
         try:
             if end > gateway.settings.max_head:
                 raise ApiError(431, "The request head is too large.", code="head_too_large")
-            head, length = gateway.heads.parse(data[:end])
+            head, length, digest, token = gateway.heads.find(data[:end])
         except ApiError as error:
             self._refuse(error, 0)
             return
@@ -194,12 +194,13 @@ class ClientConnection(HttpProtocol):
         self.http11 = head.http11
         self.keep_alive = head.keep_alive and not gateway.draining
         if head.path not in HOT_PATHS:
-            self._to_sanic(head, length, data[end:])
+            # Sanic gets all of the head.
+            self._to_sanic(gateway.heads.parse(data[:end])[0], length, data[end:])
             return
         try:
             if head.method != b"POST":
                 raise ApiError(405, "Use POST.", code="method_not_allowed", headers=(("allow", "POST"),))
-            key = gateway.keys.find(head.digest, head.token)
+            key = gateway.keys.find(digest, token)
             if key is None:
                 raise invalid_key()
             if length > gateway.settings.max_body:

@@ -8,7 +8,7 @@ message than this one did (RFC 9112 section 11.2: request smuggling).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import httptools
@@ -50,25 +50,9 @@ class Head:
     priority: bytes | None
     headers: tuple[tuple[bytes, bytes], ...]
 
-    def with_token(self, token: bytes) -> Head:
-        """The same head with another key in its Authorization header."""
-        shown = b"Bearer " + token
-        return Head(
-            self.method,
-            self.target,
-            self.path,
-            self.http11,
-            self.keep_alive,
-            self.chunked,
-            self.expects_continue,
-            token,
-            sha256(token).digest(),
-            self.request_id,
-            self.traceparent,
-            self.session,
-            self.priority,
-            tuple((name, shown) if name == b"authorization" else (name, value) for name, value in self.headers),
-        )
+    def without_key(self) -> Head:
+        """What all clients share that differ in their key only. Nothing of the key, or of the other headers, is left in it."""
+        return replace(self, token=None, digest=None, headers=())
 
     def canonical(self, content_length: int) -> bytes:
         """The head as one unambiguous message of a single request, for Sanic's own parser."""
@@ -91,12 +75,11 @@ class Head:
 
 
 class HeadParser:
-    """Parses heads; keeps those of returning clients, by everything in them but the body's length."""
+    """Parses heads; keeps those of returning clients, by everything in them but the body's length and, on the data path, the key."""
 
     def __init__(self) -> None:
         self._cache: dict[bytes, Head] = {}
-        # Heads without their keys: of many clients that differ in nothing else.
-        self._templates: dict[bytes, Head] = {}
+        self._shared: dict[bytes, Head] = {}
 
     def parse(self, head: bytes) -> tuple[Head, int]:
         """Head and body length (-1: none told) of `head`, which ends with its blank line. Raises ApiError (400, 501, 505)."""
@@ -108,33 +91,46 @@ class HeadParser:
         known = self._cache.get(key)
         if known is not None:
             return known, int(found[1])
-        bearer = _BEARER.search(key)
-        if bearer is not None:
-            rest = key[: bearer.start(1)] + key[bearer.end(1) :]
-            template = self._templates.get(rest)
-            if template is not None:
-                # Everything but the key has been through the parser, and the key is of harmless characters.
-                parsed = template.with_token(bearer[1])
-                self._keep(self._cache, key, parsed)
-                return parsed, int(found[1])
         parsed, length = read_head(head)
-        # Heads that carry an id of their own never come again.
-        if len(head) <= CACHED_HEAD_BYTES and parsed.request_id is None and parsed.traceparent is None:
-            self._keep(self._cache, key, parsed)
-            if bearer is not None and parsed.token == bearer[1]:
-                self._keep(self._templates, rest, parsed)
+        if _comes_again(head, parsed):
+            _keep(self._cache, key, parsed)
         return parsed, length
 
-    @staticmethod
-    def _keep(cache: dict[bytes, Head], key: bytes, head: Head) -> None:
-        if len(cache) >= CACHED_HEADS:
-            cache.clear()
-        cache[key] = head
+    def find(self, head: bytes) -> tuple[Head, int, bytes | None, bytes | None]:
+        """As `parse`, and the SHA-256 of the key shown, and the key. For a known head with a bearer token the Head is shared with other
+        clients: it then holds no key and no headers. Raises ApiError (400, 501, 505)."""
+        bearer = _BEARER.search(head)
+        found = _CONTENT_LENGTH.search(head)
+        if bearer is None or found is None:
+            parsed, length = self.parse(head)
+            return parsed, length, parsed.digest, parsed.token
+        token = bearer[1]
+        first, second = (bearer, found) if bearer.start(1) < found.start(1) else (found, bearer)
+        # Both values are of harmless characters; all else has been through the parser, with values of the same kind in their places.
+        rest = head[: first.start(1)] + head[first.end(1) : second.start(1)] + head[second.end(1) :]
+        shared = self._shared.get(rest)
+        if shared is not None:
+            return shared, int(found[1]), sha256(token).digest(), token
+        parsed, length = read_head(head)
+        if _comes_again(head, parsed) and parsed.token == token:
+            _keep(self._shared, rest, parsed.without_key())
+        return parsed, length, parsed.digest, parsed.token
 
     def forget(self) -> None:
         """Drop what is kept (keys have changed; a revoked one should not linger in memory)."""
         self._cache.clear()
-        self._templates.clear()
+        self._shared.clear()
+
+
+def _comes_again(head: bytes, parsed: Head) -> bool:
+    """Whether a head is worth keeping: those with an id of their own never come again."""
+    return len(head) <= CACHED_HEAD_BYTES and parsed.request_id is None and parsed.traceparent is None
+
+
+def _keep(cache: dict[bytes, Head], key: bytes, head: Head) -> None:
+    if len(cache) >= CACHED_HEADS:
+        cache.clear()
+    cache[key] = head
 
 
 def plausible(start: bytes) -> bool:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Protocol
 
 import httptools
@@ -17,6 +18,26 @@ if TYPE_CHECKING:
 WRITE_BUFFER_BYTES = 1 << 20
 
 
+# A whole head of the usual kind: 200, one Content-Length and at most one Content-Type, in either order, every line whole.
+_LINES = rb"(?:(?![Cc][Oo][Nn][Tt][Ee][Nn][Tt]-(?:[Ll]|[Tt]))[!#-'*+.0-9A-Z^-z|~-]++:[\x20-\x7e\t]*+\r\n)*+"
+_TYPE = rb"(?:[Cc]ontent-[Tt]ype: ?([\x20-\x7e]*)\r\n)?"
+_WHOLE_REPLY = re.compile(
+    rb"HTTP/1\.1 200 [\x20-\x7e]*\r\n"
+    + _LINES
+    + _TYPE
+    + _LINES
+    + rb"[Cc]ontent-[Ll]ength: ?(\d{1,9})\r\n"
+    + _LINES
+    + _TYPE
+    + _LINES
+    + rb"\r\n"
+)
+# What makes a reply another kind of message.
+_UNUSUAL = re.compile(
+    rb"\r\n(?:[Tt]ransfer-[Ee]ncoding|[Cc]onnection|[Uu]pgrade|[Cc]ontent-[Ee]ncoding)[ \t]*:", re.IGNORECASE
+)
+
+
 class Receiver(Protocol):
     """Who takes an engine's reply. Called from the event loop, never after `reply_ended` or `reply_failed`."""
 
@@ -25,6 +46,9 @@ class Receiver(Protocol):
 
     def reply_data(self, data: bytes) -> None:
         """A piece of the body."""
+
+    def whole_reply(self, connection: EngineConnection, body: bytes) -> None:
+        """All of a reply at once, instead of `reply_head`, `reply_data` and `reply_ended`."""
 
     def reply_ended(self) -> None:
         """The reply is whole; the connection may serve others again."""
@@ -37,6 +61,7 @@ class EngineConnection(asyncio.Protocol):
     """HTTP/1.1 towards one engine, one request at a time."""
 
     __slots__ = (
+        "_begun",
         "_done",
         "_framed",
         "_head_in",
@@ -64,14 +89,14 @@ class EngineConnection(asyncio.Protocol):
         self._framed = False
         self._parser = httptools.HttpResponseParser(self)
         self._pieces: list[bytes] = []
-        self._done = self._keep = self._head_in = self._head_new = False
+        self._done = self._keep = self._head_in = self._head_new = self._begun = False
 
     def send(self, receiver: Receiver, request: bytes) -> None:
         """Send a whole request; its reply goes to `receiver`."""
         self.receiver = receiver
         self._done = self._head_in = self._head_new = False
         self.content_type = b""
-        self._framed = False
+        self._framed = self._begun = False
         self.transport.write(request)
 
     def abort(self) -> None:
@@ -117,6 +142,24 @@ class EngineConnection(asyncio.Protocol):
             self.abort()
             self.engine.connection_closed(self)
             return
+        if not self._begun:
+            self._begun = True
+            found = _WHOLE_REPLY.match(data)
+            if (
+                found is not None
+                and len(data) - found.end() == int(found[2])
+                and not _UNUSUAL.search(data, 0, found.end())
+            ):
+                # The most common reply of all: in one piece, 200, with its length, to be kept alive. The parser, which stands between two
+                # messages, need not see it.
+                self.status = 200
+                self.content_type = found[1] or found[3] or b""
+                self._head_in = self._done = True
+                self.receiver = None
+                self.reused = True
+                self.engine.idle.append(self)
+                receiver.whole_reply(self, data[found.end() :])
+                return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):

@@ -35,6 +35,11 @@ class _Collected:
                 self.connection.abort()
             self.reply_failed(EngineError("garbage", "the engine's reply is endless"))
 
+    def whole_reply(self, connection: EngineConnection, body: bytes) -> None:
+        self.status = connection.status
+        self.pieces.append(body)
+        self.reply_ended()
+
     def reply_ended(self) -> None:
         if not self.result.done():
             self.result.set_result((self.status, b"".join(self.pieces)))

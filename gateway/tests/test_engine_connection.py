@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An engine's replies are understood the same, in one piece or in many."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from llm_gateway.errors import EngineError
+from llm_gateway.upstream.connection import EngineConnection
+from llm_gateway.upstream.engine import Engine
+
+
+class Transport:
+    def __init__(self) -> None:
+        self.closed = False
+
+    def set_write_buffer_limits(self, **_: int) -> None:
+        return
+
+    def write(self, data: bytes) -> None:
+        return
+
+    def abort(self) -> None:
+        self.closed = True
+
+    close = abort
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+class Receiver:
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+        self.body = b""
+
+    def reply_head(self, connection: EngineConnection) -> None:
+        self.heard.append((connection.status, connection.content_type))
+
+    def reply_data(self, data: bytes) -> None:
+        self.body += data
+
+    def whole_reply(self, connection: EngineConnection, body: bytes) -> None:
+        self.reply_head(connection)
+        self.reply_data(body)
+        self.reply_ended()
+
+    def reply_ended(self) -> None:
+        self.heard.append(self.body)
+
+    def reply_failed(self, error: EngineError) -> None:
+        self.heard.append(error.kind)
+
+
+def heard(data: bytes, pieces: int) -> tuple[list[object], bool]:
+    engine = Engine("127.0.0.1", 1)
+    connection = EngineConnection(engine)
+    connection.connection_made(Transport())
+    receiver = Receiver()
+    connection.send(receiver, b"x")
+    size = max(1, -(-len(data) // pieces))
+    for start in range(0, len(data), size):
+        if connection.receiver is receiver:
+            connection.data_received(data[start : start + size])
+    if connection.receiver is receiver:
+        connection.connection_lost(None)
+    return receiver.heard, connection in engine.idle
+
+
+def head(*lines: bytes, status: bytes = b"200 OK") -> bytes:
+    return b"HTTP/1.1 " + status + b"\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
+
+
+CASES = [
+    head(b"content-type: application/json", b"content-length: 2") + b"{}",
+    head(b"Date: now", b"Content-Length: 2", b"Server: x", b"Content-Type: application/json", b"X: y") + b"{}",
+    head(b"content-length: 2") + b"{}",
+    head(b"content-length:2") + b"{}",
+    head(b"content-length: 0") + b"",
+    head(b"content-length: 2", b"connection: close") + b"{}",
+    head(b"content-length: 2", b"content-length: 3") + b"{} ",
+    head(b"content-length: 2", b"transfer-encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n",
+    head(b"transfer-encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n",
+    head(b"content-length: 5") + b"{}",
+    head(b"content-type: text/event-stream", b"content-length: 9") + b"data: x\n\n",
+    head(b"content-type: a", b"content-type: b", b"content-length: 2") + b"{}",
+    head(b"content-length: 2", status=b"503 Busy") + b"{}",
+    head(b"x y: z", b"content-length: 2") + b"{}",
+    b"HTTP/1.1 100 Continue\r\n\r\n" + head(b"content-length: 2") + b"{}",
+    b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+    head(b"content-type: application/json") + b"{}",
+]
+
+
+@pytest.mark.parametrize("data", CASES)
+def test_a_reply_in_one_piece_is_what_it_is_in_many(data: bytes) -> None:
+    whole = heard(data, 1)
+    assert whole == heard(data, len(data)) == heard(data, 3)
+
+
+def test_a_head_of_many_lines_takes_no_time() -> None:
+    lines = [b"x-%d: %s" % (number, b"y" * 50) for number in range(2000)]
+    began = time.process_time()
+    heard(head(*lines, b"content-length: x"), 1)
+    assert time.process_time() - began < 1
