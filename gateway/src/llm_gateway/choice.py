@@ -196,15 +196,16 @@ class SessionAffinity:
 class PrefixAffinity:
     """The engine that most likely still has the beginning of the prompt in its KV cache, unless it is busier than its bound.
 
-    The prompt is cut into blocks; a block's hash covers all that comes before it. The longest known chain of blocks names the engine that
-    served it last. An unknown prompt goes by its first block (rendezvous), so that gateways and workers that share nothing agree. Blocks
+    The prompt is cut into blocks, longer ones further in; a block's hash covers all that comes before it. The longest known chain of blocks
+    names the engine that served it last. An unknown prompt goes by its first block (rendezvous), so that gateways and workers that share nothing agree. Blocks
     are remembered up to `capacity`, the oldest forgotten first.
     """
 
-    BLOCK_BYTES = 1024
-    MAX_BLOCKS = 16
+    # Where blocks end. Programs that call a model in a loop share tens of kilobytes of tool prompts and differ only after them
+    # (docs/scaling.md): looking at 16 kB finds hardly more of their prompts in caches than no affinity at all.
+    ENDS = tuple(1024 * end for end in (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64))
 
-    def __init__(self, bound: float = 1.25, capacity: int = 65_536) -> None:
+    def __init__(self, bound: float = 2.0, capacity: int = 65_536) -> None:
         self._bound = bound
         self._capacity = capacity
         self._seen: dict[int, Candidate] = {}
@@ -237,7 +238,8 @@ class PrefixAffinity:
             chosen = rendezvous(engines, hashes[0])
         if not within_bound(engines, chosen, self._bound):
             chosen = self._otherwise.pick(engines, request)
-            known = 0
+            # What is shared stays where it is; only this prompt's own end is looked for elsewhere from now on.
+            known = min(known, len(hashes) - 1)
         if known < len(hashes):
             engine = engines[chosen]
             for number in hashes[known:]:
@@ -249,17 +251,17 @@ class PrefixAffinity:
 
     def blocks(self, prefix: bytes | memoryview) -> list[int]:
         """One hash for each whole block, each over everything up to its end; a prompt shorter than a block is one of its own."""
-        size = self.BLOCK_BYTES
-        count = min(self.MAX_BLOCKS, len(prefix) // size)
-        if count == 0:
-            return [crc32(prefix) << 6 | 63]
-        running = 0
+        length = len(prefix)
+        running = start = 0
         found = []
-        for number in range(count):
-            running = crc32(prefix[number * size : number * size + size], running)
+        for number, end in enumerate(self.ENDS):
+            if end > length:
+                break
+            running = crc32(prefix[start:end], running)
+            start = end
             # The length goes in as well: a chain of zeros has the same sum at any length.
             found.append(running << 6 | number)
-        return found
+        return found or [crc32(prefix) << 6 | 63]
 
 
 POLICIES: dict[

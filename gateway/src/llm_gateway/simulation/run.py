@@ -10,17 +10,18 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Any
 
 from llm_gateway.choice import Candidate, Policy, PrefixAffinity, make_policy, seed_of
 from llm_gateway.errors import ApiError
 from llm_gateway.ledger import Ledger
-from llm_gateway.limits import Limiter, Rules, Ticket
+from llm_gateway.limits import Limiter, Rules, Subject, Ticket
 from llm_gateway.simulation.engine import EngineModel, SimulatedEngine
 from llm_gateway.simulation.trace import BLOCK_TOKENS, Asked
 
 BYTES_PER_TOKEN = 4
 # Nobody looks at more of a prompt than this.
-PREFIX_BYTES = PrefixAffinity.BLOCK_BYTES * PrefixAffinity.MAX_BLOCKS
+PREFIX_BYTES = PrefixAffinity.ENDS[-1]
 EPOCH_S = 1_800_000_000.0
 
 
@@ -135,6 +136,11 @@ class _Run:
         made = make_policy(self.policy)
         if hasattr(made, "_chance"):
             made._chance = random.Random(self.chance.random())  # noqa: S311  a simulation must be repeatable
+        # Gateways that were started one after the other do not go round in step.
+        parts: list[Any] = [made, getattr(made, "_otherwise", None)]
+        for part in parts:
+            if hasattr(part, "_turn"):
+                part._turn = self.chance.randrange(1 << 16)
         return made
 
     def through(self, asked: Sequence[Asked]) -> Result:
@@ -175,7 +181,7 @@ class _Run:
             limiter = self.limiters[which % len(self.limiters)]
             try:
                 tokens = float(asked.prompt_tokens + asked.output_tokens)
-                ticket = limiter.admit([(f"key:{asked.key}", asked.key, self.rules)], tokens)
+                ticket = limiter.admit([Subject(f"key:{asked.key}", asked.key, self.rules)], tokens)
             except ApiError:
                 self.refused += 1
                 return
