@@ -14,8 +14,15 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_GATEWAY
+from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
 from ansible_collections.llm.on_eks.plugins.plugin_utils.closing import masked
-from ansible_collections.llm.on_eks.plugins.plugin_utils.options import CONNECTION_OPTIONS, client_from, plain
+from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
+    CHART_OPTIONS,
+    CONNECTION_OPTIONS,
+    charts_from,
+    client_from,
+    plain,
+)
 from ansible_collections.llm.on_eks.plugins.plugin_utils.verify import Answer, ask, first_key, list_models
 
 FIRST_KEY = "llm-gateway-first-key"
@@ -25,6 +32,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "catalog": {"type": "list", "elements": "dict", "default": []},
     "endpoint_file": {"type": "path", "default": ""},
     "timeout": {"type": "int", "default": 120},
+    "components": {"type": "list", "elements": "dict", "default": []},
+    "changed": {"type": "list", "elements": "str", "default": []},
+    **CHART_OPTIONS,
     **CONNECTION_OPTIONS,
 }
 
@@ -48,7 +58,14 @@ class ActionModule(ActionBase):
 
     def _verify(self, options: dict[str, Any]) -> dict[str, Any]:
         front_door, kubeconfig = options["front_door"], options["kubeconfig"]
-        key = first_key(client_from(options), NAMESPACE_GATEWAY, FIRST_KEY)
+        client = client_from(options)
+        lock_file = Path(options["lock_file"]) if options["lock_file"] else None
+        failed = engine.test_releases(
+            options["components"], options["changed"], client, charts=charts_from(options), lock_file=lock_file
+        )
+        if failed:
+            raise LlmOnEksError("verify: " + "\n".join(failed))
+        key = first_key(client, NAMESPACE_GATEWAY, FIRST_KEY)
         served = [entry["name"] for entry in options["catalog"] if _is_served(entry)]
         listed = list_models(front_door, key)
         missing = [name for name in served if name not in listed]

@@ -6,9 +6,11 @@ module: verify
 short_description: Ask each served model a question through the front door
 description:
   - Reads the gateway's first key from its Secret, lists the models through the gateway and asks each one for a completion.
+  - Runs the test hooks of charts that this run changed.
   - Fails unless every answer is a well-formed completion of that model with some text in it.
   - Writes O(endpoint_file) (mode 0600) for clients; the key appears nowhere else.
 extends_documentation_fragment:
+  - llm.on_eks.charts
   - llm.on_eks.kubernetes
 options:
   front_door:
@@ -32,6 +34,16 @@ options:
     description: Seconds for one answer.
     type: int
     default: 120
+  components:
+    description: Component descriptors; the test hooks of the releases of those in O(changed) are run.
+    type: list
+    elements: dict
+    default: []
+  changed:
+    description: Names of the components that this run changed.
+    type: list
+    elements: str
+    default: []
 author:
   - llm.on_eks maintainers
 attributes:

@@ -14,6 +14,7 @@ from .descriptor import Component, DescriptorError, claims_of, parse
 from .graph import Done, Running
 from .helm.options import ChartOptions
 from .kinds.base import Action, Context
+from .kinds.chart import ChartTests
 from .kubernetes.client import Client
 from .masking import Masker
 from .plan import Plan, StalePlanError, plan_of
@@ -112,6 +113,30 @@ def converge(
     if not context.recorder.components() and all(component.state == "absent" for component in components):
         lock.forget(client)
     return result
+
+
+def test_releases(
+    descriptors: Sequence[Any],
+    names: Sequence[str],
+    client: Client,
+    *,
+    charts: ChartOptions | None = None,
+    lock_file: Path | None = None,
+) -> list[str]:
+    """Run the test hooks of the named components' releases, side by side; one sentence for each that fails."""
+    components = [component for component in parse(descriptors) if component.name in names]
+    if lock_file is not None:
+        components = locks.locked(components, lock_file)
+    vertices = []
+    for component in components:
+        home = component.namespace.name if component.namespace else "default"
+        for release in component.releases if component.state == "present" else []:
+            node = ChartTests(component.name, release, release.namespace or home)
+            vertices.append(graph.Vertex(len(vertices), component.name, node))
+    if not vertices:
+        return []
+    done = graph.run(vertices, context_for(client, check=False, charts=charts))
+    return [f"{node.component}: {node.error}" for node in done if node.state == "failed"]
 
 
 def select(components: list[Component], only: Sequence[str]) -> list[Component]:

@@ -14,6 +14,7 @@ from typing import Any
 from . import engine, graph, lock
 from .descriptor import Component, Wait
 from .engine import ComponentResult, Hooks, Result
+from .kinds import release_record
 from .kinds.base import Context, Node, NodeError, Outcome, Policy, subject
 from .kinds.finish import RecordNode
 from .kinds.manifest import apply_all
@@ -45,6 +46,8 @@ class RevisionNode:
             raise NodeError(
                 f"{subject(missing[0])} is gone, and no record keeps its values; make it, then roll back again"
             )
+        if not context.check:
+            release_record.note_rollback(context, self.component)
         back = [_unmasked(context, document) for document in self.documents if document not in kept]
         return apply_all(context, self.component, back, "", Policy())
 

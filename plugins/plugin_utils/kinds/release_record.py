@@ -60,6 +60,17 @@ def write(context: Context, record: ReleaseRecord) -> None:
     context.api().apply(resource, document, force=True)
 
 
+def note_rollback(context: Context, component: str) -> None:
+    """The component's releases stand where an earlier revision left them: the next run is an upgrade, with its hooks."""
+    resource = context.api().resource("v1", "ConfigMap")
+    if resource is None:
+        return
+    for live in context.api().list(resource, NAMESPACE_SYSTEM, labels=f"{LABEL_RECORD}=release"):
+        record = msgspec.json.decode(live["data"][_KEY], type=ReleaseRecord)
+        if record.component == component:
+            write(context, msgspec.structs.replace(record, inputs="rolled back", upgrade=True))
+
+
 def forget(context: Context, component: str, release: str) -> None:
     resource = context.api().resource("v1", "ConfigMap")
     if resource:

@@ -102,6 +102,9 @@ def fulfilled(live: Document, wanted: str) -> bool:
         )
     if kind in ("Deployment", "StatefulSet") and wanted == "Available":
         number = spec.get("replicas", 1)
+        if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
+            # Its pods are replaced when somebody deletes them, not by a change.
+            return "observedGeneration" in status and bool(status.get("readyReplicas", 0) == number)
         counts = [status.get("updatedReplicas", 0), status.get("readyReplicas", 0)]
         if kind == "Deployment":
             counts.append(status.get("availableReplicas", 0))
