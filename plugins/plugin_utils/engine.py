@@ -127,7 +127,7 @@ def test_releases(
     components = [component for component in parse(descriptors) if component.name in names]
     if lock_file is not None:
         components = locks.locked(components, lock_file)
-    vertices = []
+    vertices: list[graph.Vertex] = []
     for component in components:
         home = component.namespace.name if component.namespace else "default"
         for release in component.releases if component.state == "present" else []:
