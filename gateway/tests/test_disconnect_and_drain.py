@@ -76,7 +76,7 @@ def test_a_drain_does_not_wait_for_ever(house: House) -> None:
 def test_a_queued_request_gets_its_turn_and_a_full_queue_says_so(house: House) -> None:
     engine = house.engine(gap_s=0.01)
     front = house.front(engine, engine_concurrency=1, queue_size=2)
-    first = front.open_stream(max_tokens=50)
+    first = front.open_stream(max_tokens=400)
     assert first.event()
     waiting = [front.open_stream(max_tokens=1) for _ in range(2)]
     house.until(lambda: len(front.gateway.dispatchers["tiny"].waiting) == 2)

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +10,18 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
-from ansible_collections.llm.on_eks.plugins.plugin_utils import engine, plan, run_report
-from ansible_collections.llm.on_eks.plugins.plugin_utils.graph import Done, Running
+from ansible_collections.llm.on_eks.plugins.plugin_utils import console, engine, plan, run_report
 from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
+    CHART_OPTIONS,
     CONNECTION_OPTIONS,
+    charts_from,
     client_from,
     names_from,
     plain,
 )
-from ansible_collections.llm.on_eks.plugins.plugin_utils.report import node_line, result_of, running_line
+from ansible_collections.llm.on_eks.plugins.plugin_utils.report import result_of
 
 display = Display()
-# Seconds between two summaries of what is running: often where somebody looks on, seldom in a log.
-_SUMMARY_S = 10 if sys.stdout.isatty() else 60
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "components": {"type": "list", "elements": "dict", "required": True},
     "only": {"type": "raw", "default": []},
@@ -34,6 +31,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "plan_out": {"type": "path", "default": ""},
     "plan_file": {"type": "path", "default": ""},
     "report_out": {"type": "path", "default": ""},
+    **CHART_OPTIONS,
     **CONNECTION_OPTIONS,
 }
 
@@ -57,7 +55,9 @@ class ActionModule(ActionBase):
                 concurrency=options["concurrency"],
                 lock_timeout_s=options["lock_timeout"],
                 expect=expect,
-                hooks=_hooks(),
+                charts=charts_from(options),
+                lock_file=Path(options["lock_file"]) if options["lock_file"] else None,
+                hooks=console.hooks(display.display),
             )
         except LlmOnEksError as error:
             return {**result, "failed": True, "changed": False, "msg": str(error), "components": {}}
@@ -71,20 +71,3 @@ class ActionModule(ActionBase):
         if options["report_out"]:
             run_report.write(run, Path(options["report_out"]), check=check)
         return {**result, **said}
-
-
-def _hooks() -> engine.Hooks:
-    told = [time.monotonic()]
-
-    def finished(done: Done, check: bool, masker: Any) -> None:
-        line = node_line(done, check, masker)
-        if line:
-            told[0] = time.monotonic()
-            display.display(line, color="red" if done.state == "failed" else None)
-
-    def running(now: Running) -> None:
-        if time.monotonic() - told[0] > _SUMMARY_S:
-            told[0] = time.monotonic()
-            display.display(running_line(now))
-
-    return engine.Hooks(finished=finished, running=running, say=display.display)

@@ -13,7 +13,9 @@ from ansible.utils.display import Display
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.plugin_utils import drift, engine
 from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
+    CHART_OPTIONS,
     CONNECTION_OPTIONS,
+    charts_from,
     client_from,
     names_from,
     plain,
@@ -32,6 +34,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "out": {"type": "path", "default": ""},
     "fail": {"type": "bool", "default": False},
+    **CHART_OPTIONS,
     **CONNECTION_OPTIONS,
 }
 
@@ -47,7 +50,12 @@ class ActionModule(ActionBase):
         ignore = [{key: value for key, value in rule.items() if value is not None} for rule in options["ignore"]]
         try:
             run = engine.converge(
-                options["components"], client_from(options), check=True, only=names_from(options["only"])
+                options["components"],
+                client_from(options),
+                check=True,
+                only=names_from(options["only"]),
+                charts=charts_from(options),
+                lock_file=Path(options["lock_file"]) if options["lock_file"] else None,
             )
             report = drift.report_of(run, options["cluster"], ignore)
         except LlmOnEksError as error:

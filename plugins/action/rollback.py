@@ -9,9 +9,9 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
-from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
+from ansible_collections.llm.on_eks.plugins.plugin_utils import console
 from ansible_collections.llm.on_eks.plugins.plugin_utils.options import CONNECTION_OPTIONS, client_from, plain
-from ansible_collections.llm.on_eks.plugins.plugin_utils.report import node_line, result_of
+from ansible_collections.llm.on_eks.plugins.plugin_utils.report import result_of
 from ansible_collections.llm.on_eks.plugins.plugin_utils.rollback import rollback
 
 display = Display()
@@ -31,9 +31,6 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
         options = plain(given)
-        hooks = engine.Hooks(
-            finished=lambda done, check, masker: display.display(node_line(done, check, masker)), say=display.display
-        )
         try:
             run = rollback(
                 client_from(options),
@@ -41,7 +38,7 @@ class ActionModule(ActionBase):
                 options["revision"],
                 check=bool(self._task.check_mode),
                 lock_timeout_s=options["lock_timeout"],
-                hooks=hooks,
+                hooks=console.hooks(display.display),
             )
         except LlmOnEksError as error:
             return {**result, "failed": True, "changed": False, "msg": str(error)}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -13,7 +14,9 @@ from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksE
 from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
 from ansible_collections.llm.on_eks.plugins.plugin_utils.lock import last_run
 from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
+    CHART_OPTIONS,
     CONNECTION_OPTIONS,
+    charts_from,
     client_from,
     names_from,
     plain,
@@ -26,6 +29,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "only": {"type": "raw", "default": []},
     "programs": {"type": "dict", "default": {}},
     "front_door": {"type": "str", "default": ""},
+    **CHART_OPTIONS,
     **CONNECTION_OPTIONS,
 }
 
@@ -40,7 +44,14 @@ class ActionModule(ActionBase):
         options = plain(given)
         try:
             client = client_from(options)
-            planned = engine.converge(options["components"], client, check=True, only=names_from(options["only"]))
+            planned = engine.converge(
+                options["components"],
+                client,
+                check=True,
+                only=names_from(options["only"]),
+                charts=charts_from(options),
+                lock_file=Path(options["lock_file"]) if options["lock_file"] else None,
+            )
             rows = status(client, planned)
             when, _ = last_run(client)
         except LlmOnEksError as error:

@@ -10,6 +10,7 @@ description:
   - A node that fails cancels only what depends on it; all errors are reported.
   - Every object that it makes carries its mark; nothing else is ever deleted.
 extends_documentation_fragment:
+  - llm.on_eks.charts
   - llm.on_eks.kubernetes
 options:
   components:

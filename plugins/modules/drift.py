@@ -9,6 +9,7 @@ description:
   - Also reports fields that somebody added by hand to our objects; a run leaves those alone.
   - Changes nothing.
 extends_documentation_fragment:
+  - llm.on_eks.charts
   - llm.on_eks.kubernetes
 options:
   components:

@@ -8,6 +8,7 @@ description:
   - Compares the components with the cluster as M(llm.on_eks.converge) would, asks each workload for its state, and prints a table.
   - Changes nothing.
 extends_documentation_fragment:
+  - llm.on_eks.charts
   - llm.on_eks.kubernetes
 options:
   components:

@@ -42,14 +42,17 @@ class Chart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A chart with values. `ignore`: field paths that the chart makes up at each rendering."""
+    """A chart with values. `timeout` in seconds, of each wait. `ignore`: `KIND/NAME PATH` of fields that are left as they live.
+
+    `adopt`: take over the release of this name that plain Helm installed.
+    """
 
     name: str
     chart: Chart
     namespace: str = ""
     values: dict[str, Any] = {}
     timeout: int = 600
-    apply: Literal["render", "helm"] = "render"
+    adopt: bool = False
     ignore: list[str] = []
 
 
@@ -137,7 +140,6 @@ class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     after: list[str] = []
     requires: list[str] = []
     namespace: Namespace | None = None
-    aws: list[Document] = []
     crds: list[Document] = []
     releases: list[Release] = []
     manifests: list[Document] = []

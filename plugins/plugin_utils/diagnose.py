@@ -86,6 +86,11 @@ def event_texts(client: Client, document: Document) -> list[str]:
     return [f"{event.get('reason')}: {' '.join(str(event.get('message')).split())}" for event in newest]
 
 
+def of_pod(client: Client, pod: Document) -> str:
+    """What a pod's containers, conditions and events say about why it is not well."""
+    return _pod(client, pod) or f"pod {pod['metadata']['name']} says nothing"
+
+
 def _pod(client: Client, pod: Document) -> str:
     name = pod["metadata"]["name"]
     texts = [text for status in _statuses(pod) if (text := _container(client, pod, status))]

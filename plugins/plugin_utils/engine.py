@@ -6,11 +6,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from . import disruption, graph, lock
+from . import disruption, graph, lock, locks
 from .descriptor import Component, DescriptorError, parse
 from .graph import Done, Running
+from .helm.options import ChartOptions
 from .kinds.base import Action, Context
 from .kubernetes.client import Client
 from .masking import Masker
@@ -83,23 +85,30 @@ def converge(
     lock_timeout_s: float = 300,
     expect: Plan | None = None,
     hooks: Hooks | None = None,
+    charts: ChartOptions | None = None,
+    lock_file: Path | None = None,
 ) -> Result:
     """Bring the components about. `client=None` plans against an empty cluster (with `check` only).
 
-    `expect`: a plan that must still be what would be done. Raises DescriptorError, LockError, StalePlanError.
+    `expect`: a plan that must still be what would be done. `lock_file`: where the digests of charts stand; without one, a
+    chart's own digest is held, or none. Raises LockFileError, DescriptorError, LockError, StalePlanError.
     """
     hooks = hooks or Hooks()
     components = select(parse(descriptors), only)
+    if lock_file is not None:
+        components = locks.locked(components, lock_file)
     if check or client is None:
-        return _run(components, client, check=True, concurrency=concurrency, hooks=hooks)
-    context = context_for(client, check=False)
+        context = context_for(client, check=True, charts=charts)
+        return _run(components, context, concurrency=concurrency, hooks=hooks)
+    context = context_for(client, check=False, charts=charts)
     with lock.held(client, wait_s=lock_timeout_s, stop=context.stop, say=hooks.say):
         if expect is not None:
-            planned = _run(components, client, check=True, concurrency=concurrency, hooks=Hooks())
+            look = context_for(client, check=True, charts=charts)
+            planned = _run(components, look, concurrency=concurrency, hooks=Hooks())
             _refuse_stale(expect, plan_of(planned))
         # Read once the Lease is held: another run may have written them.
         context.recorder = Recorder(client, context.masker)
-        result = _run(components, client, check=False, concurrency=concurrency, hooks=hooks, context=context)
+        result = _run(components, context, concurrency=concurrency, hooks=hooks)
     if not context.recorder.components() and all(component.state == "absent" for component in components):
         lock.forget(client)
     return result
@@ -126,23 +135,15 @@ def select(components: list[Component], only: Sequence[str]) -> list[Component]:
     return [component for component in components if component.name in wanted]
 
 
-def context_for(client: Client | None, *, check: bool) -> Context:
+def context_for(client: Client | None, *, check: bool, charts: ChartOptions | None = None) -> Context:
     """What a run of its own begins with."""
     masker = Masker()
-    return Context(client, check=check, masker=masker, recorder=Recorder(client, masker))
+    recorder = Recorder(client, masker)
+    return Context(client, check=check, masker=masker, recorder=recorder, charts=charts or ChartOptions())
 
 
-def _run(
-    components: Sequence[Component],
-    client: Client | None,
-    *,
-    check: bool,
-    concurrency: int,
-    hooks: Hooks,
-    context: Context | None = None,
-) -> Result:
+def _run(components: Sequence[Component], context: Context, *, concurrency: int, hooks: Hooks) -> Result:
     started = time.monotonic()
-    context = context or context_for(client, check=check)
     for component in components:
         for release in component.releases:
             context.masker.learn_values(release.values)
@@ -153,7 +154,7 @@ def _run(
         vertices,
         context,
         concurrency=concurrency,
-        finished=lambda done: hooks.finished(done, check, context.masker),
+        finished=lambda done: hooks.finished(done, context.check, context.masker),
         running=hooks.running,
     )
     results = {component.name: ComponentResult(component.state) for component in components}

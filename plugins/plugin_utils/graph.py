@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..module_utils.errors import LlmOnEksError
-from .descriptor import Component, DescriptorError, Namespace, Wait, documents_of
+from .descriptor import Component, DescriptorError, Namespace, Release, Wait, documents_of
 from .kinds.base import Context, Node, Outcome, Policy, Unfinished
+from .kinds.chart import ChartNode, ChartRemoval
 from .kinds.check import CheckNode
 from .kinds.finish import OutputsNode, RecordNode
 from .kinds.job import JobNode
@@ -137,7 +138,7 @@ class _Builder:
 def _stages(component: Component) -> Iterator[list[Node]]:
     """Groups of nodes; those of one group run side by side, the groups one after the other."""
     if component.state == "absent":
-        yield [RemoveNode(component)]
+        yield from _removal(component)
         return
     name = component.name
     namespace = component.namespace.name if component.namespace else ""
@@ -152,6 +153,8 @@ def _stages(component: Component) -> Iterator[list[Node]]:
         [secret for secret in component.secrets if secret.derive],
     ):
         stages.append([SecretNode(name, secret, secret.namespace or namespace) for secret in group])
+    # One after the other: what a release defines, the next one may use. Releases that need not wait are components of their own.
+    stages += [[ChartNode(name, release, _home(component, release), policy)] for release in component.releases]
     if component.manifests:
         stages.append([ManifestNode(name, component.manifests, namespace, policy=policy)])
     stages.append([JobNode(name, job, job.manifest["metadata"].get("namespace", namespace)) for job in component.jobs])
@@ -161,6 +164,20 @@ def _stages(component: Component) -> Iterator[list[Node]]:
         stages.append([OutputsNode(name, component.outputs, namespace)])
     stages += [[PruneNode(component)], [RecordNode(component)]]
     yield from (stage for stage in stages if stage)
+
+
+def _removal(component: Component) -> Iterator[list[Node]]:
+    """Charts may run something before and after the end of their objects."""
+    before = [ChartRemoval(component.name, release, _home(component, release)) for release in component.releases]
+    if before:
+        yield list[Node](before)
+    yield [RemoveNode(component)]
+    if before:
+        yield [ChartRemoval(component.name, node.release, node.namespace, node) for node in before]
+
+
+def _home(component: Component, release: Release) -> str:
+    return release.namespace or (component.namespace.name if component.namespace else "default")
 
 
 def _established(component: str, name: str) -> Node:

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from .helm.options import ChartOptions
 from .kubernetes.client import Client
 from .kubernetes.connection import connect
 
@@ -24,6 +26,19 @@ CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
     "impersonate_user": {"type": "str", "default": ""},
     "impersonate_groups": {"type": "list", "elements": "str", "default": []},
 }
+
+
+CHART_OPTIONS: dict[str, dict[str, Any]] = {
+    "chart_mirror": {"type": "path", "default": ""},
+    "helm": {"type": "path", "default": ""},
+    "lock_file": {"type": "path", "default": ""},
+}
+
+
+def charts_from(options: Mapping[str, Any]) -> ChartOptions:
+    """Where charts come from and what renders them."""
+    mirror = options["chart_mirror"]
+    return ChartOptions(mirror=Path(mirror).expanduser() if mirror else None, helm=options["helm"])
 
 
 def client_from(options: Mapping[str, Any]) -> Client:

@@ -16,7 +16,7 @@ import pytest
 
 from .conftest import recap
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from local.kubernetes.cluster import Cluster
@@ -12,7 +14,7 @@ from local.kubernetes.config import ClusterConfig
 @pytest.fixture(scope="session")
 def control_plane():
     """The running cluster object; `.kubeconfig` is the path of an admin kubeconfig."""
-    cluster = Cluster(ClusterConfig(name="t-integration", node=False))
+    cluster = Cluster(ClusterConfig(name=os.environ.get("LLM_ON_EKS_TEST_CLUSTER", "t-integration"), node=False))
     cluster.down()
     cluster.up()
     yield cluster

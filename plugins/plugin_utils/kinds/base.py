@@ -12,6 +12,7 @@ from ...module_utils.errors import LlmOnEksError
 from .. import disruption
 from ..compare import Change, to_yaml
 from ..descriptor import Reference
+from ..helm.options import ChartOptions
 from ..identity import Identity, identity
 from ..kubernetes.client import Client, Resource
 from ..masking import Masker
@@ -79,13 +80,14 @@ class Policy:
 
 @dataclass
 class Context:
-    """One run. `check`: plan only. `client` is None when the cluster is to be taken for empty."""
+    """One run. `check`: plan only. `client` is None when the cluster is to be taken for empty; `charts`: where charts come from."""
 
     client: Client | None
     check: bool = False
     masker: Masker = field(default_factory=Masker)
     recorder: Recorder = field(default_factory=Recorder)
     stop: threading.Event = field(default_factory=threading.Event)
+    charts: ChartOptions = field(default_factory=ChartOptions)
     # uids of what this run deletes, or would delete
     doomed: set[str] = field(default_factory=set)
     _planned: set[str] = field(default_factory=set)
@@ -112,6 +114,11 @@ class Context:
     def is_planned(self, key: str) -> bool:
         with self._lock:
             return key in self._planned
+
+    def planned_kinds(self) -> list[str]:
+        """apiVersion/kind of what definitions of this run bring."""
+        with self._lock:
+            return sorted(key.removeprefix("kind ") for key in self._planned if key.startswith("kind "))
 
     def namespace_comes(self, document: Document) -> bool:
         """Whether the object's namespace is only made in this run: a plan has nothing to ask the server then."""

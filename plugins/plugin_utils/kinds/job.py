@@ -20,7 +20,7 @@ from .wait import condition, until
 
 # The digest of the Job as described: a Job cannot be changed, only run anew.
 DIGEST = "llm.on-eks/job-digest"
-_STREAM_TRIES = 3
+_STREAM_TRIES = 5
 
 
 @dataclass
@@ -86,41 +86,34 @@ class JobNode:
             )
         metadata = document["metadata"]
         end = time.monotonic() + self.job.timeout
-        fed: set[str] = set()
-        failure = ""
-        while len(fed) < _STREAM_TRIES:
+        failures: list[str] = []
+        while len(failures) < _STREAM_TRIES:
             live = client.get(resource, metadata["name"], metadata["namespace"])
-            if (
-                live is None
-                or condition(live, "Complete").get("status") == "True"
-                or condition(live, "Failed").get("status") == "True"
-            ):
+            if live is None or any(condition(live, kind).get("status") == "True" for kind in ("Complete", "Failed")):
                 return
-            pod = _running_pod(client, live, fed)
-            if pod is None:
-                if time.monotonic() > end:
-                    reason = diagnose.why(client, live)
-                    raise NodeError(
-                        f"{subject(document)}: no pod of it ran within {self.job.timeout} s: {reason or failure}"
-                    )
-                if context.stop.wait(0.3):
-                    raise NodeError(f"{subject(document)}: waiting was interrupted")
-                continue
-            name = pod["metadata"]["name"]
-            fed.add(name)
-            try:
-                client.stream_file(metadata["namespace"], name, pod["spec"]["containers"][0]["name"], file)
-                return
-            except ConnectionError as error:
-                # The pod may have found what it needs published already and left; the Job's end tells.
-                failure = str(error)
+            pod = _running_pod(client, live)
+            if pod is not None:
+                try:
+                    container = pod["spec"]["containers"][0]["name"]
+                    client.stream_file(metadata["namespace"], pod["metadata"]["name"], container, file)
+                    return
+                except ConnectionError as error:
+                    # The pod may have found what it needs published already and left; the Job's end tells. A pod that
+                    # never got a byte still waits for the first one.
+                    failures.append(str(error))
+            elif time.monotonic() > end:
+                reason = diagnose.why(client, live)
+                raise NodeError(f"{subject(document)}: no pod of it ran within {self.job.timeout} s: {reason}")
+            context.waiting(subject(document), "a pod that takes the file")
+            if context.stop.wait(1.0 if failures else 0.3):
+                raise NodeError(f"{subject(document)}: waiting was interrupted")
+        raise NodeError(f"{subject(document)}: the file {file} did not get into it: {failures[-1]}")
 
 
-def _running_pod(client: Client, job: Document, fed: set[str]) -> Document | None:
+def _running_pod(client: Client, job: Document) -> Document | None:
     for pod in diagnose.pods_of(client, job):
-        if pod["metadata"]["name"] in fed or pod["metadata"].get("deletionTimestamp"):
-            continue
         statuses = pod.get("status", {}).get("containerStatuses") or []
-        if any(status.get("state", {}).get("running") for status in statuses):
+        running = any(status.get("state", {}).get("running") for status in statuses)
+        if running and not pod["metadata"].get("deletionTimestamp"):
             return pod
     return None

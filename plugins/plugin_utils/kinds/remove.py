@@ -159,7 +159,9 @@ def delete_all(context: Context, documents: Sequence[Document]) -> list[Action]:
 
 
 def is_retained(document: Document, retain: Sequence[Reference]) -> bool:
-    return any(matches(kept, identity(document)) for kept in retain)
+    """Whether the descriptor, or the object itself in Helm's words, asks for it to stay."""
+    asked = (document["metadata"].get("annotations") or {}).get("helm.sh/resource-policy") == "keep"
+    return asked or any(matches(kept, identity(document)) for kept in retain)
 
 
 def owned(context: Context) -> dict[str, list[Document]]:

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write the environment's release set, and show what moved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
+from ansible_collections.llm.on_eks.plugins.plugin_utils import locks
+from ansible_collections.llm.on_eks.plugins.plugin_utils.descriptor import parse
+from ansible_collections.llm.on_eks.plugins.plugin_utils.options import CHART_OPTIONS, charts_from, plain
+
+display = Display()
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "components": {"type": "list", "elements": "dict", "required": True},
+    **CHART_OPTIONS,
+    "lock_file": {"type": "path", "required": True},
+}
+
+
+class ActionModule(ActionBase):
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        options = plain(given)
+        file = Path(options["lock_file"])
+        try:
+            before = locks.read(file)
+            after = locks.resolve(parse(options["components"]), charts_from(options))
+        except LlmOnEksError as error:
+            return {**result, "failed": True, "changed": False, "msg": str(error)}
+        moved = locks.moves(before, after)
+        display.display("\n".join(f"  {line}" for line in moved) or f"  {file.name}: nothing moved")
+        changed = before != after
+        if changed and not self._task.check_mode:
+            locks.write(after, file)
+        return {**result, "changed": changed, "moved": moved, "file": str(file)}

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: lock
+short_description: Write the environment's release set, and show what moved
+description:
+  - Asks the source of every chart that the components use for its archive, and writes the digests to O(lock_file).
+  - Other runs hold downloaded charts to these digests. An archive that changed under the same version is shown with C(!).
+extends_documentation_fragment:
+  - llm.on_eks.charts
+options:
+  components:
+    description: Component descriptors.
+    type: list
+    elements: dict
+    required: true
+  lock_file:
+    description: The file to write.
+    type: path
+    required: true
+author:
+  - llm.on_eks maintainers
+attributes:
+  check_mode:
+    description: Shows what would move, and writes nothing.
+    support: full
+  diff_mode:
+    description: What moved is always shown.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Lock
+  llm.on_eks.lock:
+    components: "{{ platform_components }}"
+    lock_file: inventories/prod/release.lock.yml
+"""
+
+RETURN = r"""
+moved:
+  description: One line for each chart that is new, gone, or another one.
+  returned: success
+  type: list
+  elements: str
+file:
+  description: The file.
+  returned: success
+  type: str
+"""

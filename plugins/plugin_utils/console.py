@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run says while it goes on: a line for each finished node, now and then what is running; and who it works for."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+
+from .engine import Hooks
+from .graph import Done, Running
+from .masking import Masker
+from .report import node_line, running_line
+
+# Seconds between two summaries of what is running: often where somebody looks on, seldom in a log.
+_SUMMARY_S = 10 if sys.stdout.isatty() else 60
+
+
+def hooks(say: Callable[..., None]) -> Hooks:
+    """`say`: Ansible's display. The run ends when the process that started this one is gone: nobody hears it any more."""
+    told = [time.monotonic()]
+    parent = os.getppid()
+
+    def finished(done: Done, check: bool, masker: Masker) -> None:
+        line = node_line(done, check, masker)
+        if line:
+            told[0] = time.monotonic()
+            say(line, color="red" if done.state == "failed" else None)
+
+    def running(now: Running) -> None:
+        if os.getppid() != parent:
+            raise KeyboardInterrupt
+        if time.monotonic() - told[0] > _SUMMARY_S:
+            told[0] = time.monotonic()
+            say(running_line(now))
+
+    return Hooks(finished=finished, running=running, say=say)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a chart's files say about how it must be rendered."""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from .documents import parse
+from .errors import ChartError
+from .options import ChartOptions
+from .source import ChartFile
+
+_TEMPLATE = re.compile(r"(^|/)templates/.*\.(ya?ml|tpl|txt|json)$")
+_DEFINITION = re.compile(r"(^|/)crds/.*\.(ya?ml|json)$")
+
+
+class Traits(msgspec.Struct, frozen=True, kw_only=True):
+    """`lookup`, `api_versions`: whether any template may look at the cluster, or at what it serves; `kinds`: apiVersion/kind of its definitions."""
+
+    lookup: bool = False
+    api_versions: bool = False
+    kinds: list[str] = []
+
+    @property
+    def live(self) -> bool:
+        return self.lookup or self.api_versions
+
+
+def traits(chart: ChartFile, options: ChartOptions) -> Traits:
+    """Read once for each content; subcharts count, whether they are switched on or not."""
+    kept = options.renderings / f"traits-{chart.digest}.json"
+    try:
+        return msgspec.json.decode(kept.read_bytes(), type=Traits)
+    except (OSError, msgspec.MsgspecError):
+        pass
+    lookup = api_versions = False
+    kinds: list[str] = []
+    for name, content in _files(chart.path):
+        if _TEMPLATE.search(name):
+            lookup = lookup or bool(re.search(rb"\blookup\s", content))
+            api_versions = api_versions or b"APIVersions" in content
+        elif _DEFINITION.search(name):
+            kinds += _kinds(content)
+    found = Traits(lookup=lookup, api_versions=api_versions, kinds=kinds)
+    options.renderings.mkdir(parents=True, exist_ok=True, mode=0o700)
+    kept.write_bytes(msgspec.json.encode(found))
+    return found
+
+
+def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+    if path.is_dir():
+        for file in path.rglob("*"):
+            if file.suffix == ".tgz" and file.parent.name == "charts":
+                yield from _archive(file.read_bytes())
+            elif file.is_file():
+                yield file.relative_to(path).as_posix(), file.read_bytes()
+    else:
+        yield from _archive(path.read_bytes())
+
+
+def _archive(content: bytes) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
+        for member in archive:
+            stream = archive.extractfile(member) if member.isfile() else None
+            if stream is None:
+                continue
+            if re.search(r"/charts/[^/]+\.tgz$", member.name):
+                yield from _archive(stream.read())
+            else:
+                yield member.name, stream.read()
+
+
+def _kinds(content: bytes) -> list[str]:
+    try:
+        documents = parse(content.decode(errors="replace"))
+    except ChartError:
+        return []  # Helm says it better, once it renders
+    return [
+        f"{document['spec']['group']}/{version['name']}/{document['spec']['names']['kind']}"
+        for document in documents
+        if document["kind"] == "CustomResourceDefinition"
+        for version in document["spec"].get("versions") or []
+    ]

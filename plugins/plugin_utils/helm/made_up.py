@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a chart makes up at each rendering (certificates, passwords, their checksums), and how it is kept. Pure.
+
+Two renderings of the same input are compared; where they differ, the value that lives in the cluster is fed back.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from .documents import Document, key_of
+
+Step = str | int
+
+
+class MadeUp(msgspec.Struct, frozen=True):
+    """A field that is different at each rendering. `object` as key_of says it; `path` from the object's root."""
+
+    object: str
+    path: tuple[Step, ...]
+    certificate: bool = False
+
+    @property
+    def derived(self) -> bool:
+        """Whether it lies in a pod's template: there it follows from something else and only makes pods restart."""
+        return "template" in self.path[:-1] and self.path[0] == "spec"
+
+    def __str__(self) -> str:
+        words = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.path)
+        kind, namespace, name = self.object.split("/")[-3:]
+        return f"{kind} {namespace + '/' if namespace else ''}{name}: {words.lstrip('.')}"
+
+
+def compare(first: Sequence[Document], second: Sequence[Document], namespace: str) -> tuple[list[MadeUp], list[str]]:
+    """(fields that differ, keys of objects whose very name differs) between two renderings of one input."""
+    left = {key_of(document, namespace): document for document in first}
+    right = {key_of(document, namespace): document for document in second}
+    fields = [
+        MadeUp(key, path, _is_certificate(path, value))
+        for key, document in left.items()
+        if key in right
+        for path, value in _differences((), document, right[key])
+    ]
+    return fields, [key for key in left if key not in right]
+
+
+def feed_back(
+    documents: Sequence[Document],
+    made_up: Sequence[MadeUp],
+    live: Mapping[str, Document | None],
+    namespace: str,
+    *,
+    same_input: bool,
+) -> tuple[list[Document], list[MadeUp]]:
+    """(documents with the living values, fields that had to be made anew).
+
+    Certificates are one set: the key of one rendering does not fit the authority of another, so all are kept or none.
+    Fields of pod templates are kept only while chart and values are the same and nothing else is made anew: else they
+    are checksums of what did change, and pods must restart.
+    """
+    values = {field: _live_value(live.get(field.object), field.path) for field in made_up}
+    sources = [field for field in made_up if not field.derived]
+    complete = all(values[field] is not None for field in sources if field.certificate)
+    kept = [field for field in sources if values[field] is not None and (complete or not field.certificate)]
+    if same_input and len(kept) == len(sources):
+        kept += [field for field in made_up if field.derived and values[field] is not None]
+    made = {key_of(document, namespace): copy.deepcopy(document) for document in documents}
+    for field in kept:
+        if field.object in made:
+            _put(made[field.object], field.path, values[field])
+    return list(made.values()), [field for field in made_up if field not in kept]
+
+
+def blanked(documents: Sequence[Document], made_up: Sequence[MadeUp], namespace: str) -> list[Document]:
+    """The documents without what was made up, fit to be kept: a password must not come out of a cache a second time."""
+    made = {key_of(document, namespace): copy.deepcopy(document) for document in documents}
+    for field in made_up:
+        if field.object in made:
+            _put(made[field.object], field.path, None)
+    return list(made.values())
+
+
+def unknown(document: Document, made_up: Sequence[MadeUp], word: str) -> Document:
+    """A planned object as it can be told: what the chart will make up is not known yet."""
+    made = copy.deepcopy(document)
+    for field in made_up:
+        if _live_value(made, field.path) is not None:
+            _put(made, field.path, word)
+    return made
+
+
+def _differences(path: tuple[Step, ...], left: Any, right: Any) -> Iterator[tuple[tuple[Step, ...], Any]]:
+    if left == right:
+        return
+    if isinstance(left, dict) and isinstance(right, dict) and left.keys() == right.keys():
+        for key in left:
+            yield from _differences((*path, key), left[key], right[key])
+    elif isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
+        for index, (one, other) in enumerate(zip(left, right, strict=True)):
+            yield from _differences((*path, index), one, other)
+    else:
+        yield path, left
+
+
+def _is_certificate(path: tuple[Step, ...], value: Any) -> bool:
+    if path and path[-1] == "caBundle":
+        return True
+    if not isinstance(value, str):
+        return False
+    try:
+        decoded = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        decoded = b""
+    return "-----BEGIN " in value or b"-----BEGIN " in decoded
+
+
+def _live_value(live: Any, path: tuple[Step, ...]) -> Any:
+    for step in path:
+        if isinstance(step, int):
+            live = live[step] if isinstance(live, list) and step < len(live) else None
+        else:
+            live = live.get(step) if isinstance(live, dict) else None
+    return live
+
+
+def _put(document: Any, path: tuple[Step, ...], value: Any) -> None:
+    node = document
+    for step in path[:-1]:
+        node = node[step]
+    node[path[-1]] = value

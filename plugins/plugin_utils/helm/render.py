@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Charts to documents, by `helm template`; kept by the digest of everything that goes in."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..kubernetes.client import Client
+from . import binary, lookups
+from .contents import Traits, traits
+from .documents import Chunk, Document, chunks, parse
+from .errors import ChartError
+from .made_up import MadeUp, blanked, compare
+from .options import ChartOptions
+from .source import ChartFile
+
+# Part of every key: a new form of the files makes the old ones unknown.
+_FORM = 1
+_FLAG_BYTES = 30_000
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything a rendering depends on, but the cluster. `upgrade`: whether templates see .Release.IsUpgrade."""
+
+    chart: ChartFile
+    release: str
+    namespace: str
+    values: dict[str, Any] = field(default_factory=dict)
+    upgrade: bool = False
+
+    @property
+    def inputs(self) -> str:
+        """sha256 of chart, values and names: the same as long as nobody asks for something else."""
+        said = [self.chart.digest, self.release, self.namespace, self.values]
+        return hashlib.sha256(msgspec.json.encode(said, order="sorted")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a rendering may know of the cluster. `client` is None for an empty one; `planned`: apiVersion/kind that this run brings;
+    `owned`: what the release has there already."""
+
+    client: Client | None = None
+    planned: Sequence[str] = ()
+    owned: lookups.Owned = lookups.NOBODYS
+
+    def version(self) -> str:
+        if self.client is None:
+            return ""
+        return str(msgspec.json.decode(self.client.request("GET", "/version", what="version"))["gitVersion"])
+
+    def kinds(self) -> list[str]:
+        served = self.client.resources() if self.client else {}
+        return sorted({*(f"{api_version}/{kind}" for api_version, kind in served), *self.planned})
+
+
+class Rendering(msgspec.Struct, frozen=True, kw_only=True):
+    """A release's documents. `made_up`, `renamed`: fields, and keys of objects, that are different at each rendering.
+
+    `seen`: what templates looked up in the cluster; `blank`: whether the made-up values were taken out.
+    """
+
+    documents: list[Document]
+    made_up: list[MadeUp] = []
+    renamed: list[str] = []
+    seen: dict[str, str] = {}
+    blank: bool = False
+
+
+def render(request: Request, options: ChartOptions, cluster: Cluster, *, fresh: bool = False) -> Rendering:
+    """The documents of a release; out of the cache where they are in it. `fresh`: with values for what is made up.
+
+    Raises ChartError.
+    """
+    found = traits(request.chart, options)
+    live = cluster.client is not None and found.live
+    cluster = replace(cluster, planned=sorted({*cluster.planned, *found.kinds}))
+    file = options.renderings / f"{_key(request, options, cluster, found, live)}.json"
+    kept = _kept(file)
+    if kept and cluster.client and not lookups.still_true(cluster.client, kept.seen, cluster.owned):
+        kept = None
+    if kept and not (fresh and kept.blank):
+        return kept
+    run = _Run(request, options, cluster, found)
+    if kept:
+        text, _ = run.output(live=live)
+        return msgspec.structs.replace(kept, documents=_parsed(chunks(text), request), blank=False)
+    made = run.twice(live=live)
+    _keep(file, made, request)
+    return made
+
+
+def notes(request: Request, options: ChartOptions, cluster: Cluster) -> str:
+    """The chart's NOTES for its users. `helm template` does not tell them, a dry run of `helm install` does. Raises ChartError."""
+    if cluster.client is None:
+        return ""
+    found = traits(request.chart, options)
+    cluster = replace(cluster, planned=sorted({*cluster.planned, *found.kinds}))
+    arguments = ["install", request.release, str(request.chart.path), "--namespace", request.namespace, "--values", "-"]
+    arguments += ["--dry-run=server", "--disable-openapi-validation", "--output", "json"]
+    with _view(cluster, blank=True) as view:
+        text = binary.run(
+            options,
+            arguments,
+            stdin=msgspec.json.encode(request.values),
+            what=_what(request),
+            environment={"KUBECONFIG": str(view.kubeconfig)},
+        )
+    document = msgspec.json.decode(text)
+    return str((document.get("info") or {}).get("notes") or "")
+
+
+def _what(request: Request) -> str:
+    return f"release {request.release} (chart {request.chart.text})"
+
+
+@dataclass
+class _Run:
+    request: Request
+    options: ChartOptions
+    cluster: Cluster
+    traits: Traits
+
+    def twice(self, *, live: bool) -> Rendering:
+        """Rendered twice side by side, and twice more without the look-ups when these found something."""
+        first, second, seen = self._pair(live=live)
+        documents = _parsed(first, self.request)
+        made_up, renamed = self._compared(first, documents, second)
+        if any(digest != _MISSING for digest in seen.values()):
+            with contextlib.suppress(ChartError):  # a chart may insist on what it looks up
+                one, other, _ = self._pair(live=True, blank=True)
+                more, names = self._compared(one, _parsed(one, self.request), other)
+                made_up += [item for item in more if item not in made_up]
+                renamed += [name for name in names if name not in renamed]
+        return Rendering(documents=documents, made_up=made_up, renamed=renamed, seen=seen)
+
+    def _pair(self, *, live: bool, blank: bool = False) -> tuple[list[Chunk], list[Chunk], dict[str, str]]:
+        with ThreadPoolExecutor(2) as pool:
+            runs = [pool.submit(self.output, live=live, blank=blank) for _ in range(2)]
+            (first, seen), (second, _) = (run.result() for run in runs)
+        return chunks(first), chunks(second), seen
+
+    def _compared(
+        self, first: Sequence[Chunk], documents: Sequence[Document], second: Sequence[Chunk]
+    ) -> tuple[list[MadeUp], list[str]]:
+        if first == second:
+            return [], []
+        # Reading YAML is what costs: the texts that are equal need not be read twice.
+        same = {chunk.text for chunk in first} & {chunk.text for chunk in second}
+        left = _parsed([chunk for chunk in first if chunk.text not in same], self.request)
+        right = _parsed([chunk for chunk in second if chunk.text not in same], self.request)
+        return compare(left, right, self.request.namespace)
+
+    def output(self, *, live: bool, blank: bool = False) -> tuple[str, dict[str, str]]:
+        """(Helm's output, what it looked up)."""
+        arguments = ["template", self.request.release, str(self.request.chart.path), "--include-crds"]
+        arguments += ["--namespace", self.request.namespace, "--values", "-"]
+        if self.request.upgrade:
+            arguments.append("--is-upgrade")
+        values = msgspec.json.encode(self.request.values)
+        if live:
+            with _view(self.cluster, blank=blank) as view:
+                text = binary.run(
+                    self.options,
+                    [*arguments, "--dry-run=server", "--disable-openapi-validation"],
+                    stdin=values,
+                    what=_what(self.request),
+                    environment={"KUBECONFIG": str(view.kubeconfig)},
+                )
+            return text, view.seen
+        version = self.cluster.version()
+        if version:
+            arguments += ["--kube-version", version]
+        if self.traits.api_versions:
+            arguments += _api_versions(self.cluster.kinds())
+        return binary.run(self.options, arguments, stdin=values, what=_what(self.request)), {}
+
+
+_MISSING = lookups.answer_digest(lookups.not_found())
+
+
+@contextlib.contextmanager
+def _view(cluster: Cluster, *, blank: bool) -> Any:
+    if cluster.client is None:
+        raise AssertionError("a view needs a cluster")
+    with (
+        tempfile.TemporaryDirectory(prefix="llm-lookups-") as folder,
+        lookups.serve(cluster.client, cluster.planned, Path(folder), owned=cluster.owned, blank=blank) as view,
+    ):
+        yield view
+
+
+def _api_versions(kinds: Sequence[str]) -> list[str]:
+    """Flags; a single argument of a program may not be longer than 128 KiB."""
+    words = sorted({*(kind.rpartition("/")[0] for kind in kinds), *kinds})
+    flags: list[str] = []
+    line = ""
+    for word in words:
+        if line and len(line) + len(word) > _FLAG_BYTES:
+            flags += ["--api-versions", line]
+            line = ""
+        line = f"{line},{word}" if line else word
+    return [*flags, "--api-versions", line] if line else flags
+
+
+def _parsed(found: Sequence[Chunk], request: Request) -> list[Document]:
+    documents: list[Document] = []
+    for chunk in found:
+        try:
+            documents += parse(chunk.text)
+        except ChartError as error:
+            raise ChartError(f"{_what(request)}: {chunk.source}: {error}; mend the chart or the values") from None
+    return documents
+
+
+def _key(request: Request, options: ChartOptions, cluster: Cluster, found: Traits, live: bool) -> str:
+    everything = {
+        "form": _FORM,
+        "helm": binary.find(options),
+        "inputs": request.inputs,
+        "upgrade": request.upgrade,
+        "version": cluster.version(),
+        "kinds": cluster.kinds() if found.api_versions else [],
+        "live": live,
+    }
+    return hashlib.sha256(msgspec.json.encode(everything, order="sorted")).hexdigest()
+
+
+def _kept(file: Path) -> Rendering | None:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Rendering)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _keep(file: Path, made: Rendering, request: Request) -> None:
+    """For this user alone: documents may hold secrets of the values. What the chart made up is taken out."""
+    if made.made_up:
+        documents = blanked(made.documents, made.made_up, request.namespace)
+        made = msgspec.structs.replace(made, documents=documents, blank=True)
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as staging:  # made with mode 0600
+        staging.write(msgspec.json.encode(made))
+    os.replace(staging.name, file)  # noqa: PTH105 - atomic, both names are known

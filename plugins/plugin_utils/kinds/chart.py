@@ -1,0 +1,417 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A release: a chart's documents by the same way as all other objects, its hooks as waves around them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ...module_utils.errors import LlmOnEksError
+from ...module_utils.names import LABEL_COMPONENT
+from ..compare import changes
+from ..descriptor import Release, Wait
+from ..helm import ignore, render, source
+from ..helm.documents import Document, Hook, key_of, split
+from ..helm.lookups import Owned
+from ..helm.made_up import MadeUp, feed_back, unknown
+from ..helm.source import ChartFile
+from ..references import UNKNOWN
+from . import adoption, release_record
+from .base import Action, Context, Outcome, Policy, Unfinished, subject
+from .hooks import Waves
+from .manifest import apply, apply_all, in_order, labelled, placed
+from .release_record import ReleaseRecord
+from .wait import WORKLOADS, until
+
+EVENTS = ("pre-install", "post-install", "pre-upgrade", "post-upgrade")
+ESTABLISHED_WITHIN_S = 60
+# What a release waits for, and the condition.
+_AWAITED = {**dict.fromkeys(WORKLOADS, "Available"), "APIService": "Available", "Job": "Complete"}
+
+
+@dataclass
+class _Parts:
+    """A release in this run.
+
+    `fresh`: fields that the chart makes up in this run; `renamed`: kinds with objects whose name differs at each rendering;
+    `hooked`: whether hooks run, that is, something else is asked for than last time.
+    """
+
+    chart: ChartFile
+    request: render.Request
+    record: ReleaseRecord | None
+    definitions: list[Document]
+    objects: list[Document]
+    waves: Waves
+    fresh: list[MadeUp]
+    renamed: frozenset[str]
+    hooked: bool
+
+    @property
+    def events(self) -> tuple[str, str]:
+        return ("pre-upgrade", "post-upgrade") if self.request.upgrade else ("pre-install", "post-install")
+
+
+@dataclass
+class _Report:
+    actions: list[Action] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        self.actions += outcome.actions
+        self.notes += outcome.notes
+
+
+@dataclass
+class ChartNode:
+    """One entry of the descriptor's `releases`: definitions, hooks before, objects, waits, hooks after."""
+
+    component: str
+    release: Release
+    namespace: str
+    policy: Policy = field(default_factory=Policy)
+    slow: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"release {self.release.name}"
+
+    @property
+    def adopts(self) -> bool:
+        return self.release.adopt or self.policy.adopt
+
+    def run(self, context: Context) -> Outcome:
+        report = _Report()
+        try:
+            self._converge(context, report)
+        except LlmOnEksError as error:
+            raise Unfinished(str(error), Outcome(report.actions, report.notes)) from error
+        return Outcome(report.actions, report.notes)
+
+    def _converge(self, context: Context, report: _Report) -> None:
+        context.masker.learn_values(self.release.values)
+        parts = self._parts(context, report)
+        begun = parts.record is None or not parts.record.inputs
+        adopted = self._adopted(context, parts) if begun else {}
+        self._definitions(context, parts, adopted, report)
+        wanted = self._wanted(context, parts)
+        self._namespaces(context, parts, wanted, report)
+        if parts.hooked and not context.check:
+            self._write(context, parts, begun=True)
+        before, after = parts.events
+        if parts.hooked:
+            report.add(parts.waves.run(context, before))
+        lasting = parts.waves.lasting(parts.events) if parts.hooked else []
+        by_hooks = {key_of(document, self.namespace) for document in lasting}
+        for document in wanted:
+            if key_of(document, self.namespace) not in by_hooks:
+                report.add(self._apply(context, document, parts, adopted))
+        if not context.check:
+            self._wait(context, parts.objects)
+        if parts.hooked:
+            report.add(parts.waves.run(context, after))
+        if adopted:
+            self._forget_helm(context, parts, report)
+        if parts.hooked and not context.check:
+            self._write(context, parts, begun=False)
+
+    # --- what is wanted
+
+    def _parts(self, context: Context, report: _Report) -> _Parts:
+        chart = source.obtain(self.release.chart, context.charts)
+        record = release_record.read(context, self.component, self.release.name)
+        values = context.resolve(self.release.values)
+        request = render.Request(chart, self.release.name, self.namespace, values)
+        same = record is not None and record.inputs == request.inputs
+        # The same input is rendered as it was rendered then: some charts differ between install and upgrade, and a
+        # second run must not.
+        before = bool(record.inputs) if record else self._is_helms(context)
+        upgrade = record.upgrade if record and same else before
+        request = render.Request(chart, self.release.name, self.namespace, values, upgrade)
+        documents, fresh, renamed = self._documents(context, request, same, report)
+        definitions, objects, hooks = split(documents)
+        waves = Waves(self.component, self.release.name, self.namespace, hooks, self.release.timeout)
+        return _Parts(chart, request, record, definitions, objects, waves, fresh, renamed, hooked=not same)
+
+    def _is_helms(self, context: Context) -> bool:
+        """Whether plain Helm has a release of this name that is to be adopted: what comes to it is an upgrade."""
+        if not self.adopts or context.client is None:
+            return False
+        return bool(adoption.release_secrets(context, self.release.name, self.namespace))
+
+    def _documents(
+        self, context: Context, request: render.Request, same: bool, report: _Report
+    ) -> tuple[list[Document], list[MadeUp], frozenset[str]]:
+        """(what is to be, the fields that are made up in this run, the kinds in which names are made up)."""
+        cluster = _cluster(context, self.component, request)
+        made = render.render(request, context.charts, cluster)
+        live = self._living(context, made)
+        _, _, hooks = split(made.documents)
+        waves = Waves(self.component, self.release.name, self.namespace, hooks, self.release.timeout)
+        lasting = {key_of(document, self.namespace) for document in waves.lasting(EVENTS)}
+        fleeting = {key_of(hook.document, self.namespace) for hook in hooks} - lasting
+        # Hooks do not run when nothing else is asked for: what they would make up then is of no account.
+        made_up = [item for item in made.made_up if not (same and item.object in fleeting)]
+        documents, fresh = feed_back(made.documents, made_up, live, self.namespace, same_input=same)
+        if made.blank and fresh:
+            made = render.render(request, context.charts, cluster, fresh=True)
+            documents, fresh = feed_back(made.documents, made_up, live, self.namespace, same_input=same)
+        self._tell(fresh, fleeting, report)
+        if same:
+            # Their names change at each rendering: those of the applied one stand.
+            documents = [document for document in documents if key_of(document, self.namespace) not in made.renamed]
+        patterns = [ignore.pattern(text) for text in self.release.ignore]
+        if patterns and context.client is not None:
+            documents = [
+                ignore.leave(document, self._live(context, document), patterns)
+                if any(pattern.applies(document) for pattern in patterns)
+                else document
+                for document in documents
+            ]
+        return documents, fresh, frozenset(key.split("/")[1] for key in made.renamed)
+
+    def _tell(self, fresh: Sequence[MadeUp], fleeting: set[str], report: _Report) -> None:
+        told = [str(item) for item in fresh if item.object not in fleeting and not item.derived]
+        if told:
+            more = f" and {len(told) - 3} more" if len(told) > 3 else ""
+            report.notes.append(
+                f"{self.release.name}: the chart makes up {'; '.join(told[:3])}{more}; from now on they are kept as they are"
+            )
+
+    def _living(self, context: Context, made: render.Rendering) -> dict[str, Document | None]:
+        wanted = {item.object for item in made.made_up}
+        return {
+            key: self._live(context, document)
+            for document in made.documents
+            if (key := key_of(document, self.namespace)) in wanted
+        }
+
+    def _live(self, context: Context, document: Document) -> Document | None:
+        """The living object; None where there is none, or its kind is only coming."""
+        if context.client is None:
+            return None
+        resource = context.client.resource(document["apiVersion"], document["kind"])
+        if resource is None:
+            return None
+        metadata = document["metadata"]
+        namespace = metadata.get("namespace", self.namespace) if resource.namespaced else ""
+        live = context.client.get(resource, metadata["name"], namespace)
+        return {"apiVersion": resource.api_version, "kind": resource.kind, **live} if live else None
+
+    def _wanted(self, context: Context, parts: _Parts) -> list[Document]:
+        """Objects and what hooks leave, labelled and placed, noted as the component's before the first of them is written."""
+        documents = in_order([*parts.waves.lasting(parts.events), *parts.objects])
+        wanted = [placed(context, labelled(document, self.component), self.namespace) for document in documents]
+        applied = context.recorder.applied(self.component) if parts.renamed and not parts.hooked else None
+        # Names made up at each rendering are left out of the documents, but what they name is still ours.
+        known = context.recorder.documents(self.component, applied.number) if applied else []
+        context.desire(self.component, [*wanted, *(one for one in known if one["kind"] in parts.renamed)])
+        return wanted
+
+    # --- whose it is
+
+    def _adopted(self, context: Context, parts: _Parts) -> dict[str, Document]:
+        """Objects of plain Helm that are taken over in this run. Raises NodeError where that was not asked for."""
+        found = {}
+        for document in [*parts.definitions, *parts.objects]:
+            live = self._live(context, document)
+            if live and adoption.check_owner(
+                live, self.component, self.release.name, self.namespace, adopt=self.adopts
+            ):
+                found[key_of(document, self.namespace)] = live
+        return found
+
+    def _forget_helm(self, context: Context, parts: _Parts, report: _Report) -> None:
+        secrets = adoption.release_secrets(context, self.release.name, self.namespace)
+        keys = {key_of(document, self.namespace) for document in [*parts.definitions, *parts.objects]}
+        for document in adoption.left_over(secrets, keys, self.namespace):
+            document["metadata"].setdefault("namespace", self.namespace)
+            report.notes.append(
+                f"{self.release.name}: Helm's release also had {subject(document)}, which this chart does not make; "
+                "it is left alone, delete it if nobody needs it"
+            )
+        report.actions += adoption.forget_release(context, secrets)
+
+    # --- steps
+
+    def _namespaces(self, context: Context, parts: _Parts, wanted: Sequence[Document], report: _Report) -> None:
+        """Namespaces that documents name and that nobody makes."""
+        hooks = [hook.document for hook in parts.waves.hooks if {*hook.events} & {*EVENTS}]
+        made = {document["metadata"]["name"] for document in wanted if document["kind"] == "Namespace"}
+        named = {str(document["metadata"].get("namespace") or "") for document in [*wanted, *hooks]}
+        for name in sorted({*named, self.namespace} - {""}):
+            document: Document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+            live = self._live(context, document)
+            if live is None and not context.is_planned(f"new namespace {name}"):
+                context.will_exist(f"new namespace {name}")
+                if name not in made:
+                    report.add(
+                        apply_all(context, self.component, [labelled(document, self.component)], "", self.policy)
+                    )
+            elif live and name != self.namespace and name not in made and _component_of(live) == self.component:
+                context.desire(self.component, [labelled(document, self.component)])
+
+    def _definitions(self, context: Context, parts: _Parts, adopted: dict[str, Document], report: _Report) -> None:
+        documents = [placed(context, labelled(document, self.component), "") for document in parts.definitions]
+        context.desire(self.component, documents)
+        changed = False
+        for document in documents:
+            outcome = self._apply(context, document, parts, adopted)
+            changed = changed or bool(outcome.actions)
+            report.add(outcome)
+        if context.check or not documents:
+            return
+        for document in documents:
+            name = document["metadata"]["name"]
+            wait = Wait(
+                kind="CustomResourceDefinition", name=name, condition="Established", timeout=ESTABLISHED_WITHIN_S
+            )
+            until(context, f"{self.release.name}: {subject(document)}", wait, "")
+        if changed:
+            context.api().forget_resources()
+
+    def _apply(self, context: Context, document: Document, parts: _Parts, adopted: dict[str, Document]) -> Outcome:
+        key = key_of(document, self.namespace)
+        live = adopted.get(key)
+        if live is not None and not context.check:
+            adoption.take_over(context.api(), live)
+        outcome = apply(context, document, Policy(self.adopts, self.policy.recreate))
+        fresh = [item for item in parts.fresh if item.object == key]
+        if context.check and fresh:
+            outcome = Outcome([_untold(action, fresh) for action in outcome.actions], outcome.notes)
+        if live is None:
+            return outcome
+        actions = [
+            Action("adopt", action.subject, action.changes, action.before, adoption.without_marks(action.after or {}))
+            for action in outcome.actions
+        ]
+        return Outcome(actions, [note for note in outcome.notes if "changed by helm" not in note])
+
+    def _wait(self, context: Context, documents: Sequence[Document]) -> None:
+        end = time.monotonic() + self.release.timeout
+        for document in documents:
+            condition = _AWAITED.get(document["kind"])
+            if condition is None or document.get("spec", {}).get("suspend"):
+                continue
+            metadata = document["metadata"]
+            namespace = "" if document["kind"] == "APIService" else metadata.get("namespace", self.namespace)
+            wait = Wait(
+                kind=document["kind"],
+                name=metadata["name"],
+                apiVersion=document["apiVersion"],
+                condition=condition,
+                timeout=max(1, round(end - time.monotonic())),
+            )
+            place = f"{namespace}/" if namespace else ""
+            until(context, f"{self.release.name}: {document['kind']} {place}{metadata['name']}", wait, namespace)
+
+    # --- the record
+
+    def _write(self, context: Context, parts: _Parts, *, begun: bool) -> None:
+        """When it begins, so that an interrupted run is seen as such; and again when all is done."""
+        record = parts.record
+        hooks = any(event in hook.events for hook in parts.waves.hooks for event in ("pre-delete", "post-delete"))
+        made = ReleaseRecord(
+            component=self.component,
+            release=self.release.name,
+            chart=parts.chart.name,
+            version=parts.chart.version,
+            digest=parts.chart.digest,
+            inputs=(record.inputs if record else "") if begun else parts.request.inputs,
+            upgrade=(record.upgrade if record else False) if begun else parts.request.upgrade,
+            removal_hooks=hooks,
+        )
+        release_record.write(context, made)
+
+
+def _component_of(live: Document) -> str:
+    return str((live["metadata"].get("labels") or {}).get(LABEL_COMPONENT, ""))
+
+
+def _untold(action: Action, fresh: Sequence[MadeUp]) -> Action:
+    """A planned action without the values that another rendering will make up: the same plan each time."""
+    if action.after is None:
+        return action
+    after = unknown(action.after, fresh, UNKNOWN)
+    return Action(
+        action.verb, action.subject, changes(action.before, after) if action.before else (), action.before, after
+    )
+
+
+def _cluster(context: Context, component: str, request: render.Request) -> render.Cluster:
+    known = frozenset((one.group, one.kind, one.namespace, one.name) for one in context.recorder.known(component))
+    return render.Cluster(context.client, context.planned_kinds(), Owned(request.release, request.namespace, known))
+
+
+def hooks_of(context: Context, component: str, release: Release, namespace: str) -> Waves:
+    """A release's hooks as they would run now; `run(context, "test")` is what verify does with them. Raises ChartError."""
+    record = release_record.read(context, component, release.name)
+    chart = source.obtain(release.chart, context.charts)
+    values = context.resolve(release.values)
+    request = render.Request(chart, release.name, namespace, values, bool(record and record.upgrade))
+    made = render.render(request, context.charts, _cluster(context, component, request), fresh=True)
+    _, _, hooks = split(made.documents)
+    return Waves(component, release.name, namespace, hooks, release.timeout)
+
+
+@dataclass
+class ChartTests:
+    """The test hooks of a release, for verify."""
+
+    component: str
+    release: Release
+    namespace: str
+    slow: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"tests of release {self.release.name}"
+
+    def run(self, context: Context) -> Outcome:
+        return hooks_of(context, self.component, self.release, self.namespace).run(context, "test")
+
+
+@dataclass
+class ChartRemoval:
+    """What a chart runs around its removal; the record goes last. `before` is the node of the hooks before it."""
+
+    component: str
+    release: Release
+    namespace: str
+    before: ChartRemoval | None = None
+    slow: bool = True
+    waves: Waves | None = None
+
+    @property
+    def name(self) -> str:
+        return f"release {self.release.name}, {'post' if self.before else 'pre'}-delete hooks"
+
+    def run(self, context: Context) -> Outcome:
+        if context.client is None:
+            return Outcome()
+        record = release_record.read(context, self.component, self.release.name)
+        if record is None:
+            return Outcome()
+        outcome = Outcome()
+        if record.removal_hooks:
+            self.waves = self.before.waves if self.before else None
+            self.waves = self.waves or hooks_of(context, self.component, self.release, self.namespace)
+            outcome = self.waves.run(context, "post-delete" if self.before else "pre-delete")
+        if self.before and not context.check:
+            if self.waves:
+                self._clear(context, self.waves.hooks)
+            release_record.forget(context, self.component, self.release.name)
+        return outcome
+
+    def _clear(self, context: Context, hooks: Sequence[Hook]) -> None:
+        """What hooks of the removal leave would keep the namespace from going."""
+        client = context.api()
+        for hook in hooks:
+            if not {"pre-delete", "post-delete"} & set(hook.events):
+                continue
+            resource = client.resource(hook.document["apiVersion"], hook.document["kind"])
+            if resource and hook.document["kind"] != "CustomResourceDefinition":
+                metadata = hook.document["metadata"]
+                place = metadata.get("namespace", self.namespace) if resource.namespaced else ""
+                client.delete(resource, metadata["name"], place)

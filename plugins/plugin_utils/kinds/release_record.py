@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a release was last rendered, kept in the cluster: digests and versions, never values.
+
+Its objects stand in the component's record; this says what the next rendering must know: whether it is an upgrade.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ...module_utils.names import LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, NAMESPACE_SYSTEM
+from .base import Context, Document
+
+_KEY = "release.json"
+
+
+class ReleaseRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """`inputs`: digest of chart, values and names as last applied whole, empty while the first time is not through.
+
+    `upgrade`: whether it was rendered as an upgrade; `removal_hooks`: whether the chart runs something at its removal.
+    """
+
+    component: str
+    release: str
+    chart: str = ""
+    version: str = ""
+    digest: str = ""
+    inputs: str = ""
+    upgrade: bool = False
+    removal_hooks: bool = False
+
+
+def read(context: Context, component: str, release: str) -> ReleaseRecord | None:
+    """None where the release was never applied."""
+    if context.client is None:
+        return None
+    resource = context.client.resource("v1", "ConfigMap")
+    live = context.client.get(resource, _name(component, release), NAMESPACE_SYSTEM) if resource else None
+    text = ((live or {}).get("data") or {}).get(_KEY)
+    try:
+        return msgspec.json.decode(text, type=ReleaseRecord) if text else None
+    except msgspec.MsgspecError:
+        return None  # of a form that we do not know: the next run writes it anew
+
+
+def write(context: Context, record: ReleaseRecord) -> None:
+    resource = context.api().resource("v1", "ConfigMap")
+    if resource is None:
+        raise AssertionError("every API server has ConfigMaps")
+    document: Document = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": _name(record.component, record.release),
+            "namespace": NAMESPACE_SYSTEM,
+            "labels": {LABEL_MANAGED_BY: MANAGED_BY, LABEL_RECORD: "release"},
+        },
+        "data": {_KEY: msgspec.json.encode(record).decode()},
+    }
+    context.api().apply(resource, document, force=True)
+
+
+def forget(context: Context, component: str, release: str) -> None:
+    resource = context.api().resource("v1", "ConfigMap")
+    if resource:
+        context.api().delete(resource, _name(component, release), NAMESPACE_SYSTEM)
+
+
+def _name(component: str, release: str) -> str:
+    return f"release-{component}-{release}".replace("_", "-").lower()

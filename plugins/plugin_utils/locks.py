@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The release set: for each chart that is downloaded, the digest that was seen when it was locked.
+
+`release.lock.yml` of an environment. Only playbooks/lock.yml writes it; every other run only reads it, and refuses a chart that
+it does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from ..module_utils.errors import LlmOnEksError
+from .descriptor import Chart, Component, Release
+from .helm import source
+from .helm.errors import redacted
+from .helm.options import ChartOptions
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_HEAD = "# The release set of this environment. Written by playbooks/lock.yml; never by hand.\n"
+
+
+class LockFileError(LlmOnEksError):
+    """A lock file cannot be read, or lacks an entry that is needed."""
+
+
+class LockedChart(msgspec.Struct, frozen=True, order=True):
+    """One chart in one version. `source`: its repository or OCI reference; `digest`: sha256 of the archive."""
+
+    source: str
+    name: str
+    version: str
+    digest: str
+
+
+class LockFile(msgspec.Struct, frozen=True):
+    charts: list[LockedChart] = []
+
+
+def read(file: Path) -> LockFile:
+    """The lock file; an empty one where there is none yet. Raises LockFileError."""
+    if not file.is_file():
+        return LockFile()
+    try:
+        return msgspec.convert(yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER) or {}, LockFile)  # noqa: S506
+    except (yaml.YAMLError, msgspec.ValidationError) as error:
+        raise LockFileError(f"{file} is no lock file ({error}); make it anew with playbooks/lock.yml") from None
+
+
+def locked(components: Sequence[Component], file: Path) -> list[Component]:
+    """The components with the digests of the lock file. Raises LockFileError for a chart that it lacks."""
+    known: LockFile | None = None
+    made = []
+    for component in components:
+        releases = []
+        for release in component.releases if component.state == "present" else []:
+            if _is_downloaded(release.chart) and not release.chart.digest:
+                known = known or read(file)
+                release = _with_digest(release, _digest(component.name, release, known, file))
+            releases.append(release)
+        made.append(msgspec.structs.replace(component, releases=releases) if releases else component)
+    return made
+
+
+def resolve(components: Sequence[Component], options: ChartOptions) -> LockFile:
+    """What the charts of the components are now, by asking their sources. Raises ChartError."""
+    charts = {
+        LockedChart(_source(release.chart), _name(release.chart), release.chart.version, _seen(release.chart, options))
+        for component in components
+        for release in component.releases
+        if component.state == "present" and _is_downloaded(release.chart)
+    }
+    return LockFile(sorted(charts))
+
+
+def moves(before: LockFile, after: LockFile) -> list[str]:
+    """What a new lock file changes, a line each."""
+    old = {(one.source, one.name): one for one in before.charts}
+    new = {(one.source, one.name): one for one in after.charts}
+    lines = []
+    for key in sorted({*old, *new}):
+        was, now = old.get(key), new.get(key)
+        if was is None and now is not None:
+            lines.append(f"+ {now.name} {now.version}  {now.digest[:19]}  {now.source}")
+        elif now is None and was is not None:
+            lines.append(f"- {was.name} {was.version}  {was.source}")
+        elif was and now and was.version != now.version:
+            lines.append(f"~ {now.name}  {was.version} → {now.version}  {now.digest[:19]}")
+        elif was and now and was.digest != now.digest:
+            lines.append(
+                f"! {now.name} {now.version}: the same version is another archive, {was.digest[:19]} → {now.digest[:19]}"
+            )
+    return lines
+
+
+def write(lock: LockFile, file: Path) -> None:
+    """Whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    staging = file.with_name(f".{file.name}.new")
+    text: str = yaml.safe_dump(msgspec.to_builtins(lock), sort_keys=False, width=160)
+    staging.write_text(f"---\n{_HEAD}{text}", encoding="utf-8")
+    staging.replace(file)
+
+
+def _is_downloaded(chart: Chart) -> bool:
+    return bool(chart.repository or chart.oci or "://" in chart.archive)
+
+
+def _source(chart: Chart) -> str:
+    return redacted(chart.repository or chart.oci or chart.archive)
+
+
+def _name(chart: Chart) -> str:
+    return chart.name or (chart.oci or chart.archive).rstrip("/").rpartition("/")[2]
+
+
+def _seen(chart: Chart, options: ChartOptions) -> str:
+    found = source.obtain(msgspec.structs.replace(chart, digest=""), options)
+    return f"sha256:{found.digest}"
+
+
+def _digest(component: str, release: Release, known: LockFile, file: Path) -> str:
+    chart = release.chart
+    for one in known.charts:
+        if (one.source, one.name, one.version) == (_source(chart), _name(chart), chart.version):
+            return one.digest
+    raise LockFileError(
+        f"component {component}: chart {_name(chart)} {chart.version} is not in {file}; lock it with "
+        "`ansible-playbook playbooks/lock.yml`, look at what moved, and commit the file"
+    )
+
+
+def _with_digest(release: Release, digest: str) -> Release:
+    chart: Any = msgspec.structs.replace(release.chart, digest=digest)
+    return msgspec.structs.replace(release, chart=chart)

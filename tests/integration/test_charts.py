@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Releases against a real API server: as plain Helm makes them, planned exactly, kept, upgraded, adopted, removed."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPO / "tests"))
+
+from support.charts import chart_component, helm, snapshot, uids, without_made_up  # noqa: E402
+from support.cluster_client import absent, apply, kubectl, new_client, plan, read, subjects, unique  # noqa: E402
+from support.simulated_node import SimulatedNode  # noqa: E402
+
+from ansible_collections.llm.on_eks.plugins.plugin_utils import engine  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.descriptor import parse  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.base import Context  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.chart import ChartTests  # noqa: E402
+
+pytestmark = pytest.mark.apiserver
+FIXTURES = ["web", "secrets", "hooks", "definitions"]
+REAL = os.environ.get("LLM_ON_EKS_TEST_CHARTS", "")
+
+
+@pytest.fixture(scope="module")
+def client(api_server):
+    return new_client(api_server)
+
+
+@pytest.fixture(scope="module")
+def node(client):
+    with SimulatedNode(client) as node:
+        yield node
+
+
+@pytest.fixture
+def name(client, node):
+    """A name for component, release and namespace; whatever the test made of it is removed."""
+    made = unique("r")
+    yield made
+    resource = client.resource("v1", "Namespace")
+    client.delete(resource, made)
+
+
+def run(client, *components):
+    return engine.converge(list(components), client)
+
+
+# --- as plain Helm
+
+
+def proof(client, kubeconfig, name, chart, values):
+    """What Helm installs, and what we make of the same chart and values in the same place, side by side."""
+    before = uids(client)
+    path = chart_component(name, chart)["releases"][0]["chart"]
+    helm(
+        kubeconfig,
+        "install",
+        name,
+        *path.values(),
+        "--namespace",
+        name,
+        "--create-namespace",
+        "--timeout",
+        "90s",
+        values=values,
+    )
+    theirs = snapshot(client, name, before)
+    helm(kubeconfig, "uninstall", name, "--namespace", name, "--wait", "--no-hooks")
+    kubectl(kubeconfig, "delete", "namespace", name, "--wait", "--timeout=90s")
+    for document in theirs.values():  # what Helm leaves
+        if document["kind"] == "CustomResourceDefinition" or not document["metadata"].get("namespace"):
+            kubectl(
+                kubeconfig, "delete", document["kind"], document["metadata"]["name"], "--ignore-not-found", "--wait"
+            )
+    result = apply(client, [chart_component(name, chart, values)])
+    assert not result.errors
+    ours = snapshot(client, name, before)
+    both = [without_made_up(found, chart, name, name, values, client) for found in (theirs, ours)]
+    # A second run is told apart from a first by some charts; ours was planned, applied and run again here.
+    run(client, *absent(chart_component(name, chart, values)))
+    return both
+
+
+@pytest.mark.parametrize("chart", FIXTURES)
+def test_a_release_is_object_by_object_what_helm_installs(client, api_server, name, chart):
+    theirs, ours = proof(client, api_server, name, chart, {})
+    assert sorted(ours) == sorted(theirs)
+    for key in theirs:
+        assert ours[key] == theirs[key]
+    assert len(ours) >= 3
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not REAL, reason="LLM_ON_EKS_TEST_CHARTS names no folder of chart archives")
+@pytest.mark.parametrize("archive", sorted(Path(REAL).glob("*.tgz")) if REAL else [], ids=lambda path: path.stem)
+def test_a_real_chart_is_object_by_object_what_helm_installs(client, api_server, name, archive):
+    beside = archive.with_suffix(".json")
+    values = json.loads(beside.read_text()) if beside.exists() else {}
+    theirs, ours = proof(client, api_server, name, archive, values)
+    assert sorted(ours) == sorted(theirs)
+    different = {key: (theirs[key], ours[key]) for key in theirs if ours[key] != theirs[key]}
+    assert not different
+
+
+# --- plans
+
+
+def test_a_release_is_planned_on_an_empty_cluster_without_asking_anybody(name):
+    planned = engine.converge([chart_component(name, "definitions")], None, check=True)
+    assert not planned.errors
+    assert f"Widget {name}/{name}" in subjects(planned)
+    assert "CustomResourceDefinition gadgets.fixture.example.com" in subjects(planned)
+
+
+def test_a_plan_of_made_up_values_is_the_same_each_time(client, name):
+    component = chart_component(name, "secrets")
+    assert plan(client, [component]) == plan(client, [component])
+
+
+# --- what a chart makes up
+
+
+def secret(client, name, kind):
+    return read(client, "v1", "Secret", f"{name}-{kind}", name)["data"]
+
+
+def test_made_up_values_are_kept_when_the_values_change(client, name):
+    apply(client, [chart_component(name, "secrets")])
+    first = {kind: secret(client, name, kind) for kind in ("kept", "key", "tls")}
+    apply(client, [chart_component(name, "secrets", {"user": "other"})])
+    assert secret(client, name, "tls") == first["tls"]
+    assert secret(client, name, "key")["key"] == first["key"]["key"]
+    assert secret(client, name, "kept")["password"] == first["kept"]["password"]
+    assert secret(client, name, "key")["user"] != first["key"]["user"]
+
+
+def test_pods_restart_when_what_their_checksum_covers_has_changed(client, name):
+    def checksum():
+        return read(client, "apps/v1", "Deployment", name, name)["spec"]["template"]["metadata"]["annotations"]
+
+    apply(client, [chart_component(name, "secrets")])
+    first = checksum()
+    apply(client, [chart_component(name, "secrets", {"user": "other"})])
+    assert checksum() != first
+
+
+def test_certificates_are_made_anew_together_when_one_of_them_is_lost(client, api_server, name):
+    component = chart_component(name, "secrets")
+    apply(client, [component])
+    first = secret(client, name, "tls")
+    kubectl(api_server, "delete", "secret", f"{name}-tls", "-n", name)
+    apply(client, [component])
+    webhook = read(client, "admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", f"{name}-{name}")
+    assert secret(client, name, "tls")["ca.crt"] != first["ca.crt"]
+    assert webhook["webhooks"][0]["clientConfig"]["caBundle"] == secret(client, name, "tls")["ca.crt"]
+
+
+def test_ignored_fields_stay_as_they_live(client, api_server, name):
+    component = chart_component(name, "web", ignore=["Deployment/* spec.template.spec.containers[web].image"])
+    apply(client, [component])
+    kubectl(api_server, "set", "image", f"deployment/{name}", "web=registry.invalid/web:2", "-n", name)
+    assert not run(client, component).actions
+    containers = read(client, "apps/v1", "Deployment", name, name)["spec"]["template"]["spec"]["containers"]
+    assert containers[0]["image"] == "registry.invalid/web:2"
+
+
+def test_a_field_changed_by_hand_is_taken_back(client, api_server, name):
+    component = chart_component(name, "web")
+    apply(client, [component])
+    kubectl(api_server, "set", "image", f"deployment/{name}", "web=registry.invalid/web:2", "-n", name)
+    result = apply(client, [component])
+    assert subjects(result) == [f"Deployment {name}/{name}"]
+
+
+# --- upgrades
+
+
+def test_an_upgrade_changes_definitions_and_drops_what_the_chart_no_longer_makes(client, name):
+    apply(client, [chart_component(name, "definitions")])
+    result = apply(client, [chart_component(name, "definitions", {"size": 4, "second": False})])
+    assert [(action.verb, action.subject) for action in result.actions] == [
+        ("update", f"Widget {name}/{name}"),
+        ("delete", f"ConfigMap {name}/{name}-second"),
+    ]
+    run(client, *absent(chart_component(name, "definitions")))
+
+
+def test_pods_selectors_carry_no_mark_of_ours(client, name):
+    apply(client, [chart_component(name, "web")])
+    made = read(client, "apps/v1", "Deployment", name, name)
+    assert made["metadata"]["labels"]["llm.on-eks/component"] == name
+    assert made["spec"]["selector"]["matchLabels"] == {"app.kubernetes.io/instance": name}
+    assert made["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
+
+
+# --- hooks
+
+
+def pods_since(node, count):
+    return ["-".join(pod.split("-")[3:-1]) for pod in node.started[count:]]
+
+
+def test_hooks_run_by_weight_at_an_installation_and_not_again(client, node, name):
+    count = len(node.started)
+    run(client, chart_component(name, "hooks"))
+    assert pods_since(node, count) == ["pre-install-2", "pre-install-10", "post-install-2", "post-install-10"]
+    assert not run(client, chart_component(name, "hooks")).actions
+    assert len(node.started) == count + 4
+
+
+def test_an_upgrade_runs_its_own_hooks_and_renders_as_one(client, node, name):
+    run(client, chart_component(name, "hooks"))
+    count = len(node.started)
+    result = run(client, chart_component(name, "hooks", {"note": "second"}))
+    assert not result.errors
+    assert pods_since(node, count) == ["pre-upgrade-2", "pre-upgrade-10", "post-upgrade-2", "post-upgrade-10"]
+    assert read(client, "v1", "ConfigMap", name, name)["data"] == {"note": "second", "upgrade": "true"}
+    assert not run(client, chart_component(name, "hooks", {"note": "second"})).actions
+
+
+def test_hooks_leave_what_their_policies_say(client, name):
+    run(client, chart_component(name, "hooks"))
+    assert read(client, "v1", "ServiceAccount", f"{name}-early", name)
+    assert read(client, "v1", "ConfigMap", f"{name}-fleeting", name) is None
+    assert read(client, "batch/v1", "Job", f"{name}-pre-install-2", name) is None
+    assert read(client, "batch/v1", "Job", f"{name}-pre-install-10", name)
+
+
+def test_a_failing_hook_says_why_and_nothing_after_it_happens(client, name):
+    result = run(client, chart_component(name, "hooks", {"fail": "pre-install"}))
+    assert f"{name}: pre-install hook Job {name}/{name}-pre-install-2 failed" in result.errors[0]
+    assert "ended with 3" in result.errors[0]
+    assert read(client, "v1", "ConfigMap", name, name) is None
+
+
+def test_a_mended_hook_runs_again(client, node, name):
+    run(client, chart_component(name, "hooks", {"fail": "post-install"}))
+    count = len(node.started)
+    result = run(client, chart_component(name, "hooks"))
+    assert not result.errors
+    assert pods_since(node, count)[:2] == ["pre-install-2", "pre-install-10"]
+
+
+def test_tests_of_a_chart_run_only_when_asked_for(client, node, name):
+    component = chart_component(name, "hooks")
+    run(client, component)
+    assert read(client, "v1", "Pod", f"{name}-test", name) is None
+    release = parse([component])[0].releases[0]
+    ChartTests(name, release, name).run(Context(client))
+    assert read(client, "v1", "Pod", f"{name}-test", name)["status"]["phase"] == "Succeeded"
+
+
+def test_a_removal_runs_its_hooks_and_leaves_nothing(client, node, name):
+    run(client, chart_component(name, "hooks"))
+    count = len(node.started)
+    result = run(client, *absent(chart_component(name, "hooks")))
+    assert not result.errors
+    assert pods_since(node, count) == ["pre-delete-2", "pre-delete-10", "post-delete-2", "post-delete-10"]
+    assert read(client, "v1", "Namespace", name) is None
+    assert not run(client, *absent(chart_component(name, "hooks"))).actions
+
+
+def test_a_removal_keeps_what_asks_to_stay(client, name):
+    apply(client, [chart_component(name, "web")])
+    run(client, *absent(chart_component(name, "web")))
+    assert read(client, "v1", "ConfigMap", f"{name}-stays", name)
+    assert read(client, "apps/v1", "Deployment", name, name) is None
+
+
+# --- adoption
+
+
+@pytest.fixture
+def installed(api_server, name):
+    """The fixture chart `web`, installed by plain Helm."""
+    path = chart_component(name, "web")["releases"][0]["chart"]["path"]
+    helm(api_server, "install", name, path, "--namespace", name, "--create-namespace", values={})
+    return name
+
+
+def test_a_release_of_plain_helm_is_not_taken_over_unasked(client, installed):
+    result = run(client, chart_component(installed, "web"))
+    assert "belongs to release" in result.errors[0]
+    assert "adopt: true" in result.errors[0]
+    made = read(client, "apps/v1", "Deployment", installed, installed)
+    assert made["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
+
+
+def test_a_release_of_plain_helm_is_adopted_on_request(client, api_server, installed):
+    before = read(client, "apps/v1", "Deployment", installed, installed)
+    result = run(client, chart_component(installed, "web", {"replicas": 2, "sidecar": {"enabled": False}}, adopt=True))
+    assert not result.errors
+    made = read(client, "apps/v1", "Deployment", installed, installed)
+    assert made["metadata"]["uid"] == before["metadata"]["uid"]
+    assert made["spec"]["replicas"] == 2
+    assert not any(key.startswith("meta.helm.sh") for key in made["metadata"].get("annotations") or {})
+    assert "adopt" in {action.verb for action in result.actions}
+    assert helm(api_server, "list", "--namespace", installed, "--short") == ""
+    notes = [note for one in result.components.values() for note in one.notes]
+    assert any(f"ConfigMap {installed}/{installed}-side" in note for note in notes)
+
+
+def test_a_second_run_after_an_adoption_changes_nothing(client, installed):
+    component = chart_component(installed, "web", adopt=True)
+    run(client, component)
+    assert not run(client, component).actions
+
+
+def test_an_adopted_field_that_the_chart_no_longer_sets_goes(client, api_server, installed):
+    component = chart_component(installed, "web", adopt=True)
+    run(client, component)
+    managers = {
+        entry["manager"] for entry in read(client, "v1", "Service", installed, installed)["metadata"]["managedFields"]
+    }
+    assert managers == {"llm.on_eks"}
+
+
+def test_two_components_do_not_share_an_object(client, name):
+    apply(client, [chart_component(name, "web")])
+    other = {**chart_component(name, "web"), "name": f"{name}-other"}
+    result = run(client, other)
+    assert f"belongs to component {name}" in result.errors[0]
+
+
+# --- faults
+
+
+def test_a_chart_that_insists_on_a_value_fails_with_its_own_words(client, name):
+    result = run(client, chart_component(name, "definitions", {"size": "large"}))
+    assert name in result.errors[0]
+    assert "spec.size" in result.errors[0]
+
+
+def test_a_release_whose_pods_do_not_come_says_so(client, name):
+    component = chart_component(name, "web", timeout=1)
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    client.apply(client.resource("v1", "Namespace"), namespace)
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": name}}
+    client.apply(client.resource("v1", "ResourceQuota"), {**quota, "spec": {"hard": {"pods": "0"}}})
+    result = run(client, component)
+    assert f"Deployment {name}/{name} not Available after 1 s" in result.errors[0]

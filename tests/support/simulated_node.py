@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A node that runs nothing: pods bound to it are said to be ready, those of Jobs to have ended. For a control plane alone.
+
+A pod whose label `simulated` is `fail` ends with exit code 3.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import msgspec
+
+from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
+from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.client import Client
+
+_STATUS = "application/strategic-merge-patch+json"
+
+
+class SimulatedNode:
+    """Context manager. `started`: names of the pods that were said to run, in their order."""
+
+    def __init__(self, client: Client, name: str = "simulated") -> None:
+        self.client = client
+        self.name = name
+        self.started: list[str] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._live, daemon=True)
+
+    def __enter__(self) -> SimulatedNode:
+        self._patch_node()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.client.delete(self.client.resource("v1", "Node"), self.name)
+
+    def _patch_node(self) -> None:
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.name}}
+        node["metadata"]["labels"] = {
+            "kubernetes.io/os": "linux",
+            "kubernetes.io/arch": "amd64",
+            "kubernetes.io/hostname": self.name,
+            "topology.kubernetes.io/zone": "simulated",
+        }
+        self.client.apply(self.client.resource("v1", "Node"), node)
+        capacity = {"cpu": "64", "memory": "256Gi", "pods": "500", "ephemeral-storage": "500Gi"}
+        ready = {"type": "Ready", "status": "True", "reason": "Simulated", "lastHeartbeatTime": _now()}
+        self._status(
+            f"/api/v1/nodes/{self.name}", {"capacity": capacity, "allocatable": capacity, "conditions": [ready]}
+        )
+        # The taint of a node that was not ready yet is taken off by the controller manager, in its own time.
+        self.client.request(
+            "PATCH",
+            f"/api/v1/nodes/{self.name}",
+            body=b'{"spec": {"taints": null}}',
+            content_type="application/merge-patch+json",
+        )
+
+    def _status(self, path: str, status: dict) -> None:
+        self.client.request(
+            "PATCH", f"{path}/status", body=msgspec.json.encode({"status": status}), content_type=_STATUS
+        )
+
+    def _live(self) -> None:
+        beat = 0.0
+        while not self._stop.wait(0.2):
+            try:
+                if time.monotonic() > beat:
+                    self._patch_node()
+                    beat = time.monotonic() + 10
+                pods = self.client.list(self.client.resource("v1", "Pod"), fields=f"spec.nodeName={self.name}")
+                for pod in pods:
+                    self._pod(pod)
+            except LlmOnEksError:
+                continue  # the pod is gone, or the test ends
+
+    def _pod(self, pod: dict) -> None:
+        metadata, status = pod["metadata"], pod.get("status", {})
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
+        if metadata.get("deletionTimestamp"):
+            self.client.request("DELETE", path, body=b'{"gracePeriodSeconds": 0}')
+            return
+        if status.get("phase") != "Pending":
+            return
+        self.started.append(metadata["name"])
+        ends = pod["spec"].get("restartPolicy") != "Always"
+        failed = (metadata.get("labels") or {}).get("simulated") == "fail"
+        code = 3 if failed else 0
+        ended = {"terminated": {"exitCode": code, "reason": "Error" if failed else "Completed", "finishedAt": _now()}}
+        state = ended if ends else {"running": {"startedAt": _now()}}
+        self._status(
+            path,
+            {
+                "phase": ("Failed" if failed else "Succeeded") if ends else "Running",
+                "podIP": "198.18.255.1",
+                "startTime": _now(),
+                "conditions": [
+                    {"type": kind, "status": "False" if ends else "True", "lastTransitionTime": _now()}
+                    for kind in ("Initialized", "Ready", "ContainersReady")
+                ],
+                "containerStatuses": [
+                    {
+                        "name": container["name"],
+                        "image": container["image"],
+                        "imageID": "",
+                        "ready": not ends,
+                        "started": not ends,
+                        "restartCount": 0,
+                        "state": state,
+                    }
+                    for container in pod["spec"]["containers"]
+                ],
+            },
+        )
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
