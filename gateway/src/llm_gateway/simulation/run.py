@@ -9,7 +9,7 @@ import struct
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 from llm_gateway.choice import Candidate, Policy, PrefixAffinity, make_policy, seed_of
@@ -40,7 +40,7 @@ class Installation:
 
 @dataclass
 class Result:
-    """What came of one policy. Seconds are virtual ones, but for `pick_us`: real microseconds of one choice here, mean."""
+    """What came of one policy. Seconds are virtual ones, but for `pick_us`: CPU microseconds of one choice on this machine, mean."""
 
     policy: str
     ttft_s: array[float]
@@ -187,9 +187,9 @@ class _Run:
                 return
         self.admitted[asked.key] = self.admitted.get(asked.key, 0) + 1
         prompt = _Prompt(asked)
-        began = perf_counter()
+        began = process_time()
         position = gateway.policy.pick(gateway.seen, prompt)
-        self.pick_s += perf_counter() - began
+        self.pick_s += process_time() - began
         engine = self.engines[position]
         if gateway.own:
             gateway.own[position].in_flight += 1
