@@ -362,6 +362,18 @@ def test_a_generated_secret_is_made_once_and_shown_nowhere(client, name):
     assert read(client, "v1", "Secret", "key", name)["data"]["api_key"] == secret
 
 
+def test_a_generated_secret_moves_with_its_component_and_keeps_its_value(client, name):
+    generated = {"namespace": {"name": name}, "secrets": [{"name": "key", "generate": {"api_key": 32}}]}
+    old, new = component(unique("old"), config_map("a")), component(unique("new"), config_map("a"))
+    apply(client, [{**old, **generated}])
+    secret = read(client, "v1", "Secret", "key", name)
+    apply(client, [{**new, **generated}, *absent({**old, **generated})])
+    moved = read(client, "v1", "Secret", "key", name)
+    assert (moved["metadata"]["uid"], moved["data"]) == (secret["metadata"]["uid"], secret["data"])
+    apply(client, absent({**new, **generated}))
+    assert read(client, "v1", "Namespace", name) is None
+
+
 def test_a_secret_that_must_exist_is_asked_for_by_name(client, name):
     described = component(name, secrets=[{"name": "token", "from": "existing"}])
     result = engine.converge([described], client)

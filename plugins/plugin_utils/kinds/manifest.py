@@ -186,6 +186,11 @@ def _refuse_if_dying(live: Document) -> None:
     )
 
 
+def is_strange(live: Document) -> bool:
+    """Whether somebody else made an object."""
+    return bool(_stranger(live))
+
+
 def _stranger(live: Document | None) -> str:
     """Who made an object that is not ours, in words; empty for ours, and for none."""
     if live is None:

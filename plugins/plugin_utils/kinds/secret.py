@@ -8,9 +8,10 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 
+from ...module_utils.names import LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
 from ..descriptor import Derive, Generate, Secret
 from .base import Action, Context, Document, NodeError, Outcome, subject
-from .manifest import apply, labelled
+from .manifest import apply, is_strange, labelled
 
 
 @dataclass
@@ -44,12 +45,17 @@ class SecretNode:
                 return Outcome([Action("create", subject(self._document({})))])
             if present.get(key) != _encoded(value):
                 values[key] = value
-        if live is not None and not values:
+        # One that somebody else made is used as it is; one of ours moves with its component.
+        if live is not None and not values and (is_strange(live) or self._is_marked(live)):
             return Outcome()
         data = {key: _encoded(value) for key, value in values.items()}
         # Keys of ours that are there already must be named again: server-side apply takes back what is left out.
         kept = {key: present[key] for key in (*self.secret.generate, *self.secret.derive) if key in present}
         return apply(context, labelled(self._document({**kept, **data}), self.component))
+
+    def _is_marked(self, live: Document) -> bool:
+        labels = live["metadata"].get("labels") or {}
+        return labels.get(LABEL_MANAGED_BY) == MANAGED_BY and labels.get(LABEL_COMPONENT) == self.component
 
     def _document(self, data: dict[str, str]) -> Document:
         metadata = {"name": self.secret.name, "namespace": self.namespace}
