@@ -60,7 +60,15 @@ def install_packages(venv: Path, requirements: Path) -> None:
         say(f"making {venv} with Python {sys.version.split()[0]}")
         run(sys.executable, "-m", "venv", venv)
     say(f"installing {requirements.name} at the versions of constraints.txt (about a minute)")
-    pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+    pip = [
+        str(venv / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-compile",
+    ]
     run(*pip, "-r", requirements, "-c", REPO / "constraints.txt")
 
 
