@@ -192,6 +192,21 @@ def test_a_budget_outlives_a_restart_in_its_file(tmp_path, clock: Clock) -> None
         Ledger(path=str(tmp_path / "no" / "folder"))
 
 
+def test_a_full_ledger_refuses_limited_keys_and_leaves_room_for_engines(clock: Clock) -> None:
+    ledger = Ledger(slots=64)
+    limiter = Limiter(ledger, clock)
+    names = [f"key:{number}" for number in range(40)]
+    refused = 0
+    for name in names:
+        try:
+            limiter.admit([Subject(name, name, Rules(requests=1))], 1)
+        except ApiError as error:
+            assert (error.status, error.code) == (503, "limits_full")
+            refused += 1
+    assert 8 <= refused < 20
+    ledger.record("engine:x")
+
+
 def test_a_key_over_its_requests_gets_429_with_the_headers_clients_read(house: House) -> None:
     front = house.front(house.engine(), limit_requests_per_minute=3)
     replies = [front.chat() for _ in range(5)]

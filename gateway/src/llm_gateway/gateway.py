@@ -33,7 +33,7 @@ from llm_gateway.errors import (
 from llm_gateway.exchange import Exchange, Phase
 from llm_gateway.http.head import HeadParser
 from llm_gateway.keys import Key, KeyLimits, KeyStore, read_keys
-from llm_gateway.ledger import Ledger
+from llm_gateway.ledger import Ledger, LedgerFull
 from llm_gateway.limits import Limiter, Rules, Subject, Ticket, count_use
 from llm_gateway.metrics import Gauge, Metrics, counts_only, status_text
 from llm_gateway.models import Catalogue
@@ -350,6 +350,13 @@ class Gateway:
             asyncio.get_running_loop().call_soon(self.account)
         self._ended.append((monotonic(), exchange))
 
+    def _use_record(self, name: str) -> int:
+        """Where the use of a key is counted; -1: there is no room for one more."""
+        try:
+            return self.ledger.record("key:" + name)
+        except LedgerFull:
+            return -1
+
     def account(self) -> None:
         """Count and log the requests that have ended; all of one turn of the loop together, which is easier on the processor's caches."""
         ended, self._ended = self._ended, []
@@ -382,8 +389,9 @@ class Gateway:
                 metrics.key_tokens.bump((key.name,), used)
             record = self._use.get(key.name)
             if record is None:
-                record = self._use[key.name] = self.ledger.record("key:" + key.name)
-            count_use(self.ledger, record, prompt or 0, completion or 0)
+                record = self._use[key.name] = self._use_record(key.name)
+            if record >= 0:
+                count_use(self.ledger, record, prompt or 0, completion or 0)
             if exchange.span is not None and self.tracer is not None:
                 self.tracer.end(exchange, now, prompt, completion)
             if attempts:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from llm_gateway.errors import ApiError
+from llm_gateway.errors import ApiError, unavailable
 from llm_gateway.ledger import (
     BUDGET,
     REQUESTS,
@@ -25,6 +25,7 @@ from llm_gateway.ledger import (
     USED_PROMPT,
     USED_REQUESTS,
     Ledger,
+    LedgerFull,
 )
 
 MINUTE_S = 60.0
@@ -240,15 +241,15 @@ class Limiter:
         self._clock = clock
 
     def admit(self, subjects: list[Subject], tokens: float) -> Ticket:
-        """A ticket for a request that may use `tokens`. Raises ApiError 429, and LedgerFull."""
+        """A ticket for a request that may use `tokens`. Raises ApiError (429, 503)."""
         ledger = self._ledger
         now = self._clock()
         lines = b""
         for position, subject in enumerate(subjects):
             record = subject.record
-            if record < 0:
-                record = subject.record = ledger.record(subject.name)
             try:
+                if record < 0:
+                    record = subject.record = self._record(subject)
                 if ledger.shared:
                     with ledger.lock(record):
                         found = self._take(record, subject, tokens, now)
@@ -261,6 +262,13 @@ class Limiter:
                 raise
             lines = lines or found
         return Ticket(ledger, subjects, tokens, lines)
+
+    def _record(self, subject: Subject) -> int:
+        try:
+            return self._ledger.record(subject.name)
+        except LedgerFull as error:
+            # A limit that cannot be kept count of must not become no limit.
+            raise unavailable(f"The limits of {subject.shown} cannot be kept: {error}.", code="limits_full") from error
 
     def _return_request(self, subject: Subject) -> None:
         if subject.rules.requests:
