@@ -13,6 +13,7 @@ from measure import engines, launch, load
 from peers import PEERS
 
 SLICES = 20
+FILLING = 15
 MAX_GROWTH_MB = 3.0
 
 
@@ -23,6 +24,9 @@ def run(folder: Path, requests: int) -> dict[str, Any]:
     with engines(4, folder) as ports:
         gateway = launch(next(peer for peer in PEERS if peer.name == "ours"), ports, folder)
         try:
+            # Some tables have room for some thousand entries; let them fill before anything is measured.
+            for _ in range(FILLING):
+                load(gateway.port, 400, 0.2, keys=gateway.keys, stream=1, tokens=1000, gap=20000, ramp=50)
             for _ in range(SLICES):
                 share = requests // SLICES
                 plain = load(gateway.port, 64, 600, keys=gateway.keys, vary="request", requests=share * 9 // 10)

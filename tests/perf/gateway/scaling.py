@@ -105,11 +105,6 @@ def sizes() -> None:
             results[name].append(simulate(asked, name, Installation(engines=count)))
     for name, found in results.items():
         say(cells(f"`{name}`", *(f"{result.pick_us:.1f}" for result in found)))
-    say("\nTTFT p90 and prefix hits of the same runs\n")
-    say(cells("policy", *(f"{count:,}".replace(",", " ") for count in counts)))
-    say(cells(*["---"] * (len(counts) + 1)))
-    for name, found in results.items():
-        say(cells(f"`{name}`", *(f"{seconds(result.ttft(0.9))}, {result.hit_ratio:.0%}" for result in found)))
     say("")
 
 
