@@ -5,7 +5,7 @@ INVENTORY ?= inventories/local
 PLAYBOOK := $(VENV)/ansible-playbook -i $(INVENTORY)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev up down status logs lint test test-all bench-converge bench-gateway
+.PHONY: help venv venv-dev up down status logs lint test test-programs test-all bench-converge bench-gateway
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -31,10 +31,13 @@ logs: venv ## the local cluster's logs, live
 lint: venv-dev ## ruff, mypy, yamllint, ansible-lint
 	@$(VENV)/python -m pytest -q tests/contract/test_lint.py
 
-test: venv-dev ## lint, unit, integration and end-to-end tests
+test-programs: venv-dev
+	@$(VENV)/python tools/debian.py redis-server=redis-server chromium=chromium ip=iproute2
+
+test: test-programs ## lint, unit, integration and end-to-end tests
 	@$(VENV)/python -m pytest -m "not full and not perf"
 
-test-all: venv-dev ## the same with full counts and the long checks
+test-all: test-programs ## the same with full counts and the long checks
 	@$(VENV)/python -m pytest -m "not perf"
 
 bench-converge: venv-dev ## what converge costs, as a table

@@ -75,3 +75,16 @@ def _apt(*arguments: str) -> None:
     if done.returncode and arguments[0] == "install":
         last = " ".join((done.stdout + done.stderr).split())[-400:]
         raise PackageError(f"apt-get could not install {' '.join(arguments[4:])}: {last}")
+
+
+def main() -> None:
+    """`python tools/debian.py PROGRAM=PACKAGE …`: what cannot be installed is said, not failed on; what needs it skips with a word."""
+    programs = dict(word.partition("=")[::2] for word in sys.argv[1:])
+    try:
+        install_missing(programs)
+    except PackageError as error:
+        print(error, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
