@@ -65,19 +65,31 @@ class Registry:
             engine.serving = False
             engine.close_idle()
         new = []
+        moved = bool(gone)
+        changed: list[Engine] = []
         for address, endpoint in wanted.items():
             engine_or_none = self.engines.get(address)
             if engine_or_none is None:
                 engine_or_none = self.engines[address] = self._make(endpoint)
                 new.append(engine_or_none)
             engine = engine_or_none
+            before = (engine.serving, engine.drained, engine.models, engine.weight)
             engine.serving = endpoint.ready
             engine.name = endpoint.name or engine.address
             engine.kind = endpoint.kind
             engine.weight = endpoint.weight
             engine.drained = engine.name in self._drained
             engine.models = frozenset({endpoint.model}) if endpoint.model else engine.learned
-        self.rebuild()
+            moved = moved or engine.models != before[2]
+            if (engine.serving, engine.drained, engine.models, engine.weight) != before:
+                changed.append(engine)
+        if moved or new:
+            self.rebuild()
+        elif changed:
+            # Mostly one pod turns ready or unready: of a thousand pools, only its own change.
+            for model in {model for engine in changed for model in engine.models}:
+                self.pools[model].refresh()
+            self.changed()
         return new, gone
 
     def drain(self, name: str, drained: bool) -> None:
