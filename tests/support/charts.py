@@ -7,6 +7,7 @@ import copy
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 
 from ansible_collections.llm.on_eks.plugins.module_utils.names import LABEL_RECORD
@@ -60,10 +61,16 @@ def helm(kubeconfig, *arguments, values=None, check=True):
 
 
 def uids(client):
-    """Of every object in the cluster: what was there before."""
+    """Of every object in the cluster: what was there before. A young control plane is given time to make what it makes."""
     client.forget_resources()
     kinds = [resource for resource in deletable(client.resources().values()) if resource.kind not in _OF_CONTROLLERS]
-    return {document["metadata"]["uid"] for resource in kinds for document in _listed(client, resource)}
+    before = None
+    while True:
+        found = {document["metadata"]["uid"] for resource in kinds for document in _listed(client, resource)}
+        if found == before:
+            return found
+        before = found
+        time.sleep(2)
 
 
 def snapshot(client, before):
