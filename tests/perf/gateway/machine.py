@@ -20,7 +20,6 @@ CORES = sorted(os.sched_getaffinity(0))
 # The gateway under test has the last core for itself; mock engines and load generators share the first.
 LOAD_CORE, GATEWAY_CORE = CORES[0], CORES[-1]
 OPEN_FILES = 65536
-URGENCY = -15
 
 
 class Unavailable(Exception):
@@ -68,12 +67,10 @@ def start(
     stdin: int = subprocess.DEVNULL,
     stdout: int | None = None,
 ) -> subprocess.Popen[str]:
-    """A process on one core, a little more urgent than others where that is allowed: windows are short, and others share the machine."""
+    """A process on one core, with file descriptors enough for the streams it will hold."""
 
     def prepare() -> None:
         os.sched_setaffinity(0, {core})
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, 0, URGENCY)
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
 
@@ -88,9 +85,6 @@ def start(
             start_new_session=True,
             preexec_fn=prepare,
         )
-    # Where the kernel groups tasks by session, a process' own urgency counts within its session only; lift the session too.
-    with contextlib.suppress(OSError):
-        Path(f"/proc/{process.pid}/autogroup").write_text(str(URGENCY))
     return process
 
 
