@@ -75,7 +75,7 @@ def start(
             resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
 
     with log.open("w") as errors:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [str(part) for part in command],
             env={**os.environ, **(environment or {})},
             stdin=stdin,
@@ -85,7 +85,6 @@ def start(
             start_new_session=True,
             preexec_fn=prepare,
         )
-    return process
 
 
 def stop(process: subprocess.Popen[str]) -> None:
