@@ -60,8 +60,8 @@ def until(context: Context, target: str, wait: Wait, namespace: str) -> None:
             reason = diagnose.why(client, live) if live else "it does not exist"
             raise NodeError(f"{target} not {wait.condition} after {wait.timeout} s: {reason}")
         context.waiting(target, _short(live))
-        # A tenth of the time waited so far: what comes late costs few looks, what comes soon is seen soon.
-        if context.stop.wait(min(1.0, max(0.2, (time.monotonic() - begun) / 10))):
+        # A part of the time waited so far: what comes late costs few looks, what comes soon is seen soon.
+        if context.stop.wait(min(1.0, max(0.1, (time.monotonic() - begun) / 25))):
             raise NodeError(f"{target}: waiting was interrupted")
         looks += 1
 
@@ -84,7 +84,7 @@ def _raise_if_hopeless(client: Client, resource: Resource, live: Document, targe
         if failed.get("status") == "True":
             raise NodeError(f"{target} failed: {failed.get('message', '')}; {diagnose.why(client, live)}")
     # Pods are looked at now and then only: most waits end well.
-    if resource.kind in (*WORKLOADS, "Job") and looks % 5 == 4 and _observed(live):
+    if resource.kind in (*WORKLOADS, "Job") and looks % 10 == 9 and _observed(live):
         reason = diagnose.hopeless(client, live)
         if reason:
             raise NodeError(f"{target} cannot become ready: {reason}")
