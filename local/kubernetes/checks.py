@@ -77,3 +77,12 @@ def _existing(path: Path) -> Path:
     while not path.exists():
         path = path.parent
     return path
+
+
+def refuse_hidden_cache(config: ClusterConfig, cache: Path) -> None:
+    """A node's programs have a /tmp of their own (network.hold_mounts): tools that lie there could not be started."""
+    if config.node and cache.resolve().is_relative_to("/tmp"):  # noqa: S108
+        raise LocalClusterError(
+            f"local cluster: the cache {cache} lies under /tmp, which a cluster's programs do not see; "
+            "set LLM_ON_EKS_CACHE to a folder elsewhere"
+        )

@@ -60,6 +60,7 @@ class Cluster:
 
     def plan(self) -> list[str]:
         """What `up` would have to bring here first, in words; empty when it can start at once."""
+        checks.refuse_hidden_cache(self.config, self.cache)
         known = obtain.load_tools()
         said = [obtain.announcement([known[name] for name in self.tools()], self.cache)]
         packages = debian.missing(checks.NODE_PACKAGES if self.config.node else checks.PACKAGES)
@@ -71,6 +72,7 @@ class Cluster:
         """Start what does not run, mend what differs; True when anything changed. Raises LocalClusterError."""
         if not self.supervisor.running():
             checks.refuse_unless_possible(self.config)
+            checks.refuse_hidden_cache(self.config, self.cache)
         try:
             changed = debian.install_missing(checks.NODE_PACKAGES if self.config.node else checks.PACKAGES, self.say)
             tools = obtain.obtain(self.tools(), self.cache)

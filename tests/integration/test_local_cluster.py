@@ -132,3 +132,11 @@ def test_a_second_up_changes_nothing():
         assert '"changed": false' in second.communicate(timeout=300)[0]
     finally:
         local("down", name).wait(120)
+
+
+def test_a_cache_that_the_node_cannot_see_is_refused_before_anything_is_built(tmp_path):
+    up = local("up", "t-hidden", "--cache", f"/tmp/{tmp_path.name}")
+    _, said = up.communicate(timeout=60)
+    assert up.returncode != 0
+    assert "set LLM_ON_EKS_CACHE to a folder elsewhere" in said
+    assert traces("t-hidden") == {}
