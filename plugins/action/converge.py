@@ -13,9 +13,11 @@ from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksE
 from ansible_collections.llm.on_eks.plugins.plugin_utils import console, engine, plan, run_report
 from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
     CHART_OPTIONS,
+    COMPONENT_OPTIONS,
     CONNECTION_OPTIONS,
     charts_from,
     client_from,
+    lock_file_from,
     names_from,
     plain,
 )
@@ -23,8 +25,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.report import result_of
 
 display = Display()
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "components": {"type": "list", "elements": "dict", "required": True},
-    "only": {"type": "raw", "default": []},
+    **COMPONENT_OPTIONS,
     "concurrency": {"type": "int", "default": 6},
     "assume_empty": {"type": "bool", "default": False},
     "lock_timeout": {"type": "int", "default": 300},
@@ -56,7 +57,7 @@ class ActionModule(ActionBase):
                 lock_timeout_s=options["lock_timeout"],
                 expect=expect,
                 charts=charts_from(options),
-                lock_file=Path(options["lock_file"]) if options["lock_file"] else None,
+                lock_file=lock_file_from(options),
                 hooks=console.hooks(display.display),
             )
         except LlmOnEksError as error:

@@ -14,17 +14,18 @@ from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksE
 from ansible_collections.llm.on_eks.plugins.plugin_utils import drift, engine
 from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
     CHART_OPTIONS,
+    COMPONENT_OPTIONS,
     CONNECTION_OPTIONS,
     charts_from,
     client_from,
+    lock_file_from,
     names_from,
     plain,
 )
 
 display = Display()
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "components": {"type": "list", "elements": "dict", "required": True},
-    "only": {"type": "raw", "default": []},
+    **COMPONENT_OPTIONS,
     "cluster": {"type": "str", "required": True},
     "ignore": {
         "type": "list",
@@ -55,7 +56,7 @@ class ActionModule(ActionBase):
                 check=True,
                 only=names_from(options["only"]),
                 charts=charts_from(options),
-                lock_file=Path(options["lock_file"]) if options["lock_file"] else None,
+                lock_file=lock_file_from(options),
             )
             report = drift.report_of(run, options["cluster"], ignore)
         except LlmOnEksError as error:

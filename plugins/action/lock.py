@@ -10,7 +10,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
-from ansible_collections.llm.on_eks.plugins.plugin_utils import locks
+from ansible_collections.llm.on_eks.plugins.plugin_utils import lock_file
 from ansible_collections.llm.on_eks.plugins.plugin_utils.descriptor import parse
 from ansible_collections.llm.on_eks.plugins.plugin_utils.options import CHART_OPTIONS, charts_from, plain
 
@@ -32,13 +32,13 @@ class ActionModule(ActionBase):
         options = plain(given)
         file = Path(options["lock_file"])
         try:
-            before = locks.read(file)
-            after = locks.resolve(parse(options["components"]), charts_from(options))
+            before = lock_file.read(file)
+            after = lock_file.resolve(parse(options["components"]), charts_from(options))
         except LlmOnEksError as error:
             return {**result, "failed": True, "changed": False, "msg": str(error)}
-        moved = locks.moves(before, after)
+        moved = lock_file.moves(before, after)
         display.display("\n".join(f"  {line}" for line in moved) or f"  {file.name}: nothing moved")
         changed = before != after
         if changed and not self._task.check_mode:
-            locks.write(after, file)
+            lock_file.write(after, file)
         return {**result, "changed": changed, "moved": moved, "file": str(file)}

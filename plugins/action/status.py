@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -12,12 +11,14 @@ from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
-from ansible_collections.llm.on_eks.plugins.plugin_utils.lock import last_run
+from ansible_collections.llm.on_eks.plugins.plugin_utils.lease import last_run
 from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
     CHART_OPTIONS,
+    COMPONENT_OPTIONS,
     CONNECTION_OPTIONS,
     charts_from,
     client_from,
+    lock_file_from,
     names_from,
     plain,
 )
@@ -25,8 +26,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.status import render, s
 
 display = Display()
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "components": {"type": "list", "elements": "dict", "required": True},
-    "only": {"type": "raw", "default": []},
+    **COMPONENT_OPTIONS,
     "programs": {"type": "dict", "default": {}},
     "front_door": {"type": "str", "default": ""},
     **CHART_OPTIONS,
@@ -50,7 +50,7 @@ class ActionModule(ActionBase):
                 check=True,
                 only=names_from(options["only"]),
                 charts=charts_from(options),
-                lock_file=Path(options["lock_file"]) if options["lock_file"] else None,
+                lock_file=lock_file_from(options),
             )
             rows = status(client, planned)
             when, _ = last_run(client)

@@ -21,6 +21,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
     CONNECTION_OPTIONS,
     charts_from,
     client_from,
+    lock_file_from,
     plain,
 )
 from ansible_collections.llm.on_eks.plugins.plugin_utils.verify import Answer, ask, first_key, list_models
@@ -59,9 +60,12 @@ class ActionModule(ActionBase):
     def _verify(self, options: dict[str, Any]) -> dict[str, Any]:
         front_door, kubeconfig = options["front_door"], options["kubeconfig"]
         client = client_from(options)
-        lock_file = Path(options["lock_file"]) if options["lock_file"] else None
-        failed = engine.test_releases(
-            options["components"], options["changed"], client, charts=charts_from(options), lock_file=lock_file
+        failed = engine.run_release_tests(
+            options["components"],
+            options["changed"],
+            client,
+            charts=charts_from(options),
+            lock_file=lock_file_from(options),
         )
         if failed:
             raise LlmOnEksError("verify: " + "\n".join(failed))

@@ -11,17 +11,9 @@ description:
   - Every object that it makes carries its mark; nothing else is ever deleted.
 extends_documentation_fragment:
   - llm.on_eks.charts
+  - llm.on_eks.components
   - llm.on_eks.kubernetes
 options:
-  components:
-    description: Component descriptors, checked as a whole before anything is touched.
-    type: list
-    elements: dict
-    required: true
-  only:
-    description: Only these components, with what they require; a list, or names with commas between. Empty for all.
-    type: raw
-    default: []
   concurrency:
     description: How many nodes of the graph write at once; those that wait do not count.
     type: int

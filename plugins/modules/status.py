@@ -9,17 +9,9 @@ description:
   - Changes nothing.
 extends_documentation_fragment:
   - llm.on_eks.charts
+  - llm.on_eks.components
   - llm.on_eks.kubernetes
 options:
-  components:
-    description: Component descriptors.
-    type: list
-    elements: dict
-    required: true
-  only:
-    description: Only these components, with what they require; a list, or names with commas between.
-    type: raw
-    default: []
   programs:
     description: The programs of a local cluster and their states, shown above the table.
     type: dict

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import disruption, graph, lock, locks
+from . import disruption, graph, lease
 from .descriptor import Component, DescriptorError, claims_of, parse
 from .graph import Done, Running
 from .helm.options import ChartOptions
 from .kinds.base import Action, Context
 from .kinds.chart import ChartTests
 from .kubernetes.client import Client
+from .lock_file import locked
 from .masking import Masker
 from .plan import Plan, StalePlanError, plan_of
 from .record import Recorder
@@ -97,12 +98,12 @@ def converge(
     hooks = hooks or Hooks()
     components = select(parse(descriptors), only)
     if lock_file is not None:
-        components = locks.locked(components, lock_file)
+        components = locked(components, lock_file)
     if check or client is None:
         context = context_for(client, check=True, charts=charts)
         return _run(components, context, concurrency=concurrency, hooks=hooks)
     context = context_for(client, check=False, charts=charts)
-    with lock.held(client, wait_s=lock_timeout_s, stop=context.stop, say=hooks.say):
+    with lease.held(client, wait_s=lock_timeout_s, stop=context.stop, say=hooks.say):
         if expect is not None:
             look = context_for(client, check=True, charts=charts)
             planned = _run(components, look, concurrency=concurrency, hooks=Hooks())
@@ -111,11 +112,11 @@ def converge(
         context.recorder = Recorder(client, context.masker)
         result = _run(components, context, concurrency=concurrency, hooks=hooks)
     if not context.recorder.components() and all(component.state == "absent" for component in components):
-        lock.forget(client)
+        lease.forget(client)
     return result
 
 
-def test_releases(
+def run_release_tests(
     descriptors: Sequence[Any],
     names: Sequence[str],
     client: Client,
@@ -126,7 +127,7 @@ def test_releases(
     """Run the test hooks of the named components' releases, side by side; one sentence for each that fails."""
     components = [component for component in parse(descriptors) if component.name in names]
     if lock_file is not None:
-        components = locks.locked(components, lock_file)
+        components = locked(components, lock_file)
     vertices: list[graph.Vertex] = []
     for component in components:
         home = component.namespace.name if component.namespace else "default"

@@ -35,6 +35,18 @@ CHART_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+# What is converged, compared or locked; documented in plugins/doc_fragments/components.py.
+COMPONENT_OPTIONS: dict[str, dict[str, Any]] = {
+    "components": {"type": "list", "elements": "dict", "required": True},
+    "only": {"type": "raw", "default": []},
+}
+
+
+def lock_file_from(options: Mapping[str, Any]) -> Path | None:
+    """The lock file; None where none is given."""
+    return Path(options["lock_file"]) if options["lock_file"] else None
+
+
 def charts_from(options: Mapping[str, Any]) -> ChartOptions:
     """Where charts come from and what renders them."""
     mirror = options["chart_mirror"]

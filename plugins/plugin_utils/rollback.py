@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from . import engine, graph, lock
+from . import engine, graph, lease
 from .descriptor import Component, Wait
 from .engine import ComponentResult, Hooks, Result
 from .kinds import release_record
@@ -60,7 +60,7 @@ def rollback(
     context = engine.context_for(client, check=check)
     if check:
         return _run(context, component, number, hooks)
-    with lock.held(client, wait_s=lock_timeout_s, stop=context.stop, say=hooks.say):
+    with lease.held(client, wait_s=lock_timeout_s, stop=context.stop, say=hooks.say):
         context.recorder = Recorder(client, context.masker)
         return _run(context, component, number, hooks)
 

@@ -34,7 +34,7 @@ from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_
 from ansible_collections.llm.on_eks.plugins.plugin_utils import drift, engine  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.descriptor import DescriptorError  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds import remove  # noqa: E402
-from ansible_collections.llm.on_eks.plugins.plugin_utils.lock import LockError, held  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.lease import LockError, held  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.plan import StalePlanError, plan_of  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.record import Recorder, RecordError  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.rollback import rollback  # noqa: E402

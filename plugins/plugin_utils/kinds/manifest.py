@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from ...module_utils.errors import LlmOnEksError
 from ...module_utils.names import FIELD_MANAGER, LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
+from ..allocated import as_planned
 from ..compare import changes
 from ..conflicts import read_conflicts, without
-from ..dealt import as_planned
 from ..identity import identity
 from ..kubernetes.client import ApiError, Resource
 from ..overruled import overruled

@@ -10,7 +10,7 @@ import threading
 import pytest
 import yaml
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils import locks
+from ansible_collections.llm.on_eks.plugins.plugin_utils import lock_file
 from ansible_collections.llm.on_eks.plugins.plugin_utils.descriptor import parse
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.options import ChartOptions
 
@@ -65,41 +65,41 @@ def components(url, version="1.0.0"):
 def test_a_chart_is_locked_by_its_archives_digest_and_other_runs_get_it(repository, tmp_path):
     url, publish = repository
     digest = publish("app", "1.0.0")
-    lock = locks.resolve(components(url), ChartOptions(cache=tmp_path / "cache"))
+    lock = lock_file.resolve(components(url), ChartOptions(cache=tmp_path / "cache"))
     file = tmp_path / "release.lock.yml"
-    locks.write(lock, file)
-    (component,) = locks.locked(components(url), file)
+    lock_file.write(lock, file)
+    (component,) = lock_file.locked(components(url), file)
     assert component.releases[0].chart.digest == digest
-    assert locks.read(file) == lock
+    assert lock_file.read(file) == lock
 
 
 def test_a_chart_that_is_not_locked_fails_naming_the_command(repository, tmp_path):
     url, _ = repository
-    with pytest.raises(locks.LockFileError, match=r"chart app 1.0.0 is not in .*playbooks/lock.yml"):
-        locks.locked(components(url), tmp_path / "release.lock.yml")
+    with pytest.raises(lock_file.LockFileError, match=r"chart app 1.0.0 is not in .*playbooks/lock.yml"):
+        lock_file.locked(components(url), tmp_path / "release.lock.yml")
 
 
 def test_what_moved_is_shown_and_a_changed_archive_stands_out(repository, tmp_path):
     url, publish = repository
     publish("app", "1.0.0")
     publish("app", "1.1.0")
-    first = locks.resolve(components(url), ChartOptions(cache=tmp_path / "one"))
-    second = locks.resolve(components(url, "1.1.0"), ChartOptions(cache=tmp_path / "one"))
+    first = lock_file.resolve(components(url), ChartOptions(cache=tmp_path / "one"))
+    second = lock_file.resolve(components(url, "1.1.0"), ChartOptions(cache=tmp_path / "one"))
     publish("app", "1.0.0", text="something else")
-    third = locks.resolve(components(url), ChartOptions(cache=tmp_path / "two"))
-    assert locks.moves(locks.LockFile(), first)[0].startswith("+ app 1.0.0")
-    assert locks.moves(first, second)[0].startswith("~ app  1.0.0 → 1.1.0")
-    assert "the same version is another archive" in locks.moves(first, third)[0]
-    assert locks.moves(first, first) == []
+    third = lock_file.resolve(components(url), ChartOptions(cache=tmp_path / "two"))
+    assert lock_file.moves(lock_file.LockFile(), first)[0].startswith("+ app 1.0.0")
+    assert lock_file.moves(first, second)[0].startswith("~ app  1.0.0 → 1.1.0")
+    assert "the same version is another archive" in lock_file.moves(first, third)[0]
+    assert lock_file.moves(first, first) == []
 
 
 def test_a_file_of_another_form_is_refused(tmp_path):
     file = tmp_path / "release.lock.yml"
     file.write_text("charts: 7\n")
-    with pytest.raises(locks.LockFileError, match="is no lock file"):
-        locks.read(file)
+    with pytest.raises(lock_file.LockFileError, match="is no lock file"):
+        lock_file.read(file)
 
 
 def test_charts_on_this_machine_need_no_lock(tmp_path):
     described = parse([{"name": "app", "releases": [{"name": "app", "chart": {"path": str(tmp_path)}}]}])
-    assert locks.locked(described, tmp_path / "release.lock.yml") == described
+    assert lock_file.locked(described, tmp_path / "release.lock.yml") == described

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values that the server deals out at the write itself: a dry run shows others than the write will give. Pure."""
+"""Values that the server allocates at the write itself: a dry run shows others than the write will give. Pure."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def _values(places: Any, document: Mapping[str, Any]) -> Iterator[tuple[str, Any
 
 
 def _service(document: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """(path, what holds the value, its key) of each dealt value of a Service."""
+    """(path, what holds the value, its key) of each allocated value of a Service."""
     spec = document.get("spec") or {}
-    # A headless Service is dealt nothing.
+    # A headless Service is allocated nothing.
     keys = () if spec.get("clusterIP") == "None" else _ADDRESSES
     yield from ((key, spec, key) for key in keys if spec.get(key))
     for port in spec.get("ports") or []:

@@ -3,7 +3,7 @@
 
 import pytest
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils.dealt import as_planned
+from ansible_collections.llm.on_eks.plugins.plugin_utils.allocated import as_planned
 from ansible_collections.llm.on_eks.plugins.plugin_utils.overruled import overruled
 from ansible_collections.llm.on_eks.plugins.plugin_utils.references import UNKNOWN
 
