@@ -9,6 +9,7 @@ import uuid
 from typing import Any
 
 import botocore.session
+from botocore.exceptions import DataNotFoundError
 
 from .errors import Refusal
 
@@ -20,7 +21,7 @@ def paginator(service: str, operation: str) -> dict[str, Any] | None:
     """The paginator of an operation that has one list and one plain token; None otherwise."""
     try:
         known = botocore.session.get_session().get_component("data_loader").load_service_model(service, "paginators-1")
-    except Exception:
+    except DataNotFoundError:  # the service is unknown, or has no listings
         return None
     found = known["pagination"].get(operation)
     if not found or not all(isinstance(found.get(key), str) for key in ("input_token", "output_token")):

@@ -114,7 +114,7 @@ class Supervisor:
         except ConfigError as error:
             sys.stderr.write(f"llm-gateway: {error}\n")
             status = STATUS_CONFIG
-        except BaseException:
+        except BaseException:  # the rim of a forked process: it must never go on as its parent
             LOG.exception("worker %d broke", worker)
         finally:
             logging.shutdown()
