@@ -42,7 +42,8 @@ class SimulatedNode:
     def __exit__(self, *exception: object) -> None:
         self._stop.set()
         self._thread.join()
-        self.client.delete(self.client.resource("v1", "Node"), self.name)
+        # In the foreground it would linger, and take the next one of its name with it.
+        self.client.delete(self.client.resource("v1", "Node"), self.name, policy="Background")
 
     def _patch_node(self) -> None:
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.name}}
