@@ -69,6 +69,6 @@ class ActionModule(ActionBase):
             said["plan"] = {"digest": planned.digest, "table": plan.table(planned)}
             if options["plan_out"] and not run.errors:
                 plan.write(planned, Path(options["plan_out"]))
-        if options["report_out"]:
-            run_report.write(run, Path(options["report_out"]), check=check)
+        elif options["report_out"]:
+            run_report.write(run, Path(options["report_out"]))
         return {**result, **said}

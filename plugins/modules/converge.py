@@ -35,7 +35,7 @@ options:
     type: path
     default: ""
   report_out:
-    description: A file that receives a page (HTML) with the graph, its critical path, and what was done.
+    description: A file that receives a page (HTML) with the graph, its critical path, and what was done; not in check mode.
     type: path
     default: ""
 author:

@@ -27,26 +27,25 @@ svg .bar{fill:var(--bar)}svg .hot{fill:var(--hot)}svg .bad{fill:var(--bad)}svg .
 """
 
 
-def write(run: Result, file: Path, *, check: bool) -> None:
+def write(run: Result, file: Path) -> None:
     """Write the page, whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     staging = file.with_name(f".{file.name}.new")
-    staging.write_text(page(run, check=check), encoding="utf-8")
+    staging.write_text(page(run), encoding="utf-8")
     staging.replace(file)
 
 
-def page(run: Result, *, check: bool) -> str:
+def page(run: Result) -> str:
     """One file that needs nothing else."""
-    title = "Plan" if check else "Run"
     failed = sum(1 for node in run.nodes if node.state == "failed")
     summary = (
-        f"{run.seconds:.1f} s, {len(run.components)} components, {len(run.nodes)} nodes, {len(run.actions)} "
-        f"{'changes planned' if check else 'changes'}" + (f", {failed} failed" if failed else "")
+        f"{run.seconds:.1f} s, {len(run.components)} components, {len(run.nodes)} nodes, {len(run.actions)} changes"
+        + (f", {failed} failed" if failed else "")
     )
     path = critical_path(run.nodes)
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}: {html.escape(summary)}</title>'
-        f"<style>{_STYLE}</style><h1>{title}</h1><p class=sub>{html.escape(summary)}</p>"
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Run: {html.escape(summary)}</title>'
+        f"<style>{_STYLE}</style><h1>Run</h1><p class=sub>{html.escape(summary)}</p>"
         f"<h2>The graph over time</h2>{_timeline(run.nodes, path)}"
         f"<h2>Critical path</h2>{_path_table(run.nodes, path)}"
         f"<h2>Components</h2>{_component_table(run)}</html>\n"
