@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import socket
 
@@ -58,7 +59,9 @@ def converge(aws, components, **options):
 
 
 def did(result):
-    return sorted((name, action.verb, action.subject) for name, one in result.components.items() for action in one.actions)
+    return sorted(
+        (name, action.verb, action.subject) for name, one in result.components.items() for action in one.actions
+    )
 
 
 @pytest.fixture
@@ -105,8 +108,10 @@ def test_all_is_removed_and_the_plan_says_so_before(house, platform):
     planned = converge(house, gone, check=True)
     assert did(planned) == did(converge(house, gone))
     assert not house.client("eks").list_clusters()["clusters"]
-    marked = house.client("ec2").describe_tags(Filters=[{"Name": "key", "Values": ["llm.on_eks/cluster"]}])["Tags"]
-    assert not marked and not house.client("efs").describe_file_systems()["FileSystems"]
+    ours = [{"Name": "tag-key", "Values": ["llm.on_eks/cluster"]}]
+    assert not house.client("ec2").describe_vpcs(Filters=ours)["Vpcs"]
+    assert not house.client("ec2").describe_subnets(Filters=ours)["Subnets"]
+    assert not house.client("efs").describe_file_systems()["FileSystems"]
     assert not did(converge(house, gone))
 
 
@@ -157,7 +162,7 @@ def test_one_component_alone_looks_up_what_it_refers_to(house, platform):
 
 def test_kubernetes_alone_needs_the_cluster_to_be_there(house, platform):
     app = {"name": "app", "namespace": {"name": "app"}}
-    with pytest.raises(NoClusterError, match="run site.yml"):
+    with pytest.raises(NoClusterError, match=r"run site\.yml"):
         converge(house, [app])
     converge(house, platform)
     assert did(converge(house, [app])) == [("app", "create", "Namespace app")]
@@ -165,7 +170,10 @@ def test_kubernetes_alone_needs_the_cluster_to_be_there(house, platform):
 
 
 def test_a_reference_that_nobody_publishes_is_refused_before_anything_is_made(house):
-    bad = {"name": "x", "aws": [{"type": "efs_mount_target", "name": "t", "properties": {"subnet_id": "${out:y.z_id}"}}]}
+    bad = {
+        "name": "x",
+        "aws": [{"type": "efs_mount_target", "name": "t", "properties": {"subnet_id": "${out:y.z_id}"}}],
+    }
     with pytest.raises(DescriptorError, match=r"\$\{out:y.z_id\}"):
         converge(house, [bad])
 
@@ -184,7 +192,12 @@ def test_resources_that_wait_for_each_other_are_named(house):
 
 def test_a_cut_network_of_a_dead_cluster_does_not_stop_its_removal(house, platform):
     converge(house, platform)
-    house.admin("PUT", f"endpoints/{NAME}", {"endpoint": "https://127.0.0.1:1", "ca": "-"})
+    found = house.client("eks").describe_cluster(name=NAME)["cluster"]
+    authority = base64.b64decode(found["certificateAuthority"]["data"]).decode()
+    house.admin("PUT", f"endpoints/{NAME}", {"endpoint": "https://127.0.0.1:1", "ca": authority})
     gone = [{**one, "state": "absent"} for one in platform]
-    converge(house, gone)
+    try:
+        converge(house, gone)
+    finally:
+        house.admin("PUT", f"endpoints/{NAME}", {"endpoint": found["endpoint"], "ca": authority})
     assert not house.client("eks").list_clusters()["clusters"]

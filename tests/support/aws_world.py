@@ -52,7 +52,11 @@ def cluster(name, caller, *, zones=ZONES, version="1.35", **more):
                 **more,
             ),
             _entry(
-                "eks_access_entry", "deployer", cluster="${out:cluster.cluster_name}", principal_arn=caller, policies=policies
+                "eks_access_entry",
+                "deployer",
+                cluster="${out:cluster.cluster_name}",
+                principal_arn=caller,
+                policies=policies,
             ),
         ],
         "kubernetes": {
