@@ -177,7 +177,8 @@ class _Builder:
         if leaving:
             last = next((component for component in leaving if component.kubernetes), None)
             name = (last or leaving[0]).name
-            self.aws.add_removals(self._vertex(name, FarewellNode(last is not None), in_kubernetes))
+            farewell = self._vertex(name, FarewellNode(last is not None), in_kubernetes)
+            self.aws.add_removals(name, farewell, takes_cluster=last is not None)
 
 
 def _stages(component: Component) -> Iterator[list[Node]]:

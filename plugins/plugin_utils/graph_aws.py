@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from .descriptor import AwsEntry, Component, DescriptorError
 from .kinds.aws import AwsLookNode, AwsNode, AwsPruneNode, AwsRemovalNode, outputs_of
 from .kinds.base import Node
+from .kinds.leftovers import LeftoversNode
 from .references import references
 
 Key = tuple[str, str]  # component, name of the resource
@@ -78,9 +79,14 @@ class AwsPart:
             found[name] = previous = index
         return found
 
-    def add_removals(self, after: int) -> None:
-        """What refers to a resource goes before it."""
+    def add_removals(self, component: str, after: int, *, takes_cluster: bool) -> None:
+        """What refers to a resource goes before it; what controllers left behind goes before all."""
         doomed = {key: look for key, look in self._looks.items() if self._is_removed(key)}
+        if takes_cluster:
+            leftovers = self.make(component, LeftoversNode(list(doomed.values())))
+            for vertex in (after, *(self.vertices[key] for key in doomed)):
+                self.order(leftovers, vertex)
+            after = leftovers
         ends = {key: self.make(key[0], AwsRemovalNode(look)) for key, look in doomed.items()}
         for key, index in ends.items():
             self.order(index, after)
