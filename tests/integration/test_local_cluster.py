@@ -70,7 +70,7 @@ def assert_nothing_new(before, after):
 def test_a_whole_cluster_leaves_nothing():
     name = "t-trace"
     before = machine()
-    up = local("up", name)
+    up = local("up", name, "--aws")
     _, progress = up.communicate(timeout=300)
     assert up.returncode == 0, progress
     assert set(traces(name)) >= {"state", "processes"}
@@ -95,7 +95,7 @@ def test_a_half_built_cluster_leaves_nothing(seconds):
 def test_a_cluster_whose_supervisor_was_killed_leaves_nothing():
     name = "t-dead"
     before = machine()
-    up = local("up", name, "--control-plane-only")
+    up = local("up", name, "--control-plane-only", "--aws")
     up.communicate(timeout=300)
     for process in Path("/proc").glob("[0-9]*"):
         try:
