@@ -24,8 +24,16 @@ options:
     elements: dict
     default: []
   endpoint_file:
-    description: File that receives url, api_key, model, kubeconfig and cluster; empty for none.
+    description: File that receives url, api_key, model, kubeconfig, cluster, aws_endpoint_url and aws_region; empty for none.
     type: path
+    default: ""
+  aws_endpoint_url:
+    description: Address of the AWS API, written to the endpoint file; empty for AWS itself.
+    type: str
+    default: ""
+  aws_region:
+    description: AWS region of the cluster, written to the endpoint file.
+    type: str
     default: ""
   timeout:
     description: Seconds for one answer.
