@@ -12,13 +12,10 @@ description:
 extends_documentation_fragment:
   - llm.on_eks.charts
   - llm.on_eks.kubernetes
+  - llm.on_eks.aws_account
 options:
   front_door:
     description: Address at which clients reach the gateway.
-    type: str
-    required: true
-  cluster:
-    description: The cluster's name, written to the endpoint file.
     type: str
     required: true
   catalog:

@@ -72,16 +72,30 @@ class Connection:
 
     @classmethod
     def open(
-        cls, region: str, *, profile: str = "", endpoint_url: str = "", say: Callable[[str], None] = lambda text: None
+        cls,
+        region: str,
+        *,
+        profile: str = "",
+        credentials_file: str = "",
+        endpoint_url: str = "",
+        say: Callable[[str], None] = lambda text: None,
     ) -> Connection:
-        """From botocore's usual credential chain. Raises AwsError."""
+        """From botocore's usual credential chain; a profile that is named goes before the environment's keys.
+
+        `credentials_file`: the only place where credentials are taken from, `profile` (or `default`) in it. Raises AwsError.
+        """
         import boto3
+        import botocore.session
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
         config = Config(retries={"mode": "standard", "total_max_attempts": 2}, user_agent_extra="llm.on_eks")
         try:
-            session = boto3.session.Session(profile_name=profile or None, region_name=region or None)
+            core = botocore.session.Session(profile=profile or ("default" if credentials_file else None))
+            if credentials_file:
+                for variable in ("credentials_file", "config_file"):
+                    core.set_config_variable(variable, credentials_file)
+            session = boto3.session.Session(region_name=region or None, botocore_session=core)
         except BotoCoreError as error:
             raise AwsError(sentence("AWS", "sign in", error)) from error
         return cls(
