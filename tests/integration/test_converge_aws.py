@@ -238,9 +238,7 @@ def test_what_controllers_left_behind_goes_by_its_mark_alone(house, platform):
     ]
     gone = [{**one, "state": "absent"} for one in platform]
     planned = converge(house, gone, check=True)
-    assert any(
-        "elb_load_balancer ours goes with the cluster" in note for note in planned.components["network"].notes
-    ) or any("ours goes with the cluster" in note for one in planned.components.values() for note in one.notes)
+    assert "elb_load_balancer ours goes with the cluster" in planned.components["cluster"].notes
     done = converge(house, gone)
     assert ours and not elb.describe_load_balancers()["LoadBalancers"]
     assert [row["VolumeId"] for row in ec2.describe_volumes()["Volumes"]] == [stranger]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import AwsError, NotFound, sentence
-from .unknown import Unknown
+from .unknown import Unknown, is_unknown
 
 # Codes that services use for "slower, please" and for faults that pass; amazon.aws knows only some of them.
 RETRIED = [
@@ -156,7 +156,9 @@ class Connection:
         return f"arn:{me.partition}:{service}:{self.region if regional else ''}:{me.account}:{resource}"
 
     def aws_policy(self, name: str) -> str:
-        """The ARN of a policy that AWS keeps; an ARN is taken as it is, in the right partition."""
+        """The ARN of a policy that AWS keeps; an ARN, known yet or not, is taken as it is, in the right partition."""
+        if is_unknown(name):
+            return name
         if name.startswith("arn:"):
             return name.replace("arn:aws:", f"arn:{self.identity.partition}:", 1)
         return f"arn:{self.identity.partition}:iam::aws:policy/{name}"
