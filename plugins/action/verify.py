@@ -33,8 +33,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "front_door": {"type": "str", "required": True},
     "catalog": {"type": "list", "elements": "dict", "default": []},
     "endpoint_file": {"type": "path", "default": ""},
-    "aws_endpoint_url": {"type": "str", "default": ""},
-    "aws_region": {"type": "str", "default": ""},
     "timeout": {"type": "int", "default": 120},
     "components": {"type": "list", "elements": "dict", "default": []},
     "changed": {"type": "list", "elements": "str", "default": []},
@@ -91,8 +89,8 @@ class ActionModule(ActionBase):
                 "model": served[0] if served else "",
                 "kubeconfig": kubeconfig,
                 "cluster": options["cluster"],
-                "aws_endpoint_url": options["aws_endpoint_url"],
-                "aws_region": options["aws_region"],
+                "aws_endpoint_url": options["aws"].get("endpoint_url") or "",
+                "aws_region": options["aws"].get("region") or "",
             }
             changed = write_private(Path(options["endpoint_file"]), endpoint)
         return {

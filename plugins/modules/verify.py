@@ -27,14 +27,6 @@ options:
     description: File that receives url, api_key, model, kubeconfig, cluster, aws_endpoint_url and aws_region; empty for none.
     type: path
     default: ""
-  aws_endpoint_url:
-    description: Address of the AWS API, written to the endpoint file; empty for AWS itself.
-    type: str
-    default: ""
-  aws_region:
-    description: AWS region of the cluster, written to the endpoint file.
-    type: str
-    default: ""
   timeout:
     description: Seconds for one answer.
     type: int

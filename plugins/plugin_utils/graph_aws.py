@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from .descriptor import AwsEntry, Component, DescriptorError
 from .kinds.aws import AwsLookNode, AwsNode, AwsPruneNode, AwsRemovalNode, outputs_of
@@ -16,9 +17,14 @@ from .kinds.leftovers import LeftoversNode
 from .references import references
 
 Key = tuple[str, str]  # component, name of the resource
-# Makes a vertex: (component, node) -> its index; `order(later, earlier)` puts one after another.
+# Makes a vertex: (component, node) -> its index.
 MakeVertex = Callable[[str, Node], int]
-Order = Callable[[int, int], None]
+
+
+class Order(Protocol):
+    """Puts one vertex after another, that one having ended `well` or just having ended."""
+
+    def __call__(self, later: int, earlier: int, *, well: bool = True) -> None: ...
 
 
 @dataclass
@@ -64,7 +70,7 @@ class AwsPart:
         return {index for (name, _), index in self.vertices.items() if name == component}
 
     def add_prunes(self) -> dict[str, int]:
-        """One after the other, what refers to others first, when all is made. component -> vertex."""
+        """One after the other, what refers to others first, when all else on AWS has ended. component -> vertex."""
         made = set(self.vertices.values())
         previous: int | None = None
         found = {}
@@ -72,10 +78,8 @@ class AwsPart:
             if self.active[name].state != "present":
                 continue
             index = self.make(name, AwsPruneNode(name))
-            for vertex in made:
-                self.order(index, vertex)
-            if previous is not None:
-                self.order(index, previous)
+            for vertex in made if previous is None else [previous]:
+                self.order(index, vertex, well=False)
             found[name] = previous = index
         return found
 
