@@ -44,10 +44,10 @@ class ActionModule(ActionBase):
             return {**result, "failed": True, "changed": False, "msg": str(error)}
         left = _not_kept(found, options["components"])
         head = f"  {aws.cluster} in {aws.connection.region}: "
-        table = found.table() or ["nothing carries its mark"]
+        table = found.table()
         display.display(
             "\n".join(
-                [head + ("what is there" if found.items else "nothing is left"), *(f"  {line}" for line in table)]
+                [head + ("what carries its mark" if found.items else "nothing carries its mark"), *(f"  {line}" for line in table)]
             )
         )
         said = {
