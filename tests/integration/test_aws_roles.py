@@ -113,7 +113,11 @@ def emptied(house, described):
 def test_from_nothing_to_all_and_back(house, described, emptied, variant):
     components = described[variant]
     planned = converge(house, components, check=True)
-    assert did(planned) == did(converge(house, components))
+    done = converge(house, components)
+    assert did(planned) == did(done)
+    client = done.context.client
+    volume = client.get(client.resource("v1", "PersistentVolume"), "models")
+    assert volume["spec"]["csi"]["volumeHandle"] == handle(house)
     assert did(converge(house, components)) == []
     assert did(converge(house, components, check=True)) == []
     planned = converge(house, gone(components), check=True)
@@ -140,6 +144,7 @@ def handle(house):
     return f"{point['FileSystemId']}::{point['AccessPointId']}"
 
 
+@pytest.mark.full
 def test_the_file_system_that_stayed_is_found_again(house, described, emptied):
     components = described["plain"]
     converge(house, components)
@@ -150,13 +155,7 @@ def test_the_file_system_that_stayed_is_found_again(house, described, emptied):
     assert not [row for row in did(again) if row[0] == "storage_efs" and "file system" in row[2]]
 
 
-def test_the_models_claim_gets_the_access_point(house, described, emptied):
-    done = converge(house, described["plain"])
-    client = done.context.client
-    volume = client.get(client.resource("v1", "PersistentVolume"), "models")
-    assert volume["spec"]["csi"]["volumeHandle"] == handle(house)
-
-
+@pytest.mark.full
 def test_one_way_out_more_or_less_moves_no_subnet(house, described, emptied):
     converge(house, described["plain"])
     wider = [described["everything"][0], *described["plain"][1:]]
