@@ -186,7 +186,7 @@ class EmptyAccount(Connection):
 
 def patience(elapsed_s: float) -> float:
     """Seconds until the next look: quick things are seen quickly, slow ones cost few calls."""
-    return min(15.0, max(0.25, elapsed_s * 0.1))
+    return min(15.0, max(0.25, elapsed_s * 0.05))
 
 
 def deadline(timeout_s: float) -> float:
