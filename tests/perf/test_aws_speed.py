@@ -19,7 +19,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils import engine  # noqa: 
 from local.aws.config import REALISTIC_S  # noqa: E402
 from tests.support.described import describe  # noqa: E402
 from tests.support.emulated_aws import REGION, EmulatedAws  # noqa: E402
-from tests.support.emulated_cluster import access  # noqa: E402
+from tests.support.emulated_cluster import access, emulated_cluster  # noqa: E402
 
 pytestmark = [pytest.mark.perf, pytest.mark.timeout(3600)]
 NAME = "bench"
@@ -42,10 +42,9 @@ def components(tmp_path_factory):
 
 
 @pytest.fixture
-def account(request):
-    aws = EmulatedAws("--pace", str(getattr(request, "param", 0))).start()
-    yield aws
-    aws.stop()
+def account(request, tmp_path):
+    with emulated_cluster(NAME, tmp_path, "--pace", str(getattr(request, "param", 0))) as aws:
+        yield aws
 
 
 def test_a_run_that_finds_nothing_to_do(account, components, table, tmp_path):
@@ -59,7 +58,7 @@ def test_a_run_that_finds_nothing_to_do(account, components, table, tmp_path):
     )
     cost = json.loads(said.stdout)
     assert not cost["actions"], cost
-    calls = account.admin("GET", "calls")["calls"]
+    calls = account.admin("GET", "calls")
     number = sum(calls.values())
     resources = sum(len(one["aws"]) for one in components if one.get("state", "present") == "present")
     text = f"{cost['cpu_s']:.2f} CPU-s ({cost['start_up_cpu_s']:.2f} of it start), {cost['wall_s']:.1f} s wall"
