@@ -12,13 +12,10 @@ description:
 extends_documentation_fragment:
   - llm.on_eks.charts
   - llm.on_eks.kubernetes
+  - llm.on_eks.aws_account
 options:
   front_door:
     description: Address at which clients reach the gateway.
-    type: str
-    required: true
-  cluster:
-    description: The cluster's name, written to the endpoint file.
     type: str
     required: true
   catalog:
@@ -29,14 +26,6 @@ options:
   endpoint_file:
     description: File that receives url, api_key, model, kubeconfig, cluster, aws_endpoint_url and aws_region; empty for none.
     type: path
-    default: ""
-  aws_endpoint_url:
-    description: Address of the AWS API, written to the endpoint file; empty for AWS itself.
-    type: str
-    default: ""
-  aws_region:
-    description: AWS region of the cluster, written to the endpoint file.
-    type: str
     default: ""
   timeout:
     description: Seconds for one answer.
