@@ -13,6 +13,8 @@ _KNOWN = {
     "ec2": (
         r".*State: '(available|pending|deleting|deleted)' is not one of .*",
         r".*\.Platform: '(windows|Linux/UNIX)' is not one of .*",
+        # moto's table of instance types is newer than the model.
+        r".*ProcessorInfo\.SupportedFeatures\[\d+\]: .* is not one of .*",
     ),
     "events": (
         r"ListRulesResponse\.Rules\[\d+\]\.\w+: not a member of Rule",

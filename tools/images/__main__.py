@@ -24,7 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.images", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(IMAGES)}; default: all")
     parser.add_argument("--check", action="store_true", help="build nothing, say what would be built")
-    parser.add_argument("--cache", type=Path, default=_cache(), help="folder for archives and layers")
+    parser.add_argument("--cache", type=Path, default=cache(), help="folder for archives and layers")
     parser.add_argument("--base", default="auto", help="auto, debootstrap, or an image reference")
     parser.add_argument("--build-arg", action="append", default=[], metavar="KEY=VALUE", help="never for secrets")
     parser.add_argument("--volume", action="append", default=[], metavar="HOST:IMAGE:ro", help="seen while building")
@@ -60,7 +60,8 @@ def main() -> int:
     return 0
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """Where archives and layers are kept."""
     return Path(os.environ.get("LLM_ON_EKS_CACHE") or Path.home() / ".cache" / "llm.on_eks") / "images"
 
 

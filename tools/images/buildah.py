@@ -79,6 +79,18 @@ class Buildah:
         self.run(command, f"archiving {reference}")
         partial.replace(file)
 
+    def load(self, file: Path) -> None:
+        """Take an image back from its archive, under the reference that stands in it."""
+        self.run(
+            ["pull", "--quiet", "--signature-policy", str(self.policy()), f"oci-archive:{file}"], f"reading {file}"
+        )
+
+    def push(self, reference: str, target: str, authfile: Path, *, plain_http: bool = False) -> None:
+        """Send the image to a registry. What opens it stands in `authfile`, so that no command line shows it."""
+        command = ["push", "--quiet", "--format", "oci", "--authfile", str(authfile)]
+        command += ["--signature-policy", str(self.policy()), *(["--tls-verify=false"] if plain_http else [])]
+        self.run([*command, reference, f"docker://{target}"], f"pushing {target}")
+
     def import_root(self, archive: Path, reference: str) -> None:
         """Make an image of one layer from a tar of a root file system."""
         container = f"llm-on-eks-base-{os.getpid()}"

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..names import TAG_CLUSTER
 from .connection import Connection
 from .errors import AwsError, NotFound, code_of, sentence
 from .prices import per_hour
@@ -110,6 +111,21 @@ def offerings(
     known = ask(connection, "instance types", "ec2", "describe_instance_types", "InstanceTypes", Filters=filters)
     details = {row["InstanceType"]: row for row in known}
     return [_offering(name, zones.get(name, []), details.get(name, {}), per_hour(name, prices)) for name in types]
+
+
+def vcpus_in_use(connection: Connection, cluster: str) -> dict[tuple[str, str], int]:
+    """vCPUs that run in the region, by family and purchase option as in QUOTAS, without those that carry the cluster's mark."""
+    alive = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
+    found: dict[tuple[str, str], int] = {}
+    reservations = ask(connection, "instances", "ec2", "describe_instances", "Reservations", Filters=alive)
+    for row in (row for reservation in reservations for row in reservation["Instances"]):
+        if any(tag["Key"] == TAG_CLUSTER and tag["Value"] == cluster for tag in row.get("Tags") or []):
+            continue
+        option = "spot" if row.get("InstanceLifecycle") == "spot" else "on-demand"
+        cpu = row.get("CpuOptions") or {}
+        key = (quota_family(row["InstanceType"]), option)
+        found[key] = found.get(key, 0) + int(cpu.get("CoreCount") or 0) * int(cpu.get("ThreadsPerCore") or 1)
+    return found
 
 
 def _offering(name: str, zones: Iterable[str], row: Mapping[str, Any], price: float | None) -> Offering:

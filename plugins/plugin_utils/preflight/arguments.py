@@ -26,10 +26,11 @@ def check_value(path: str, value: Any, spec: Spec, fallback: Place | None = None
         yield Finding(path, f"is {_shown(value)}, which is not {wrong}", f"give {wrong}", place)
         return
     choices = spec.get("choices")
-    if choices and value not in choices:
+    if choices and kind != "list" and value not in choices:
         yield Finding(path, f"is {_shown(value)}", f"choose one of {', '.join(map(str, choices))}", place)
     if kind == "list":
-        element = {"type": spec.get("elements", "raw"), "options": spec.get("options"), "choices": None}
+        # As Ansible has it, choices of a list are those of its items.
+        element = {"type": spec.get("elements", "raw"), "options": spec.get("options"), "choices": choices}
         for index, item in enumerate(value):
             yield from check_value(f"{path}[{_label(item, index)}]", item, element, place)
     elif kind == "dict" and spec.get("options"):

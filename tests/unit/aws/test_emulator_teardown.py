@@ -188,6 +188,17 @@ def test_a_denied_action_is_refused_in_the_services_words(aws, action, service, 
     getattr(aws.client(service), operation)(**given)
 
 
+def test_a_simulation_knows_what_was_denied(aws):
+    iam, me = aws.client("iam"), aws.client("sts").get_caller_identity()["Arn"]
+    aws.admin("PUT", "denied", {"actions": ["eks:Create*"]})
+    try:
+        rows = iam.simulate_principal_policy(PolicySourceArn=me, ActionNames=["eks:CreateCluster", "ec2:CreateVpc"])
+    finally:
+        aws.admin("PUT", "denied", {"actions": []})
+    said = {row["EvalActionName"]: row["EvalDecision"] for row in rows["EvaluationResults"]}
+    assert said == {"eks:CreateCluster": "explicitDeny", "ec2:CreateVpc": "allowed"}
+
+
 def test_a_new_role_is_known_to_eks_after_a_while():
     aws = EmulatedAws("--delay", "role=2").start()
     try:

@@ -87,3 +87,9 @@ def test_text_that_means_a_boolean_is_one_because_surveys_send_text():
 
 def test_every_role_gives_its_name_as_a_prefix():
     assert {"gateway_", "platform_"} <= set(prefixes(ROLES))
+
+
+def test_choices_of_a_list_are_those_of_its_items():
+    spec = {"type": "list", "elements": "str", "choices": ["api", "audit"]}
+    assert list(check_value("x", ["audit"], spec)) == list(check_value("x", [], spec)) == []
+    assert [str(f) for f in check_value("x", ["api", "adit"], spec)] == ["x[1] is 'adit'; choose one of api, audit."]

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The AWS roles, as they describe themselves, converged on an emulated account with a real API server behind its cluster."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.support import emulated_cluster as emulated
+from tests.support.described import describe
+from tests.support.emulated_aws import REGION
+from tests.support.emulated_cluster import did, emulated_cluster, gone, without_retain
+
+pytestmark = pytest.mark.apiserver
+NAME = f"{os.environ.get('LLM_ON_EKS_TEST_CLUSTER', 't')}-roles"[:20]
+OURS = [{"Name": "tag:llm.on_eks/cluster", "Values": [NAME]}]
+EKS = {
+    "platform_provider": "eks",
+    "platform_cluster_name": NAME,
+    "platform_aws_region": REGION,
+    "platform_protected": False,
+    "model_catalog": [],
+    # The local control plane has a class called efs.
+    "storage_efs_class": "files",
+}
+EVERYTHING = {
+    **EKS,
+    "karpenter_aws_state": "present",
+    "karpenter_aws_instance_profile": True,
+    "storage_s3_state": "present",
+    "storage_s3_buckets": [{"name": "weights", "bucket": "my-models"}],
+    "network_nat": "per_zone",
+    "network_endpoints": ["s3", "ecr.api"],
+    "cluster_encryption_key": "own",
+    "cluster_public_access_cidrs": ["192.0.2.0/24"],
+    "node_groups_extra": [{"name": "spare", "instance_types": ["m7i.large"]}],
+    "identity_roles": [{"name": "engines", "namespace": "llm-engines", "service_account": "engine"}],
+}
+VARIANTS = {
+    "plain": EKS,
+    "everything": EVERYTHING,
+    "seed": {**EVERYTHING, "identity_variant": "seed"},
+}
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory):
+    made = describe(tmp_path_factory.mktemp("described"), VARIANTS)
+    # Engines and gateway want a node.
+    return {name: [one for one in components if one["name"] != "gateway"] for name, components in made.items()}
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    """An emulated account whose cluster NAME is a real API server."""
+    with emulated_cluster(NAME, tmp_path_factory.mktemp("aws")) as aws:
+        yield aws
+
+
+def converge(aws, components, **options):
+    return emulated.converge(aws, NAME, components, **options)
+
+
+@pytest.fixture
+def emptied(house, described):
+    """Whatever a test leaves is removed, the file system too."""
+    yield
+    converge(house, gone(without_retain(described["everything"])))
+
+
+@pytest.mark.parametrize(
+    "variant",
+    ["everything", pytest.param("plain", marks=pytest.mark.full), pytest.param("seed", marks=pytest.mark.full)],
+)
+def test_from_nothing_to_all_and_back(house, described, emptied, variant):
+    components = described[variant]
+    planned = converge(house, components, check=True)
+    done = converge(house, components)
+    assert did(planned) == did(done)
+    client = done.context.client
+    volume = client.get(client.resource("v1", "PersistentVolume"), "models")
+    assert volume["spec"]["csi"]["volumeHandle"] == handle(house)
+    assert did(converge(house, components)) == []
+    assert did(converge(house, components, check=True)) == []
+    planned = converge(house, gone(components), check=True)
+    done = converge(house, gone(components))
+    assert did(planned) == did(done)
+    left(house, described)
+
+
+def left(house, described):
+    """Nothing but the file system that is to stay, and what is the account's."""
+    ec2, eks, iam = house.client("ec2"), house.client("eks"), house.client("iam")
+    assert eks.list_clusters()["clusters"] == []
+    assert ec2.describe_vpcs(Filters=OURS)["Vpcs"] == ec2.describe_addresses(Filters=OURS)["Addresses"] == []
+    assert [role for role in iam.list_roles()["Roles"] if role["RoleName"].startswith(NAME)] == []
+    assert iam.list_policies(Scope="Local")["Policies"] == []
+    assert house.client("sqs").list_queues().get("QueueUrls", []) == []
+    assert house.client("events").list_rules()["Rules"] == []
+    assert len(house.client("efs").describe_file_systems()["FileSystems"]) == 1
+
+
+def handle(house):
+    """How the driver calls the access point for models."""
+    [point] = house.client("efs").describe_access_points()["AccessPoints"]
+    return f"{point['FileSystemId']}::{point['AccessPointId']}"
+
+
+@pytest.mark.full
+def test_the_file_system_that_stayed_is_found_again(house, described, emptied):
+    components = described["plain"]
+    converge(house, components)
+    before = handle(house)
+    converge(house, gone(components))
+    again = converge(house, components)
+    assert handle(house) == before
+    assert not [row for row in did(again) if row[0] == "storage_efs" and "file system" in row[2]]
+
+
+@pytest.mark.full
+def test_one_way_out_more_or_less_moves_no_subnet(house, described, emptied):
+    converge(house, described["plain"])
+    wider = [described["everything"][0], *described["plain"][1:]]
+    verbs = {verb for _, verb, _ in did(converge(house, wider))}
+    assert verbs <= {"create", "update"}
+    assert did(converge(house, wider)) == []
+    converge(house, described["plain"])
+    assert did(converge(house, described["plain"])) == []
+    assert (
+        len(
+            house.client("ec2").describe_nat_gateways(Filter=[{"Name": "state", "Values": ["available"]}])[
+                "NatGateways"
+            ]
+        )
+        == 1
+    )

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images reach a registry that asks for a password, which no command line ever shows; what is there is not pushed again."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import boto3
+import pytest
+
+from tests.support.emulated_aws import KEYS, REGION, EmulatedAws
+from tests.support.image_registry import Registry
+from tools.images.build import Options, Plan
+from tools.images.buildah import open_store
+from tools.images.catalog import Image
+from tools.images.errors import ImageError
+from tools.images.packages import install_missing
+from tools.images.push import Ecr, Login, push, upload
+
+
+@pytest.fixture
+def registry():
+    made = Registry()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """(buildah, plan) of an image with one file."""
+    install_missing(["buildah"])
+    folder = tmp_path_factory.mktemp("images")
+    buildah = open_store(folder / "store")
+    context = folder / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY hello /hello\n")
+    (context / "hello").write_text("hello\n")
+    one = Plan(Image("gateway", "context"), "localhost/llm.on_eks/gateway:sha256-1", {}, folder / "gateway.tar")
+    buildah.build(one.ref, context, {}, {}, [])
+    buildah.archive(one.ref, one.archive)
+    return buildah, one
+
+
+@pytest.fixture(scope="module")
+def aws():
+    made = EmulatedAws().start()
+    yield made
+    made.kill()
+
+
+def ecr(aws):
+    return Ecr(boto3.client("ecr", endpoint_url=aws.url, region_name=REGION, **KEYS))
+
+
+def test_an_image_is_pushed_with_the_password(registry, built):
+    buildah, one = built
+    upload(buildah, one, f"{registry.host}/llm.on_eks/gateway:1", Login(registry.host, registry.auth, plain_http=True))
+    manifest = json.loads(registry.tags["llm.on_eks/gateway:1"])
+    assert all(layer["digest"] in registry.blobs for layer in [manifest["config"], *manifest["layers"]])
+
+
+def test_a_wrong_password_is_one_sentence_without_it(registry, built):
+    buildah, one = built
+    with pytest.raises(ImageError, match="pushing ") as refused:
+        upload(buildah, one, f"{registry.host}/x:1", Login(registry.host, "d3Jvbmc6d3Jvbmc=", plain_http=True))
+    assert "d3Jvbmc6d3Jvbmc" not in str(refused.value) and registry.tags == {}
+
+
+def test_no_command_line_shows_the_password(registry, built):
+    buildah, one = built
+    seen, done = set(), threading.Event()
+
+    def watch():
+        while not done.is_set():
+            for process in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    seen.add(process.read_bytes())
+                except OSError:
+                    continue
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        upload(buildah, one, f"{registry.host}/y:1", Login(registry.host, registry.auth, plain_http=True))
+    finally:
+        done.set()
+        watcher.join()
+    assert any(b"docker://" in line for line in seen), "the push was seen"
+    assert not [line for line in seen if registry.auth.encode() in line or b"secret-token" in line]
+
+
+def test_an_image_that_left_the_store_comes_back_from_its_archive(registry, built, tmp_path):
+    _, one = built
+    empty = open_store(tmp_path / "store")
+    upload(empty, one, f"{registry.host}/z:1", Login(registry.host, registry.auth, plain_http=True))
+    assert "z:1" in registry.tags
+
+
+def test_the_login_is_not_shown_and_leaves_no_file(registry):
+    opened = Login("registry.test", "c2VjcmV0")
+    assert "c2VjcmV0" not in repr(opened)
+    with opened.file() as file:
+        assert file.stat().st_mode & 0o777 == 0o600
+    assert not file.exists()
+
+
+def test_what_the_account_has_is_not_pushed_again(aws, tmp_path):
+    options = Options(cache=tmp_path, base="docker.io/library/python:3.12-slim")
+    wanted = push(ecr(aws), ["gateway"], "llm.on_eks", options, check=True)
+    reference = wanted["images"]["gateway"]
+    assert wanted["changed"] is True
+    assert reference.startswith(f"123456789012.dkr.ecr.{REGION}.amazonaws.com/llm.on_eks/gateway:sha256-")
+    client = aws.client("ecr")
+    client.create_repository(repositoryName="llm.on_eks/gateway")
+    client.put_image(
+        repositoryName="llm.on_eks/gateway",
+        imageManifest="{}",
+        imageManifestMediaType="application/vnd.oci.image.manifest.v1+json",
+        imageTag=reference.rpartition(":")[2],
+    )
+    assert push(ecr(aws), ["gateway"], "llm.on_eks", options, check=False) == {**wanted, "changed": False}

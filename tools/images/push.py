@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Push our images to an account's ECR: python -m tools.images.push --region REGION NAME...
+
+One JSON object {name: reference} goes to stdout, progress to stderr. What the registry has is neither built nor pushed again;
+its tags are made of the content. With --check nothing is built or pushed, and `changed` says whether it would be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from .__main__ import REPO, cache
+from .build import Options, Plan, build, plan
+from .buildah import Buildah, open_store
+from .catalog import IMAGES
+from .errors import ImageError
+
+
+@dataclass(frozen=True)
+class Login:
+    """A registry and what opens it. `auth`: user and password as Basic authentication has them; never shown."""
+
+    host: str
+    auth: str = field(repr=False)
+    plain_http: bool = False
+
+    @contextmanager
+    def file(self) -> Iterator[Path]:
+        """A file for buildah that nobody else reads, gone at the end."""
+        with tempfile.TemporaryDirectory(prefix="llm-on-eks-login-") as folder:  # 0700
+            file = Path(folder) / "auth.json"
+            file.touch(mode=0o600)
+            file.write_text(json.dumps({"auths": {self.host: {"auth": self.auth}}}), encoding="utf-8")
+            yield file
+
+
+class Ecr:
+    """The account's registry. `client`: of boto3, for `ecr`."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    @classmethod
+    def open(cls, region: str, *, profile: str = "", credentials_file: str = "", endpoint_url: str = "") -> Ecr:
+        """`credentials_file`: the only place where credentials are taken from. Raises ImageError."""
+        try:
+            core = botocore.session.Session(profile=profile or ("default" if credentials_file else None))
+            for variable in ("credentials_file", "config_file") if credentials_file else ():
+                core.set_config_variable(variable, credentials_file)
+            session = boto3.session.Session(region_name=region, botocore_session=core)
+            config = Config(retries={"mode": "standard", "total_max_attempts": 6})
+            return cls(session.client("ecr", endpoint_url=endpoint_url or None, config=config))
+        except BotoCoreError as error:
+            raise ImageError(
+                f"ECR in {region} cannot be asked: {error}; check platform_aws_profile and region"
+            ) from None
+
+    def login(self) -> Login:
+        """A token for the registry, good for 12 hours. Raises ImageError."""
+        [data] = self._ask("get_authorization_token")["authorizationData"]
+        where = urlsplit(data["proxyEndpoint"])
+        return Login(where.netloc, data["authorizationToken"], where.scheme == "http")
+
+    def has(self, repository: str, tag: str) -> bool:
+        """Whether the repository holds the tag; one that does not exist holds none. Raises ImageError."""
+        given = {"repositoryName": repository, "imageIds": [{"imageTag": tag}]}
+        return bool(self._ask("describe_images", **given).get("imageDetails"))
+
+    def _ask(self, operation: str, **given: Any) -> dict[str, Any]:
+        try:
+            return dict(getattr(self._client, operation)(**given))
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("ImageNotFoundException", "RepositoryNotFoundException"):
+                return {}
+            raise ImageError(f"ECR: {error}; does the caller have AmazonEC2ContainerRegistryPowerUser?") from None
+        except BotoCoreError as error:
+            raise ImageError(f"ECR: {error}; check credentials and region") from None
+
+
+def upload(buildah: Buildah, one: Plan, target: str, opened: Login) -> None:
+    """Push one image that was built. Raises ImageError."""
+    if not buildah.has(one.ref):
+        buildah.load(one.archive)
+    print(f"{one.image.name}: pushing {target}", file=sys.stderr, flush=True)
+    with opened.file() as authfile:
+        buildah.push(one.ref, target, authfile, plain_http=opened.plain_http)
+
+
+def push(ecr: Ecr, names: Sequence[str], prefix: str, options: Options, *, check: bool) -> dict[str, object]:
+    """What the command prints. Raises ImageError."""
+    opened = ecr.login()
+    targets, missing = {}, []
+    for one in plan(names, REPO, options):
+        repository = "/".join(part for part in (prefix, one.image.name) if part)
+        tag = one.ref.rpartition(":")[2]
+        targets[one.image.name] = f"{opened.host}/{repository}:{tag}"
+        if not ecr.has(repository, tag):
+            missing.append(one)
+    if missing and not check:
+        build(missing, options)
+        buildah = open_store(options.cache / "store")
+        for one in missing:
+            upload(buildah, one, targets[one.image.name], opened)
+    return {"changed": bool(missing), "images": targets}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.images.push", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(IMAGES)}; default: all")
+    parser.add_argument("--check", action="store_true", help="build and push nothing, say what would be")
+    parser.add_argument("--base", default="auto", help="auto, debootstrap, or an image reference")
+    parser.add_argument("--cache", type=Path, default=cache(), help="folder for archives and layers")
+    parser.add_argument("--prefix", default="", help="what the repositories' names begin with")
+    parser.add_argument("--region", required=True)
+    parser.add_argument("--profile", default="")
+    parser.add_argument("--credentials-file", default="")
+    parser.add_argument("--endpoint-url", default="")
+    chosen = parser.parse_args()
+    options = Options(cache=chosen.cache, base=chosen.base)
+    try:
+        ecr = Ecr.open(
+            chosen.region,
+            profile=chosen.profile,
+            credentials_file=chosen.credentials_file,
+            endpoint_url=chosen.endpoint_url,
+        )
+        result = push(ecr, chosen.names or list(IMAGES), chosen.prefix, options, check=chosen.check)
+    except ImageError as failure:
+        print(f"images: {failure}.", file=sys.stderr)
+        return 1
+    print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
