@@ -20,11 +20,12 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 from werkzeug.wrappers import Request as PlainRequest
 
-from . import admin, ec2, efs, quotas, s3, simulation  # noqa: F401 - their operations register themselves
+from . import admin, ec2, efs, elb, quotas, s3, simulation  # noqa: F401 - their operations register themselves
 from .callers import caller_of
 from .clock import Clock, rule_moto
 from .compaction import compacted
 from .config import EmulatorConfig
+from .denials import refuse_denied
 from .eks import access, addons, clusters, identity, nodegroups, versions  # noqa: F401
 from .errors import Refusal
 from .faults import Faults
@@ -90,11 +91,12 @@ class Emulator:
         path = urlsplit(entry.url).path
         with self._lock:
             if path.startswith(admin.ROOT):
-                if admin.changes_state(entry.method, path):
+                if admin.gives_rights(entry.method, path):
                     try:
                         refuse_stranger(self.config, entry)
                     except Refusal as refusal:
                         return Answer(refusal.status, {"Content-Type": "text/plain"}, refusal.message.encode())
+                if admin.changes_state(entry.method, path):
                     self.journal.append(entry)
                 self.clock.set(entry.at)
                 self.world.settle()
@@ -110,6 +112,7 @@ class Emulator:
                     return call.serialize_error(fault)
                 try:
                     refuse_unsigned(self.config, call, entry)
+                    refuse_denied(self.world, call, caller_of(self.config, call.access_key).arn)
                     check_request(call, entry.body)
                 except Refusal as refusal:
                     return call.serialize_error(refusal)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """IAM's simulation of a principal's policies, which moto lacks: actions and resources with their wildcards, no conditions.
 
-The configured caller, whom nobody made, may do everything: the account is his.
+The configured caller, whom nobody made, may do everything but what was denied by the admin address: the account is his.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ def simulate_principal_policy(session: Session, params: Params) -> Result:
     documents = None if source == session.world.config.caller_arn else list(_documents(session, source))
     resources = params.get("ResourceArns") or ["*"]
     rows = [
-        {"EvalActionName": action, "EvalResourceName": resource, "EvalDecision": _decide(documents, action, resource)}
+        {
+            "EvalActionName": action,
+            "EvalResourceName": resource,
+            "EvalDecision": "explicitDeny" if session.world.denies(action) else _decide(documents, action, resource),
+        }
         for action in params["ActionNames"]
         for resource in resources
     ]

@@ -98,6 +98,8 @@ def _the_rest(aws, ground):
     efs.put_backup_policy(FileSystemId=ground.file_system, BackupPolicy={"Status": "ENABLED"})
     efs.describe_backup_policy(FileSystemId=ground.file_system)
     efs.list_tags_for_resource(ResourceId=ground.file_system)
+    me = aws.client("sts").get_caller_identity()["Arn"]
+    aws.client("iam").simulate_principal_policy(PolicySourceArn=me, ActionNames=["eks:CreateCluster"])
     quotas = aws.client("service-quotas")
     quotas.list_service_quotas(ServiceCode="ec2")
     quotas.get_aws_default_service_quota(ServiceCode="ec2", QuotaCode="L-DB2E81BA")
