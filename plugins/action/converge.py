@@ -50,11 +50,12 @@ class ActionModule(ActionBase):
         options = plain(given)
         check = bool(self._task.check_mode)
         try:
-            aws = aws_from(options)
+            empty = check and options["assume_empty"]
+            aws = aws_from(options, empty=empty)
             expect = plan.read(Path(options["plan_file"])) if options["plan_file"] and not check else None
             run = engine.converge(
                 options["components"],
-                None if aws or (check and options["assume_empty"]) else client_from(options),
+                None if aws or empty else client_from(options),
                 aws=aws,
                 check=check,
                 only=names_from(options["only"]),

@@ -89,6 +89,8 @@ class ActionModule(ActionBase):
                 "model": served[0] if served else "",
                 "kubeconfig": kubeconfig,
                 "cluster": options["cluster"],
+                "aws_endpoint_url": options["aws"].get("endpoint_url") or "",
+                "aws_region": options["aws"].get("region") or "",
             }
             changed = write_private(Path(options["endpoint_file"]), endpoint)
         return {

@@ -24,7 +24,7 @@ options:
     elements: dict
     default: []
   endpoint_file:
-    description: File that receives url, api_key, model, kubeconfig and cluster; empty for none.
+    description: File that receives url, api_key, model, kubeconfig, cluster, aws_endpoint_url and aws_region; empty for none.
     type: path
     default: ""
   timeout:

@@ -32,12 +32,13 @@ _LOOK_S = 0.5
 
 @dataclass
 class Vertex:
-    """A node in the graph. `after`: indices of the vertices that must have ended well before it."""
+    """A node in the graph. `after`: indices of the vertices that must have ended well before it; `behind`: that must have ended."""
 
     index: int
     component: str
     node: Node
     after: set[int] = field(default_factory=set)
+    behind: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ class _Builder:
         self.vertices.append(Vertex(len(self.vertices), component, node, set(after)))
         return len(self.vertices) - 1
 
-    def _order(self, later: int, earlier: int) -> None:
-        self.vertices[later].after.add(earlier)
+    def _order(self, later: int, earlier: int, *, well: bool = True) -> None:
+        (self.vertices[later].after if well else self.vertices[later].behind).add(earlier)
 
     def connect(self) -> set[int]:
         """The vertex that signs in to the cluster which this run makes: after the component's own resources, access among them."""
@@ -177,7 +178,8 @@ class _Builder:
         if leaving:
             last = next((component for component in leaving if component.kubernetes), None)
             name = (last or leaving[0]).name
-            self.aws.add_removals(self._vertex(name, FarewellNode(last is not None), in_kubernetes))
+            farewell = self._vertex(name, FarewellNode(last is not None), in_kubernetes)
+            self.aws.add_removals(name, farewell, takes_cluster=last is not None)
 
 
 def _stages(component: Component) -> Iterator[list[Node]]:
@@ -312,7 +314,7 @@ def _refuse_knots(vertices: Sequence[Vertex]) -> None:
     """The same for single nodes, AWS resources above all, which are ordered by their references."""
     done: set[int] = set()
     while len(done) < len(vertices):
-        ready = {vertex.index for vertex in vertices if vertex.index not in done and vertex.after <= done}
+        ready = {one.index for one in vertices if one.index not in done and one.after | one.behind <= done}
         if not ready:
             knot = [f"{one.component} ({one.node.name})" for one in vertices if one.index not in done]
             raise DescriptorError(f"these wait for each other in a circle: {', '.join(knot[:6])}; take out a reference")
@@ -337,6 +339,7 @@ def run(
 
     def end(done: Done) -> None:
         results[done.index] = done
+        context.failed |= done.state == "failed"
         context.spent(done.component, done.started + done.seconds)
         finished(done)
 
@@ -347,7 +350,7 @@ def run(
                 if broken is not None:
                     del waiting[vertex.index]
                     end(_cancelled(vertex, broken, time.monotonic() - started))
-                elif all(index in results for index in vertex.after):
+                elif all(index in results for index in (*vertex.after, *vertex.behind)):
                     del waiting[vertex.index]
                     future = pool.submit(_run_one, vertex, context, places, started)
                     busy[future] = (vertex, time.monotonic())

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from .descriptor import AwsEntry, Component, DescriptorError
 from .kinds.aws import AwsLookNode, AwsNode, AwsPruneNode, AwsRemovalNode, outputs_of
 from .kinds.base import Node
+from .kinds.leftovers import LeftoversNode
 from .references import references
 
 Key = tuple[str, str]  # component, name of the resource
-# Makes a vertex: (component, node) -> its index; `order(later, earlier)` puts one after another.
+# Makes a vertex: (component, node) -> its index.
 MakeVertex = Callable[[str, Node], int]
-Order = Callable[[int, int], None]
+
+
+class Order(Protocol):
+    """Puts one vertex after another, that one having ended `well` or just having ended."""
+
+    def __call__(self, later: int, earlier: int, *, well: bool = True) -> None: ...
 
 
 @dataclass
@@ -63,7 +70,7 @@ class AwsPart:
         return {index for (name, _), index in self.vertices.items() if name == component}
 
     def add_prunes(self) -> dict[str, int]:
-        """One after the other, what refers to others first, when all is made. component -> vertex."""
+        """One after the other, what refers to others first, when all else on AWS has ended. component -> vertex."""
         made = set(self.vertices.values())
         previous: int | None = None
         found = {}
@@ -71,16 +78,19 @@ class AwsPart:
             if self.active[name].state != "present":
                 continue
             index = self.make(name, AwsPruneNode(name))
-            for vertex in made:
-                self.order(index, vertex)
-            if previous is not None:
-                self.order(index, previous)
+            for vertex in made if previous is None else [previous]:
+                self.order(index, vertex, well=False)
             found[name] = previous = index
         return found
 
-    def add_removals(self, after: int) -> None:
-        """What refers to a resource goes before it."""
+    def add_removals(self, component: str, after: int, *, takes_cluster: bool) -> None:
+        """What refers to a resource goes before it; what controllers left behind goes before all."""
         doomed = {key: look for key, look in self._looks.items() if self._is_removed(key)}
+        if takes_cluster:
+            leftovers = self.make(component, LeftoversNode(list(doomed.values())))
+            for vertex in (after, *(self.vertices[key] for key in doomed)):
+                self.order(leftovers, vertex)
+            after = leftovers
         ends = {key: self.make(key[0], AwsRemovalNode(look)) for key, look in doomed.items()}
         for key, index in ends.items():
             self.order(index, after)

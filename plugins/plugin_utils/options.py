@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..module_utils.aws.connection import Connection
+from ..module_utils.aws.connection import Connection, EmptyAccount
 from .aws_access import AwsAccess, NoClusterError
 from .helm.options import ChartOptions
 from .kubernetes.client import Client
@@ -72,11 +72,13 @@ def charts_from(options: Mapping[str, Any]) -> ChartOptions:
     return ChartOptions(mirror=Path(mirror).expanduser() if mirror else None, helm=options["helm"])
 
 
-def aws_from(options: Mapping[str, Any]) -> AwsAccess | None:
-    """The account; None where no region is given. Raises AwsError."""
+def aws_from(options: Mapping[str, Any], *, empty: bool = False) -> AwsAccess | None:
+    """The account; None where no region is given. `empty`: it is not asked, and taken for empty. Raises AwsError."""
     aws = options.get("aws") or {}
     if not aws.get("region"):
         return None
+    if empty:
+        return AwsAccess(EmptyAccount(aws["region"]), options["cluster"])
     connection = Connection.open(
         aws["region"],
         profile=aws.get("profile") or "",

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import AwsError, sentence
-from .unknown import is_unknown
+from .errors import AwsError, NotFound, sentence
+from .unknown import Unknown, is_unknown
 
 # Codes that services use for "slower, please" and for faults that pass; amazon.aws knows only some of them.
 RETRIED = [
@@ -167,6 +167,21 @@ class Connection:
         """Wait, unless the run is being ended. Raises AwsError then."""
         if self.stop.wait(seconds):
             raise AwsError("AWS: the run was interrupted; run it again to go on from here")
+
+
+class EmptyAccount(Connection):
+    """An account that cannot be asked yet and is taken for empty: plans only. Who calls is not known either."""
+
+    def __init__(self, region: str) -> None:
+        super().__init__(self._refuse, region)
+
+    def _refuse(self, service: str) -> Any:
+        raise NotFound(f"AWS {service}: the account is taken for empty, nothing is asked there")
+
+    @property
+    def identity(self) -> Identity:
+        unknown = Unknown("caller")
+        return Identity(unknown, f"arn:aws:iam::{unknown}:{unknown}")
 
 
 def patience(elapsed_s: float) -> float:

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prices per hour in USD, us-east-1, on demand, Linux: an estimate for plans and reports, not a bill.
 
-Rounded from https://aws.amazon.com/ec2/pricing/on-demand/, /eks/pricing/, /vpc/pricing/, /privatelink/pricing/ (2025); prices
-of other regions differ by up to a third. Own figures go before these.
+Rounded from https://aws.amazon.com/ec2/pricing/on-demand/, /eks/pricing/, /vpc/pricing/, /privatelink/pricing/, /efs/pricing/,
+/ebs/pricing/, /kms/pricing/; prices of other regions differ by up to a third. Own figures go before these. What is not here is
+unknown, and is called so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+AS_OF = "2025"
+REGION = "us-east-1"
 
 INSTANCES: dict[str, float] = {
     "m6i.large": 0.096,
@@ -44,8 +48,26 @@ FIXED: dict[str, float] = {
     "network_load_balancer": 0.0225,
     "public_ipv4": 0.005,
 }
+# USD a month for a GiB (a key: for each), as AWS publishes them.
+_HOURS_A_MONTH = 730
+_MONTHLY: dict[str, float] = {
+    "efs_gib": 0.30,
+    "gp3_gib": 0.08,
+    "gp2_gib": 0.10,
+    "io2_gib": 0.125,
+    "snapshot_gib": 0.05,
+    "kms_key": 1.0,
+}
 
 
 def per_hour(instance_type: str, own: Mapping[str, float] | None = None) -> float | None:
     """USD for an hour of an instance; None where nobody said."""
     return (own or {}).get(instance_type, INSTANCES.get(instance_type))
+
+
+def per_hour_of(what: str, amount: float = 1) -> float | None:
+    """USD for an hour of so many of something in FIXED, or so many GiB of a kind of storage; None where nobody said."""
+    each = FIXED.get(what)
+    if each is None and what in _MONTHLY:
+        each = _MONTHLY[what] / _HOURS_A_MONTH
+    return None if each is None else each * amount

@@ -11,8 +11,13 @@ from .lookups import Offering, quota_family
 _MIB = 1024 * 1024
 # What an engine may use of an accelerator's memory; vLLM's own default for gpu_memory_utilization.
 USABLE_SHARE = 0.9
+# What pods may use of a node's memory: less what EKS reserves for kubelet and system, and what daemons take.
+# https://github.com/awslabs/amazon-eks-ami (kube-reserved: 255 MiB and 11 MiB for each pod)
+USABLE_SHARE_CPU = 0.75
 # Activations, CUDA context, graphs: what profiling runs of vLLM report for models of 1 to 70 billion parameters.
 OVERHEAD_MIB = 1536
+# llama.cpp's compute buffers and the process itself.
+OVERHEAD_CPU_MIB = 256
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Need:
-    """Accelerator memory in MiB that a model asks for."""
+    """Memory in MiB that a model asks for."""
 
     weights_mib: int
     kv_cache_mib: int
@@ -41,8 +46,8 @@ class Need:
 
     def __str__(self) -> str:
         return (
-            f"weights {_gib(self.weights_mib)} + KV cache {_gib(self.kv_cache_mib)} + {_gib(self.overhead_mib)} "
-            f"for the engine = {_gib(self.total_mib)}"
+            f"weights {gib(self.weights_mib)} + KV cache {gib(self.kv_cache_mib)} + {gib(self.overhead_mib)} "
+            f"for the engine = {gib(self.total_mib)}"
         )
 
 
@@ -66,37 +71,50 @@ def need(model: Architecture, *, context: int, sequences: int = 1) -> Need:
 
 
 def choose(
-    wanted: Need, preference: Sequence[str], offers: Sequence[Offering], vcpu_quotas: Mapping[str, float]
+    wanted: Need,
+    preference: Sequence[str],
+    offers: Sequence[Offering],
+    vcpu_quotas: Mapping[str, float],
+    *,
+    cpu: bool = False,
 ) -> Choice:
     """The first preferred type that the region has, that a quota lets start, and that the model fits on.
 
-    `vcpu_quotas`: family as in lookups.QUOTAS → vCPUs; a family that is not named is not checked.
+    `vcpu_quotas`: family as in lookups.QUOTAS → vCPUs; a family that is not named is not checked. `cpu`: it is computed by the
+    processor, so a type without accelerators does as well.
     """
     known = {offer.instance_type: offer for offer in offers}
     reasons: list[str] = []
     for name in preference:
-        obstacle = _obstacle(wanted, name, known.get(name), vcpu_quotas)
+        obstacle = _obstacle(wanted, name, known.get(name), vcpu_quotas, cpu)
         if not obstacle:
             offer = known[name]
-            usable = int(offer.accelerator_memory_total_mib * USABLE_SHARE)
             spread = f" over {offer.accelerators} accelerators" if offer.accelerators > 1 else ""
-            fits = f"{name}: fits: {wanted}, of {_gib(usable)} usable{spread}; zones {', '.join(offer.zones)}"
+            usable = f"{gib(usable_mib(offer, cpu))} usable{spread}"
+            fits = f"{name}: fits: {wanted}, of {usable}; zones {', '.join(offer.zones)}"
             return Choice(name, (*reasons, fits), offer.price_per_hour)
         reasons.append(f"{name}: {obstacle}")
     return Choice("", tuple(reasons) or ("no accelerator is named",))
 
 
-def _obstacle(wanted: Need, name: str, offer: Offering | None, quotas: Mapping[str, float]) -> str:
+def usable_mib(offer: Offering, cpu: bool) -> int:
+    """Memory for a model: the accelerators', or for `cpu` that of a node without any; 0 where there is none to use."""
+    if offer.accelerators:
+        return int(offer.accelerator_memory_total_mib * USABLE_SHARE)
+    return int(offer.memory_mib * USABLE_SHARE_CPU) if cpu else 0
+
+
+def _obstacle(wanted: Need, name: str, offer: Offering | None, quotas: Mapping[str, float], cpu: bool) -> str:
     if offer is None or not offer.zones:
         return "not offered in this region"
     family = quota_family(name)
     if family in quotas and quotas[family] < offer.vcpus:
         return f"needs {offer.vcpus} vCPUs of the quota for {family} instances, which is {quotas[family]:g}; ask AWS to raise it"
-    usable = int(offer.accelerator_memory_total_mib * USABLE_SHARE)
+    usable = usable_mib(offer, cpu)
     if not usable:
         return "has no accelerator"
     if wanted.total_mib > usable:
-        return f"too small: {wanted}, and {_gib(usable)} usable; shorten the context, quantize, or take a larger type"
+        return f"too small: {wanted}, and {gib(usable)} usable; shorten the context, quantize, or take a larger type"
     return ""
 
 
@@ -104,5 +122,5 @@ def _mib(size_bytes: float) -> int:
     return -int(-size_bytes // _MIB)
 
 
-def _gib(mib: int) -> str:
+def gib(mib: int) -> str:
     return f"{mib / 1024:.1f} GiB"

@@ -120,6 +120,8 @@ class AwsPruneNode:
     def run(self, context: Context) -> Outcome:
         wanted = set(context.desired(self.component))
         stale = [one for one in context.recorder.known(self.component) - wanted if one.group == GROUP]
+        if stale and context.failed:
+            return Outcome(notes=["nothing is taken away on AWS, for something else failed"])
         actions: list[Action] = []
         for target in sorted(stale, key=_rank):
             if target.kind not in RESOURCES or context.wanted_by_any(target):

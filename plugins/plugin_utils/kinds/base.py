@@ -102,6 +102,8 @@ class Context:
     aws: AwsAccess | None = None
     enter: Callable[[Client], None] = lambda client: None
     leave: Callable[[], None] = lambda: None
+    # Something in this run failed already.
+    failed: bool = False
     # uids of what this run deletes, or would delete
     doomed: set[str] = field(default_factory=set)
     _planned: set[str] = field(default_factory=set)
