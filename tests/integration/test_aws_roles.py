@@ -41,6 +41,7 @@ EVERYTHING = {
     "cluster_encryption_key": "own",
     "cluster_public_access_cidrs": ["192.0.2.0/24"],
     "node_groups_extra": [{"name": "spare", "instance_types": ["m7i.large"]}],
+    "identity_load_balancer_controller": True,
     "identity_roles": [{"name": "engines", "namespace": "llm-engines", "service_account": "engine"}],
 }
 VARIANTS = {
