@@ -165,6 +165,19 @@ def test_the_kubernetes_api_is_named_once(described):
     assert {host for host, names in named.items() if names == ["cluster"]} == set(AWS_HOSTS)
 
 
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"platform_cluster_name": "Prod_1"}, "use at most 40 small letters, digits and dashes"),
+        ({"network_zones": ["a"]}, "EKS wants subnets in at least two zones"),
+        ({"network_cidr": "10.0.0.0/8"}, "give one between /16 and /20"),
+    ],
+)
+def test_what_aws_would_refuse_is_refused_before(tmp_path, variables, sentence):
+    with pytest.raises(AssertionError, match=sentence):
+        describe(tmp_path, {"x": {**EKS, "platform_cluster_name": "x", **variables}})
+
+
 # -- network ------------------------------------------------------------------------------------------------------------
 def test_subnets_lie_in_the_vpc_and_apart_from_each_other(described):
     for host in ("plain", "everything-with-a-long-name-as-it-may-be"):
