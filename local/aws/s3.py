@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from moto.s3.models import FakeDeleteMarker, s3_backends
+from moto.iam.access_control import PermissionResult
+from moto.s3.models import FakeBucket, FakeDeleteMarker, s3_backends
 
 from .errors import refuse
 from .world import Params, Result, Session, guard, overlay
@@ -66,3 +67,12 @@ def _current(session: Session, params: Params) -> Any:
     bucket = _backend(session).get_bucket(params["Bucket"])
     found = bucket.keys.get(params["Key"])
     return None if isinstance(found, FakeDeleteMarker) else found
+
+
+def _permission(bucket: Any, action: str, resource: str) -> PermissionResult:
+    """Policies of buckets are kept and not enforced, as IAM's are. moto denies whatever a condition does not even speak of,
+    and so everything in a bucket that only asks for TLS."""
+    return PermissionResult.NEUTRAL
+
+
+FakeBucket.get_permission = _permission

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import emulated_cluster as emulated
 from tests.support.described import describe
-from tests.support.emulated_aws import REGION
+from tests.support.emulated_aws import REGION, make_role, make_subnets
 from tests.support.emulated_cluster import did, emulated_cluster, gone, without_retain
 
 pytestmark = pytest.mark.apiserver
@@ -35,6 +35,7 @@ EVERYTHING = {
     "cluster_encryption_key": "own",
     "cluster_public_access_cidrs": ["192.0.2.0/24"],
     "node_groups_extra": [{"name": "spare", "instance_types": ["m7i.large"]}],
+    "identity_load_balancer_controller": True,
     "identity_roles": [{"name": "engines", "namespace": "llm-engines", "service_account": "engine"}],
 }
 VARIANTS = {
@@ -45,8 +46,11 @@ VARIANTS = {
 
 
 @pytest.fixture(scope="module")
-def described(tmp_path_factory):
-    made = describe(tmp_path_factory.mktemp("described"), VARIANTS)
+def described(tmp_path_factory, foreign):
+    subnets = foreign["subnets"]
+    given = {"network_vpc_id": foreign["vpc"], "network_private_subnet_ids": subnets, "cluster_adopt": True}
+    adopting = {**EKS, **given, "node_groups_addons": [{"name": "kube-proxy", "early": True}]}
+    made = describe(tmp_path_factory.mktemp("described"), {**VARIANTS, "given": adopting})
     # Engines and gateway want a node.
     return {name: [one for one in components if one["name"] != "gateway"] for name, components in made.items()}
 
@@ -56,6 +60,13 @@ def house(tmp_path_factory):
     """An emulated account whose cluster NAME is a real API server."""
     with emulated_cluster(NAME, tmp_path_factory.mktemp("aws")) as aws:
         yield aws
+
+
+@pytest.fixture(scope="module")
+def foreign(house):
+    """A network of somebody else."""
+    vpc, subnets = make_subnets(house)
+    yield {"vpc": vpc, "subnets": subnets}
 
 
 def converge(aws, components, **options):
@@ -135,3 +146,35 @@ def test_one_way_out_more_or_less_moves_no_subnet(house, described, emptied):
         )
         == 1
     )
+
+
+def test_a_given_network_and_cluster_are_used_and_left_as_they_were(house, described, foreign):
+    eks, ec2 = house.client("eks"), house.client("ec2")
+    role = make_role(house, "somebody")
+    config = {"subnetIds": foreign["subnets"]}
+    access = {"authenticationMode": "API", "bootstrapClusterCreatorAdminPermissions": True}
+    eks.create_cluster(name=NAME, version="1.34", roleArn=role, resourcesVpcConfig=config, accessConfig=access)
+
+    def seen():
+        vpcs = ec2.describe_vpcs(VpcIds=[foreign["vpc"]])["Vpcs"]
+        subnets = ec2.describe_subnets(SubnetIds=foreign["subnets"])["Subnets"]
+        cluster = eks.describe_cluster(name=NAME)["cluster"]
+        entries = eks.list_access_entries(clusterName=NAME)["accessEntries"]
+        return (
+            vpcs,
+            [{k: v for k, v in one.items() if k != "AvailableIpAddressCount"} for one in subnets],
+            cluster,
+            entries,
+        )
+
+    before = seen()
+    try:
+        converge(house, described["given"])
+        assert eks.describe_nodegroup(clusterName=NAME, nodegroupName="system")["nodegroup"]["version"] == "1.34"
+        assert did(converge(house, described["given"])) == []
+        assert [arn for arn in seen()[3] if "-node" not in arn] == before[3]
+        converge(house, gone(described["given"]))
+        assert seen()[:3] == before[:3]
+        assert eks.list_addons(clusterName=NAME)["addons"] == eks.list_nodegroups(clusterName=NAME)["nodegroups"] == []
+    finally:
+        eks.delete_cluster(name=NAME)

@@ -65,6 +65,7 @@ EVERYTHING = {
             "statements": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::my-models/*"}],
         }
     ],
+    "identity_load_balancer_controller": True,
     "storage_efs_throughput_mode": "provisioned",
     "storage_efs_throughput_mibps": 256,
     "storage_efs_transition_to_ia": "AFTER_30_DAYS",
@@ -162,6 +163,19 @@ def test_without_eks_nothing_of_aws_is_described(described):
 def test_the_kubernetes_api_is_named_once(described):
     named = {host: [one["name"] for one in components if "kubernetes" in one] for host, components in described.items()}
     assert {host for host, names in named.items() if names == ["cluster"]} == set(AWS_HOSTS)
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"platform_cluster_name": "Prod_1"}, "use at most 40 small letters, digits and dashes"),
+        ({"network_zones": ["a"]}, "EKS wants subnets in at least two zones"),
+        ({"network_cidr": "10.0.0.0/8"}, "give one between /16 and /20"),
+    ],
+)
+def test_what_aws_would_refuse_is_refused_before(tmp_path, variables, sentence):
+    with pytest.raises(AssertionError, match=sentence):
+        describe(tmp_path, {"x": {**EKS, "platform_cluster_name": "x", **variables}})
 
 
 # -- network ------------------------------------------------------------------------------------------------------------
@@ -299,7 +313,7 @@ def test_a_service_account_has_one_association_at_most(described):
         for one in of_type(components, "eks_addon")
         for row in one["properties"].get("pod_identity", [])
     ]
-    assert len(bound) == len(set(bound)) == 6
+    assert len(bound) == len(set(bound)) == 7
 
 
 def test_irsa_needs_no_association_and_trusts_one_account_each(described):
@@ -311,6 +325,22 @@ def test_irsa_needs_no_association_and_trusts_one_account_each(described):
         "Condition"
     ]
     assert condition["StringEquals"]["${out:identity.issuer_host}:sub"] == "system:serviceaccount:kube-system:karpenter"
+
+
+def test_the_load_balancer_controller_removes_only_what_it_made(described):
+    role = entry(described["seed"], "identity", "load_balancer_role")["properties"]
+    statements = role["inline_policies"]["own"]["Statement"]
+    deletes = ("ec2:DeleteSecurityGroup", "elasticloadbalancing:Delete")
+    removing = [row for row in statements if any(action.startswith(deletes) for action in _actions(row))]
+    own = {"Null": {"aws:ResourceTag/elbv2.k8s.aws/cluster": "false"}}
+    # Listeners and rules end with their load balancer, and carry no condition in AWS's own policy either.
+    assert [row["Sid"] for row in removing if row.get("Condition") != own] == ["Listen"]
+    assert len(json.dumps(statements, separators=(",", ":"))) < 10240, "as much as IAM takes in a role"
+    assert len({row["Sid"] for row in statements}) == len(statements)
+
+
+def _actions(statement):
+    return [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
 
 
 def test_pod_identity_trusts_the_service_with_session_tags():
@@ -338,6 +368,7 @@ def test_arns_are_those_of_the_partition(described):
     )
     arns = set(re.findall(r"arn:[a-z-]+:(?!kms)[a-z0-9]+", written))
     assert arns == {"arn:aws-cn:ec2", "arn:aws-cn:iam", "arn:aws-cn:ssm", "arn:aws-cn:s3"}
+    assert "arn:aws-cn:elasticloadbalancing:" in str(entry(described["china"], "identity", "load_balancer_role"))
     roles = [
         entry(described["china"], owner, name)
         for owner, name in (("node_groups", "role"), ("karpenter_aws", "node_role"))

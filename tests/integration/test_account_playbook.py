@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""playbooks/account.yml, by Ansible, on an emulated account: what all clusters of an account share."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.support.described import REPO, run
+from tests.support.emulated_aws import KEYS, EmulatedAws
+
+
+@pytest.fixture(scope="module")
+def aws():
+    made = EmulatedAws().start()
+    yield made
+    made.kill()
+
+
+def account(aws, folder, *arguments, environment="dev", **variables):
+    """(how many tasks changed something, what was said)."""
+    keys = folder / "credentials"
+    keys.write_text("[default]\n" + "".join(f"{name} = {value}\n" for name, value in KEYS.items()))
+    given = {
+        "platform_aws_endpoint_url": aws.url,
+        "platform_aws_credentials_file": str(keys),
+        "platform_state_bucket": "our-records",
+        **variables,
+    }
+    inventory = str(REPO / "inventories" / environment)
+    done = run("-i", inventory, "playbooks/account.yml", "-e", json.dumps(given), *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return int(re.search(r"account +: ok=\d+ +changed=(\d+)", done.stdout)[1]), done.stdout
+
+
+def test_an_account_has_it_once_for_all_inventories(aws, tmp_path):
+    assert account(aws, tmp_path, "--check")[0] == 1
+    assert aws.client("ecr").describe_repositories()["repositories"] == []
+    assert account(aws, tmp_path)[0] == 1
+    repositories = [row["repositoryName"] for row in aws.client("ecr").describe_repositories()["repositories"]]
+    assert sorted(repositories) == ["llm.on_eks/gateway", "llm.on_eks/llamacpp", "llm.on_eks/model_store"]
+    assert [row["Name"] for row in aws.client("s3").list_buckets()["Buckets"]] == ["our-records"]
+    assert account(aws, tmp_path, environment="prod")[0] == 0, "another inventory of the account shares it"
+
+
+def test_what_a_push_would_do_is_told_and_written_nowhere(aws, tmp_path):
+    before = (REPO / "inventories/dev/group_vars/eks_clusters/images.yml").read_text()
+    _, said = account(aws, tmp_path, "--check", "--diff", registry_push=True)
+    assert re.search(r"gateway: \d{12}\.dkr\.ecr\.[\w.-]+/llm\.on_eks/gateway:sha256-", said)
+    assert (REPO / "inventories/dev/group_vars/eks_clusters/images.yml").read_text() == before
+
+
+def test_a_local_account_gets_repositories_and_no_images(aws, tmp_path):
+    _, said = account(aws, tmp_path, registry_push=True, platform_local=True)
+    assert "nothing is pushed" in said
