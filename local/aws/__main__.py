@@ -12,7 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
-from .config import REALISTIC_S, EmulatorConfig, parse_listen
+from .config import REALISTIC_S, EmulatorConfig, keys_from, parse_listen
 from .errors import EmulatorError
 
 
@@ -27,6 +27,12 @@ def parse() -> argparse.Namespace:
     serve.add_argument("--account", default="123456789012", help="account number, 12 digits")
     serve.add_argument("--access-key", default="local", help="access key of the caller")
     serve.add_argument("--secret-key", default="local", help="its secret; both are no secrets")
+    serve.add_argument(
+        "--credentials",
+        type=Path,
+        default=None,
+        help="file of both, in AWS's form; then what gives rights on a cluster must be signed with them",
+    )
     serve.add_argument("--caller", default="", help="ARN of the IAM user or role that the access key belongs to")
     serve.add_argument("--pace", type=float, default=0.0, help="0: everything at once; 1: as slow as AWS")
     kinds = ", ".join(REALISTIC_S)
@@ -49,23 +55,37 @@ def configuration(arguments: argparse.Namespace) -> EmulatorConfig:
             raise EmulatorError(
                 f"aws emulator: --delay {text!r} is not KIND=SECONDS, for instance cluster=20"
             ) from None
+    keys = {"access_key": arguments.access_key, "secret_key": arguments.secret_key}
+    if arguments.credentials:
+        keys = keys_from(arguments.credentials)
     return EmulatorConfig(
         listen=tuple(parse_listen(text) for text in arguments.listen or ["127.0.0.1:0"]),
         state=arguments.state,
         account=arguments.account,
-        access_key=arguments.access_key,
-        secret_key=arguments.secret_key,
+        private=arguments.credentials is not None,
+        **keys,
         caller=arguments.caller,
         pace=arguments.pace,
         delays=delays,
     )
 
 
+def forget_the_users_aws(config: EmulatorConfig) -> None:
+    """Nothing of the caller's own AWS settings is read here: neither keys nor profiles, and no instance is asked for any."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(
+        AWS_ACCESS_KEY_ID=config.access_key,
+        AWS_SECRET_ACCESS_KEY=config.secret_key,
+        AWS_CONFIG_FILE=os.devnull,
+        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+        AWS_EC2_METADATA_DISABLED="true",
+    )
+
+
 def serve(config: EmulatorConfig) -> None:
     """Until SIGTERM or Ctrl-C."""
-    # moto looks for instance metadata and real endpoints unless it has credentials of its own.
-    os.environ.setdefault("AWS_ACCESS_KEY_ID", config.access_key)
-    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", config.secret_key)
+    forget_the_users_aws(config)
     from .server import Emulator, listen
 
     emulator = Emulator(config)
@@ -90,7 +110,7 @@ def main() -> None:
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     try:
         if arguments.verb == "webhook-kubeconfig":
-            from .token_review import webhook_kubeconfig
+            from .webhook import webhook_kubeconfig
 
             print(webhook_kubeconfig(arguments.url, arguments.region, arguments.cluster), end="")
         else:

@@ -45,6 +45,9 @@ def _answer(emulator: Emulator, method: str, parts: list[str], given: Any) -> An
             return emulator.calls
         case "DELETE", ["calls"]:
             emulator.calls.clear()
+        case "GET", ["endpoints", cluster]:
+            endpoint, authority = emulator.world.endpoints.get(cluster, ("", ""))
+            return {"endpoint": endpoint, "ca": authority}
         case "PUT", ["endpoints", cluster]:
             emulator.world.endpoints[cluster] = (given["endpoint"], given.get("ca", ""))
         case "PUT", ["quotas", region, code]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import configparser
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class EmulatorConfig:
     """`listen`: host:port of each listener; `state`: folder of the journal, None for memory only; `pace`: 0 is at once, 1 real.
 
     `delays` overrides single kinds of REALISTIC_S, in seconds. Signatures made with `access_key` and `secret_key` are
-    those of `caller`.
+    those of `caller`; with `private` what leads to rights on a cluster must carry such a signature (guarded.py).
     """
 
     listen: tuple[tuple[str, int], ...] = (("127.0.0.1", 0),)
@@ -44,6 +45,7 @@ class EmulatorConfig:
     account: str = "123456789012"
     access_key: str = "local"
     secret_key: str = "local"  # noqa: S105 - the emulated account has no secrets
+    private: bool = False
     caller: str = ""
     pace: float = 0.0
     delays: dict[str, float] = field(default_factory=dict)
@@ -52,6 +54,8 @@ class EmulatorConfig:
         unknown = sorted(set(self.delays) - set(REALISTIC_S))
         if unknown:
             raise EmulatorError(f"aws emulator: --delay names {unknown[0]!r}; known are {', '.join(REALISTIC_S)}")
+        if self.pace < 0 or any(seconds < 0 for seconds in self.delays.values()):
+            raise EmulatorError("aws emulator: pace and delays are not negative")
         if not (self.account.isdigit() and len(self.account) == 12):
             raise EmulatorError(f"aws emulator: account {self.account!r} is not a number of 12 digits")
 
@@ -62,6 +66,17 @@ class EmulatorConfig:
     @property
     def caller_arn(self) -> str:
         return self.caller or f"arn:aws:iam::{self.account}:user/llm-on-eks"
+
+
+def keys_from(file: Path) -> dict[str, str]:
+    """`access_key` and `secret_key` from an AWS credentials file, section default. Raises EmulatorError."""
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(file.read_text())
+        section = parser["default"]
+        return {"access_key": section["aws_access_key_id"], "secret_key": section["aws_secret_access_key"]}
+    except (OSError, KeyError, configparser.Error) as error:
+        raise EmulatorError(f"aws emulator: {file} holds no credentials in its section default ({error})") from None
 
 
 def parse_listen(text: str) -> tuple[str, int]:

@@ -1,17 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What moto's S3 leaves out: tags that are given when a bucket is made."""
+"""What moto's S3 leaves out: tags that are given when a bucket is made, and conditions of writes and deletions.
+
+Requests come one after the other here, so that nothing ever conflicts: a client's way with `s3.conflict` is tried by a fault.
+"""
 
 from __future__ import annotations
 
-from moto.s3.models import s3_backends
+from typing import Any
 
-from .world import Params, Result, Session, overlay
+from moto.s3.models import FakeDeleteMarker, s3_backends
+
+from .errors import refuse
+from .world import Params, Result, Session, guard, overlay
+
+# Of these moto does not see the conditions: it knows no `*`, and takes a delete marker for an object.
+CONDITIONAL = {("s3", "PutObject"), ("s3", "DeleteObject")}
+CONDITIONS = {"if-match", "if-none-match"}
 
 
 @overlay("s3", "CreateBucket")
 def create_bucket(session: Session, params: Params, result: Result) -> Result:
     tags = (params.get("CreateBucketConfiguration") or {}).get("Tags") or []
     if tags:
-        backend = s3_backends[session.account][session.partition]
-        backend.put_bucket_tagging(params["Bucket"], {tag["Key"]: tag["Value"] for tag in tags})
+        _backend(session).put_bucket_tagging(params["Bucket"], {tag["Key"]: tag["Value"] for tag in tags})
     return result
+
+
+@guard("s3", "PutObject")
+def put_object(session: Session, params: Params) -> None:
+    unless = params.get("IfNoneMatch")
+    if unless not in (None, "*"):
+        raise refuse("s3.header_not_implemented")
+    if unless and _current(session, params) is not None:
+        raise refuse("s3.precondition")
+    _refuse_changed(session, params)
+
+
+@guard("s3", "DeleteObject")
+def delete_object(session: Session, params: Params) -> None:
+    _refuse_changed(session, params)
+
+
+def _refuse_changed(session: Session, params: Params) -> None:
+    """IfMatch: the current object must be there, and be the one that was seen."""
+    wanted = params.get("IfMatch")
+    if not wanted:
+        return
+    current = _current(session, params)
+    if current is None:
+        raise refuse("s3.no_key")
+    if wanted != "*" and wanted.strip('"') != current.etag.strip('"'):
+        raise refuse("s3.precondition")
+
+
+def _backend(session: Session) -> Any:
+    return s3_backends[session.account][session.partition]
+
+
+def _current(session: Session, params: Params) -> Any:
+    """The object's current version, or None: a delete marker is no object."""
+    bucket = _backend(session).get_bucket(params["Bucket"])
+    found = bucket.keys.get(params["Key"])
+    return None if isinstance(found, FakeDeleteMarker) else found

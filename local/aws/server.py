@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -26,6 +27,7 @@ from .config import EmulatorConfig
 from .eks import access, addons, clusters, identity, nodegroups, versions  # noqa: F401
 from .errors import Refusal
 from .faults import Faults
+from .guarded import refuse_stranger, refuse_unsigned
 from .journal import Entry, Journal, new_seed
 from .paging import Pages, paginator
 from .protocol import Answer, Call, check_answer, check_request, identify
@@ -84,6 +86,10 @@ class Emulator:
         with self._lock:
             if path.startswith(admin.ROOT):
                 if admin.changes_state(entry.method, path):
+                    try:
+                        refuse_stranger(self.config, entry)
+                    except Refusal as refusal:
+                        return Answer(refusal.status, {"Content-Type": "text/plain"}, refusal.message.encode())
                     self.journal.append(entry)
                 self.clock.set(entry.at)
                 self.world.settle()
@@ -98,6 +104,7 @@ class Emulator:
                 if fault is not None:
                     return call.serialize_error(fault)
                 try:
+                    refuse_unsigned(self.config, call, entry)
                     check_request(call, entry.body)
                 except Refusal as refusal:
                     return call.serialize_error(refusal)
@@ -142,6 +149,9 @@ class Emulator:
             return call.serialize(self.pages.cut(*key, call.params, OPERATIONS[key](session, call.params)))
         if key in GUARDS:
             GUARDS[key](session, call.params)
+        if key in s3.CONDITIONAL:
+            kept = [(name, value) for name, value in entry.headers if name.lower() not in s3.CONDITIONS]
+            entry = replace(entry, headers=kept)
         answer = self._ask_moto(entry)
         if not answer.ok:
             return answer

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
 from .callers import verify
 from .eks.access import POLICIES
 from .eks.state import Entry, clusters
+from .webhook import webhook_kubeconfig as webhook_kubeconfig
 from .world import Session
 
 # On EKS an access policy is its own authorizer; here it is a group, bound to the ClusterRole of the same meaning.
@@ -41,17 +40,3 @@ def _user(arn: str, entry: Entry) -> dict[str, Any]:
     username = str(entry.row["username"]).replace("{{SessionName}}", arn.rsplit("/", 1)[1])
     extra = {"arn": [arn], "principalId": [entry.row["principalArn"]]}
     return {"username": username, "uid": f"aws-iam-authenticator:{arn}", "groups": groups, "extra": extra}
-
-
-def webhook_kubeconfig(url: str, region: str, cluster: str) -> str:
-    """The file that kube-apiserver's --authentication-token-webhook-config-file names."""
-    address = f"{url.rstrip('/')}/_emulator/eks/{region}/{cluster}/token-review"
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "emulator", "cluster": {"server": address}}],
-        "users": [{"name": "apiserver"}],
-        "contexts": [{"name": "webhook", "context": {"cluster": "emulator", "user": "apiserver"}}],
-        "current-context": "webhook",
-    }
-    return str(yaml.safe_dump(document, sort_keys=False))

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from .cluster import Cluster
-from .config import STATE_ROOT, ClusterConfig
+from .config import STATE_ROOT, AwsConfig, ClusterConfig
 from .errors import LocalClusterError
 
 
@@ -23,12 +23,30 @@ def parse() -> argparse.Namespace:
         sub.add_argument("--name", required=True, help="the cluster's name")
         sub.add_argument("--control-plane-only", action="store_true", help="no node: pods do not run")
         sub.add_argument("--front-door-port", type=int, default=0, help="port on 127.0.0.1; 0 derives it from the name")
+        sub.add_argument("--aws", action="store_true", help="with an emulated AWS account")
+        sub.add_argument("--aws-region", default=AwsConfig.region, help="its region")
+        sub.add_argument("--aws-port", type=int, default=0, help="its port on 127.0.0.1; 0 derives it from the name")
+        sub.add_argument("--aws-pace", type=float, default=0.0, help="0: everything at once; 1: as slow as AWS")
+        sub.add_argument("--aws-delays", default="{}", help='JSON: seconds of single kinds, as {"cluster": 20}')
         sub.add_argument("--state-root", type=Path, default=STATE_ROOT, help="folder of all clusters' state")
         sub.add_argument("--cache", type=Path, default=None, help="folder of tools (LLM_ON_EKS_CACHE)")
         if verb == "import-image":
             sub.add_argument("archive", type=Path)
             sub.add_argument("reference")
     return parser.parse_args()
+
+
+def aws(arguments: argparse.Namespace) -> AwsConfig | None:
+    """Raises LocalClusterError."""
+    if not arguments.aws:
+        return None
+    try:
+        delays = {str(kind): float(seconds) for kind, seconds in json.loads(arguments.aws_delays).items()}
+    except (AttributeError, TypeError, ValueError):
+        raise LocalClusterError(
+            f"local cluster: {arguments.aws_delays} is not a mapping of kinds to seconds (local_cluster_aws_delays)"
+        ) from None
+    return AwsConfig(arguments.aws_region, arguments.aws_port, arguments.aws_pace, delays)
 
 
 def main() -> None:
@@ -40,6 +58,7 @@ def main() -> None:
             node=not arguments.control_plane_only,
             front_door_port=arguments.front_door_port,
             state_root=arguments.state_root,
+            aws=aws(arguments),
         )
         cluster = Cluster(config, arguments.cache)
         answer: dict[str, object] = {}

@@ -51,17 +51,19 @@ def refuse_unless_possible(config: ClusterConfig) -> None:
             f"local cluster: {memory / 1024**3:.1f} GiB of memory are available, {MEMORY_BYTES / 1024**3:.0f} GiB are needed; stop something large"
         )
     if config.node:
-        refuse_taken_port(config.front_door)
+        refuse_taken_port(config.front_door, "local_cluster_front_door_port")
+    if config.aws:
+        refuse_taken_port(config.aws_port, "local_cluster_aws_port")
 
 
-def refuse_taken_port(port: int) -> None:
+def refuse_taken_port(port: int, variable: str) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
             raise LocalClusterError(
-                f"local cluster: port {port} on 127.0.0.1 is taken by another program; stop it or set local_cluster_front_door_port"
+                f"local cluster: port {port} on 127.0.0.1 is taken by another program; stop it or set {variable}"
             ) from None
 
 

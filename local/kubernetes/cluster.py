@@ -17,24 +17,29 @@ from typing import Any
 
 from tools import debian, obtain
 
-from . import cgroups, checks, network, pause, pki, programs
+from . import cgroups, checks, emulator, network, pause, pki, programs
 from .config import ClusterConfig
 from .errors import LocalClusterError
 from .supervise import Supervisor
 
 API_TIMEOUT_S = 90
+AWS_TIMEOUT_S = 60
 NODE_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)
 class Status:
-    """`programs`: name -> supervisor's word; `ready`: the API answers and, with a node, the node is Ready."""
+    """`programs`: name -> supervisor's word; `ready`: the API answers, and what else there is to be: the node is Ready, the
+    AWS emulator answers. The three of AWS are empty without it."""
 
     name: str
     running: bool
     ready: bool
     kubeconfig: str
     front_door: str
+    aws_endpoint_url: str = ""
+    aws_region: str = ""
+    aws_credentials_file: str = ""
     programs: dict[str, str] = field(default_factory=dict)
 
 
@@ -85,8 +90,13 @@ class Cluster:
             changed |= network.hold_mounts(self.config)
             cgroups.make(self.config.cgroup)
         changed |= self._write_kubeconfig()
+        if self.config.aws:
+            changed |= emulator.ensure_keys(self.config)
         started = self.supervisor.apply(programs.programs(self.config, tools))
         changed |= started
+        if self.config.aws:
+            self._wait("the AWS emulator", lambda: emulator.ready(self.config), AWS_TIMEOUT_S)
+            changed |= emulator.introduce(self.config)
         self._wait("the Kubernetes API", self._api_ready, API_TIMEOUT_S)
         changed |= self._bootstrap(Path(tools["kubectl"]))
         if self.config.node:
@@ -110,13 +120,18 @@ class Cluster:
 
     def status(self) -> Status:
         states = self.supervisor.states()
+        aws = self.config.aws
         ready = bool(states) and self._api_ready() and (not self.config.node or self._node_ready())
+        ready = ready and (not aws or emulator.ready(self.config))
         return Status(
             name=self.config.name,
             running=bool(states),
             ready=ready,
             kubeconfig=str(self.kubeconfig) if self.kubeconfig.exists() else "",
             front_door=f"http://127.0.0.1:{self.config.front_door}" if self.config.node else "",
+            aws_endpoint_url=self.config.aws_url,
+            aws_region=aws.region if aws else "",
+            aws_credentials_file=str(emulator.credentials_file(self.config)) if aws else "",
             programs=states,
         )
 
@@ -238,11 +253,12 @@ class Cluster:
     def _kill_left_over(self) -> bool:
         """Processes of ours that nobody supervises any more: shims, and programs of a supervisord that was killed."""
         marks = [str(self.config.state).encode() + b"/", str(network.network_namespace(self.config)).encode()]
+        supervisor = f"\0SUPERVISOR_SERVER_URL=unix://{self.supervisor.socket}\0".encode()
         ours = str(network.network_namespace(self.config))
         inode = Path(ours).stat().st_ino if Path(ours).exists() else None
         found = False
         for _ in range(50):
-            left = [pid for pid in _processes() if _belongs(pid, marks, inode)]
+            left = [pid for pid in _processes() if _belongs(pid, marks, supervisor, inode)]
             if not left:
                 break
             found = True
@@ -261,10 +277,12 @@ def _processes() -> list[int]:
     ]
 
 
-def _belongs(pid: int, marks: list[bytes], network_inode: int | None) -> bool:
-    """A program started with one of our paths by supervisord or containerd, or anything inside our network namespace."""
+def _belongs(pid: int, marks: list[bytes], supervisor: bytes, network_inode: int | None) -> bool:
+    """Anything that our supervisord started or that is inside our network namespace, and what containerd started for us."""
     try:
         if network_inode is not None and Path(f"/proc/{pid}/ns/net").stat().st_ino == network_inode:
+            return True
+        if supervisor in b"\0" + Path(f"/proc/{pid}/environ").read_bytes():
             return True
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

@@ -10,8 +10,11 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from local.aws.config import EmulatorConfig
+from local.aws.errors import EmulatorError
 
 from .errors import LocalClusterError
 
@@ -25,7 +28,36 @@ DNS_SERVICE = str(SERVICE_RANGE[10])
 API_PORT = 6443
 DNS_PORT = 5353
 FRONT_DOOR_NODE_PORT = 30080
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class AwsConfig:
+    """The emulated AWS account beside a cluster.
+
+    `port`: on 127.0.0.1 and on the cluster's link; 0 derives it from the cluster's name. `pace`: 0 is at once, 1 as slow
+    as AWS; `delays` overrides it for single kinds, in seconds.
+    """
+
+    region: str = "us-west-2"
+    port: int = 0
+    pace: float = 0.0
+    delays: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not _REGION.fullmatch(self.region):
+            raise LocalClusterError(
+                f"local cluster: {self.region!r} is not an AWS region, such as us-west-2 (local_cluster_aws_region)"
+            )
+        if not 0 <= self.port < 65536:
+            raise LocalClusterError(f"local cluster: {self.port} is not a port (local_cluster_aws_port)")
+        try:
+            EmulatorConfig(pace=self.pace, delays=self.delays)
+        except EmulatorError as error:
+            raise LocalClusterError(
+                f"local cluster: {error} (local_cluster_aws_pace, local_cluster_aws_delays)"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -33,7 +65,8 @@ class ClusterConfig:
     """`node=False` is a control plane alone: enough for everything but pods that run.
 
     `front_door_port`: port on 127.0.0.1 that leads to NodePort 30080; 0 derives it from the name.
-    `token_webhook`: path of a kubeconfig for the API server's token review webhook, or None.
+    `aws`: an emulated AWS account runs beside the cluster, whose API server takes its EKS tokens; None is without.
+    `token_webhook`: path of a kubeconfig for the API server's token review webhook, where that is someone else's.
     """
 
     name: str
@@ -41,6 +74,7 @@ class ClusterConfig:
     front_door_port: int = 0
     state_root: Path = STATE_ROOT
     token_webhook: Path | None = None
+    aws: AwsConfig | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -95,3 +129,13 @@ class ClusterConfig:
     def front_door(self) -> int:
         """Derived ports lie below the range that Linux hands out for outgoing connections (32768)."""
         return self.front_door_port or 16400 + self.number
+
+    @property
+    def aws_port(self) -> int:
+        """Derived ports lie below those of the front doors."""
+        return (self.aws.port if self.aws else 0) or 10000 + self.number % 6400
+
+    @property
+    def aws_url(self) -> str:
+        """The emulated account as this machine's programs reach it; empty without one."""
+        return f"http://127.0.0.1:{self.aws_port}" if self.aws else ""

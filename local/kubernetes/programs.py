@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import forward, network, pause
+from . import emulator, forward, network, pause
 from .config import API_PORT, DNS_PORT, DNS_SERVICE, FRONT_DOOR_NODE_PORT, POD_RANGE, SERVICE_RANGE, ClusterConfig
 
 CONTROL_PLANE_TOOLS = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"]
@@ -19,17 +19,22 @@ NODE_TOOLS = [*CONTROL_PLANE_TOOLS, "kubelet", "kube-proxy", "coredns", "helm"]
 
 @dataclass(frozen=True)
 class Program:
-    """One supervised process. `files`: path -> content of what it reads; a change of them restarts it."""
+    """One supervised process. `files`: path -> content of what it reads; a change of them restarts it.
+
+    `folder`: where it starts; None is the supervisor's own.
+    """
 
     name: str
     command: list[str]
     files: dict[Path, str] = field(default_factory=dict)
     stop_seconds: int = 10
+    folder: Path | None = None
 
 
 def programs(config: ClusterConfig, tools: dict[str, Path]) -> list[Program]:
     """All processes, in the order of their start."""
-    made = [
+    made = [_aws(config)] if config.aws else []
+    made += [
         _etcd(config, tools),
         _api_server(config, tools),
         _controller_manager(config, tools),
@@ -76,6 +81,12 @@ def kubeconfig(config: ClusterConfig, identity: str) -> str:
         "current-context": config.name,
     }
     return json.dumps(document, indent=1) + "\n"
+
+
+def _aws(config: ClusterConfig) -> Program:
+    return Program(
+        emulator.PROGRAM, emulator.command(config), emulator.files(config), folder=Path(__file__).resolve().parents[2]
+    )
 
 
 def _etcd(config: ClusterConfig, tools: dict[str, Path]) -> Program:
@@ -130,13 +141,16 @@ def _api_server(config: ClusterConfig, tools: dict[str, Path]) -> Program:
         "--enable-aggregator-routing=true",
         "--profiling=false",
     ]
-    if config.token_webhook:
+    files = {emulator.webhook_file(config): emulator.webhook(config)} if config.aws else {}
+    webhook = config.token_webhook or next(iter(files), None)
+    if webhook:
         flags += [
-            f"--authentication-token-webhook-config-file={config.token_webhook}",
+            f"--authentication-token-webhook-config-file={webhook}",
             "--authentication-token-webhook-version=v1",
-            "--authentication-token-webhook-cache-ttl=30s",
+            # A refusal is kept as long as an admission: a new access entry is to be seen soon.
+            "--authentication-token-webhook-cache-ttl=5s",
         ]
-    return Program("kube-apiserver", [*network.enter_network(config), str(tools["kube-apiserver"]), *flags])
+    return Program("kube-apiserver", [*network.enter_network(config), str(tools["kube-apiserver"]), *flags], files)
 
 
 def _controller_manager(config: ClusterConfig, tools: dict[str, Path]) -> Program:

@@ -40,9 +40,10 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
     for priority, program in enumerate(programs):
         digest = hashlib.sha256("".join(f"{path}{content}" for path, content in program.files.items()).encode())
         command = " ".join(_quoted(word) for word in program.command)
+        folder = f"directory={program.folder}\n" if program.folder else ""
         text += f"""[program:{program.name}]
 command={command}
-priority={priority}
+{folder}priority={priority}
 environment=PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",LLM_FILES="{digest.hexdigest()[:16]}"
 autorestart=true
 startsecs=1

@@ -12,9 +12,11 @@ from ansible.utils.display import Display
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.plugin_utils import console, engine, plan, run_report
 from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
+    AWS_OPTIONS,
     CHART_OPTIONS,
     COMPONENT_OPTIONS,
     CONNECTION_OPTIONS,
+    aws_from,
     charts_from,
     client_from,
     lock_file_from,
@@ -34,6 +36,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "report_out": {"type": "path", "default": ""},
     **CHART_OPTIONS,
     **CONNECTION_OPTIONS,
+    **AWS_OPTIONS,
 }
 
 
@@ -47,10 +50,13 @@ class ActionModule(ActionBase):
         options = plain(given)
         check = bool(self._task.check_mode)
         try:
+            empty = check and options["assume_empty"]
+            aws = aws_from(options, empty=empty)
             expect = plan.read(Path(options["plan_file"])) if options["plan_file"] and not check else None
             run = engine.converge(
                 options["components"],
-                None if check and options["assume_empty"] else client_from(options),
+                None if aws or empty else client_from(options),
+                aws=aws,
                 check=check,
                 only=names_from(options["only"]),
                 concurrency=options["concurrency"],

@@ -13,9 +13,11 @@ from ansible.utils.display import Display
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.plugin_utils import drift, engine
 from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
+    AWS_OPTIONS,
     CHART_OPTIONS,
     COMPONENT_OPTIONS,
     CONNECTION_OPTIONS,
+    aws_from,
     charts_from,
     client_from,
     lock_file_from,
@@ -26,7 +28,6 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
 display = Display()
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **COMPONENT_OPTIONS,
-    "cluster": {"type": "str", "required": True},
     "ignore": {
         "type": "list",
         "elements": "dict",
@@ -37,6 +38,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "fail": {"type": "bool", "default": False},
     **CHART_OPTIONS,
     **CONNECTION_OPTIONS,
+    **AWS_OPTIONS,
 }
 
 
@@ -50,9 +52,11 @@ class ActionModule(ActionBase):
         options = plain(given)
         ignore = [{key: value for key, value in rule.items() if value is not None} for rule in options["ignore"]]
         try:
+            aws = aws_from(options)
             run = engine.converge(
                 options["components"],
-                client_from(options),
+                None if aws else client_from(options),
+                aws=aws,
                 check=True,
                 only=names_from(options["only"]),
                 charts=charts_from(options),

@@ -10,7 +10,13 @@ from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.plugin_utils import console
-from ansible_collections.llm.on_eks.plugins.plugin_utils.options import CONNECTION_OPTIONS, client_from, plain
+from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
+    AWS_OPTIONS,
+    CONNECTION_OPTIONS,
+    aws_from,
+    client_from,
+    plain,
+)
 from ansible_collections.llm.on_eks.plugins.plugin_utils.report import result_of
 from ansible_collections.llm.on_eks.plugins.plugin_utils.rollback import rollback
 
@@ -20,6 +26,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "revision": {"type": "int", "default": -1},
     "lock_timeout": {"type": "int", "default": 300},
     **CONNECTION_OPTIONS,
+    **AWS_OPTIONS,
 }
 
 
@@ -33,7 +40,7 @@ class ActionModule(ActionBase):
         options = plain(given)
         try:
             run = rollback(
-                client_from(options),
+                client_from(options, aws_from(options)),
                 options["component"],
                 options["revision"],
                 check=bool(self._task.check_mode),

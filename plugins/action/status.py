@@ -13,9 +13,11 @@ from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksE
 from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
 from ansible_collections.llm.on_eks.plugins.plugin_utils.lease import last_run
 from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
+    AWS_OPTIONS,
     CHART_OPTIONS,
     COMPONENT_OPTIONS,
     CONNECTION_OPTIONS,
+    aws_from,
     charts_from,
     client_from,
     lock_file_from,
@@ -31,6 +33,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "front_door": {"type": "str", "default": ""},
     **CHART_OPTIONS,
     **CONNECTION_OPTIONS,
+    **AWS_OPTIONS,
 }
 
 
@@ -43,10 +46,12 @@ class ActionModule(ActionBase):
         _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
         options = plain(given)
         try:
-            client = client_from(options)
+            aws = aws_from(options)
+            client = client_from(options, aws)
             planned = engine.converge(
                 options["components"],
                 client,
+                aws=aws,
                 check=True,
                 only=names_from(options["only"]),
                 charts=charts_from(options),

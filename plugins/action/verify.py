@@ -17,8 +17,10 @@ from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_
 from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
 from ansible_collections.llm.on_eks.plugins.plugin_utils.closing import masked
 from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
+    AWS_OPTIONS,
     CHART_OPTIONS,
     CONNECTION_OPTIONS,
+    aws_from,
     charts_from,
     client_from,
     lock_file_from,
@@ -29,7 +31,6 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.verify import Answer, a
 FIRST_KEY = "llm-gateway-first-key"
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "front_door": {"type": "str", "required": True},
-    "cluster": {"type": "str", "required": True},
     "catalog": {"type": "list", "elements": "dict", "default": []},
     "endpoint_file": {"type": "path", "default": ""},
     "timeout": {"type": "int", "default": 120},
@@ -37,6 +38,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "changed": {"type": "list", "elements": "str", "default": []},
     **CHART_OPTIONS,
     **CONNECTION_OPTIONS,
+    **AWS_OPTIONS,
 }
 
 
@@ -59,7 +61,7 @@ class ActionModule(ActionBase):
 
     def _verify(self, options: dict[str, Any]) -> dict[str, Any]:
         front_door, kubeconfig = options["front_door"], options["kubeconfig"]
-        client = client_from(options)
+        client = client_from(options, aws_from(options))
         failed = engine.run_release_tests(
             options["components"],
             options["changed"],
@@ -87,6 +89,8 @@ class ActionModule(ActionBase):
                 "model": served[0] if served else "",
                 "kubeconfig": kubeconfig,
                 "cluster": options["cluster"],
+                "aws_endpoint_url": options["aws"].get("endpoint_url") or "",
+                "aws_region": options["aws"].get("region") or "",
             }
             changed = write_private(Path(options["endpoint_file"]), endpoint)
         return {

@@ -13,6 +13,7 @@ extends_documentation_fragment:
   - llm.on_eks.charts
   - llm.on_eks.components
   - llm.on_eks.kubernetes
+  - llm.on_eks.aws_account
 options:
   concurrency:
     description: How many nodes of the graph write at once; those that wait do not count.

@@ -12,11 +12,8 @@ extends_documentation_fragment:
   - llm.on_eks.charts
   - llm.on_eks.components
   - llm.on_eks.kubernetes
+  - llm.on_eks.aws_account
 options:
-  cluster:
-    description: The cluster's name, for the report.
-    type: str
-    required: true
   ignore:
     description: What is no drift. Texts may hold C(*) and C(?); a rule without O(ignore[].path) covers whole objects.
     type: list

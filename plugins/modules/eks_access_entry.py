@@ -12,7 +12,7 @@ options:
     type: str
     required: true
   principal_arn:
-    description: The IAM role or user.
+    description: The IAM role or user; V(caller) is who runs this.
     type: str
     required: true
   type:

@@ -10,6 +10,7 @@ description:
   - The next converge from the inventory goes forward again, so mend the inventory too.
 extends_documentation_fragment:
   - llm.on_eks.kubernetes
+  - llm.on_eks.aws_account
 options:
   component:
     description: Name of the component.

@@ -11,6 +11,7 @@ extends_documentation_fragment:
   - llm.on_eks.charts
   - llm.on_eks.components
   - llm.on_eks.kubernetes
+  - llm.on_eks.aws_account
 options:
   programs:
     description: The programs of a local cluster and their states, shown above the table.

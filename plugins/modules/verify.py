@@ -12,13 +12,10 @@ description:
 extends_documentation_fragment:
   - llm.on_eks.charts
   - llm.on_eks.kubernetes
+  - llm.on_eks.aws_account
 options:
   front_door:
     description: Address at which clients reach the gateway.
-    type: str
-    required: true
-  cluster:
-    description: The cluster's name, written to the endpoint file.
     type: str
     required: true
   catalog:
@@ -27,7 +24,7 @@ options:
     elements: dict
     default: []
   endpoint_file:
-    description: File that receives url, api_key, model, kubeconfig and cluster; empty for none.
+    description: File that receives url, api_key, model, kubeconfig, cluster, aws_endpoint_url and aws_region; empty for none.
     type: path
     default: ""
   timeout:

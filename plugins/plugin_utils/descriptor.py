@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ..module_utils.aws.catalog import RESOURCES
 from ..module_utils.errors import LlmOnEksError
 from .identity import Identity, identity
 
@@ -117,6 +118,31 @@ class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     namespace: str = ""
 
 
+class AwsEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A resource of AWS: its type (see docs/aws.md), its name within the component, and its properties.
+
+    What it produces is referred to as `${out:COMPONENT.NAME_OUTPUT}`. `adopt`: it is used as it is, never changed or deleted.
+    `retain`: it stays when the component goes. `after`: other resources, as `NAME` or `COMPONENT.NAME`, where no reference says
+    so. `wait: false`: nobody waits until it is ready.
+    """
+
+    type: str
+    name: str
+    properties: dict[str, Any] = {}
+    adopt: bool = False
+    retain: bool = False
+    after: list[str] = []
+    wait: bool = True
+
+
+class Kubernetes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The EKS cluster that this component makes, and whose API every Kubernetes part of the run is written to."""
+
+    name: str
+    endpoint: str
+    certificate_authority: str
+
+
 class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A value that other components refer to as `${out:COMPONENT.OUTPUT}`: the field at `path` of an object, once it is there."""
 
@@ -139,6 +165,8 @@ class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     state: Literal["present", "absent", "skip"] = "present"
     after: list[str] = []
     requires: list[str] = []
+    aws: list[AwsEntry] = []
+    kubernetes: Kubernetes | None = None
     namespace: Namespace | None = None
     crds: list[Document] = []
     releases: list[Release] = []
@@ -157,7 +185,8 @@ class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 def parse(descriptors: Sequence[Any]) -> list[Component]:
     """Descriptors as components. Raises DescriptorError, naming component and path."""
     components = [_parse_one(descriptor) for descriptor in descriptors]
-    names = [component.name for component in components]
+    # Records know no difference between the two dashes.
+    names = [component.name.replace("_", "-") for component in components]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise DescriptorError(
@@ -166,6 +195,8 @@ def parse(descriptors: Sequence[Any]) -> list[Component]:
     for component in components:
         for document in documents_of(component):
             _check_document(component.name, document)
+        _check_aws(component)
+    _refuse_second_clusters(components)
     _refuse_shared_objects(components)
     _refuse_quarrels_over_namespaces(components)
     return components
@@ -174,6 +205,13 @@ def parse(descriptors: Sequence[Any]) -> list[Component]:
 def documents_of(component: Component) -> list[Document]:
     """Every object that the descriptor itself spells out."""
     return [*component.crds, *component.manifests, *(job.manifest for job in component.jobs)]
+
+
+def is_in_kubernetes(component: Component) -> bool:
+    """Whether a component has more than resources of AWS."""
+    parts = (component.namespace, component.crds, component.releases, component.manifests, component.jobs)
+    more = (component.secrets, component.wait, component.checks, component.outputs)
+    return any(parts) or any(more)
 
 
 def claims_of(component: Component) -> Iterator[Identity]:
@@ -209,6 +247,29 @@ def _check_document(component: str, document: Document) -> None:
             )
     if not isinstance(document.get("metadata"), dict) or not document["metadata"].get("name"):
         raise DescriptorError(f"component {component}: a {document['kind']} has no metadata.name")
+
+
+def _check_aws(component: Component) -> None:
+    outputs = set(component.outputs)
+    names = set()
+    for entry in component.aws:
+        if entry.type not in RESOURCES:
+            raise DescriptorError(
+                f"component {component.name}: {entry.name} has the type {entry.type!r}; known are {', '.join(RESOURCES)}"
+            )
+        made = {f"{entry.name}_{output}" for output in RESOURCES[entry.type].produces}
+        if entry.name in names or made & outputs:
+            raise DescriptorError(
+                f"component {component.name}: two resources or outputs are called {entry.name}; give each a name of its own"
+            )
+        names.add(entry.name)
+        outputs |= made
+
+
+def _refuse_second_clusters(components: Sequence[Component]) -> None:
+    found = [component.name for component in components if component.kubernetes]
+    if len(found) > 1:
+        raise DescriptorError(f"components {found[0]} and {found[1]} both name a Kubernetes API; a run writes to one")
 
 
 def _refuse_shared_objects(components: Sequence[Component]) -> None:

@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import disruption, graph, lease
-from .descriptor import Component, DescriptorError, claims_of, parse
+from . import bucket_lock, disruption, graph, lease
+from .aws_access import AwsAccess, NoClusterError
+from .descriptor import Component, DescriptorError, claims_of, is_in_kubernetes, parse
 from .graph import Done, Running
 from .helm.options import ChartOptions
 from .kinds.base import Action, Context
 from .kinds.chart import ChartTests
 from .kubernetes.client import Client
+from .kubernetes.connection import ConnectionError
 from .lock_file import locked
 from .masking import Masker
 from .plan import Plan, StalePlanError, plan_of
@@ -89,31 +92,125 @@ def converge(
     hooks: Hooks | None = None,
     charts: ChartOptions | None = None,
     lock_file: Path | None = None,
+    aws: AwsAccess | None = None,
 ) -> Result:
-    """Bring the components about. `client=None` plans against an empty cluster (with `check` only).
+    """Bring the components about. `client=None` plans against an empty cluster; with `aws`, the run may make the cluster.
 
     `expect`: a plan that must still be what would be done. `lock_file`: where the digests of charts stand; without one, a
-    chart's own digest is held, or none. Raises LockFileError, DescriptorError, LockError, StalePlanError.
+    chart's own digest is held, or none. Raises LockFileError, DescriptorError, LockError, StalePlanError, AwsError.
     """
     hooks = hooks or Hooks()
-    components = select(parse(descriptors), only)
+    described = parse(descriptors)
+    components = select(described, only)
     if lock_file is not None:
         components = locked(components, lock_file)
-    if check or client is None:
-        context = context_for(client, check=True, charts=charts)
-        return _run(components, context, concurrency=concurrency, hooks=hooks)
-    context = context_for(client, check=False, charts=charts)
-    with lease.held(client, wait_s=lock_timeout_s, stop=context.stop, say=hooks.say):
+    job = _Job(components, described, concurrency, hooks)
+    if client is None and aws is not None:
+        client = _client_of(aws, job)
+    if check or (client is None and aws is None):
+        return _run(job, context_for(client, check=True, charts=charts, aws=aws))
+    context = context_for(client, check=False, charts=charts, aws=aws)
+    with _Hold(context, job, lock_timeout_s) as hold:
         if expect is not None:
-            look = context_for(client, check=True, charts=charts)
-            planned = _run(components, look, concurrency=concurrency, hooks=Hooks())
-            _refuse_stale(expect, plan_of(planned))
-        # Read once the Lease is held: another run may have written them.
-        context.recorder = Recorder(client, context.masker)
-        result = _run(components, context, concurrency=concurrency, hooks=hooks)
-    if not context.recorder.components() and all(component.state == "absent" for component in components):
-        lease.forget(client)
+            look = context_for(context.client, check=True, charts=charts, aws=aws)
+            _refuse_stale(expect, plan_of(_run(_Job(components, described, concurrency, Hooks()), look)))
+        result = _run(job, context)
+        hold.let_go_if_empty()
     return result
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a run is about. `described`: `components` and those that were not chosen."""
+
+    components: Sequence[Component]
+    described: Sequence[Component]
+    concurrency: int
+    hooks: Hooks
+
+    @property
+    def takes_cluster(self) -> bool:
+        """Whether the cluster itself is to go."""
+        return any(component.kubernetes and component.state == "absent" for component in self.components)
+
+    @property
+    def leaves_nothing(self) -> bool:
+        return all(component.state == "absent" for component in self.components)
+
+    @property
+    def needs_cluster(self) -> bool:
+        """Whether something is to be written to a cluster that this run does not make."""
+        present = [component for component in self.components if component.state == "present"]
+        return not any(component.kubernetes for component in present) and any(map(is_in_kubernetes, present))
+
+
+def _client_of(aws: AwsAccess, job: _Job) -> Client | None:
+    """The way into the account's cluster; None while there is none. Raises NoClusterError where the run cannot do without."""
+    try:
+        client = aws.client()
+    except ConnectionError as error:
+        if not job.takes_cluster:
+            raise
+        job.hooks.say(f"{error}; what is in the cluster goes with it")
+        return None
+    if client is None and job.needs_cluster:
+        raise NoClusterError(aws.missing)
+    return client
+
+
+class _Hold:
+    """One run a cluster at a time: its Lease, and the bucket's lock where there is no cluster before or after."""
+
+    def __init__(self, context: Context, job: _Job, wait_s: float) -> None:
+        self.context, self.job, self.wait_s = context, job, wait_s
+        self._locks = contextlib.ExitStack()
+        self._lease = contextlib.ExitStack()
+
+    def __enter__(self) -> _Hold:
+        context, aws = self.context, self.context.aws
+        context.enter, context.leave = self._enter, self._leave
+        if aws:
+            aws.connection.stop = context.stop
+            aws.connection.say = self.job.hooks.say
+        try:
+            if aws and aws.lock_bucket and (context.client is None or self.job.takes_cluster):
+                held = bucket_lock.held(
+                    *(aws.connection, aws.lock_bucket, aws.cluster),
+                    wait_s=self.wait_s,
+                    stop=context.stop,
+                    say=self.job.hooks.say,
+                )
+                self._locks.enter_context(held)
+                # Whoever held it before may have made the cluster, or taken it away.
+                context.client = _client_of(aws, self.job)
+            if context.client is not None:
+                self._enter(context.client)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _enter(self, client: Client) -> None:
+        held = lease.held(client, wait_s=self.wait_s, stop=self.context.stop, say=self.job.hooks.say)
+        self._lease.enter_context(held)
+        # Read once the Lease is held: another run may have written them.
+        self.context.recorder = Recorder(client, self.context.masker)
+
+    def _leave(self) -> None:
+        client = self.context.client
+        self._lease.close()
+        if client is not None and not self.context.recorder.components():
+            lease.forget(client)
+        self.context.recorder = Recorder()
+
+    def let_go_if_empty(self) -> None:
+        """Nothing of ours is left in the cluster: neither is what we keep our records in."""
+        if self.context.client is not None and self.job.leaves_nothing:
+            self._leave()
+
+    def __exit__(self, *_: object) -> None:
+        self._lease.close()
+        self._locks.close()
 
 
 def run_release_tests(
@@ -161,32 +258,38 @@ def select(components: list[Component], only: Sequence[str]) -> list[Component]:
     return [component for component in components if component.name in wanted]
 
 
-def context_for(client: Client | None, *, check: bool, charts: ChartOptions | None = None) -> Context:
+def context_for(
+    client: Client | None, *, check: bool, charts: ChartOptions | None = None, aws: AwsAccess | None = None
+) -> Context:
     """What a run of its own begins with."""
     masker = Masker()
     recorder = Recorder(client, masker)
-    return Context(client, check=check, masker=masker, recorder=recorder, charts=charts or ChartOptions())
+    return Context(client, check=check, masker=masker, recorder=recorder, charts=charts or ChartOptions(), aws=aws)
 
 
-def _run(components: Sequence[Component], context: Context, *, concurrency: int, hooks: Hooks) -> Result:
+def _run(job: _Job, context: Context) -> Result:
     started = time.monotonic()
+    components, hooks = job.components, job.hooks
     for component in components:
         for release in component.releases:
             context.masker.learn_values(release.values)
         for document in component.manifests:
             context.masker.learn_document(document)
         context.claim(claims_of(component))
-    vertices = graph.build(components, context.recorder.components())
+    vertices = graph.build(components, context.recorder.components(), job.described)
     nodes = graph.run(
         vertices,
         context,
-        concurrency=concurrency,
+        concurrency=job.concurrency,
         finished=lambda done: hooks.finished(done, context.check, context.masker),
         running=hooks.running,
     )
     results = {component.name: ComponentResult(component.state) for component in components}
     for node in nodes:
-        result = results[node.component]
+        # What was only looked at, outside the run, is worth a row when that failed.
+        if node.component not in results and node.state == "ok":
+            continue
+        result = results.setdefault(node.component, ComponentResult("skip"))
         result.seconds = max(result.seconds, node.started + node.seconds)
         result.actions += node.outcome.actions
         result.notes += node.outcome.notes

@@ -8,13 +8,15 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from ..module_utils.errors import LlmOnEksError
 from .descriptor import Component, DescriptorError, Namespace, Release, Wait, documents_of
+from .graph_aws import AwsPart
 from .kinds.base import Context, Node, Outcome, Policy, Unfinished
 from .kinds.chart import ChartNode, ChartRemoval
 from .kinds.check import CheckNode
+from .kinds.connect import ConnectNode, FarewellNode
 from .kinds.finish import OutputsNode, RecordNode
 from .kinds.job import JobNode
 from .kinds.manifest import ManifestNode, NamespaceNode
@@ -30,12 +32,13 @@ _LOOK_S = 0.5
 
 @dataclass
 class Vertex:
-    """A node in the graph. `after`: indices of the vertices that must have ended well before it."""
+    """A node in the graph. `after`: indices of the vertices that must have ended well before it; `behind`: that must have ended."""
 
     index: int
     component: str
     node: Node
     after: set[int] = field(default_factory=set)
+    behind: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -63,28 +66,36 @@ class Running:
     pending: int
 
 
-def build(components: Sequence[Component], installed: Collection[str] = ()) -> list[Vertex]:
-    """The graph of a run. `installed`: components that the cluster has already, by its records.
+def build(
+    components: Sequence[Component], installed: Collection[str] = (), described: Sequence[Component] = ()
+) -> list[Vertex]:
+    """The graph of a run. `installed`: components that the cluster has already, by its records. `described`: components
+    outside the run, whose AWS resources are looked at where somebody refers to them.
 
     Raises DescriptorError on a circle, or on something required that is neither in the run nor installed.
     """
     active = {component.name: component for component in components if component.state != "skip"}
-    order = _edges(active, installed)
+    known = {component.name: component for component in described if component.state != "skip"} | active
+    builder = _Builder(active, known)
+    order = _edges(active, installed, builder.aws)
     _refuse_circles(order)
-    builder = _Builder(active)
+    builder.aws.add()
+    connect = builder.connect()
     for component in active.values():
         builder.add(component)
     builder.join(order)
-    builder.add_ends()
+    builder.add_ends(connect)
+    _refuse_knots(builder.vertices)
     return builder.vertices
 
 
 class _Builder:
     """Collects the vertices of a run."""
 
-    def __init__(self, active: Mapping[str, Component]) -> None:
+    def __init__(self, active: Mapping[str, Component], known: Mapping[str, Component]) -> None:
         self.active = active
         self.vertices: list[Vertex] = []
+        self.aws = AwsPart(active, known, lambda component, node: self._vertex(component, node, set()), self._order)
         self._first: dict[str, set[int]] = {}
         self._last: dict[str, set[int]] = {}
         self._namespaces: dict[str, int] = {}
@@ -93,12 +104,33 @@ class _Builder:
         self.vertices.append(Vertex(len(self.vertices), component, node, set(after)))
         return len(self.vertices) - 1
 
+    def _order(self, later: int, earlier: int, *, well: bool = True) -> None:
+        (self.vertices[later].after if well else self.vertices[later].behind).add(earlier)
+
+    def connect(self) -> set[int]:
+        """The vertex that signs in to the cluster which this run makes: after the component's own resources, access among them."""
+        for component in self.active.values():
+            if component.kubernetes and component.state == "present":
+                place = component.kubernetes
+                after = self.aws.of(component.name) | self._publishers(
+                    [place.name, place.endpoint, place.certificate_authority]
+                )
+                return {self._vertex(component.name, ConnectNode(component.name, place), after)}
+        return set()
+
+    def _publishers(self, value: Any) -> set[int]:
+        """The vertices of the AWS resources that nested data refers to."""
+        found = {self.aws.publisher(component, output) for component, output in references(value)}
+        return {index for index in found if index is not None}
+
     def add(self, component: Component) -> None:
         """A component's own vertices: groups one after the other, the nodes of one group side by side."""
         # Components share a namespace: it is one vertex, and all of them come after it.
         shared = component.namespace if component.state == "present" else None
         home = {self._namespace(component.name, shared)} if shared else set()
         previous: set[int] = home
+        if component.state == "present":
+            previous = home | self.aws.of(component.name) | self._publishers(_texts(component))
         for stage in _stages(component):
             made = {self._vertex(component.name, node, previous) for node in stage}
             self._first.setdefault(component.name, made)
@@ -118,8 +150,8 @@ class _Builder:
                 for before in befores:
                     self.vertices[index].after |= self._last[before]
 
-    def add_ends(self) -> None:
-        """Each namespace of what is removed goes after everything in it, definitions (CRDs) after the namespaces."""
+    def add_ends(self, connect: set[int]) -> None:
+        """Each namespace of what is removed goes after everything in it, definitions (CRDs) after the namespaces, AWS at last."""
         homes: dict[str, list[Component]] = {}
         for component in self.active.values():
             if component.state == "absent" and component.namespace and component.namespace.name not in self._namespaces:
@@ -133,6 +165,21 @@ class _Builder:
         for component in self.active.values():
             if component.state == "absent":
                 self._vertex(component.name, DefinitionsRemovalNode(component), self._last[component.name])
+        in_kubernetes = {vertex.index for vertex in self.vertices} - set(self.aws.vertices.values()) - connect
+        for index in in_kubernetes:
+            self.vertices[index].after |= connect
+        prunes = self.aws.add_prunes()
+        for vertex in self.vertices:
+            if isinstance(vertex.node, RecordNode) and vertex.component in prunes:
+                vertex.after.add(prunes[vertex.component])
+        for index in prunes.values():
+            self.vertices[index].after |= connect
+        leaving = [component for component in self.active.values() if component.state == "absent" and component.aws]
+        if leaving:
+            last = next((component for component in leaving if component.kubernetes), None)
+            name = (last or leaving[0]).name
+            farewell = self._vertex(name, FarewellNode(last is not None), in_kubernetes)
+            self.aws.add_removals(name, farewell, takes_cluster=last is not None)
 
 
 def _stages(component: Component) -> Iterator[list[Node]]:
@@ -195,13 +242,13 @@ def _waits(component: Component, namespace: str) -> list[Node]:
     return [WaitNode(component.name, wait, wait.namespace or namespace) for wait in waits]
 
 
-def _edges(active: Mapping[str, Component], installed: Collection[str]) -> dict[str, set[str]]:
+def _edges(active: Mapping[str, Component], installed: Collection[str], aws: AwsPart) -> dict[str, set[str]]:
     """component -> components that must be done first; removal goes the other way round."""
     order: dict[str, set[str]] = {name: set() for name in active}
     for name, component in active.items():
         for other in component.requires:
             _refuse_missing(component, other, active, installed)
-        referred = _referred(component, active)
+        referred = _referred(component, active, aws)
         for other in (*component.after, *component.requires, *referred):
             if other not in active or other == name:
                 continue
@@ -229,13 +276,19 @@ def _refuse_missing(
         )
 
 
-def _referred(component: Component, active: Mapping[str, Component]) -> set[str]:
-    """The components whose outputs this one refers to. Raises DescriptorError for an output that nobody has."""
+def _texts(component: Component) -> list[Any]:
+    """Where the Kubernetes part of a component may refer to others."""
+    return [*documents_of(component), *(release.values for release in component.releases)]
+
+
+def _referred(component: Component, active: Mapping[str, Component], aws: AwsPart) -> set[str]:
+    """The components whose Kubernetes outputs this one refers to. Raises DescriptorError for an output that nobody has."""
     if component.state != "present":
         return set()
-    texts = [*documents_of(component), *(release.values for release in component.releases)]
     found = set()
-    for other, output in references(texts):
+    for other, output in references(_texts(component)):
+        if aws.knows(other, output):
+            continue
         if other not in active or output not in active[other].outputs:
             raise DescriptorError(
                 f"component {component.name} refers to ${{out:{other}.{output}}}, which no component of this run has"
@@ -245,6 +298,7 @@ def _referred(component: Component, active: Mapping[str, Component]) -> set[str]
 
 
 def _refuse_circles(order: Mapping[str, set[str]]) -> None:
+    """Raises DescriptorError naming what waits for each other."""
     done: set[str] = set()
     while len(done) < len(order):
         ready = {name for name, befores in order.items() if name not in done and befores <= done}
@@ -253,6 +307,17 @@ def _refuse_circles(order: Mapping[str, set[str]]) -> None:
             raise DescriptorError(
                 f"these components wait for each other in a circle: {circle}; take one out of `after` or `requires`"
             )
+        done |= ready
+
+
+def _refuse_knots(vertices: Sequence[Vertex]) -> None:
+    """The same for single nodes, AWS resources above all, which are ordered by their references."""
+    done: set[int] = set()
+    while len(done) < len(vertices):
+        ready = {one.index for one in vertices if one.index not in done and one.after | one.behind <= done}
+        if not ready:
+            knot = [f"{one.component} ({one.node.name})" for one in vertices if one.index not in done]
+            raise DescriptorError(f"these wait for each other in a circle: {', '.join(knot[:6])}; take out a reference")
         done |= ready
 
 
@@ -274,6 +339,7 @@ def run(
 
     def end(done: Done) -> None:
         results[done.index] = done
+        context.failed |= done.state == "failed"
         context.spent(done.component, done.started + done.seconds)
         finished(done)
 
@@ -284,7 +350,7 @@ def run(
                 if broken is not None:
                     del waiting[vertex.index]
                     end(_cancelled(vertex, broken, time.monotonic() - started))
-                elif all(index in results for index in vertex.after):
+                elif all(index in results for index in (*vertex.after, *vertex.behind)):
                     del waiting[vertex.index]
                     future = pool.submit(_run_one, vertex, context, places, started)
                     busy[future] = (vertex, time.monotonic())

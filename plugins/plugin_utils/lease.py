@@ -8,18 +8,16 @@ https://kubernetes.io/docs/concepts/architecture/leases/
 from __future__ import annotations
 
 import datetime
-import os
-import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from ..module_utils.errors import LlmOnEksError
 from ..module_utils.names import LABEL_MANAGED_BY, LABEL_RECORD, LEASE, MANAGED_BY, NAMESPACE_SYSTEM
+from .holder import is_dead, this_process
 from .kubernetes.client import ApiError, Client, Resource
 from .record import who
 
@@ -117,45 +115,17 @@ def _holder(live: Document | None) -> str:
     if datetime.datetime.now(datetime.UTC) - renewed > datetime.timedelta(seconds=spec["leaseDurationSeconds"]):
         return ""
     process = (live["metadata"].get("annotations") or {}).get(_PROCESS, "")
-    if _is_dead(process):
+    if is_dead(process):
         return ""
     since = spec.get("acquireTime", "")[:19]
     return f"{identity} (process {process.rpartition('/')[2].partition(':')[0]}, since {since} UTC)"
-
-
-def _process() -> str:
-    """host/boot/pid:start, by which another run on this machine can see whether we live."""
-    return f"{socket.gethostname()}/{_boot()}/{os.getpid()}:{_start(os.getpid())}"
-
-
-def _is_dead(process: str) -> bool:
-    host, _, rest = process.partition("/")
-    boot, _, rest = rest.partition("/")
-    pid, _, start = rest.partition(":")
-    if host != socket.gethostname() or not pid.isdigit():
-        return False
-    return boot != _boot() or _start(int(pid)) != start
-
-
-def _boot() -> str:
-    file = Path("/proc/sys/kernel/random/boot_id")
-    return file.read_text().strip() if file.exists() else ""
-
-
-def _start(pid: int) -> str:
-    """When a process started, in the kernel's ticks; empty for one that is gone or a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] == "Z" else fields[19]
 
 
 def _lease(live: Document, run: str) -> Document:
     now = _now()
     metadata = dict(live.get("metadata") or {"name": LEASE, "namespace": NAMESPACE_SYSTEM})
     metadata["labels"] = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_RECORD: "lease"}
-    metadata["annotations"] = {_PROCESS: _process(), _RUN: run}
+    metadata["annotations"] = {_PROCESS: this_process(), _RUN: run}
     transitions = ((live.get("spec") or {}).get("leaseTransitions") or 0) + 1
     spec = {
         "holderIdentity": who(),

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..module_utils.aws.connection import Connection, EmptyAccount
+from .aws_access import AwsAccess, NoClusterError
 from .helm.options import ChartOptions
 from .kubernetes.client import Client
 from .kubernetes.connection import connect
@@ -25,6 +27,23 @@ CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
     "proxy": {"type": "str", "default": ""},
     "impersonate_user": {"type": "str", "default": ""},
     "impersonate_groups": {"type": "list", "elements": "str", "default": []},
+}
+
+
+# The account, where there is one; documented in plugins/doc_fragments/aws_account.py.
+AWS_OPTIONS: dict[str, dict[str, Any]] = {
+    "cluster": {"type": "str", "default": ""},
+    "aws": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            "region": {"type": "str", "default": ""},
+            "profile": {"type": "str", "default": ""},
+            "credentials_file": {"type": "path", "default": ""},
+            "endpoint_url": {"type": "str", "default": ""},
+            "lock_bucket": {"type": "str", "default": ""},
+        },
+    },
 }
 
 
@@ -53,8 +72,32 @@ def charts_from(options: Mapping[str, Any]) -> ChartOptions:
     return ChartOptions(mirror=Path(mirror).expanduser() if mirror else None, helm=options["helm"])
 
 
-def client_from(options: Mapping[str, Any]) -> Client:
-    """A client for the cluster that the options name. Raises ConnectionError."""
+def aws_from(options: Mapping[str, Any], *, empty: bool = False) -> AwsAccess | None:
+    """The account; None where no region is given. `empty`: it is not asked, and taken for empty. Raises AwsError."""
+    aws = options.get("aws") or {}
+    if not aws.get("region"):
+        return None
+    if empty:
+        return AwsAccess(EmptyAccount(aws["region"]), options["cluster"])
+    connection = Connection.open(
+        aws["region"],
+        profile=aws.get("profile") or "",
+        credentials_file=aws.get("credentials_file") or "",
+        endpoint_url=aws.get("endpoint_url") or "",
+    )
+    return AwsAccess(connection, options["cluster"], aws.get("lock_bucket") or "")
+
+
+def client_from(options: Mapping[str, Any], aws: AwsAccess | None = None) -> Client:
+    """A client for the cluster that the options name: the account's, else that of the kubeconfig.
+
+    Raises ConnectionError, AwsError, NoClusterError.
+    """
+    if aws is not None:
+        client = aws.client()
+        if client is None:
+            raise NoClusterError(aws.missing)
+        return client
     return Client(connect(**{name: options[name] for name in CONNECTION_OPTIONS}))
 
 

@@ -83,7 +83,7 @@ class Recorder:
         resource = self._client.resource("v1", "ConfigMap") if self._client else None
         found = None
         if self._client and resource and str(number) in numbers:
-            found = self._client.get(resource, f"record-{component}-{number}", NAMESPACE_SYSTEM)
+            found = self._client.get(resource, f"{name_of(component)}-{number}", NAMESPACE_SYSTEM)
         if found is None:
             known = f"recorded are {', '.join(numbers)}" if numbers else "nothing of it is recorded"
             raise RecordError(f"component {component} has no revision {number}; {known}")
@@ -159,10 +159,10 @@ class Recorder:
                 objects=[one.compact() for one in sorted(objects)],
                 rolled_back_to=rolled_back_to,
             )
-            self._apply_map(f"record-{component}-{number}", "documents", {"documents": _packed(packed)})
+            self._apply_map(f"{name_of(component)}-{number}", "documents", {"documents": _packed(packed)})
             dropped = [*revisions, made][:-KEPT]
             self._write(component, [*revisions, made][-KEPT:])
-            self._delete([f"record-{component}-{one.number}" for one in dropped])
+            self._delete([f"{name_of(component)}-{one.number}" for one in dropped])
             return made
 
     def forget(self, component: str) -> None:
@@ -171,14 +171,14 @@ class Recorder:
             return
         with self._lock:
             revisions = self._revisions.pop(component, [])
-        self._delete([f"record-{component}", *(f"record-{component}-{one.number}" for one in revisions)])
+        self._delete([name_of(component), *(f"{name_of(component)}-{one.number}" for one in revisions)])
 
     def _write(self, component: str, revisions: list[Revision]) -> None:
         text = msgspec.json.encode(revisions).decode()
         while len(text) > _MAX_BYTES and len(revisions) > 1:
             revisions = revisions[1:]
             text = msgspec.json.encode(revisions).decode()
-        self._apply_map(f"record-{component}", "index", {"component": component, "revisions": text})
+        self._apply_map(name_of(component), "index", {"component": component, "revisions": text})
         self._revisions[component] = revisions
 
     def _apply_map(self, name: str, role: str, data: dict[str, str]) -> None:
@@ -196,6 +196,11 @@ class Recorder:
         for name in names:
             if resource:
                 self._client.delete(resource, name, NAMESPACE_SYSTEM)
+
+
+def name_of(component: str) -> str:
+    """The ConfigMap of a component's record: names of objects have no underscore."""
+    return f"record-{component.replace('_', '-')}"
 
 
 def _stamped(revision: Revision, **changed: Any) -> Revision:

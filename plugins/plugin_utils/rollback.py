@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One component back to a revision that is recorded of it.
 
-Everything is put back but what a record does not keep: values of Secrets and finished Jobs stay as they are, definitions
-(CustomResourceDefinitions) are never taken back. The next converge from the inventory goes forward again.
+Everything is put back but what a record does not keep: values of Secrets, finished Jobs and resources of AWS stay as they are,
+definitions (CustomResourceDefinitions) are never taken back. The next converge from the inventory goes forward again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from . import engine, graph, lease
 from .descriptor import Component, Wait
 from .engine import ComponentResult, Hooks, Result
 from .kinds import release_record
+from .kinds.aws import is_aws
 from .kinds.base import Context, Node, NodeError, Outcome, Policy, subject
 from .kinds.finish import RecordNode
 from .kinds.manifest import apply_all
@@ -38,7 +39,10 @@ class RevisionNode:
         self.name = f"revision {number}"
 
     def run(self, context: Context) -> Outcome:
-        kept = [document for document in self.documents if document["kind"] in _KEPT_AS_THEY_ARE]
+        # Resources of AWS belong to it too, and stay as they are: going back there is a converge of an older description.
+        context.desire(self.component, [document for document in self.documents if is_aws(document)])
+        documents = [document for document in self.documents if not is_aws(document)]
+        kept = [document for document in documents if document["kind"] in _KEPT_AS_THEY_ARE]
         # They belong to the revision: noted, so that pruning leaves them alone.
         context.desire(self.component, [live for document in kept if (live := _live(context, document))])
         missing = [document for document in kept if document["kind"] == "Secret" and not _live(context, document)]
@@ -48,7 +52,7 @@ class RevisionNode:
             )
         if not context.check:
             release_record.note_rollback(context, self.component)
-        back = [_unmasked(context, document) for document in self.documents if document not in kept]
+        back = [_unmasked(context, document) for document in documents if document not in kept]
         return apply_all(context, self.component, back, "", Policy())
 
 

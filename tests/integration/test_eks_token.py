@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import Connection
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks_token import TokenSource, token
-from local.aws.token_review import webhook_kubeconfig
+from local.aws.webhook import webhook_kubeconfig
 from local.kubernetes.cluster import Cluster
 from local.kubernetes.config import ClusterConfig
 from tests.support.emulated_aws import KEYS, REGION, EmulatedAws, make_role, make_subnets, trust

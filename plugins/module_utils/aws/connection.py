@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import AwsError, sentence
+from .errors import AwsError, NotFound, sentence
+from .unknown import Unknown, is_unknown
 
 # Codes that services use for "slower, please" and for faults that pass; amazon.aws knows only some of them.
 RETRIED = [
@@ -71,16 +72,30 @@ class Connection:
 
     @classmethod
     def open(
-        cls, region: str, *, profile: str = "", endpoint_url: str = "", say: Callable[[str], None] = lambda text: None
+        cls,
+        region: str,
+        *,
+        profile: str = "",
+        credentials_file: str = "",
+        endpoint_url: str = "",
+        say: Callable[[str], None] = lambda text: None,
     ) -> Connection:
-        """From botocore's usual credential chain. Raises AwsError."""
+        """From botocore's usual credential chain; a profile that is named goes before the environment's keys.
+
+        `credentials_file`: the only place where credentials are taken from, `profile` (or `default`) in it. Raises AwsError.
+        """
         import boto3
+        import botocore.session
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
         config = Config(retries={"mode": "standard", "total_max_attempts": 2}, user_agent_extra="llm.on_eks")
         try:
-            session = boto3.session.Session(profile_name=profile or None, region_name=region or None)
+            core = botocore.session.Session(profile=profile or ("default" if credentials_file else None))
+            if credentials_file:
+                for variable in ("credentials_file", "config_file"):
+                    core.set_config_variable(variable, credentials_file)
+            session = boto3.session.Session(region_name=region or None, botocore_session=core)
         except BotoCoreError as error:
             raise AwsError(sentence("AWS", "sign in", error)) from error
         return cls(
@@ -141,7 +156,9 @@ class Connection:
         return f"arn:{me.partition}:{service}:{self.region if regional else ''}:{me.account}:{resource}"
 
     def aws_policy(self, name: str) -> str:
-        """The ARN of a policy that AWS keeps; an ARN is taken as it is, in the right partition."""
+        """The ARN of a policy that AWS keeps; an ARN, known yet or not, is taken as it is, in the right partition."""
+        if is_unknown(name):
+            return name
         if name.startswith("arn:"):
             return name.replace("arn:aws:", f"arn:{self.identity.partition}:", 1)
         return f"arn:{self.identity.partition}:iam::aws:policy/{name}"
@@ -150,6 +167,21 @@ class Connection:
         """Wait, unless the run is being ended. Raises AwsError then."""
         if self.stop.wait(seconds):
             raise AwsError("AWS: the run was interrupted; run it again to go on from here")
+
+
+class EmptyAccount(Connection):
+    """An account that cannot be asked yet and is taken for empty: plans only. Who calls is not known either."""
+
+    def __init__(self, region: str) -> None:
+        super().__init__(self._refuse, region)
+
+    def _refuse(self, service: str) -> Any:
+        raise NotFound(f"AWS {service}: the account is taken for empty, nothing is asked there")
+
+    @property
+    def identity(self) -> Identity:
+        unknown = Unknown("caller")
+        return Identity(unknown, f"arn:aws:iam::{unknown}:{unknown}")
 
 
 def patience(elapsed_s: float) -> float:

@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, ClassVar
 
 from ..names import TAG_CLUSTER
+from .connection import patience
 from .errors import AwsError
 from .plan import State
 from .resource import AwsResource, tag_list
+
+INTERFACE = "network interface"
+# How long interfaces of services that are gone may take to follow; and what else was deleted a moment ago.
+_LEAVING_S = 300
+_SETTLING_S = 15
 
 
 class Ec2Resource(AwsResource):
@@ -64,6 +71,47 @@ class Ec2Resource(AwsResource):
             self.call("create_tags", Resources=resources, Tags=tag_list(to_set))
         if to_unset:
             self.call("delete_tags", Resources=resources, Tags=[{"Key": key} for key in to_unset])
+
+    def freed(self, operation: str, **parameters: Any) -> None:
+        """Delete something that others stand in: what is on its way out is waited for, what stays is named. Raises AwsError."""
+        started, said = time.monotonic(), False
+        while True:
+            try:
+                self.call(operation, **parameters)
+                return
+            except AwsError as error:
+                if error.code != "DependencyViolation":
+                    raise
+                holders = self.holders()
+                elapsed = time.monotonic() - started
+                if elapsed > (_SETTLING_S if holders and not self.passing(holders) else _LEAVING_S):
+                    named = f"it still holds {', '.join(holders[:5])}" if holders else str(error)
+                    raise AwsError(
+                        f"{self.subject} cannot be deleted: {named}; none of it is ours to delete: remove it, then run this again",
+                        error.code,
+                    ) from error
+                if not said:
+                    said = True
+                    self.connection.say(f"{self.subject} still holds {', '.join(holders[:3]) or 'something'}")
+                self.connection.sleep(patience(elapsed))
+
+    def holders(self) -> list[str]:
+        """What stands in it, as `network interface eni-1 (description)`."""
+        return []
+
+    def passing(self, holders: list[str]) -> bool:
+        """Interfaces that AWS's services leave behind go by themselves, minutes after what they belonged to."""
+        return all(holder.startswith(INTERFACE) for holder in holders)
+
+    def interfaces(self, name: str, value: str) -> list[str]:
+        """Network interfaces by a filter, in words."""
+        found = self.listed(
+            "describe_network_interfaces", "NetworkInterfaces", Filters=[{"Name": name, "Values": [value]}]
+        )
+        return [
+            f"{INTERFACE} {row['NetworkInterfaceId']} ({row.get('Description') or row.get('InterfaceType', '')})"
+            for row in found
+        ]
 
     def made(self, current: State) -> State:
         return {"id": self.identifier(current)}

@@ -85,7 +85,10 @@ class Ec2SecurityGroup(Ec2Resource):
             self.call("authorize_security_group_ingress", GroupId=group, IpPermissions=permissions)
 
     def remove(self, current: State) -> None:
-        self.call("delete_security_group", GroupId=current["GroupId"])
+        self.freed("delete_security_group", GroupId=current["GroupId"])
+
+    def holders(self) -> list[str]:
+        return self.interfaces("group-id", self._current["GroupId"]) if self._current else []
 
 
 def _name(rule: dict[str, Any]) -> str:

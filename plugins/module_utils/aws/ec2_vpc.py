@@ -9,6 +9,18 @@ from .plan import Rules, State
 from .resource import Settled
 
 AVAILABLE = frozenset({"available"})
+# What keeps a VPC from being deleted, beside interfaces: operation, result, id, word.
+_INSIDE = (
+    ("describe_subnets", "Subnets", "SubnetId", "subnet"),
+    ("describe_security_groups", "SecurityGroups", "GroupId", "security group"),
+    ("describe_route_tables", "RouteTables", "RouteTableId", "route table"),
+)
+
+
+def _own(row: State) -> bool:
+    """Neither the default group nor the main route table, which go with their VPC."""
+    main = any(association.get("Main") for association in row.get("Associations") or [])
+    return row.get("GroupName") != "default" and not main
 
 
 class Ec2Vpc(Ec2Resource):
@@ -57,7 +69,16 @@ class Ec2Vpc(Ec2Resource):
                 self.call("modify_vpc_attribute", VpcId=current["VpcId"], **attribute)
 
     def remove(self, current: State) -> None:
-        self.call("delete_vpc", VpcId=current["VpcId"])
+        self.freed("delete_vpc", VpcId=current["VpcId"])
+
+    def holders(self) -> list[str]:
+        if self._current is None:
+            return []
+        where = [{"Name": "vpc-id", "Values": [self._current["VpcId"]]}]
+        found = self.interfaces("vpc-id", self._current["VpcId"])
+        for operation, result, identifier, word in _INSIDE:
+            found += [f"{word} {row[identifier]}" for row in self.listed(operation, result, Filters=where) if _own(row)]
+        return found
 
     def settled(self, current: State) -> Settled:
         return Settled(current["State"], AVAILABLE)
@@ -105,7 +126,10 @@ class Ec2Subnet(Ec2Resource):
         self.call("modify_subnet_attribute", SubnetId=current["SubnetId"], MapPublicIpOnLaunch=public)
 
     def remove(self, current: State) -> None:
-        self.call("delete_subnet", SubnetId=current["SubnetId"])
+        self.freed("delete_subnet", SubnetId=current["SubnetId"])
+
+    def holders(self) -> list[str]:
+        return self.interfaces("subnet-id", self._current["SubnetId"]) if self._current else []
 
     def settled(self, current: State) -> Settled:
         return Settled(current["State"], AVAILABLE)

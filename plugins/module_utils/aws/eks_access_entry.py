@@ -12,11 +12,13 @@ from .plan import Rules, State
 
 _POLICY = {"policy": text(required=True), "namespaces": texts(default=[])}
 _TYPES = ["STANDARD", "EC2_LINUX", "EC2_WINDOWS", "FARGATE_LINUX", "EC2", "HYBRID_LINUX", "HYPERPOD_LINUX"]
+# Stands for whoever runs this: a descriptor cannot know it.
+CALLER = "caller"
 _SESSION = re.compile(r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/([^/]+)/.+")
 
 
 class EksAccessEntry(EksResource):
-    """Who may use a cluster's API. An assumed role's session ARN stands for the role.
+    """Who may use a cluster's API. An assumed role's session ARN stands for the role, `caller` for who runs this.
 
     Policies are given by name (AmazonEKSViewPolicy) or ARN; without namespaces they hold for the whole cluster.
     """
@@ -40,6 +42,8 @@ class EksAccessEntry(EksResource):
 
     def _principal(self) -> str:
         """The role behind a session; its path, which the session's ARN lacks, is looked up."""
+        if self.params["principal_arn"] == CALLER:
+            self.params["principal_arn"] = self.connection.identity.arn
         found = _SESSION.fullmatch(self.params["principal_arn"])
         if found:
             role = self.call("get_role", service="iam", RoleName=found[3])["Role"]

@@ -82,9 +82,11 @@ class EksAddon(EksResource):
                 kubernetes = self.call("describe_cluster", name=self.params["cluster"])["cluster"]["version"]
             except NotFound:
                 return Unknown("version of the cluster")
-        found = self.listed(
-            "describe_addon_versions", "addons", addonName=self.params["name"], kubernetesVersion=kubernetes
-        )
+        name = self.params["name"]
+        try:
+            found = self.listed("describe_addon_versions", "addons", addonName=name, kubernetesVersion=kubernetes)
+        except NotFound:
+            return Unknown("versions of the add-on")
         version = pick_version(found, kubernetes, wanted)
         if not version:
             raise AwsError(f"{self.subject}: no version for Kubernetes {kubernetes}; choose another add-on or version")

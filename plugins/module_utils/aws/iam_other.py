@@ -102,19 +102,25 @@ class IamServiceLinkedRole(AwsResource):
 
 
 class IamOidcProvider(AwsResource):
-    """A cluster's issuer as an identity provider (IRSA). IAM finds the thumbprint by itself."""
+    """A cluster's issuer as an identity provider (IRSA). IAM finds the thumbprint by itself.
+
+    `host`: the issuer as the conditions of trust policies name it, without its scheme.
+    """
 
     service, noun = "iam", "IAM OIDC provider"
     not_found = ("NoSuchEntity",)
     key = ("issuer",)
-    produces = ("arn",)
+    produces = ("arn", "host")
     rules = Rules(unordered=("ClientIDList",))
     arguments = {"issuer": text(required=True), "client_ids": texts(default=["sts.amazonaws.com"])}
 
     @property
+    def host(self) -> str:
+        return str(self.params["issuer"]).removeprefix("https://").rstrip("/")
+
+    @property
     def where(self) -> dict[str, str]:
-        host = self.params["issuer"].removeprefix("https://").rstrip("/")
-        return {"OpenIDConnectProviderArn": self.connection.arn("iam", f"oidc-provider/{host}", regional=False)}
+        return {"OpenIDConnectProviderArn": self.connection.arn("iam", f"oidc-provider/{self.host}", regional=False)}
 
     def read(self) -> State:
         row = self.call("get_open_id_connect_provider", **self.where)
@@ -144,4 +150,4 @@ class IamOidcProvider(AwsResource):
             self.call("untag_open_id_connect_provider", **self.where, TagKeys=to_unset)
 
     def made(self, current: State) -> State:
-        return {"arn": current["Arn"]}
+        return {"arn": current["Arn"], "host": self.host}

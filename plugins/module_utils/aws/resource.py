@@ -123,6 +123,11 @@ class AwsResource:
         return f"{self.noun} {'/'.join(str(self.params[key]) for key in self.key)}"
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """The parameters that say which one it is, and by which it is found again."""
+        return {key: self.params[key] for key in self.key}
+
+    @property
     def tags(self) -> dict[str, str]:
         """All tags that are wanted, marks included."""
         return {**(self.params.get("tags") or {}), **(self.owner.tags if self.owner else {})}
@@ -235,9 +240,10 @@ class AwsResource:
             self.connection.sleep(patience(elapsed))
 
     def outputs(self) -> dict[str, Any]:
-        """What others may refer to; Unknown until it exists."""
+        """What others may refer to; Unknown until it exists, but for the name that it will have."""
         current = self._current if self._current is not None else self.look()
-        known = self.made(current) if current is not None and not self.settled(current).is_leaving else {}
+        named = {"name": self.params["name"]} if self.params.get("name") else {}
+        known = self.made(current) if current is not None and not self.settled(current).is_leaving else named
         return {name: known.get(name, Unknown(f"{self.subject}.{name}")) for name in self.produces}
 
     # -- for the classes --------------------------------------------------------------------------------------------

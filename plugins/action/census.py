@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Say what carries a cluster's mark in an AWS account, and what it costs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.census import Census, census
+from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
+from ansible_collections.llm.on_eks.plugins.plugin_utils.options import AWS_OPTIONS, aws_from, plain
+
+display = Display()
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    **AWS_OPTIONS,
+    "components": {"type": "list", "elements": "dict", "default": []},
+    "expect_none": {"type": "bool", "default": False},
+}
+
+
+class ActionModule(ActionBase):
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        options = plain(given)
+        aws = aws_from(options)
+        if aws is None:
+            return {
+                **result,
+                "changed": False,
+                "items": [],
+                "skipped": True,
+                "msg": "aws.region is not set; there is no account",
+            }
+        try:
+            found = census(aws.connection, aws.cluster)
+        except LlmOnEksError as error:
+            return {**result, "failed": True, "changed": False, "msg": str(error)}
+        left = _not_kept(found, options["components"])
+        head = f"  {aws.cluster} in {aws.connection.region}: "
+        table = found.table()
+        display.display(
+            "\n".join(
+                [head + ("what carries its mark" if found.items else "nothing carries its mark"), *(f"  {line}" for line in table)]
+            )
+        )
+        said = {
+            "changed": False,
+            "items": [dataclasses.asdict(item) for item in found.items],
+            "price_per_hour": found.price_per_hour,
+            "unseen": list(found.unseen),
+        }
+        if options["expect_none"] and (left or found.unseen):
+            named = ", ".join(f"{item.kind} {item.name or item.id}" for item in left[:5])
+            more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+            what = (
+                f"{named}{more} still carry the mark of {aws.cluster}; run destroy.yml again"
+                if left
+                else found.unseen[0]
+            )
+            said.update(failed=True, msg=what)
+        return {**result, **said}
+
+
+def _not_kept(found: Census, components: list[dict[str, Any]]) -> list[Any]:
+    """The items that no component retains: what it keeps, and what stands in that."""
+    kept = {
+        (component["name"], entry["type"])
+        for component in components
+        for entry in component.get("aws") or []
+        if entry.get("retain")
+    }
+    return [item for item in found.items if (item.component, item.kind) not in kept]

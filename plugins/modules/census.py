@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: census
+short_description: Say what carries a cluster's mark in an AWS account, and what it costs
+description:
+  - Lists every service to its last page and keeps what is tagged C(llm.on_eks/cluster) with the cluster's name. Nothing is changed.
+  - Closes C(destroy.yml) as its read-back, and answers at any time what a cluster consists of.
+extends_documentation_fragment:
+  - llm.on_eks.aws_account
+options:
+  components:
+    description: Component descriptors; what they C(retain) may be there.
+    type: list
+    elements: dict
+    default: []
+  expect_none:
+    description: Fail if there is anything that no component retains, or if a service could not be looked at.
+    type: bool
+    default: false
+author:
+  - llm.on_eks maintainers
+attributes:
+  check_mode:
+    description: Only ever looks.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: What the cluster consists of, and its price
+  llm.on_eks.census:
+    cluster: prod
+    aws: {region: eu-central-1}
+"""
+
+RETURN = r"""
+items:
+  description: What was found, each with C(kind), C(id), C(name), C(component), C(state) and C(price_per_hour) (USD; null where nobody here knows).
+  returned: success
+  type: list
+  elements: dict
+price_per_hour:
+  description: Sum of the known prices in USD.
+  returned: success
+  type: float
+unseen:
+  description: What could not be looked at, as sentences.
+  returned: success
+  type: list
+  elements: str
+"""

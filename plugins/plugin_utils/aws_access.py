@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The AWS account of a run: the connection, the name that marks what is ours, and the way into the EKS cluster's API."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import tempfile
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..module_utils.aws.connection import Connection
+from ..module_utils.aws.eks_cluster import EksCluster
+from ..module_utils.aws.eks_token import LIFETIME_S, token
+from ..module_utils.errors import LlmOnEksError
+from .kubernetes.client import ApiError, Client
+from .kubernetes.connection import Connection as KubernetesConnection
+from .kubernetes.connection import Token
+
+# States in which a cluster's API is there.
+_SERVING = ("ACTIVE", "UPDATING")
+_REFUSED = (401, 403)
+
+
+class NoClusterError(LlmOnEksError):
+    """There is no cluster to talk to."""
+
+
+@dataclass
+class AwsAccess:
+    """`cluster`: its name, in EKS and in our marks. `lock_bucket`: where runs exclude each other while there is no cluster."""
+
+    connection: Connection
+    cluster: str
+    lock_bucket: str = ""
+    _files: list[Any] = field(default_factory=list, repr=False)
+
+    def client(self) -> Client | None:
+        """A client of the cluster's API; None while the cluster is not there, or does not let us in yet."""
+        outputs = self.found()
+        if not outputs:
+            return None
+        client = self.client_at(outputs["endpoint"], outputs["certificate_authority"])
+        return client if admitted(client) else None
+
+    @property
+    def missing(self) -> str:
+        """Why there is no client, as a sentence."""
+        return (
+            f"EKS cluster {self.cluster} is not there, or does not let {self.connection.identity.arn} in; "
+            "run site.yml, which makes it, or have an access entry added (cluster_admins)"
+        )
+
+    def found(self) -> dict[str, Any]:
+        """The outputs of the cluster; empty while its API is not there. Raises AwsError."""
+        cluster = EksCluster(self.connection, {"name": self.cluster})
+        current = cluster.look()
+        return cluster.outputs() if current is not None and current["status"] in _SERVING else {}
+
+    def client_at(self, endpoint: str, certificate_authority: str) -> Client:
+        """A client that signs in with EKS tokens. `certificate_authority`: PEM in base64, as EKS gives it."""
+        # TLS libraries take files only; this one is ours alone and goes with the process.
+        file = tempfile.NamedTemporaryFile(prefix="llm-", suffix=".pem")  # noqa: SIM115
+        file.write(base64.b64decode(certificate_authority))
+        file.flush()
+        self._files.append(file)
+        return Client(KubernetesConnection(server=endpoint.rstrip("/"), ca_file=file.name, token=Token(self._token)))
+
+    def _token(self) -> tuple[str, datetime.datetime]:
+        return token(self.connection, self.cluster), datetime.datetime.now(datetime.UTC) + datetime.timedelta(
+            seconds=LIFETIME_S
+        )
+
+
+def admitted(client: Client) -> bool:
+    """Whether the API lets us in: a cluster that was just made does so once our access entry is known everywhere."""
+    try:
+        client.request("GET", "/api/v1/namespaces/kube-system", what="Kubernetes API")
+    except ApiError as error:
+        if error.status in _REFUSED:
+            return False
+        raise
+    return True

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AWS resources in the graph: a vertex each, ordered by what they refer to rather than by their components.
+
+So a file system is made while a control plane still comes up. Removal goes backwards, after everything in Kubernetes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from .descriptor import AwsEntry, Component, DescriptorError
+from .kinds.aws import AwsLookNode, AwsNode, AwsPruneNode, AwsRemovalNode, outputs_of
+from .kinds.base import Node
+from .kinds.leftovers import LeftoversNode
+from .references import references
+
+Key = tuple[str, str]  # component, name of the resource
+# Makes a vertex: (component, node) -> its index.
+MakeVertex = Callable[[str, Node], int]
+
+
+class Order(Protocol):
+    """Puts one vertex after another, that one having ended `well` or just having ended."""
+
+    def __call__(self, later: int, earlier: int, *, well: bool = True) -> None: ...
+
+
+@dataclass
+class AwsPart:
+    """`components`: all that are described, those outside this run too: they are only looked at, where somebody refers to them."""
+
+    active: Mapping[str, Component]
+    components: Mapping[str, Component]
+    make: MakeVertex
+    order: Order
+    # What has each resource ready, or known: the vertex that others come after.
+    vertices: dict[Key, int] = field(default_factory=dict)
+    _looks: dict[Key, AwsLookNode] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._published = {
+            (name, output): (name, entry.name)
+            for name, component in self.components.items()
+            for entry in component.aws
+            for output in outputs_of(entry)
+        }
+
+    def add(self) -> None:
+        """The vertices of what is made, and of what is looked at before it is taken away."""
+        for name, component in self.active.items():
+            for entry in component.aws:
+                self._vertex((name, entry.name), entry)
+        for name, component in self.active.items():
+            for entry in component.aws:
+                self._edges(name, entry)
+
+    def publisher(self, component: str, output: str) -> int | None:
+        """The vertex that publishes an output; None if no AWS resource has it."""
+        key = self._published.get((component, output))
+        return None if key is None else self._reach(key)
+
+    def knows(self, component: str, output: str) -> bool:
+        """Whether an AWS resource has this output."""
+        return (component, output) in self._published
+
+    def of(self, component: str) -> set[int]:
+        """The vertices of a component's resources."""
+        return {index for (name, _), index in self.vertices.items() if name == component}
+
+    def add_prunes(self) -> dict[str, int]:
+        """One after the other, what refers to others first, when all else on AWS has ended. component -> vertex."""
+        made = set(self.vertices.values())
+        previous: int | None = None
+        found = {}
+        for name in reversed(self._by_reference()):
+            if self.active[name].state != "present":
+                continue
+            index = self.make(name, AwsPruneNode(name))
+            for vertex in made if previous is None else [previous]:
+                self.order(index, vertex, well=False)
+            found[name] = previous = index
+        return found
+
+    def add_removals(self, component: str, after: int, *, takes_cluster: bool) -> None:
+        """What refers to a resource goes before it; what controllers left behind goes before all."""
+        doomed = {key: look for key, look in self._looks.items() if self._is_removed(key)}
+        if takes_cluster:
+            leftovers = self.make(component, LeftoversNode(list(doomed.values())))
+            for vertex in (after, *(self.vertices[key] for key in doomed)):
+                self.order(leftovers, vertex)
+            after = leftovers
+        ends = {key: self.make(key[0], AwsRemovalNode(look)) for key, look in doomed.items()}
+        for key, index in ends.items():
+            self.order(index, after)
+            self.order(index, self.vertices[key])
+            for other in self._before(key[0], doomed[key].entry):
+                if other in ends:
+                    self.order(ends[other], index)
+
+    def _vertex(self, key: Key, entry: AwsEntry) -> int:
+        name = key[0]
+        if name in self.active and self.active[name].state == "present":
+            node: Node = AwsNode(name, entry)
+        else:
+            node = self._looks[key] = AwsLookNode(name, entry)
+        self.vertices[key] = self.make(name, node)
+        return self.vertices[key]
+
+    def _edges(self, component: str, entry: AwsEntry) -> None:
+        mine = self.vertices[component, entry.name]
+        for key in self._before(component, entry):
+            self.order(mine, self._reach(key))
+
+    def _reach(self, key: Key) -> int:
+        """The vertex of a resource; one outside the run gets a look."""
+        if key not in self.vertices:
+            entry = next(entry for entry in self.components[key[0]].aws if entry.name == key[1])
+            self._vertex(key, entry)
+            self._edges(key[0], entry)
+        return self.vertices[key]
+
+    def _before(self, component: str, entry: AwsEntry) -> Iterator[Key]:
+        """What must be there before an entry: what it refers to, and what its `after` names."""
+        for other, output in references(entry.properties):
+            if (other, output) in self._published:
+                yield self._published[other, output]
+            else:
+                raise DescriptorError(
+                    f"component {component}: {entry.name} refers to ${{out:{other}.{output}}}, which no AWS resource has"
+                )
+        for text in entry.after:
+            named = text.rpartition(".")
+            key = (named[0] or component, named[2])
+            if key in self.vertices or any(one.name == key[1] for one in self._aws_of(key[0])):
+                yield key
+            elif key[0] in self.components:
+                raise DescriptorError(
+                    f"component {component}: {entry.name} is to come after {text}, which is not described"
+                )
+
+    def _aws_of(self, component: str) -> list[AwsEntry]:
+        return self.components[component].aws if component in self.components else []
+
+    def _is_removed(self, key: Key) -> bool:
+        return key[0] in self.active and self.active[key[0]].state == "absent"
+
+    def _by_reference(self) -> list[str]:
+        """Components with AWS resources; each after those that it refers to, as far as that goes without a circle."""
+        done: list[str] = []
+
+        def visit(name: str, above: tuple[str, ...]) -> None:
+            if name in done or name in above or name not in self.active:
+                return
+            for entry in self.active[name].aws:
+                for other, _ in self._before(name, entry):
+                    visit(other, (*above, name))
+            done.append(name)
+
+        for name, component in self.active.items():
+            if component.aws:
+                visit(name, ())
+        return [name for name in done if self.active[name].aws]

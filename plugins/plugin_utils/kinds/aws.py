@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AWS resources as nodes of the graph: each is made or brought to its properties, looked up, taken away, or pruned."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...module_utils.aws import plan as aws_plan
+from ...module_utils.aws.catalog import RESOURCES
+from ...module_utils.aws.errors import AwsError
+from ...module_utils.aws.resource import AwsResource, Owner
+from ...module_utils.aws.unknown import Unknown
+from .. import disruption
+from ..compare import Change
+from ..descriptor import AwsEntry
+from ..identity import Identity, identity
+from ..references import is_unknown, references
+from .base import Action, Context, Document, NodeError, Outcome, Unfinished, Verb
+
+# Stands where a Kubernetes object has the group of its API: in records only.
+GROUP = "aws"
+_VERBS: Mapping[str, Verb] = {"create": "create", "update": "update", "replace": "recreate", "delete": "delete"}
+# What others stand on goes last; kinds of one rank go in any order.
+_RANK = (
+    *("eks_access_entry", "eks_pod_identity_association", "eks_addon", "eks_nodegroup", "eks_cluster"),
+    *("efs_access_point", "efs_mount_target", "efs_file_system", "events_rule", "sqs_queue", "iam_oidc_provider"),
+    *("iam_instance_profile", "iam_role", "iam_policy", "ec2_endpoint", "ec2_nat_gateway", "ec2_route_table"),
+    *("ec2_internet_gateway", "ec2_security_group", "ec2_subnet", "ec2_vpc", "log_group", "kms_key"),
+)
+
+
+@dataclass
+class AwsNode:
+    """Makes a resource, or brings it to its properties, and waits until it can be used."""
+
+    component: str
+    entry: AwsEntry
+    slow: bool = True
+
+    @property
+    def name(self) -> str:
+        return subject(self.component, self.entry)
+
+    def run(self, context: Context) -> Outcome:
+        properties = context.resolve(self.entry.properties)
+        if not context.check and is_unknown(properties):
+            raise NodeError(f"{self.name}: {_unknown_in(properties)} refers to something that does not exist yet")
+        resource = make(context, self.component, self.entry, properties)
+        if not self.entry.adopt and not self.entry.retain and not is_unknown(resource.identity):
+            context.desire(self.component, [document(self.entry.type, resource.identity, properties)])
+        if context.check:
+            plan = resource.plan()
+            publish(context, self.component, self.entry, resource, remade=plan.verb == "replace")
+            return _outcome(self, plan)
+        plan = resource.apply()
+        try:
+            if self.entry.wait and not self.entry.adopt:
+                resource.wait()
+            publish(context, self.component, self.entry, resource)
+        except AwsError as error:
+            raise Unfinished(str(error), _outcome(self, plan)) from error
+        return _outcome(self, plan)
+
+
+@dataclass
+class AwsLookNode:
+    """Looks up what others refer to. What does not exist is not known, and neither is what hangs on it."""
+
+    component: str
+    entry: AwsEntry
+    slow: bool = True
+    found: AwsResource | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        return f"look at {subject(self.component, self.entry)}"
+
+    def run(self, context: Context) -> Outcome:
+        properties = context.resolve_known(self.entry.properties)
+        self.found = make(context, self.component, self.entry, properties)
+        publish(context, self.component, self.entry, self.found)
+        return Outcome()
+
+
+@dataclass
+class AwsRemovalNode:
+    """Takes a resource away, if it carries our mark, and waits until it is gone. Its look came before."""
+
+    look: AwsLookNode
+    slow: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"end of {subject(self.look.component, self.look.entry)}"
+
+    def run(self, context: Context) -> Outcome:
+        entry, resource = self.look.entry, self.look.found
+        if resource is None or entry.adopt:
+            return Outcome()
+        what = subject(self.look.component, entry)
+        if entry.retain:
+            there = resource.plan_delete()
+            return Outcome(notes=[f"{what} is kept (`retain`)"] if there.verb == "delete" else [])
+        plan = resource.plan_delete() if context.check else resource.delete()
+        return Outcome(_actions(what, entry.type, plan), [f"{what} {plan.why}"] if plan.why else [])
+
+
+@dataclass
+class AwsPruneNode:
+    """Takes away what earlier revisions of a component had on AWS and this one has not; by its record and its mark."""
+
+    component: str
+    name: str = "prune on AWS"
+    slow: bool = True
+
+    def run(self, context: Context) -> Outcome:
+        wanted = set(context.desired(self.component))
+        stale = [one for one in context.recorder.known(self.component) - wanted if one.group == GROUP]
+        if stale and context.failed:
+            return Outcome(notes=["nothing is taken away on AWS, for something else failed"])
+        actions: list[Action] = []
+        for target in sorted(stale, key=_rank):
+            if target.kind not in RESOURCES or context.wanted_by_any(target):
+                continue
+            owner = Owner(context.cloud().cluster, self.component)
+            resource = RESOURCES[target.kind](context.cloud().connection, keys_of(target), owner)
+            plan = resource.plan_delete() if context.check else resource.delete()
+            actions += _actions(resource.subject, target.kind, plan)
+        return Outcome(actions)
+
+
+def make(context: Context, component: str, entry: AwsEntry, properties: Mapping[str, Any]) -> AwsResource:
+    """The resource of an entry. What is adopted carries no mark of ours, so none is asked for."""
+    cloud = context.cloud()
+    owner = None if entry.adopt else Owner(cloud.cluster, component)
+    return RESOURCES[entry.type](cloud.connection, dict(properties), owner, entry.adopt)
+
+
+def subject(component: str, entry: AwsEntry) -> str:
+    """`EKS add-on vpc-cni`: by what the description itself says, so that it is the same before and after an apply."""
+    kind = RESOURCES[entry.type]
+    given = [entry.properties[key] for key in kind.key if key in entry.properties]
+    said = [str(value) for value in given if not list(references(value))]
+    return f"{kind.noun} {'/'.join(said) or f'{component}/{entry.name}'}"
+
+
+def publish(context: Context, component: str, entry: AwsEntry, resource: AwsResource, *, remade: bool = False) -> None:
+    """The outputs, for those who refer to them."""
+    for output, value in resource.outputs().items():
+        known = Unknown(f"{resource.subject}.{output}") if remade and output != "name" else value
+        context.publish(component, f"{entry.name}_{output}", known)
+
+
+def outputs_of(entry: AwsEntry) -> list[str]:
+    """The names under which an entry's outputs are published."""
+    return [f"{entry.name}_{output}" for output in RESOURCES[entry.type].produces]
+
+
+def document(kind: str, key: Mapping[str, Any], properties: Mapping[str, Any]) -> Document:
+    """A resource in the form of a record's documents."""
+    name = urllib.parse.urlencode({name: str(value) for name, value in key.items()})
+    return {"apiVersion": f"{GROUP}/v1", "kind": kind, "metadata": {"name": name}, "spec": dict(properties)}
+
+
+def keys_of(target: Identity) -> dict[str, str]:
+    """The parameters that say which resource a record means."""
+    return dict(urllib.parse.parse_qsl(target.name))
+
+
+def is_aws(document: Mapping[str, Any]) -> bool:
+    """Whether a record's document is a resource of AWS."""
+    return identity(document).group == GROUP
+
+
+def _rank(target: Identity) -> tuple[int, str]:
+    return (_RANK.index(target.kind) if target.kind in _RANK else len(_RANK), target.name)
+
+
+def _outcome(node: AwsNode, plan: aws_plan.Plan) -> Outcome:
+    return Outcome(_actions(node.name, node.entry.type, plan))
+
+
+def _actions(what: str, kind: str, plan: aws_plan.Plan) -> list[Action]:
+    if not plan.changes_anything:
+        return []
+    verb = _VERBS[plan.verb]
+    listed = plan.changes if verb in ("update", "recreate") else ()
+    changes = [Change(change.path, _plain(change.before), _plain(change.after)) for change in listed]
+    meaning = disruption.of_aws(verb, kind, changes)
+    return [Action(verb, what, changes, _plain(plan.before), _plain(plan.after), meaning)]
+
+
+def _plain(value: Any) -> Any:
+    """AWS's values, dates among them, as what can be written down."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def _unknown_in(properties: Mapping[str, Any]) -> str:
+    return next(name for name, value in properties.items() if is_unknown(value))

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two ends of a cluster's life in a run: its API is there and lets us in; all of Kubernetes is gone, and AWS may go."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from ..aws_access import admitted
+from ..descriptor import Kubernetes
+from ..references import is_unknown
+from .base import Context, NodeError, Outcome
+
+# A new access entry takes a moment to be known to the API.
+_ADMITTED_AFTER_S = 120
+
+
+@dataclass
+class ConnectNode:
+    """Signs in to the cluster of this run, unless the run began with it; every Kubernetes node comes after it."""
+
+    component: str
+    kubernetes: Kubernetes
+    name: str = "Kubernetes API"
+    slow: bool = True
+
+    def run(self, context: Context) -> Outcome:
+        if context.client is not None:
+            return Outcome()
+        place = self.kubernetes
+        endpoint, authority = context.resolve([place.endpoint, place.certificate_authority])
+        if is_unknown([endpoint, authority]):
+            return Outcome()  # a plan on an account without the cluster: there is nothing in it yet
+        client = context.cloud().client_at(endpoint, authority)
+        end = time.monotonic() + _ADMITTED_AFTER_S
+        while not admitted(client):
+            if context.check:
+                return Outcome(notes=["the Kubernetes API does not let us in yet; it is planned for as an empty one"])
+            if time.monotonic() > end:
+                raise NodeError(
+                    f"the API of EKS cluster {context.cloud().cluster} does not let {context.cloud().connection.identity.arn} in; "
+                    "give it an access entry (cluster_admins)"
+                )
+            context.waiting(self.name, "our access entry is not known there yet")
+            if context.stop.wait(1.0):
+                raise NodeError(f"{self.name}: waiting was interrupted")
+        context.waiting(self.name, "")
+        context.client = client
+        context.enter(client)
+        return Outcome()
+
+
+@dataclass
+class FarewellNode:
+    """Everything in Kubernetes is gone. `last`: the cluster itself goes now, and with it the run's Lease."""
+
+    last: bool
+    name: str = "end of the Kubernetes part"
+    slow: bool = False
+
+    def run(self, context: Context) -> Outcome:
+        if self.last and not context.check and context.client is not None:
+            context.leave()
+            context.client = None
+        return Outcome()

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the cluster's controllers made on AWS goes before what it stands on; usually they have taken it away themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...module_utils.aws.errors import AwsError
+from ...module_utils.aws.leftovers import left_behind, remove
+from .. import disruption
+from .aws import AwsLookNode
+from .base import Action, Context, Outcome, Unfinished
+
+
+@dataclass
+class LeftoversNode:
+    """Deletes load balancers, volumes, instances and the like that carry our mark and that no component describes."""
+
+    looks: Sequence[AwsLookNode]
+    name: str = "what controllers left on AWS"
+    slow: bool = True
+
+    def run(self, context: Context) -> Outcome:
+        cloud = context.cloud()
+        # Groups that components describe go by their own nodes; those that controllers made are known by nobody else.
+        described = {str(look.found.outputs().get("id")) for look in self.looks if look.found is not None}
+        found = left_behind(cloud.connection, cloud.cluster, described)
+        if context.check:
+            # Most of these go with their Services and claims, by their controllers: a plan cannot say by whom.
+            return Outcome(notes=[f"{one.kind} {one.name or one.id} goes with the cluster" for one in found])
+        actions: list[Action] = []
+        try:
+            for item in found:
+                remove(cloud.connection, cloud.cluster, item)
+                meaning: disruption.Disruption = "outage" if item.kind == "elb_load_balancer" else "none"
+                actions.append(Action("delete", f"{item.kind} {item.name or item.id}", means=meaning))
+        except AwsError as error:
+            raise Unfinished(str(error), Outcome(actions)) from error
+        return Outcome(actions)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whoever runs this gets in, without anybody having to know who that is."""
+
+from __future__ import annotations
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import Connection
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks_access_entry import EksAccessEntry
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.unknown import Unknown
+from tests.support.emulated_aws import REGION, make_role, make_subnets
+
+from .kinds import OWNER, connect
+
+ADMIN = [{"policy": "AmazonEKSClusterAdminPolicy"}]
+
+
+@pytest.fixture(scope="module")
+def cluster(account):
+    """One that lets in nobody by itself, as ours are."""
+    access = {"authenticationMode": "API", "bootstrapClusterCreatorAdminPermissions": False}
+    _, subnets = make_subnets(account)
+    role = make_role(account, "control-plane")
+    account.client("eks").create_cluster(
+        name="ground", roleArn=role, resourcesVpcConfig={"subnetIds": subnets}, accessConfig=access
+    )
+
+
+def as_role(aws, name):
+    """A connection of someone who assumed this role, as runners in a pipeline do."""
+    arn = make_role(aws, name)
+    keys = aws.client("sts").assume_role(RoleArn=arn, RoleSessionName="run-7")["Credentials"]
+    session = boto3.session.Session(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], REGION)
+    config = Config(retries={"total_max_attempts": 1})
+    return arn, Connection(lambda service: session.client(service, endpoint_url=aws.url, config=config), REGION)
+
+
+def entry(connection, principal="caller"):
+    params = {"cluster": "ground", "principal_arn": principal, "policies": ADMIN}
+    return EksAccessEntry(connection, params, OWNER)
+
+
+def test_the_caller_gets_an_entry(aws, cluster):
+    assert entry(connect(aws)).apply().verb == "create"
+    made = entry(connect(aws))
+    assert made.plan().verb == "none"
+    assert made.outputs()["principal_arn"] == connect(aws).identity.arn
+
+
+def test_the_session_of_a_role_is_the_role(aws, cluster):
+    arn, connection = as_role(aws, "deployer")
+    assert ":assumed-role/deployer/run-7" in connection.identity.arn
+    entry(connection).apply()
+    assert entry(connection).outputs()["principal_arn"] == arn
+    # As cluster_admins would name it.
+    assert entry(connect(aws), arn).plan().verb == "none"
+
+
+def test_before_the_cluster_is_known_a_plan_asks_nobody(aws):
+    planned = EksAccessEntry(
+        connect(aws), {"cluster": Unknown("x"), "principal_arn": "caller", "policies": ADMIN}, OWNER
+    )
+    assert planned.plan().verb == "create"

@@ -1,0 +1,420 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the AWS roles describe is what AWS's resources take, in every shape that their variables offer."""
+
+from __future__ import annotations
+
+import graphlib
+import ipaddress
+import json
+import re
+
+import pytest
+
+from ansible_collections.llm.on_eks.plugins.filter.aws_partition import aws_partition
+from ansible_collections.llm.on_eks.plugins.filter.pod_trust import pod_trust
+from ansible_collections.llm.on_eks.plugins.filter.subnet_cidrs import subnet_cidrs
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.iam_policy import MAX_CHARACTERS
+from tests.support.described import aws_entries, dangling, describe, edges, resources
+
+EKS = {"platform_provider": "eks", "platform_aws_region": "us-west-2", "model_catalog": []}
+EVERYTHING = {
+    **EKS,
+    "karpenter_aws_state": "present",
+    "karpenter_aws_instance_profile": True,
+    "karpenter_aws_kms_keys": ["arn:aws:kms:us-west-2:123456789012:key/1"],
+    "storage_s3_state": "present",
+    "storage_s3_buckets": [
+        {"name": "weights", "bucket": "my-models", "prefix": "llama/"},
+        {"name": "out", "bucket": "results", "write": True},
+    ],
+    "network_zones": ["a", "us-west-2b", "c", "d"],
+    "network_nat": "per_zone",
+    "network_endpoints": ["s3", "ecr.api", "sts"],
+    "network_tags": {"team": "ml"},
+    "cluster_encryption_key": "own",
+    "cluster_public_access_cidrs": ["192.0.2.0/24"],
+    "cluster_admins": ["arn:aws:iam::123456789012:role/admins"],
+    "cluster_access": [
+        {
+            "name": "viewers",
+            "principal_arn": "arn:aws:iam::123456789012:role/v",
+            "policy": "AmazonEKSViewPolicy",
+            "namespaces": ["llm-gateway"],
+        },
+        {"name": "ops", "principal_arn": "arn:aws:iam::123456789012:role/o", "groups": ["ops"]},
+    ],
+    "node_groups_extra": [
+        {
+            "name": "gpu-1",
+            "instance_types": ["g6.xlarge"],
+            "ami_type": "AL2023_x86_64_NVIDIA",
+            "min_size": 0,
+            "max_size": 2,
+            "labels": {"nvidia.com/gpu.present": "true"},
+            "taints": [{"key": "nvidia.com/gpu", "value": "true", "effect": "NO_SCHEDULE"}],
+        }
+    ],
+    "node_groups_addons_extra": [
+        {"name": "snapshot-controller", "version": "latest", "configuration": {"replicaCount": 2}}
+    ],
+    "identity_roles": [
+        {
+            "name": "engines",
+            "namespace": "llm-engines",
+            "service_account": "engine",
+            "statements": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::my-models/*"}],
+        }
+    ],
+    "storage_efs_throughput_mode": "provisioned",
+    "storage_efs_throughput_mibps": 256,
+    "storage_efs_transition_to_ia": "AFTER_30_DAYS",
+}
+HOSTS = {
+    "plain": EKS,
+    # As long as AWS takes names of roles with our longest ending.
+    "everything-with-a-long-name-as-it-may-be": EVERYTHING,
+    "seed": {**EVERYTHING, "identity_variant": "seed"},
+    "china": {**EVERYTHING, "platform_aws_region": "cn-north-1", "network_zones": ["a", "b"]},
+    "given": {
+        **EKS,
+        "network_vpc_id": "vpc-1",
+        "network_private_subnet_ids": ["subnet-1", "subnet-2"],
+        "network_public_subnet_ids": ["subnet-3"],
+        "cluster_adopt": True,
+        "node_groups_addons": [{"name": "coredns"}],
+        "storage_efs_addon_version": "none",
+        "storage_ebs_addon_version": "none",
+    },
+    "isolated": {**EKS, "network_nat": "none", "network_endpoints": ["s3", "eks", "eks-auth"]},
+    "local": {**EVERYTHING, "platform_local": True},
+    "existing": {"platform_provider": "existing", "model_catalog": []},
+}
+AWS_HOSTS = [host for host in HOSTS if host != "existing"]
+REGIONS = {host: given.get("platform_aws_region", "us-west-2") for host, given in HOSTS.items()}
+# A repository's name, an access entry's principal and the like come from elsewhere.
+NAMED = ("iam_role", "iam_policy", "iam_instance_profile", "eks_cluster", "sqs_queue", "events_rule", "kms_key")
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory):
+    hosts = {host: {"platform_cluster_name": host, **given} for host, given in HOSTS.items()}
+    return describe(tmp_path_factory.mktemp("described"), hosts)
+
+
+def component(components, name):
+    (found,) = [one for one in components if one["name"] == name]
+    return found
+
+
+def entry(components, owner, name):
+    (found,) = [one for one in component(components, owner)["aws"] if one["name"] == name]
+    return found
+
+
+def of_type(components, kind):
+    return [one for _, one in aws_entries(components) if one["type"] == kind]
+
+
+@pytest.mark.parametrize("host", AWS_HOSTS)
+def test_each_resource_is_taken_by_its_class(described, host):
+    for (_, name), resource in resources(described[host], REGIONS[host]).items():
+        if resource.noun != "EKS add-on" and not resource.adopt:  # an add-on's version is looked up
+            assert resource.desired(None) is not None, name
+
+
+@pytest.mark.parametrize("host", AWS_HOSTS)
+def test_each_reference_names_something(described, host):
+    assert dangling(described[host]) == []
+
+
+@pytest.mark.parametrize("host", AWS_HOSTS)
+def test_nothing_waits_for_itself(described, host):
+    list(graphlib.TopologicalSorter(edges(described[host])).static_order())
+
+
+@pytest.mark.parametrize("host", AWS_HOSTS)
+def test_names_are_unique_and_of_the_form_that_references_take(described, host):
+    for one in described[host]:
+        names = [row["name"] for row in one.get("aws", [])]
+        assert len(names) == len(set(names)), one["name"]
+        assert all(re.fullmatch(r"[a-z0-9_]+", name) for name in names), names
+
+
+@pytest.mark.parametrize("host", AWS_HOSTS)
+def test_names_are_short_enough_and_different(described, host):
+    for kind in NAMED:
+        names = [one["properties"]["name"] for one in of_type(described[host], kind)]
+        assert len(names) == len(set(names))
+        assert all(len(name) <= 64 for name in names), names
+
+
+@pytest.mark.parametrize("host", AWS_HOSTS)
+def test_marks_are_left_to_the_classes(described, host):
+    for _, one in aws_entries(described[host]):
+        assert not [key for key in one["properties"].get("tags", {}) if key.startswith("llm.on_eks/")]
+
+
+def test_without_eks_nothing_of_aws_is_described(described):
+    assert list(aws_entries(described["existing"])) == []
+    assert not {one["name"] for one in described["existing"]} & {"network", "cluster", "storage_efs"}
+
+
+def test_the_kubernetes_api_is_named_once(described):
+    named = {host: [one["name"] for one in components if "kubernetes" in one] for host, components in described.items()}
+    assert {host for host, names in named.items() if names == ["cluster"]} == set(AWS_HOSTS)
+
+
+# -- network ------------------------------------------------------------------------------------------------------------
+def test_subnets_lie_in_the_vpc_and_apart_from_each_other(described):
+    for host in ("plain", "everything-with-a-long-name-as-it-may-be"):
+        vpc = ipaddress.ip_network(entry(described[host], "network", "vpc")["properties"]["cidr"])
+        ranges = [ipaddress.ip_network(one["properties"]["cidr"]) for one in of_type(described[host], "ec2_subnet")]
+        assert all(one.subnet_of(vpc) for one in ranges)
+        assert not any(one.overlaps(other) for one in ranges for other in ranges if one is not other)
+
+
+def test_another_zone_moves_no_subnet_of_the_others():
+    few, many = subnet_cidrs("10.4.0.0/18", 2), subnet_cidrs("10.4.0.0/18", 7)
+    assert all(many[kind][:2] == few[kind] for kind in ("private", "public"))
+
+
+@pytest.mark.parametrize(
+    ("cidr", "zones"), [("10.0.0.0/8", 3), ("10.0.0.0/24", 2), ("10.0.0.1/16", 2), ("x", 2), ("10.0.0.0/16", 8)]
+)
+def test_a_range_that_cannot_be_shared_out_is_refused_with_its_mend(cidr, zones):
+    from ansible.errors import AnsibleFilterError
+
+    with pytest.raises(AnsibleFilterError, match="give "):
+        subnet_cidrs(cidr, zones)
+
+
+def test_subnets_carry_the_tags_that_controllers_look_for(described):
+    private, public = (
+        entry(described["plain"], "network", f"{kind}_a")["properties"]["tags"] for kind in ("private", "public")
+    )
+    assert private == {"kubernetes.io/role/internal-elb": "1", "karpenter.sh/discovery": "plain"}
+    assert public == {"kubernetes.io/role/elb": "1"}
+
+
+def test_one_nat_gateway_or_one_for_each_zone_or_none(described):
+    assert len(of_type(described["plain"], "ec2_nat_gateway")) == 1
+    assert len(of_type(described["everything-with-a-long-name-as-it-may-be"], "ec2_nat_gateway")) == 4
+    assert of_type(described["isolated"], "ec2_nat_gateway") == []
+    for zone in "abc":
+        route = entry(described["plain"], "network", f"private_{zone}_routes")["properties"]["routes"]
+        assert route == [{"destination": "0.0.0.0/0", "nat_gateway_id": "${out:network.nat_a_id}"}]
+        assert "routes" not in entry(described["isolated"], "network", f"private_{zone}_routes")["properties"]
+
+
+def test_a_given_network_is_used_and_never_owned(described):
+    network = component(described["given"], "network")["aws"]
+    assert [one["name"] for one in network] == ["vpc", "private_1", "private_2", "public_1"]
+    assert all(one["adopt"] for one in network)
+
+
+def test_others_name_subnets_by_reference_in_both_cases(described):
+    for host, wanted in (("plain", ["private_a", "private_b", "private_c"]), ("given", ["private_1", "private_2"])):
+        group = entry(described[host], "node_groups", "group_system")["properties"]
+        assert group["subnet_ids"] == [f"${{out:network.{name}_id}}" for name in wanted]
+        assert len(of_type(described[host], "efs_mount_target")) == len(wanted)
+
+
+# -- cluster and nodes --------------------------------------------------------------------------------------------------
+def test_no_public_endpoint_unless_networks_are_named(described):
+    closed = entry(described["plain"], "cluster", "cluster")["properties"]
+    opened = entry(described["seed"], "cluster", "cluster")["properties"]
+    assert (closed["endpoint_public_access"], closed["public_access_cidrs"]) == (False, [])
+    assert (opened["endpoint_public_access"], opened["public_access_cidrs"]) == (True, ["192.0.2.0/24"])
+    assert closed["endpoint_private_access"] and closed["authentication_mode"] == "API"
+
+
+def test_a_protected_platform_is_protected_by_aws_too(described):
+    assert entry(described["plain"], "cluster", "cluster")["properties"]["deletion_protection"] is True
+
+
+def test_whoever_runs_it_administers_the_cluster(described):
+    deployer = entry(described["plain"], "cluster", "deployer")["properties"]
+    assert deployer["principal_arn"] == "caller"
+    assert [row["policy"] for row in deployer["policies"]] == ["AmazonEKSClusterAdminPolicy"]
+
+
+def test_of_a_given_cluster_nothing_is_made(described):
+    (cluster,) = component(described["given"], "cluster")["aws"]
+    assert cluster["adopt"] is True and list(cluster["properties"]) == ["name"]
+
+
+def test_logs_have_their_group_before_the_cluster_makes_one(described):
+    assert ("cluster", "logs") in edges(described["plain"])["cluster", "cluster"]
+
+
+def test_nodes_come_after_their_network_and_before_what_runs_on_them(described):
+    order = edges(described["plain"])
+    early = {("node_groups", name) for name in ("vpc_cni", "kube_proxy", "eks_pod_identity_agent")}
+    assert early < order["node_groups", "group_system"]
+    late = [
+        ("node_groups", "coredns"),
+        ("node_groups", "metrics_server"),
+        ("storage_efs", "driver"),
+        ("storage_ebs", "driver"),
+    ]
+    assert all(("node_groups", "group_system") in order[key] for key in late)
+
+
+def test_files_and_roles_do_not_wait_for_the_cluster(described):
+    order = edges(described["everything-with-a-long-name-as-it-may-be"])
+    waiting = {("cluster", "cluster")}
+    for key in graphlib.TopologicalSorter(order).static_order():
+        if order[key] & waiting:
+            waiting.add(key)
+    free = {
+        ("storage_efs", "files"),
+        ("storage_efs", "mount_1"),
+        ("storage_efs", "models"),
+        ("identity", "efs_csi_role"),
+        ("karpenter_aws", "queue"),
+    }
+    assert not free & waiting
+
+
+def test_the_system_group_has_room_for_two_replicas_in_two_zones(described):
+    group = entry(described["plain"], "node_groups", "group_system")["properties"]
+    assert group["min_size"] >= 2 and len(group["subnet_ids"]) >= 2 and group["disk_size"] >= 50
+
+
+def test_nodes_and_addons_have_the_clusters_version(described):
+    version = entry(described["plain"], "cluster", "cluster")["properties"]["version"]
+    assert {one["properties"]["version"] for one in of_type(described["plain"], "eks_nodegroup")} == {version}
+    assert {one["properties"]["kubernetes_version"] for one in of_type(described["plain"], "eks_addon")} == {version}
+
+
+# -- identity -----------------------------------------------------------------------------------------------------------
+def test_a_service_account_has_one_association_at_most(described):
+    components = described["everything-with-a-long-name-as-it-may-be"]
+    bound = [
+        (one["properties"]["namespace"], one["properties"]["service_account"])
+        for one in of_type(components, "eks_pod_identity_association")
+    ]
+    bound += [
+        ("kube-system", row["service_account"])
+        for one in of_type(components, "eks_addon")
+        for row in one["properties"].get("pod_identity", [])
+    ]
+    assert len(bound) == len(set(bound)) == 6
+
+
+def test_irsa_needs_no_association_and_trusts_one_account_each(described):
+    components = described["seed"]
+    assert of_type(components, "eks_pod_identity_association") == []
+    assert not [one for one in of_type(components, "eks_addon") if one["properties"].get("pod_identity")]
+    assert of_type(components, "iam_oidc_provider")
+    condition = entry(components, "karpenter_aws", "controller_role")["properties"]["trust_policy"]["Statement"][0][
+        "Condition"
+    ]
+    assert condition["StringEquals"]["${out:identity.issuer_host}:sub"] == "system:serviceaccount:kube-system:karpenter"
+
+
+def test_pod_identity_trusts_the_service_with_session_tags():
+    (statement,) = pod_trust("kube-system/karpenter", "pod_identity")["Statement"]
+    assert statement["Principal"] == {"Service": "pods.eks.amazonaws.com"}
+    assert statement["Action"] == ["sts:AssumeRole", "sts:TagSession"]
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [
+        ("eu-central-1", "aws"),
+        ("cn-north-1", "aws-cn"),
+        ("us-gov-west-1", "aws-us-gov"),
+        ("us-isob-east-1", "aws-iso-b"),
+    ],
+)
+def test_a_region_has_its_partition(region, partition):
+    assert aws_partition(region) == partition
+
+
+def test_arns_are_those_of_the_partition(described):
+    written = str(component(described["china"], "karpenter_aws")["aws"]) + str(
+        entry(described["china"], "storage_s3", "role")
+    )
+    arns = set(re.findall(r"arn:[a-z-]+:(?!kms)[a-z0-9]+", written))
+    assert arns == {"arn:aws-cn:ec2", "arn:aws-cn:iam", "arn:aws-cn:ssm", "arn:aws-cn:s3"}
+    roles = [
+        entry(described["china"], owner, name)
+        for owner, name in (("node_groups", "role"), ("karpenter_aws", "node_role"))
+    ]
+    assert all(role["properties"]["services"] == ["ec2.amazonaws.com.cn"] for role in roles)
+
+
+# -- karpenter ----------------------------------------------------------------------------------------------------------
+def test_karpenter_ends_and_marks_only_what_it_started(described):
+    policy = entry(described["seed"], "karpenter_aws", "nodes_policy")["properties"]["document"]["Statement"]
+    by_sid = {statement["Sid"]: statement for statement in policy}
+    own = {
+        "StringEquals": {"aws:ResourceTag/kubernetes.io/cluster/seed": "owned"},
+        "StringLike": {"aws:ResourceTag/karpenter.sh/nodepool": "*"},
+    }
+    assert by_sid["EndOwn"]["Condition"] == own
+    assert by_sid["StartMarked"]["Condition"]["StringEquals"] == {
+        "aws:RequestTag/kubernetes.io/cluster/seed": "owned",
+        "aws:RequestTag/eks:eks-cluster-name": "seed",
+    }
+    assert by_sid["MarkAtStart"]["Condition"]["StringEquals"]["ec2:CreateAction"] == [
+        "RunInstances",
+        "CreateFleet",
+        "CreateLaunchTemplate",
+    ]
+    assert all("Condition" in statement for sid, statement in by_sid.items() if sid != "StartFrom")
+
+
+def test_policies_leave_room_to_grow(described):
+    for one in of_type(described["everything-with-a-long-name-as-it-may-be"], "iam_policy"):
+        assert len(json.dumps(one["properties"]["document"], separators=(",", ":"))) < MAX_CHARACTERS * 0.8
+
+
+# -- storage ------------------------------------------------------------------------------------------------------------
+def test_the_claim_for_models_is_bound_to_the_access_point(described):
+    manifests = component(described["plain"], "models")["manifests"]
+    volume, claim = manifests[0]["spec"], manifests[1]["spec"]
+    assert volume["csi"] == {"driver": "efs.csi.aws.com", "volumeHandle": "${out:storage_efs.models_volume_handle}"}
+    assert volume["claimRef"]["name"] == "models" and claim["volumeName"] == manifests[0]["metadata"]["name"]
+    assert volume["storageClassName"] == claim["storageClassName"]
+    assert volume["persistentVolumeReclaimPolicy"] == "Retain"
+
+
+def test_the_access_point_writes_as_the_engines_user(described):
+    point = entry(described["plain"], "storage_efs", "models")["properties"]
+    assert point["uid"] == point["gid"] == 10001
+
+
+def test_a_local_cluster_brings_volume_and_classes_itself(described):
+    local = described["local"]
+    assert [one["kind"] for one in component(local, "models")["manifests"]] == ["PersistentVolumeClaim"]
+    assert all("manifests" not in component(local, name) for name in ("storage_efs", "storage_ebs", "storage_s3"))
+    assert entry(local, "storage_efs", "models")
+
+
+def test_the_file_system_outlives_the_rest_unless_asked_otherwise(described):
+    assert entry(described["plain"], "storage_efs", "files")["retain"] is True
+
+
+def test_a_bucket_is_mounted_with_the_rights_that_were_asked_for(described):
+    components = described["seed"]
+    reading, _, writing, _ = component(components, "storage_s3")["manifests"]
+    assert reading["spec"]["mountOptions"] == ["region us-west-2", "prefix llama/", "read-only"]
+    assert writing["spec"]["accessModes"] == ["ReadWriteMany"]
+    statements = entry(components, "storage_s3", "role")["properties"]["inline_policies"]["buckets"]["Statement"]
+    assert statements[1] == {
+        "Effect": "Allow",
+        "Action": ["s3:GetObject"],
+        "Resource": "arn:aws:s3:::my-models/llama/*",
+    }
+
+
+def test_only_one_storage_class_is_the_default(described):
+    classes = [row for one in described["plain"] for row in one.get("manifests", []) if row["kind"] == "StorageClass"]
+    defaults = [
+        row["metadata"]["name"]
+        for row in classes
+        if (row["metadata"].get("annotations") or {}).get("storageclass.kubernetes.io/is-default-class") == "true"
+    ]
+    assert defaults == ["gp3"] and len(classes) == 2
