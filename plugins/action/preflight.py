@@ -95,6 +95,7 @@ class ActionModule(ActionBase):
             connection = Connection.open(
                 asked.region,
                 profile=str(values.get("platform_aws_profile") or ""),
+                credentials_file=str(values.get("platform_aws_credentials_file") or ""),
                 endpoint_url=str(values.get("platform_aws_endpoint_url") or ""),
             )
             found = review(gather(connection, asked, POLICY), asked)
@@ -116,6 +117,12 @@ class ActionModule(ActionBase):
             head = f"{len(stops)} finding{'s' if len(stops) > 1 else ''} must be mended; nothing was changed."
             verdict.update(failed=True, msg="\n".join([head, *(f"  {text}" for text in stops)]))
         return verdict
+
+
+def _has_account(values: dict[str, Any]) -> bool:
+    """Whether there is one to look at: the emulated one comes with the local cluster, and is nowhere before."""
+    missing = _true(values.get("platform_local")) and not values.get("platform_aws_endpoint_url")
+    return values.get("platform_provider") == "eks" and not missing
 
 
 def _true(value: Any) -> bool:
