@@ -66,6 +66,10 @@ class ActionModule(ActionBase):
         ):
             # With wrong inputs the questions would be wrong too.
             seen, findings = self._ask_aws(self._with_defaults(values, list(specs)), variables)
+        for finding in findings if not seen else []:
+            # What was found in the account is on its page already.
+            if finding.severity == "warning":
+                display.warning(str(finding))
         strict = _true(values.get("platform_preflight_strict", False))
         return {**result, **self._verdict(findings, strict), **seen, "seconds": round(time.monotonic() - started, 2)}
 
@@ -109,8 +113,6 @@ class ActionModule(ActionBase):
     def _verdict(self, findings: list[Finding], strict: bool) -> dict[str, Any]:
         errors = [str(finding) for finding in findings if finding.severity == "error"]
         warnings = [str(finding) for finding in findings if finding.severity == "warning"]
-        for text in warnings:
-            display.warning(text)
         verdict: dict[str, Any] = {"changed": False, "errors": errors, "warned": warnings}
         stops = errors + (warnings if strict else [])
         if stops:

@@ -182,7 +182,7 @@ def test_a_given_network_is_looked_at(aws, preflight):
 def test_warnings_stop_a_strict_run_only(aws, preflight):
     aws.admin("PUT", f"quotas/{REGION}/L-1945791B", {"value": 6})
     code, said = preflight(GOOD)
-    assert code == 0 and "[WARNING]: the quota of inf instances" in said
+    assert code == 0 and "warning  quotas " in said and "the quota of inf instances" in said
     code, said = preflight(GOOD, "-e", "preflight_strict=true")
     assert code == 2 and "1 finding must be mended" in said
 
