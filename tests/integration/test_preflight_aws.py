@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.gather import gather
+from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.review import review
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.wanted import wanted
 from tests.support.emulated_aws import REGION, REPO, EmulatedAws, make_role
 from tests.unit.aws.kinds import connect
@@ -58,9 +59,9 @@ def aws(account):
 
 @pytest.fixture
 def preflight(aws, tmp_path):
-    """Run the playbook with inventory variables; its code, what it said, and the task's result."""
+    """Run the playbook with inventory variables; its code and what it said."""
 
-    def run(variables, *arguments, keys=None):
+    def run(variables, *arguments):
         inventory = tmp_path / "inventory"
         (inventory / "group_vars").mkdir(parents=True, exist_ok=True)
         hosts = {"eks_clusters": {"hosts": {"demo": {"ansible_connection": "local"}}}}
@@ -69,7 +70,6 @@ def preflight(aws, tmp_path):
         (inventory / "group_vars" / "eks_clusters.yml").write_text(yaml.safe_dump(values, sort_keys=False))
         environment = {key: value for key, value in aws.environment().items() if key != "AWS_ENDPOINT_URL"}
         environment |= {"ANSIBLE_STDOUT_CALLBACK": "default", "ANSIBLE_NOCOLOR": "1", "COLUMNS": "4000"}
-        environment |= {key.upper(): value for key, value in (keys or {}).items()}
         environment |= {"HF_HOME": str(tmp_path), "HF_TOKEN": ""}
         command = [os.path.join(os.path.dirname(sys.executable), "ansible-playbook"), "-i", str(inventory), "-v"]
         done = subprocess.run(
@@ -98,9 +98,17 @@ def test_an_account_with_room_passes_says_what_it_costs_and_is_left_as_it_is(aws
     assert changing_calls(aws) == set()
 
 
-def test_check_mode_is_the_same(aws, preflight):
+def test_check_mode_is_the_same_and_warnings_stop_no_run(aws, preflight):
+    aws.admin("PUT", f"quotas/{REGION}/L-1945791B", {"value": 6})
     code, said = preflight(GOOD, "--check")
     assert code == 0 and "model llama-3.1-8b → inf2.xlarge" in said
+    assert "warning  quotas " in said and "the quota of inf instances" in said
+
+
+def test_warnings_stop_a_strict_run(aws, preflight):
+    aws.admin("PUT", f"quotas/{REGION}/L-1945791B", {"value": 6})
+    code, said = preflight(GOOD, "-e", "preflight_strict=true")
+    assert code == 2 and "1 finding must be mended" in said
 
 
 def test_wrong_inputs_are_said_without_asking_aws(aws, preflight):
@@ -179,27 +187,31 @@ def test_a_given_network_is_looked_at(aws, preflight):
     assert f"has {small} with 11 free addresses, and EKS recommends 16" in said
 
 
-def test_warnings_stop_a_strict_run_only(aws, preflight):
-    aws.admin("PUT", f"quotas/{REGION}/L-1945791B", {"value": 6})
-    code, said = preflight(GOOD)
-    assert code == 0 and "warning  quotas " in said and "the quota of inf instances" in said
-    code, said = preflight(GOOD, "-e", "preflight_strict=true")
-    assert code == 2 and "1 finding must be mended" in said
+def looked_at(aws, keys=None, **changes):
+    """What the review finds, as text."""
+    asked = wanted({**GOOD, **changes})
+    return [f"{each.severity}: {each}" for each in review(gather(connect(aws, keys), asked, POLICY), asked).all]
 
 
-def test_permissions_that_a_caller_lacks_are_named(aws, preflight):
+def test_permissions_that_a_caller_lacks_are_named(aws):
     policy = json.loads(POLICY.read_text())
     policy["Statement"] = [row for row in policy["Statement"] if row["Sid"] not in ("EksWrite", "SqsWrite")]
     own = {"Effect": "Allow", "Action": "sqs:*", "Resource": f"arn:aws:sqs:{REGION}:123456789012:demo"}
     policy["Statement"].append(own)
-    code, said = preflight(GOOD, keys=user_with(aws, "limited", policy))
-    assert code == 2
-    assert "arn:aws:iam::123456789012:user/limited may not do" in said
-    assert "(no policy allows it): eks: AssociateAccessPolicy, " in said
-    assert "sqs:" not in said.split("may not do")[1].split("attach")[0], "it may on the queue that would be made"
+    (text,) = looked_at(aws, user_with(aws, "limited", policy))
+    assert text.startswith("error: arn:aws:iam::123456789012:user/limited may not do")
+    assert "(no policy allows it): eks: AssociateAccessPolicy, " in text
+    assert "sqs:" not in text, "it may on the queue that would be made"
 
 
-def test_a_role_is_simulated_by_its_session(aws, preflight):
+def test_a_policy_that_forbids_is_told_from_one_that_does_not_allow(aws):
+    policy = json.loads(POLICY.read_text())
+    policy["Statement"].append({"Effect": "Deny", "Action": "eks:CreateCluster", "Resource": "*"})
+    (text,) = looked_at(aws, user_with(aws, "forbidden", policy))
+    assert "may not do 1 of what is needed (a policy denies it): eks: CreateCluster; have that lifted" in text
+
+
+def test_a_role_is_simulated_by_its_session(aws):
     role = make_role(aws, "deployer")
     session = aws.client("sts").assume_role(RoleArn=role, RoleSessionName="preflight")["Credentials"]
     keys = {
@@ -207,15 +219,14 @@ def test_a_role_is_simulated_by_its_session(aws, preflight):
         "aws_secret_access_key": session["SecretAccessKey"],
         "aws_session_token": session["SessionToken"],
     }
-    code, said = preflight(GOOD, keys=keys)
-    assert code == 2 and ":assumed-role/deployer/preflight may not do" in said
-    full = json.loads(POLICY.read_text())
-    aws.client("iam").put_role_policy(RoleName="deployer", PolicyName="all", PolicyDocument=json.dumps(full))
-    code, said = preflight(GOOD, keys=keys)
-    assert code == 0, said
+    full = POLICY.read_text()
+    aws.client("iam").put_role_policy(RoleName="deployer", PolicyName="all", PolicyDocument=full)
+    assert looked_at(aws, keys) == []
+    aws.client("iam").delete_role_policy(RoleName="deployer", PolicyName="all")
+    assert any(":assumed-role/deployer/preflight may not do" in text for text in looked_at(aws, keys))
 
 
-def test_what_refuses_to_be_looked_at_is_a_warning_and_the_rest_comes(aws, preflight):
+def test_what_refuses_to_be_looked_at_is_a_warning_and_the_rest_comes(aws):
     fault = {"kind": "error", "code": "AccessDenied", "status": 403}
     for service, operation in (
         ("iam", "SimulatePrincipalPolicy"),
@@ -223,11 +234,16 @@ def test_what_refuses_to_be_looked_at_is_a_warning_and_the_rest_comes(aws, prefl
         ("ec2", "DescribeInstances"),
     ):
         aws.admin("POST", "faults", {**fault, "service": service, "operation": operation})
-    code, said = preflight(GOOD)
-    assert code == 0, said
-    for topic in ("permissions", "quota of inf instances, on-demand", "vCPUs in use"):
-        assert f"{topic} could not be looked at" in said
-    assert "model llama-3.1-8b → inf2.xlarge" in said
+    found = looked_at(aws, cluster_version="1.29")
+    assert [text.split(" could not be looked at")[0] for text in found] == [
+        found[0],
+        "warning: permissions",
+        "warning: quota of g instances, on-demand",
+        "warning: quota of inf instances, on-demand",
+        "warning: quota of standard instances, on-demand",
+        "warning: vCPUs in use",
+    ]
+    assert found[0].startswith("error: cluster_version 1.29 is not offered")
 
 
 def test_throttling_and_pages_of_one_change_nothing(aws):
