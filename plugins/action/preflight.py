@@ -34,7 +34,12 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         result: dict[str, Any] = super().run(tmp, variables)
         specs = load_specs(ROLES)
-        findings = [*unknown_variables(variables, list(specs), prefixes(ROLES))]
+        findings = [
+            finding
+            for finding in unknown_variables(variables, list(specs), prefixes(ROLES))
+            # What a task of ours has set before is no input.
+            if finding.place is None or not Path(finding.place.path).resolve().is_relative_to(ROLES)
+        ]
         values = {}
         for name, spec in specs.items():
             if name in variables:
