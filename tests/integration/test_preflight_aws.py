@@ -32,7 +32,7 @@ GOOD = {
         {
             "name": "llama-3.1-8b",
             "source": "s3://models/llama-3.1-8b",
-            "engine": "llamacpp",
+            "engine": "vllm",
             "accelerators": ["inf2.xlarge", "g6.xlarge"],
             "replicas": {"min": 1, "max": 2},
             "context": 8192,
@@ -140,8 +140,8 @@ def test_all_planted_causes_are_found_at_once(aws, preflight):
     aws.admin("PUT", f"quotas/{REGION}/L-1945791B", {"value": 6})
     catalog = [
         GOOD["model_catalog"][0],
-        {"name": "llama-3.1-70b", "source": "hf://a/b", "engine": "llamacpp", "accelerators": ["g6.xlarge"]},
-        {"name": "mystery", "source": "s3://a/b", "engine": "llamacpp", "accelerators": ["g6.xlarge", "g99.huge"]},
+        {"name": "llama-3.1-70b", "source": "hf://a/b", "engine": "vllm", "accelerators": ["g6.xlarge"]},
+        {"name": "mystery", "source": "s3://a/b", "engine": "vllm", "accelerators": ["g6.xlarge", "g99.huge"]},
     ]
     code, said = preflight(
         {
