@@ -34,7 +34,12 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         result: dict[str, Any] = super().run(tmp, variables)
         specs = load_specs(ROLES)
-        findings = [*unknown_variables(variables, list(specs), prefixes(ROLES))]
+        findings = [
+            finding
+            for finding in unknown_variables(variables, list(specs), prefixes(ROLES))
+            # What a task of ours has set before is no input.
+            if finding.place is None or not Path(finding.place.path).resolve().is_relative_to(ROLES)
+        ]
         values = {}
         for name, spec in specs.items():
             if name in variables:
@@ -66,6 +71,10 @@ class ActionModule(ActionBase):
         ):
             # With wrong inputs the questions would be wrong too.
             seen, findings = self._ask_aws(self._with_defaults(values, list(specs)), variables)
+        for finding in findings if not seen else []:
+            # What was found in the account is on its page already.
+            if finding.severity == "warning":
+                display.warning(str(finding))
         strict = _true(values.get("platform_preflight_strict", False))
         return {**result, **self._verdict(findings, strict), **seen, "seconds": round(time.monotonic() - started, 2)}
 
@@ -95,6 +104,7 @@ class ActionModule(ActionBase):
             connection = Connection.open(
                 asked.region,
                 profile=str(values.get("platform_aws_profile") or ""),
+                credentials_file=str(values.get("platform_aws_credentials_file") or ""),
                 endpoint_url=str(values.get("platform_aws_endpoint_url") or ""),
             )
             found = review(gather(connection, asked, POLICY), asked)
@@ -108,14 +118,18 @@ class ActionModule(ActionBase):
     def _verdict(self, findings: list[Finding], strict: bool) -> dict[str, Any]:
         errors = [str(finding) for finding in findings if finding.severity == "error"]
         warnings = [str(finding) for finding in findings if finding.severity == "warning"]
-        for text in warnings:
-            display.warning(text)
         verdict: dict[str, Any] = {"changed": False, "errors": errors, "warned": warnings}
         stops = errors + (warnings if strict else [])
         if stops:
             head = f"{len(stops)} finding{'s' if len(stops) > 1 else ''} must be mended; nothing was changed."
             verdict.update(failed=True, msg="\n".join([head, *(f"  {text}" for text in stops)]))
         return verdict
+
+
+def _has_account(values: dict[str, Any]) -> bool:
+    """Whether there is one to look at: the emulated one comes with the local cluster, and is nowhere before."""
+    missing = _true(values.get("platform_local")) and not values.get("platform_aws_endpoint_url")
+    return values.get("platform_provider") == "eks" and not missing
 
 
 def _true(value: Any) -> bool:

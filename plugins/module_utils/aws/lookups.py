@@ -116,16 +116,27 @@ def offerings(
 def vcpus_in_use(connection: Connection, cluster: str) -> dict[tuple[str, str], int]:
     """vCPUs that run in the region, by family and purchase option as in QUOTAS, without those that carry the cluster's mark."""
     alive = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
-    found: dict[tuple[str, str], int] = {}
+    counts: dict[tuple[str, str], int] = {}
     reservations = ask(connection, "instances", "ec2", "describe_instances", "Reservations", Filters=alive)
     for row in (row for reservation in reservations for row in reservation["Instances"]):
-        if any(tag["Key"] == TAG_CLUSTER and tag["Value"] == cluster for tag in row.get("Tags") or []):
-            continue
-        option = "spot" if row.get("InstanceLifecycle") == "spot" else "on-demand"
-        cpu = row.get("CpuOptions") or {}
-        key = (quota_family(row["InstanceType"]), option)
-        found[key] = found.get(key, 0) + int(cpu.get("CoreCount") or 0) * int(cpu.get("ThreadsPerCore") or 1)
+        if not any(tag["Key"] == TAG_CLUSTER and tag["Value"] == cluster for tag in row.get("Tags") or []):
+            option = "spot" if row.get("InstanceLifecycle") == "spot" else "on-demand"
+            counts[row["InstanceType"], option] = counts.get((row["InstanceType"], option), 0) + 1
+    sizes = _vcpus(connection, sorted({name for name, _ in counts}))
+    found: dict[tuple[str, str], int] = {}
+    for (name, option), count in counts.items():
+        key = (quota_family(name), option)
+        found[key] = found.get(key, 0) + count * sizes.get(name, 0)
     return found
+
+
+def _vcpus(connection: Connection, types: Sequence[str]) -> dict[str, int]:
+    """vCPUs by instance type."""
+    if not types:
+        return {}
+    filters = [{"Name": "instance-type", "Values": list(types)}]
+    known = ask(connection, "instance types", "ec2", "describe_instance_types", "InstanceTypes", Filters=filters)
+    return {row["InstanceType"]: (row.get("VCpuInfo") or {}).get("DefaultVCpus", 0) for row in known}
 
 
 def _offering(name: str, zones: Iterable[str], row: Mapping[str, Any], price: float | None) -> Offering:

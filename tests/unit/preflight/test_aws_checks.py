@@ -289,6 +289,17 @@ def test_a_model_gets_the_first_instance_that_has_room_and_says_why():
     assert any("8B parameters (from its name)" in words for words in place.estimate.assumed)
 
 
+def test_an_engine_is_not_put_on_what_it_cannot_use():
+    neuron = replace(FACTS.offers[1], manufacturer="AWS", accelerator="Inferentia2")
+    facts = replace(FACTS, offers=(FACTS.offers[0], neuron, FACTS.offers[2]))
+    asked = replace(WANTED, models=(replace(LLAMA, engine="llamacpp"),))
+    ((_, place),) = models.choices(facts, asked)
+    assert place.instance_type == "g6.xlarge"
+    assert place.reasons[0] == "inf2.xlarge: llamacpp does not compute on Inferentia2"
+    only = replace(asked, models=(replace(LLAMA, engine="llamacpp", instance_types=("inf2.xlarge",)),))
+    assert one(models.models, facts, only)[0] == "error"
+
+
 def test_a_model_that_fits_nowhere_is_an_error_with_the_sums():
     large = replace(WANTED, models=(replace(LLAMA, given=Given("llama-70b", context=8192)),))
     severity, text = one(models.models, asked=large)

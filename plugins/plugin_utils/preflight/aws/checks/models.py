@@ -12,6 +12,9 @@ from ...findings import Finding, Severity
 from ..facts import Facts
 from ..wanted import Model, NodeGroup, Wanted
 
+# Engines without a Neuron backend: https://github.com/ggml-org/llama.cpp#supported-backends
+_NO_NEURON = ("llamacpp",)
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -71,9 +74,20 @@ def _place(facts: Facts, wanted: Wanted, model: Model) -> Placement:
     memory = found.need or Need(0, 0, 0)
     if on_processor:
         return _on_group(facts, wanted, memory, found)
+    strange = {kind: why for kind in model.instance_types if (why := _unfit(facts, model, kind))}
+    fitting = [kind for kind in model.instance_types if kind not in strange]
     quotas = {family: vcpus for (family, option), vcpus in (facts.quotas or {}).items() if option == "on-demand"}
-    choice = choose(memory, model.instance_types, facts.offers or (), quotas, cpu=model.cpu)
-    return Placement(choice.instance_type, _known(choice.reasons, found), choice.price_per_hour, estimate=found)
+    choice = choose(memory, fitting, facts.offers or (), quotas, cpu=model.cpu)
+    reasons = (*(f"{kind}: {why}" for kind, why in strange.items()), *(choice.reasons if fitting else ()))
+    return Placement(choice.instance_type, _known(reasons, found), choice.price_per_hour, estimate=found)
+
+
+def _unfit(facts: Facts, model: Model, kind: str) -> str:
+    """Why the engine cannot use what the type has, whatever its size."""
+    offer = facts.offer(kind)
+    if offer is not None and offer.manufacturer == "AWS" and model.engine in _NO_NEURON:
+        return f"{model.engine} does not compute on {offer.accelerator}"
+    return ""
 
 
 def _on_group(facts: Facts, wanted: Wanted, memory: Need, found: Estimate) -> Placement:
