@@ -126,12 +126,6 @@ class ActionModule(ActionBase):
         return verdict
 
 
-def _has_account(values: dict[str, Any]) -> bool:
-    """Whether there is one to look at: the emulated one comes with the local cluster, and is nowhere before."""
-    missing = _true(values.get("platform_local")) and not values.get("platform_aws_endpoint_url")
-    return values.get("platform_provider") == "eks" and not missing
-
-
 def _true(value: Any) -> bool:
     return value is True or str(value).lower() in ("true", "yes", "on", "1")
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -85,6 +86,11 @@ class Connection:
 
         `credentials_file`: the only place where credentials are taken from, `profile` (or `default`) in it. Raises AwsError.
         """
+        if credentials_file and not Path(credentials_file).exists():
+            raise AwsError(
+                f"the credentials file {credentials_file} does not exist (platform_aws_credentials_file); "
+                "an emulated account writes it when it starts: make up"
+            )
         import boto3
         import botocore.session
         from botocore.config import Config
