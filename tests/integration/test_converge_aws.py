@@ -35,55 +35,62 @@ def converge(aws, components, **options):
     return emulated.converge(aws, NAME, components, **options)
 
 
-@pytest.fixture
-def platform(house):
-    """Descriptors of a small platform; whatever of it is left at the end is removed."""
-    made = world.platform(NAME, access(house).connection.identity.arn)
-    yield made
+@pytest.fixture(scope="module")
+def components(house):
+    return world.platform(NAME, access(house).connection.identity.arn)
+
+
+@pytest.fixture(scope="module")
+def first(house, components):
+    """(plan on the empty account, first run, second run); at the end whatever is left is removed."""
+    yield converge(house, components, check=True), converge(house, components), converge(house, components)
     house.reset()
-    converge(house, gone(made))
+    converge(house, gone(components))
 
 
-def test_a_plan_on_an_empty_account_is_whole_and_is_what_then_happens(house, platform):
-    planned = converge(house, platform, check=True)
-    assert did(planned) == did(converge(house, platform))
-    assert not did(converge(house, platform)), "a second run changes nothing"
-    assert not did(converge(house, platform, check=True))
+@pytest.fixture
+def platform(house, components, first):
+    """Descriptors of a small platform that stands, and stands again before the next test."""
+    yield components
+    house.reset()
+    converge(house, components)
 
 
-def test_what_is_not_known_yet_says_so_in_the_plan(house, platform):
-    planned = converge(house, platform, check=True)
-    [action] = [one for one in planned.components["node_groups"].actions if "system" in one.subject]
+def test_a_plan_on_an_empty_account_is_whole_and_is_what_then_happens(house, first, components):
+    planned, done, again = first
+    assert did(planned) == did(done)
+    assert not did(again), "a second run changes nothing"
+    assert not did(converge(house, components, check=True))
+
+
+def test_what_is_not_known_yet_says_so_in_the_plan(first):
+    [action] = [one for one in first[0].components["node_groups"].actions if "system" in one.subject]
     assert "(known after apply)" in str(action.after)
 
 
-def test_outputs_of_aws_reach_kubernetes(house, platform):
-    done = converge(house, platform)
-    client = done.context.client
+def test_outputs_of_aws_reach_kubernetes(house, first):
+    client = first[1].context.client
     found = client.get(client.resource("v1", "ConfigMap"), "files", "storage")
     [system] = house.client("efs").describe_file_systems()["FileSystems"]
     assert found["data"]["id"] == system["FileSystemId"]
     assert found["data"]["cluster"].endswith(f":cluster/{NAME}")
 
 
-def test_storage_does_not_wait_for_the_control_plane(house, platform):
-    done = converge(house, platform)
-    by_name = {node.node: node for node in done.nodes}
+def test_storage_does_not_wait_for_the_control_plane(first):
+    by_name = {node.node: node for node in first[1].nodes}
     files, control_plane = by_name["EFS file system models"], by_name[f"EKS cluster {NAME}"]
     assert files.started < control_plane.started + control_plane.seconds
 
 
 def test_all_is_removed_and_the_plan_says_so_before(house, platform):
-    converge(house, platform)
-    doomed = gone(platform)
-    planned = converge(house, doomed, check=True)
-    assert did(planned) == did(converge(house, doomed))
+    planned = converge(house, gone(platform), check=True)
+    assert did(planned) == did(converge(house, gone(platform)))
     assert not house.client("eks").list_clusters()["clusters"]
     ours = [{"Name": "tag-key", "Values": ["llm.on_eks/cluster"]}]
     assert not house.client("ec2").describe_vpcs(Filters=ours)["Vpcs"]
     assert not house.client("ec2").describe_subnets(Filters=ours)["Subnets"]
     assert not house.client("efs").describe_file_systems()["FileSystems"]
-    assert not did(converge(house, doomed))
+    assert not did(converge(house, gone(platform)))
 
 
 def test_what_is_retained_stays_and_is_named(house, platform):
@@ -92,6 +99,18 @@ def test_what_is_retained_stays_and_is_named(house, platform):
     done = converge(house, gone(kept))
     assert len(house.client("efs").describe_file_systems()["FileSystems"]) == 1
     assert any("models is kept" in note for note in done.components["storage"].notes)
+
+
+def test_what_was_retained_or_adopted_is_never_pruned(house, platform):
+    kept = [*platform[:3], world.storage(retain=True)]
+    converge(house, kept)
+    without = {**world.storage(), "aws": [], "manifests": []}
+    done = converge(house, [*platform[:3], without])
+    assert {action.subject for action in done.actions if "EFS file system" in action.subject} == set()
+    adopted = {**without, "aws": [{**world.storage()["aws"][0], "adopt": True}]}
+    converge(house, [*platform[:3], adopted])
+    converge(house, [*platform[:3], without])
+    assert len(house.client("efs").describe_file_systems()["FileSystems"]) == 1
 
 
 def test_a_node_group_that_is_no_longer_described_is_removed(house, platform):
@@ -112,21 +131,23 @@ def test_a_zone_that_is_no_longer_described_goes_in_the_order_of_references(hous
     assert {verb for _, verb, _ in did(done)} == {"delete"} and len(done.actions) == 2
 
 
-def test_a_foreign_object_of_the_same_name_is_refused_and_survives(house, platform):
-    house.client("iam").create_role(RoleName=f"{NAME}-cluster", AssumeRolePolicyDocument=trust("eks.amazonaws.com"))
-    done = engine.converge(platform, None, aws=access(house))
-    assert "not marked as ours" in done.errors[0] and "storage" not in "".join(done.errors)
-    converge(house, gone(platform))
-    assert house.client("iam").get_role(RoleName=f"{NAME}-cluster")
-    house.client("iam").delete_role(RoleName=f"{NAME}-cluster")
+def test_a_foreign_object_of_the_same_name_is_refused_and_stops_nothing_else(house):
+    role = {"type": "iam_role", "name": "role", "properties": {"name": "theirs", "services": ["eks.amazonaws.com"]}}
+    logs = {"type": "log_group", "name": "logs", "properties": {"name": "/ours"}}
+    components = [{"name": "one", "aws": [role, logs]}]
+    house.client("iam").create_role(RoleName="theirs", AssumeRolePolicyDocument=trust("eks.amazonaws.com"))
+    done = engine.converge(components, None, aws=access(house))
+    [error] = done.errors
+    assert "not marked as ours" in error
+    assert did(done) == [("one", "create", "log group /ours")]
+    assert did(converge(house, gone(components))) == [("one", "delete", "log group /ours")]
+    house.client("iam").delete_role(RoleName="theirs")
 
 
 def test_one_component_alone_looks_up_what_it_refers_to(house, platform):
-    converge(house, platform)
     done = converge(house, platform, only=["storage"])
     assert list(done.components) == ["storage"] and not done.actions
-    doomed = gone(platform)
-    converge(house, doomed, only=["storage"])
+    converge(house, gone(platform), only=["storage"])
     assert not house.client("efs").describe_file_systems()["FileSystems"]
     assert house.client("eks").list_clusters()["clusters"] == [NAME]
 
@@ -134,8 +155,7 @@ def test_one_component_alone_looks_up_what_it_refers_to(house, platform):
 def test_kubernetes_alone_needs_the_cluster_to_be_there(house, platform):
     app = {"name": "app", "namespace": {"name": "app"}}
     with pytest.raises(NoClusterError, match=r"run site\.yml"):
-        converge(house, [app])
-    converge(house, platform)
+        emulated.converge(house, "elsewhere", [app])
     assert did(converge(house, [app])) == [("app", "create", "Namespace app")]
     converge(house, gone([app]))
 
@@ -162,7 +182,6 @@ def test_resources_that_wait_for_each_other_are_named(house):
 
 
 def test_a_cut_network_of_a_dead_cluster_does_not_stop_its_removal(house, platform):
-    converge(house, platform)
     found = house.client("eks").describe_cluster(name=NAME)["cluster"]
     authority = base64.b64decode(found["certificateAuthority"]["data"]).decode()
     house.admin("PUT", f"endpoints/{NAME}", {"endpoint": "https://127.0.0.1:1", "ca": authority})
@@ -198,7 +217,6 @@ def marked(**more):
 
 
 def test_what_controllers_left_behind_goes_by_its_mark_alone(house, platform):
-    converge(house, platform)
     elb, ec2 = house.client("elbv2"), house.client("ec2")
     ours = elb.create_load_balancer(Name="ours", Subnets=subnets_of(house), Type="network", Tags=marked())
     volume = {"AvailabilityZone": f"{REGION}a", "Size": 1}
@@ -218,7 +236,6 @@ def test_what_controllers_left_behind_goes_by_its_mark_alone(house, platform):
 
 
 def test_a_stranger_in_the_vpc_is_named_and_survives(house, platform, impatient):
-    converge(house, platform)
     ec2 = house.client("ec2")
     vpc = vpc_of(house)
     group = ec2.create_security_group(GroupName="theirs", Description="x", VpcId=vpc)["GroupId"]

@@ -23,6 +23,8 @@ from .base import Action, Context, Document, NodeError, Outcome, Unfinished, Ver
 
 # Stands where a Kubernetes object has the group of its API: in records only.
 GROUP = "aws"
+# Stands where an object has its namespace, for what a run must never prune.
+_KEPT = "kept"
 _VERBS: Mapping[str, Verb] = {"create": "create", "update": "update", "replace": "recreate", "delete": "delete"}
 # What others stand on goes last; kinds of one rank go in any order.
 _RANK = (
@@ -50,8 +52,9 @@ class AwsNode:
         if not context.check and is_unknown(properties):
             raise NodeError(f"{self.name}: {_unknown_in(properties)} refers to something that does not exist yet")
         resource = make(context, self.component, self.entry, properties)
-        if not self.entry.adopt and not self.entry.retain and not is_unknown(resource.identity):
-            context.desire(self.component, [document(self.entry.type, resource.identity, properties)])
+        if not is_unknown(resource.identity):
+            kept = self.entry.adopt or self.entry.retain
+            context.desire(self.component, [document(self.entry.type, resource.identity, properties, kept=kept)])
         if context.check:
             plan = resource.plan()
             publish(context, self.component, self.entry, resource, remade=plan.verb == "replace")
@@ -118,8 +121,11 @@ class AwsPruneNode:
     slow: bool = True
 
     def run(self, context: Context) -> Outcome:
-        wanted = set(context.desired(self.component))
-        stale = [one for one in context.recorder.known(self.component) - wanted if one.group == GROUP]
+        known = {one for one in context.recorder.known(self.component) if one.group == GROUP}
+        # What some revision was to keep is kept, and so is what is described still, whether it is kept now or not.
+        kept = {(one.kind, one.name) for one in known if one.namespace == _KEPT}
+        kept |= {(one.kind, one.name) for one in context.desired(self.component)}
+        stale = [one for one in known if (one.kind, one.name) not in kept]
         if stale and context.failed:
             return Outcome(notes=["nothing is taken away on AWS, for something else failed"])
         actions: list[Action] = []
@@ -160,10 +166,12 @@ def outputs_of(entry: AwsEntry) -> list[str]:
     return [f"{entry.name}_{output}" for output in RESOURCES[entry.type].produces]
 
 
-def document(kind: str, key: Mapping[str, Any], properties: Mapping[str, Any]) -> Document:
-    """A resource in the form of a record's documents."""
-    name = urllib.parse.urlencode({name: str(value) for name, value in key.items()})
-    return {"apiVersion": f"{GROUP}/v1", "kind": kind, "metadata": {"name": name}, "spec": dict(properties)}
+def document(kind: str, key: Mapping[str, Any], properties: Mapping[str, Any], *, kept: bool = False) -> Document:
+    """A resource in the form of a record's documents. `kept`: it is adopted or retained, and never pruned."""
+    metadata = {"name": urllib.parse.urlencode({name: str(value) for name, value in key.items()})}
+    if kept:
+        metadata["namespace"] = _KEPT
+    return {"apiVersion": f"{GROUP}/v1", "kind": kind, "metadata": metadata, "spec": dict(properties)}
 
 
 def keys_of(target: Identity) -> dict[str, str]:
