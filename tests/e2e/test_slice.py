@@ -230,6 +230,7 @@ def test_another_kubeconfig_is_the_other_way_in(platform_slice, tmp_path):
         "get", "jobs", "-A", "-o", "jsonpath={.items[0].spec.template.spec.containers[0].image}"
     )
     variables = {
+        "platform_provider": "existing",
         "platform_local": False,
         # What `platform_local` had decided: the front door of this test is still a node port.
         "gateway_replicas": 1,
