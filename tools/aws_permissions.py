@@ -8,11 +8,14 @@ from collections.abc import Iterable
 from typing import Any
 
 # IAM's prefix of a service where it is not botocore's name.
-_PREFIXES = {"efs": "elasticfilesystem", "service-quotas": "servicequotas"}
+_PREFIXES = {"efs": "elasticfilesystem", "elbv2": "elasticloadbalancing", "service-quotas": "servicequotas"}
 # IAM's name of an action where it is not the operation's.
 # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
 _ACTIONS = {
     "s3:HeadBucket": "s3:ListBucket",
+    "s3:HeadObject": "s3:GetObject",
+    "s3:ListBuckets": "s3:ListAllMyBuckets",
+    "s3:ListObjectsV2": "s3:ListBucket",
     "s3:GetPublicAccessBlock": "s3:GetBucketPublicAccessBlock",
     "s3:PutPublicAccessBlock": "s3:PutBucketPublicAccessBlock",
     "s3:GetBucketEncryption": "s3:GetEncryptionConfiguration",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-for path in (HERE, HERE.parent / "src"):
+# What is tested: the sources, or a copy of them with the compiled part in it (test_compiled.py).
+SOURCE = Path(os.environ.get("LLM_GATEWAY_SOURCE") or HERE.parent / "src")
+for path in (HERE, SOURCE):
     if str(path) not in sys.path:
         sys.path.insert(0, str(path))
 

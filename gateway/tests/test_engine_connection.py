@@ -42,6 +42,10 @@ class Receiver:
     def reply_data(self, data: bytes) -> None:
         self.body += data
 
+    def reply_chunks(self, chunks: bytes, body: bytes) -> None:
+        assert len(chunks) > len(body)
+        self.reply_data(body)
+
     def whole_reply(self, connection: EngineConnection, body: bytes) -> None:
         self.reply_head(connection)
         self.reply_data(body)
@@ -91,6 +95,11 @@ CASES = [
     b"HTTP/1.1 100 Continue\r\n\r\n" + head(b"content-length: 2") + b"{}",
     b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\n{}",
     head(b"content-type: application/json") + b"{}",
+    head(b"transfer-encoding: Chunked", b"content-type: text/event-stream")
+    + b"9\r\ndata: x\n\n\r\n" * 3
+    + b"0\r\n\r\n",
+    head(b"transfer-encoding: chunked") + b"5;a=b\r\nhello\r\n00\r\n\r\n",
+    head(b"transfer-encoding: gzip") + b"5\r\nhello\r\n0\r\n\r\n",
 ]
 
 
@@ -105,3 +114,59 @@ def test_a_head_of_many_lines_takes_no_time() -> None:
     began = time.process_time()
     heard(head(*lines, b"content-length: x"), 1)
     assert time.process_time() - began < 1
+
+
+def chunk(payload: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(payload), payload)
+
+
+STREAM = head(b"transfer-encoding: chunked", b"content-type: text/event-stream")
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [STREAM, chunk(b"a"), chunk(b"b") + chunk(b"c"), b"0\r\n\r\n"],
+        [STREAM + chunk(b"a"), chunk(b"bc"), b"0\r\n\r\n"],
+        [STREAM, chunk(b"a") + b"2\r\nb", b"c\r\n", b"0\r\n\r\n"],
+        # What looks like a chunk inside one is text.
+        [STREAM, b"6\r\na", chunk(b"")[:0] + b"bc\r\n3" + b"\r\n", b"0\r\n\r\n"],
+    ],
+)
+def test_chunks_are_understood_the_same_wherever_they_are_cut(pieces: list[bytes]) -> None:
+    engine = Engine("127.0.0.1", 1)
+    connection = EngineConnection(engine)
+    connection.connection_made(Transport())
+    receiver = Receiver()
+    connection.send(receiver, b"x")
+    for piece in pieces:
+        connection.data_received(piece)
+    assert (receiver.heard, connection in engine.idle) == heard(b"".join(pieces), len(b"".join(pieces)))
+
+
+def test_text_that_looks_like_a_chunk_stays_text() -> None:
+    inner = chunk(b"x")
+    engine = Engine("127.0.0.1", 1)
+    connection = EngineConnection(engine)
+    connection.connection_made(Transport())
+    receiver = Receiver()
+    connection.send(receiver, b"x")
+    for piece in (STREAM + b"%x\r\n" % (3 * len(inner)), inner, inner, inner + b"\r\n", b"0\r\n\r\n"):
+        connection.data_received(piece)
+    assert receiver.heard[-1] == inner * 3
+
+
+def test_an_engine_s_next_reply_may_have_another_head() -> None:
+    engine = Engine("127.0.0.1", 1)
+    connection = EngineConnection(engine)
+    connection.connection_made(Transport())
+    for lines, body, kind in (
+        ((b"content-type: application/json", b"content-length: 2"), b"{}", b"application/json"),
+        ((b"content-type: application/json", b"content-length: 12"), b"{}" * 6, b"application/json"),
+        ((b"content-type: text/plain", b"content-length: 2"), b"no", b"text/plain"),
+        ((b"content-length: 3",), b"{ }", b""),
+    ):
+        receiver = Receiver()
+        connection.send(receiver, b"x")
+        connection.data_received(head(*lines) + body)
+        assert receiver.heard == [(200, kind), body]

@@ -63,6 +63,35 @@ def test_a_hostile_request_is_refused_and_never_reaches_an_engine(house: House, 
     assert front.chat().status == 200
 
 
+@pytest.mark.parametrize(
+    "length", [b"+5", b"-5", b"5 5", b"5,5", b"0x5", b"5_0", b"", b"9" * 16, b"\xb2", b"5\r\nx: y\r\ncontent-length: 6"]
+)
+def test_a_head_like_the_last_ones_is_refused_as_any_other(house: House, length: bytes) -> None:
+    engine = house.engine()
+    front = house.front(engine)
+    good = START + b"content-length: %d\r\nx-tail: 1\r\n\r\n" % len(BODY) + BODY
+    bad = START + b"content-length: %b\r\nx-tail: 1\r\n\r\n" % length + BODY
+    received = front.raw(good * 3 + bad, timeout=5)
+    assert [part[:3] for part in received.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200", b"200", b"400"]
+    assert len(engine.requests) == 3
+
+
+def test_a_connection_may_change_its_head_and_its_key_from_request_to_request(house: House) -> None:
+    engine = house.engine()
+    front = house.front(engine)
+
+    def asked(key: bytes, extra: bytes = b"") -> bytes:
+        start = b"POST /v1/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer " + key + b"\r\n" + extra
+        return start + b"content-length: %d\r\n\r\n" % len(BODY) + BODY
+
+    same = asked(b"sk-test")
+    received = front.raw(
+        same * 3 + asked(b"sk-test", b"x-request-id: mine\r\n") + same * 2 + asked(b"sk-other"), timeout=5
+    )
+    assert [part[:3] for part in received.split(b"HTTP/1.1 ")[1:]] == [b"200"] * 6 + [b"401"]
+    assert received.count(b"x-request-id: mine") == 1
+
+
 def test_nothing_after_a_refused_request_is_taken_for_another(house: House) -> None:
     engine = house.engine()
     front = house.front(engine)

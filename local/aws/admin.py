@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from .elb import release_stuck
 from .errors import EmulatorError
 from .protocol import Answer
 from .quotas import quotas
@@ -18,8 +19,13 @@ ROOT = "/_emulator/"
 
 
 def changes_state(method: str, path: str) -> bool:
-    """Whether the request belongs into the journal: faults, page sizes and counts are of the process alone."""
-    return method in ("POST", "PUT") and path.removeprefix(ROOT).split("/")[0] in ("endpoints", "quotas")
+    """Whether the request belongs into the journal: faults, denials, page sizes and counts are of the process alone."""
+    return method == "PUT" and path.removeprefix(ROOT).split("/")[0] in ("endpoints", "quotas", "stuck")
+
+
+def gives_rights(method: str, path: str) -> bool:
+    """Whether the request could lead clients, and their tokens, elsewhere."""
+    return method == "PUT" and path.removeprefix(ROOT).startswith("endpoints/")
 
 
 def answer(emulator: Emulator, method: str, path: str, body: bytes) -> Answer:
@@ -50,6 +56,12 @@ def _answer(emulator: Emulator, method: str, parts: list[str], given: Any) -> An
             return {"endpoint": endpoint, "ca": authority}
         case "PUT", ["endpoints", cluster]:
             emulator.world.endpoints[cluster] = (given["endpoint"], given.get("ca", ""))
+        case "PUT", ["denied"]:
+            emulator.world.denied = [str(action) for action in given["actions"]]
+        case "PUT", ["stuck", region]:
+            emulator.world.stuck = [str(name) for name in given["load_balancers"]]
+            if not emulator.world.stuck:
+                release_stuck(emulator.session(region, emulator.config.access_key))
         case "PUT", ["quotas", region, code]:
             quotas(emulator.session(region, emulator.config.access_key))[code]["value"] = float(given["value"])
         case "POST", ["eks", region, cluster, "token-review"]:

@@ -43,11 +43,13 @@ def caller_of(config: EmulatorConfig, access_key: str) -> Caller:
     """Who an access key belongs to. Keys that nobody made are the configured caller's, but sign nothing."""
     if access_key == config.access_key:
         return Caller(config.caller_arn, config.caller_arn, config.secret_key)
-    for partition, backend in sts_backends[config.account].items():
+    # moto makes a partition's backend when it is first asked: either service may have been so far.
+    for backend in sts_backends[config.account].values():
         for role in backend.assumed_roles:
             if role.access_key_id == access_key:
                 return Caller(role.arn, role.role_arn, role.secret_access_key, role.session_token)
-        for user in iam_backends[config.account][partition].users.values():
+    for identities in iam_backends[config.account].values():
+        for user in identities.users.values():
             for key in user.access_keys:
                 if key.access_key_id == access_key:
                     return Caller(user.arn, user.arn, key.secret_access_key)

@@ -10,7 +10,8 @@ from pathlib import Path
 from .errors import EmulatorError
 
 # Seconds that AWS typically takes; `pace` scales them. Cluster and node group: infra.md section 3.1 and the EKS guide's
-# "10 to 15 minutes"; mount targets: EFS guide, "up to 90 seconds"; NAT gateways: EC2 guide, "a few minutes".
+# "10 to 15 minutes"; mount targets: EFS guide, "up to 90 seconds"; NAT gateways: EC2 guide, "a few minutes". A new role is known to other services after some seconds:
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
 REALISTIC_S = {
     "cluster": 540.0,
     "cluster-update": 150.0,
@@ -29,6 +30,10 @@ REALISTIC_S = {
     "nat-gateway": 90.0,
     "nat-gateway-delete": 45.0,
     "endpoint": 60.0,
+    "instance-delete": 40.0,
+    "load-balancer": 150.0,
+    "load-balancer-delete": 120.0,
+    "role": 8.0,
 }
 
 

@@ -55,6 +55,40 @@ def detach_internet_gateway(session: Session, params: Params) -> None:
     for nat in network.ec2(session).nat_gateways.values():
         if nat.vpc_id == params["VpcId"] and nat.state != "deleted" and nat.connectivity_type == "public":
             raise refuse("ec2.mapped_addresses", id=params["VpcId"])
+    if any(eni.subnet.vpc_id == params["VpcId"] for eni in _public_interfaces(session)):
+        raise refuse("ec2.mapped_addresses", id=params["VpcId"])
+
+
+def _public_interfaces(session: Session) -> list[Any]:
+    """Those of load balancers, which have public addresses wherever the gateway matters."""
+    return [eni for eni in network.ec2(session).enis.values() if eni.description.startswith("ELB ")]
+
+
+@guard("ec2", "DeleteNetworkInterface")
+def delete_network_interface(session: Session, params: Params) -> None:
+    identifier = params["NetworkInterfaceId"]
+    backend = network.ec2(session)
+    eni = backend.enis.get(identifier)
+    of_gateways = {nat._eni.id for nat in backend.nat_gateways.values() if nat.state != "deleted"}
+    if eni is not None and (getattr(eni, "of_a_service", False) or identifier in of_gateways or eni.instance):
+        raise refuse("ec2.interface_in_use", id=identifier)
+
+
+@overlay("ec2", "TerminateInstances")
+def terminate_instances(session: Session, params: Params, result: Result) -> Result:
+    """Instances take their time to go, and their interfaces go with them; moto keeps those."""
+    backend = network.ec2(session)
+    for identifier in params["InstanceIds"]:
+        instance = backend.get_instance(identifier)
+        instance._state.name, instance._state.code = "shutting-down", 32
+
+        def gone(instance: Any = instance) -> None:
+            instance._state.name, instance._state.code = "terminated", 48
+            for eni in [eni for eni in backend.enis.values() if eni.instance is instance]:
+                network.remove_interface(session, eni.id)
+
+        session.world.after(session.delay("instance-delete"), gone)
+    return result
 
 
 @guard("ec2", "ReleaseAddress")
@@ -165,6 +199,15 @@ def remove_client_id(session: Session, params: Params) -> Result:
     provider = _provider(session, params)
     provider.client_id_list = [client for client in provider.client_id_list if client != params["ClientID"]]
     return {}
+
+
+@guard("iam", "DeletePolicy")
+def delete_policy(session: Session, params: Params) -> None:
+    policy = network.iam(session).managed_policies.get(params["PolicyArn"])
+    if policy is not None and policy.attachment_count:
+        raise refuse("iam.policy_attached")
+    if policy is not None and len(policy.versions) > 1:
+        raise refuse("iam.policy_versions")
 
 
 @guard("iam", "AttachRolePolicy")

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state on disk: every request that changes something, in order, with the time and the dice it was answered with.
+"""The state on disk: every request that changed something, in order, with the time and the dice it was answered with.
 
 Answers follow from requests, time and dice alone, so replaying them brings the whole account back: after a restart, and
-after kill -9. A line cut short by a kill was never answered, and is dropped.
+after kill -9. A line cut short by a kill was never answered, and is dropped. What only looks, and what was refused, leaves
+no line.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,8 +80,19 @@ class Journal:
                 ) from error
 
     def append(self, entry: Entry) -> None:
-        """Written before the request is carried out: a client that saw an answer finds it again."""
+        """Written before the request is answered: a client that saw an answer finds it again."""
         if self.file is None:
             return
         with self.file.open("ab") as stream:
             stream.write(entry.to_json().encode() + b"\n")
+
+    def rewrite(self, change: Callable[[Iterator[Entry]], list[Entry]]) -> None:
+        """Put other entries in place of those that are there, all or nothing."""
+        if self.file is None:
+            return
+        staged = self.file.with_suffix(".new")
+        with staged.open("wb") as stream:
+            stream.writelines(entry.to_json().encode() + b"\n" for entry in change(self.entries()))
+            stream.flush()
+            os.fsync(stream.fileno())
+        staged.replace(self.file)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 from moto.ec2.models import ec2_backends
@@ -69,6 +70,7 @@ def make_interface(session: Session, subnet_id: str, group_ids: list[str], descr
     interface = ec2(session).create_network_interface(
         subnet(session, subnet_id), None, group_ids=group_ids, description=description
     )
+    interface.of_a_service = True
     return str(interface.id)
 
 
@@ -88,8 +90,10 @@ def require_groups(session: Session, group_ids: list[str], identifier: str) -> N
 
 
 def require_role(session: Session, arn: str, identifier: str) -> None:
-    """Raises the recorded refusal when the role is not there."""
-    if not any(role.arn == arn for role in iam(session).get_roles()):
+    """Raises the recorded refusal when the role is not there, or so new that the service does not know it yet."""
+    found = next((role for role in iam(session).get_roles() if role.arn == arn), None)
+    patience = datetime.timedelta(seconds=session.delay("role"))
+    if found is None or session.now() - found.create_date.replace(tzinfo=datetime.UTC) < patience:
         raise refuse(identifier, arn=arn)
 
 

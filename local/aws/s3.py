@@ -16,7 +16,11 @@ from .world import Params, Result, Session, guard, overlay
 
 # Of these moto does not see the conditions: it knows no `*`, and takes a delete marker for an object.
 CONDITIONAL = {("s3", "PutObject"), ("s3", "DeleteObject")}
-CONDITIONS = {"if-match", "if-none-match"}
+_CONDITIONS = {"if-match", "if-none-match"}
+
+
+def without_conditions(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in headers if name.lower() not in _CONDITIONS]
 
 
 @overlay("s3", "CreateBucket")

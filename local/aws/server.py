@@ -20,10 +20,12 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 from werkzeug.wrappers import Request as PlainRequest
 
-from . import admin, ec2, efs, quotas, s3  # noqa: F401 - their operations register themselves
+from . import admin, ec2, efs, elb, quotas, s3, simulation  # noqa: F401 - their operations register themselves
 from .callers import caller_of
 from .clock import Clock, rule_moto
+from .compaction import compacted
 from .config import EmulatorConfig
+from .denials import refuse_denied
 from .eks import access, addons, clusters, identity, nodegroups, versions  # noqa: F401
 from .errors import Refusal
 from .faults import Faults
@@ -35,6 +37,8 @@ from .shapes_known import known_deviations
 from .world import GUARDS, OPERATIONS, OVERLAYS, Session, World
 
 log = logging.getLogger("aws-emulator")
+# Writes and deletions of S3 objects after which the journal is looked through.
+_COMPACTED_AFTER = 200
 # Headers of a connection, not of a request.
 _HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect"}
 
@@ -52,12 +56,14 @@ class Emulator:
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._lock = threading.RLock()
         self._seen: set[tuple[str, str]] = set()
+        self._refused = False
+        self._object_writes = 0
 
     def replay(self) -> int:
         """Bring back what the journal has; the number of requests."""
         started, count = time.monotonic(), 0
         for entry in self.journal.entries():
-            self._carry_out(entry)
+            self._carry_out(entry, self._call(entry))
             count += 1
         self.clock.tick()
         if count:
@@ -85,11 +91,12 @@ class Emulator:
         path = urlsplit(entry.url).path
         with self._lock:
             if path.startswith(admin.ROOT):
-                if admin.changes_state(entry.method, path):
+                if admin.gives_rights(entry.method, path):
                     try:
                         refuse_stranger(self.config, entry)
                     except Refusal as refusal:
                         return Answer(refusal.status, {"Content-Type": "text/plain"}, refusal.message.encode())
+                if admin.changes_state(entry.method, path):
                     self.journal.append(entry)
                 self.clock.set(entry.at)
                 self.world.settle()
@@ -105,30 +112,47 @@ class Emulator:
                     return call.serialize_error(fault)
                 try:
                     refuse_unsigned(self.config, call, entry)
+                    refuse_denied(self.world, call, caller_of(self.config, call.access_key).arn)
                     check_request(call, entry.body)
                 except Refusal as refusal:
                     return call.serialize_error(refusal)
             # moto makes a region's default network when it is first looked at: that look belongs into the journal too.
-            place = (call.service, call.region) if call else ("", "")
-            if call is None or not call.reads or place not in self._seen:
-                self._seen.add(place)
-                self.journal.append(entry)
-            return self._carry_out(entry, call)
+            first = call is not None and (call.service, call.region) not in self._seen
+            reads = call.reads if call else entry.method in ("GET", "HEAD")
+            answer = self._carry_out(entry, call)
+            if first or not (reads or self._refused):
+                self._keep(entry, call)
+            return answer
 
-    def _carry_out(self, entry: Entry, call: Call | None = None) -> Answer:
+    def _call(self, entry: Entry) -> Call | None:
+        if urlsplit(entry.url).path.startswith(admin.ROOT):
+            return None
+        return identify(_request(entry))
+
+    def _keep(self, entry: Entry, call: Call | None) -> None:
+        self.journal.append(entry)
+        if call is not None and (call.service, call.name) in s3.CONDITIONAL:
+            self._object_writes += 1
+            if self._object_writes >= _COMPACTED_AFTER:
+                self._object_writes = 0
+                self.journal.rewrite(lambda entries: compacted(entries, self._call))
+
+    def _carry_out(self, entry: Entry, call: Call | None) -> Answer:
         mock_random.seed(entry.seed)
         self.clock.set(entry.at)
         self.world.settle()
+        self._refused = False
         path = urlsplit(entry.url).path
         if path.startswith(admin.ROOT):
             return admin.answer(self, entry.method, path, entry.body)
-        call = call or identify(_request(entry))
-        self._seen.add((call.service, call.region) if call else ("", ""))
         if call is None:
             return self._ask_moto(entry)
+        self._seen.add((call.service, call.region))
         try:
             answer = self._result(call, entry)
+            self._refused = not answer.ok
         except Refusal as refusal:
+            self._refused = True
             return call.serialize_error(refusal)
         except Exception:  # the rim of the process: a defect of ours must not look like a broken connection
             log.exception("%s %s", call.service, call.name)
@@ -150,8 +174,7 @@ class Emulator:
         if key in GUARDS:
             GUARDS[key](session, call.params)
         if key in s3.CONDITIONAL:
-            kept = [(name, value) for name, value in entry.headers if name.lower() not in s3.CONDITIONS]
-            entry = replace(entry, headers=kept)
+            entry = replace(entry, headers=s3.without_conditions(entry.headers))
         answer = self._ask_moto(entry)
         if not answer.ok:
             return answer

@@ -10,7 +10,12 @@ from .protocol import Call
 # service -> expressions for problems that are let pass; clients drop members that their model does not have
 _KNOWN = {
     # AWS itself writes these states in lower case, whatever its model says.
-    "ec2": (r".*State: '(available|pending|deleting|deleted)' is not one of .*",),
+    "ec2": (
+        r".*State: '(available|pending|deleting|deleted)' is not one of .*",
+        r".*\.Platform: '(windows|Linux/UNIX)' is not one of .*",
+        # moto's table of instance types is newer than the model.
+        r".*ProcessorInfo\.SupportedFeatures\[\d+\]: .* is not one of .*",
+    ),
     "events": (
         r"ListRulesResponse\.Rules\[\d+\]\.\w+: not a member of Rule",
         r"DescribeRuleResponse\.\w+: not a member of .*",

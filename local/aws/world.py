@@ -7,6 +7,7 @@ import datetime
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 from moto.moto_api._internal import mock_random
@@ -21,14 +22,24 @@ Result = dict[str, Any]
 
 @dataclass
 class World:
-    """Everything of all accounts and regions that moto does not keep. `endpoints`: cluster name -> (URL, CA as PEM)."""
+    """Everything of all accounts and regions that moto does not keep.
+
+    `endpoints`: cluster name -> (URL, CA as PEM); `stuck`: patterns of load balancers' names whose interfaces do not go;
+    `denied`: patterns of IAM actions that nobody may do.
+    """
 
     config: EmulatorConfig
     clock: Clock
     stores: dict[tuple[str, str, str], Any] = field(default_factory=dict)
     endpoints: dict[str, tuple[str, str]] = field(default_factory=dict)
+    stuck: list[str] = field(default_factory=list)
+    denied: list[str] = field(default_factory=list)
     _due: list[tuple[float, int, Callable[[], object]]] = field(default_factory=list)
     _sequence: int = 0
+
+    def denies(self, action: str) -> bool:
+        """Whether an IAM action, as `eks:CreateCluster`, was denied by the admin address."""
+        return any(fnmatchcase(action.lower(), pattern.lower()) for pattern in self.denied)
 
     def after(self, seconds: float, then: Callable[[], object]) -> None:
         """Have something happen later; with 0 seconds before the next request."""

@@ -47,7 +47,10 @@ class ActionModule(ActionBase):
         table = found.table()
         display.display(
             "\n".join(
-                [head + ("what carries its mark" if found.items else "nothing carries its mark"), *(f"  {line}" for line in table)]
+                [
+                    head + ("what carries its mark" if found.items else "nothing carries its mark"),
+                    *(f"  {line}" for line in table),
+                ]
             )
         )
         said = {

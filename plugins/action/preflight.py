@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Look at every input before anything is changed, and say all that is wrong at once."""
+"""Look at every input, and at the AWS account, before anything is changed, and say all that is wrong at once."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import Connection
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.errors import AwsError
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.arguments import check_value, unknown_variables
+from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.wanted import wanted
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.catalog import check_catalog
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.findings import Finding, place_of
-from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.specs import load_specs, prefixes
+from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.specs import load_defaults, load_specs, prefixes
 
-ROLES = Path(__file__).resolve().parents[2] / "roles"
+COLLECTION = Path(__file__).resolve().parents[2]
+ROLES = COLLECTION / "roles"
+POLICY = COLLECTION / "docs" / "aws_permissions.json"
 display = Display()
 
 
@@ -29,7 +34,12 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         result: dict[str, Any] = super().run(tmp, variables)
         specs = load_specs(ROLES)
-        findings = [*unknown_variables(variables, list(specs), prefixes(ROLES))]
+        findings = [
+            finding
+            for finding in unknown_variables(variables, list(specs), prefixes(ROLES))
+            # What a task of ours has set before is no input.
+            if finding.place is None or not Path(finding.place.path).resolve().is_relative_to(ROLES)
+        ]
         values = {}
         for name, spec in specs.items():
             if name in variables:
@@ -53,18 +63,77 @@ class ActionModule(ActionBase):
         for entry in values.get("model_catalog") or []:
             if isinstance(entry, dict) and entry.get("terms") and entry.get("state", "present") == "present":
                 display.display(f"  model {entry.get('name')}: serving it means accepting its terms, {entry['terms']}")
-        return {**result, **self._verdict(findings), "seconds": round(time.monotonic() - started, 2)}
+        seen: dict[str, Any] = {}
+        if (
+            not findings
+            and values.get("platform_provider") == "eks"
+            and _true(values.get("platform_preflight_aws", True))
+        ):
+            # With wrong inputs the questions would be wrong too.
+            seen, findings = self._ask_aws(self._with_defaults(values, list(specs)), variables)
+        for finding in findings if not seen else []:
+            # What was found in the account is on its page already.
+            if finding.severity == "warning":
+                display.warning(str(finding))
+        strict = _true(values.get("platform_preflight_strict", False))
+        return {**result, **self._verdict(findings, strict), **seen, "seconds": round(time.monotonic() - started, 2)}
 
-    def _verdict(self, findings: list[Finding]) -> dict[str, Any]:
+    def _with_defaults(self, values: dict[str, Any], known: list[str]) -> dict[str, Any]:
+        """The values, and for what nobody set the defaults of the roles, which only run later."""
+        defaults = load_defaults(ROLES, lambda path: self._loader.load_from_file(path, trusted_as_template=True))
+        templar = self._templar.copy_with_new_env(available_variables={**defaults, **self._templar.available_variables})
+        found = dict(values)
+        for name in set(defaults) & set(known) - set(values):
+            try:
+                found[name] = templar.template(defaults[name])
+            except AnsibleError:
+                # It follows from something that an earlier step of a run sets; no check here asks for such a one.
+                continue
+        return found
+
+    def _ask_aws(self, values: dict[str, Any], variables: dict[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
+        from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.gather import gather
+        from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.review import review
+
+        places = {name: place for name in values if name in variables and (place := place_of(variables[name]))}
+        asked = wanted(values, places)
+        if not asked.region:
+            missing = Finding("platform_aws_region", "is empty", "set the region that everything is made in")
+            return {}, [missing]
+        try:
+            connection = Connection.open(
+                asked.region,
+                profile=str(values.get("platform_aws_profile") or ""),
+                credentials_file=str(values.get("platform_aws_credentials_file") or ""),
+                endpoint_url=str(values.get("platform_aws_endpoint_url") or ""),
+            )
+            found = review(gather(connection, asked, POLICY), asked)
+        except AwsError as error:
+            mend = "mend that first: nothing of the account was looked at"
+            return {}, [Finding("AWS credentials", f"do not let anybody in: {error}", mend)]
+        for line in found.lines():
+            display.display(line)
+        return {"aws": found.document()}, found.all
+
+    def _verdict(self, findings: list[Finding], strict: bool) -> dict[str, Any]:
         errors = [str(finding) for finding in findings if finding.severity == "error"]
         warnings = [str(finding) for finding in findings if finding.severity == "warning"]
-        for text in warnings:
-            display.warning(text)
-        verdict: dict[str, Any] = {"changed": False, "errors": errors}
-        if errors:
-            head = f"{len(errors)} input{'s' if len(errors) > 1 else ''} must be mended; nothing was changed."
-            verdict.update(failed=True, msg="\n".join([head, *(f"  {text}" for text in errors)]))
+        verdict: dict[str, Any] = {"changed": False, "errors": errors, "warned": warnings}
+        stops = errors + (warnings if strict else [])
+        if stops:
+            head = f"{len(stops)} finding{'s' if len(stops) > 1 else ''} must be mended; nothing was changed."
+            verdict.update(failed=True, msg="\n".join([head, *(f"  {text}" for text in stops)]))
         return verdict
+
+
+def _has_account(values: dict[str, Any]) -> bool:
+    """Whether there is one to look at: the emulated one comes with the local cluster, and is nowhere before."""
+    missing = _true(values.get("platform_local")) and not values.get("platform_aws_endpoint_url")
+    return values.get("platform_provider") == "eks" and not missing
+
+
+def _true(value: Any) -> bool:
+    return value is True or str(value).lower() in ("true", "yes", "on", "1")
 
 
 def _first_line(spec: Any) -> str:

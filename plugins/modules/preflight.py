@@ -3,10 +3,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: preflight
-short_description: Look at every input before anything is changed
+short_description: Look at every input, and at the AWS account, before anything is changed
 description:
   - Checks all variables of this collection against the argument specs of its roles, and the model catalogue as a whole.
   - Reports everything that is wrong at once, with file and line where Ansible knows them. Changes nothing.
+  - Where C(platform_provider) is V(eks) and no input is wrong, it then looks at the AWS account, with read-only calls, side by side.
+    It checks permissions, names that others have taken, the Kubernetes version's support, address ranges, zones, instance offerings,
+    vCPU quotas and secrets, places every model of the catalogue on an instance, and sums up the price per hour.
   - Unknown variables that begin with the name of one of our roles, or with C(platform_), are errors too.
 author:
   - llm.on_eks maintainers
@@ -26,10 +29,40 @@ EXAMPLES = r"""
 
 RETURN = r"""
 errors:
-  description: One sentence for each input that must be mended.
+  description: One sentence for each finding that must be mended.
   returned: always
   type: list
   elements: str
+warned:
+  description: One sentence for each finding that stops a run only with C(platform_preflight_strict).
+  returned: always
+  type: list
+  elements: str
+aws:
+  description: What was found in the account.
+  returned: when AWS was asked
+  type: dict
+  contains:
+    account:
+      description: Number of the account.
+      type: str
+    caller:
+      description: ARN of whoever is signed in.
+      type: str
+    region:
+      description: The region.
+      type: str
+    findings:
+      description: Each with C(kind), C(severity), C(variable), C(problem), C(mend) and C(place).
+      type: list
+      elements: dict
+    models:
+      description: Each with the instance it gets, its price, the memory it needs, and the reasons.
+      type: list
+      elements: dict
+    price:
+      description: USD per hour of what is about to start, its lines, and instance types without a known price.
+      type: dict
 seconds:
   description: How long the check took.
   returned: always

@@ -383,7 +383,7 @@ def _cancelled(vertex: Vertex, by: Done, now: float) -> Done:
 
 
 def _run_one(vertex: Vertex, context: Context, places: threading.Semaphore, started: float) -> Done:
-    node, after = vertex.node, sorted(vertex.after)
+    node, after = vertex.node, sorted(vertex.after | vertex.behind)
     if not node.slow:
         places.acquire()
     begun = time.monotonic()

@@ -13,9 +13,13 @@ import pytest
 
 from ansible_collections.llm.on_eks.plugins.module_utils.aws import lookups
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.census import census
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.errors import AwsError
-from tests.support.emulated_aws import EmulatedAws
-from tests.unit.aws.kinds import Ground, build, connect, sample
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.resource import tag_list
+from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.gather import gather
+from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.wanted import wanted
+from tests.support.emulated_aws import REGION, EmulatedAws, make_role
+from tests.unit.aws.kinds import OWNER, Ground, allow, build, connect, sample
 from tools.aws_permissions import actions, policies
 
 REPO = Path(__file__).resolve().parents[2]
@@ -49,6 +53,10 @@ def walked():
         lookups.quota(connection, "ec2", "L-DB2E81BA")
         lookups.offerings(connection, ["g5.xlarge"])
         by_us |= set(aws.admin("GET", "calls"))
+        callers = [None, _plant(aws, ground)]
+        aws.admin("DELETE", "calls")
+        _look_around(aws, callers)
+        by_us |= set(aws.admin("GET", "calls"))
         _the_rest(aws, ground)
         yield by_us, by_us | set(aws.admin("GET", "calls")), failures
     finally:
@@ -69,6 +77,56 @@ def _live(kind, aws, example):
     build(
         kind, aws, wanted, owner=None if kind == "iam_service_linked_role" else build(kind, aws, wanted).owner
     ).delete()
+
+
+def _plant(aws, ground):
+    """Something of each kind that a census reads further, and the keys of a role's session."""
+    ec2, elb, iam = aws.client("ec2"), aws.client("elbv2"), aws.client("iam")
+    zone, tags = f"{REGION}a", tag_list(OWNER.tags)
+    volume = ec2.create_volume(AvailabilityZone=zone, Size=1, TagSpecifications=_marked("volume"))["VolumeId"]
+    ec2.create_snapshot(VolumeId=volume, TagSpecifications=_marked("snapshot"))
+    ec2.create_network_interface(SubnetId=ground.subnets[0], TagSpecifications=_marked("network-interface"))
+    ec2.run_instances(ImageId="ami-760aaa0f", MinCount=1, MaxCount=1, TagSpecifications=_marked("instance"))
+    data = {"InstanceType": "m6i.large"}
+    specs = _marked("launch-template")
+    ec2.create_launch_template(LaunchTemplateName="x", LaunchTemplateData=data, TagSpecifications=specs)
+    elb.create_load_balancer(Name="x", Subnets=ground.subnets[:2], Type="network", Tags=tags)
+    iam.create_policy(PolicyName="planted", PolicyDocument=json.dumps(allow("s3:GetObject")))
+    iam.create_open_id_connect_provider(Url="https://planted.example", ThumbprintList=[])
+    iam.create_instance_profile(InstanceProfileName="planted")
+    aws.client("kms").create_key(Tags=[{"TagKey": key, "TagValue": value} for key, value in OWNER.tags.items()])
+    aws.client("ecr").create_repository(repositoryName="planted")
+    aws.client("sqs").create_queue(QueueName="planted")
+    aws.client("events").put_rule(Name="planted", EventPattern="{}")
+    aws.client("logs").create_log_group(logGroupName="planted")
+    aws.client("s3").create_bucket(Bucket="planted", CreateBucketConfiguration={"LocationConstraint": REGION})
+    made = aws.client("sts").assume_role(RoleArn=make_role(aws, "deployer"), RoleSessionName="contract")["Credentials"]
+    return {
+        "aws_access_key_id": made["AccessKeyId"],
+        "aws_secret_access_key": made["SecretAccessKey"],
+        "aws_session_token": made["SessionToken"],
+    }
+
+
+def _marked(kind):
+    return [{"ResourceType": kind, "Tags": tag_list(OWNER.tags)}]
+
+
+def _look_around(aws, callers):
+    """What preflight and the census ask."""
+    values = {
+        "platform_cluster_name": "ground",
+        "platform_aws_region": REGION,
+        "platform_state_bucket": "planted",
+        "network_vpc_id": "vpc-1",
+        "node_groups_system": {"instance_types": ["m6i.large"]},
+        "identity_drivers": [{"name": "efs_csi"}],
+        "cluster_encryption_key": "own",
+        "karpenter_aws_state": "present",
+    }
+    assert census(connect(aws), OWNER.cluster).unseen == ()
+    for keys in callers:
+        assert gather(connect(aws, keys), wanted(values), PERMISSIONS).refused == {}
 
 
 def _the_rest(aws, ground):
@@ -98,6 +156,8 @@ def _the_rest(aws, ground):
     efs.put_backup_policy(FileSystemId=ground.file_system, BackupPolicy={"Status": "ENABLED"})
     efs.describe_backup_policy(FileSystemId=ground.file_system)
     efs.list_tags_for_resource(ResourceId=ground.file_system)
+    me = aws.client("sts").get_caller_identity()["Arn"]
+    aws.client("iam").simulate_principal_policy(PolicySourceArn=me, ActionNames=["eks:CreateCluster"])
     quotas = aws.client("service-quotas")
     quotas.list_service_quotas(ServiceCode="ec2")
     quotas.get_aws_default_service_quota(ServiceCode="ec2", QuotaCode="L-DB2E81BA")

@@ -4,19 +4,13 @@
 from __future__ import annotations
 
 import os
-import socket
 
-import boto3
 import pytest
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import Connection
-from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
-from ansible_collections.llm.on_eks.plugins.plugin_utils.aws_access import AwsAccess
-from local.aws.token_review import webhook_kubeconfig
-from local.kubernetes.cluster import Cluster
-from local.kubernetes.config import ClusterConfig
+from tests.support import emulated_cluster as emulated
 from tests.support.described import describe
-from tests.support.emulated_aws import KEYS, REGION, EmulatedAws, make_role, make_subnets
+from tests.support.emulated_aws import REGION, make_role, make_subnets
+from tests.support.emulated_cluster import did, emulated_cluster, gone, without_retain
 
 pytestmark = pytest.mark.apiserver
 NAME = f"{os.environ.get('LLM_ON_EKS_TEST_CLUSTER', 't')}-roles"[:20]
@@ -64,22 +58,8 @@ def described(tmp_path_factory, foreign):
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
     """An emulated account whose cluster NAME is a real API server."""
-    folder = tmp_path_factory.mktemp("aws")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    webhook = folder / "webhook.yaml"
-    config = ClusterConfig(name=NAME, node=False, token_webhook=webhook)
-    webhook.write_text(webhook_kubeconfig(f"http://{config.host_address}:{port}", REGION, NAME))
-    control_plane = Cluster(config)
-    control_plane.down()
-    control_plane.up()
-    aws = EmulatedAws("--listen", f"{config.host_address}:{port}").start()
-    authority = (config.state / "pki" / "ca.crt").read_text()
-    aws.admin("PUT", f"endpoints/{NAME}", {"endpoint": config.api_url, "ca": authority})
-    yield aws
-    aws.kill()
-    control_plane.down()
+    with emulated_cluster(NAME, tmp_path_factory.mktemp("aws")) as aws:
+        yield aws
 
 
 @pytest.fixture(scope="module")
@@ -90,31 +70,14 @@ def foreign(house):
 
 
 def converge(aws, components, **options):
-    session = boto3.session.Session(region_name=REGION, **KEYS)
-    connection = Connection(lambda service: session.client(service, endpoint_url=aws.url), REGION, retry_delay_s=0.05)
-    done = engine.converge(components, None, aws=AwsAccess(connection, NAME), **options)
-    assert not done.errors, done.errors
-    return done
-
-
-def did(result):
-    return sorted(
-        (name, action.verb, action.subject) for name, one in result.components.items() for action in one.actions
-    )
-
-
-def gone(components):
-    return [{**one, "state": "absent"} for one in components]
+    return emulated.converge(aws, NAME, components, **options)
 
 
 @pytest.fixture
 def emptied(house, described):
     """Whatever a test leaves is removed, the file system too."""
     yield
-    everything = [
-        {**one, "aws": [{**entry, "retain": False} for entry in one.get("aws", [])]} for one in described["everything"]
-    ]
-    converge(house, gone(everything))
+    converge(house, gone(without_retain(described["everything"])))
 
 
 @pytest.mark.parametrize(

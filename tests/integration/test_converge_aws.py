@@ -5,19 +5,16 @@ from __future__ import annotations
 
 import base64
 import os
-import socket
 
 import pytest
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import Connection
 from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
-from ansible_collections.llm.on_eks.plugins.plugin_utils.aws_access import AwsAccess, NoClusterError
+from ansible_collections.llm.on_eks.plugins.plugin_utils.aws_access import NoClusterError
 from ansible_collections.llm.on_eks.plugins.plugin_utils.descriptor import DescriptorError
-from local.aws.token_review import webhook_kubeconfig
-from local.kubernetes.cluster import Cluster
-from local.kubernetes.config import ClusterConfig
 from tests.support import aws_world as world
-from tests.support.emulated_aws import KEYS, REGION, EmulatedAws, trust
+from tests.support import emulated_cluster as emulated
+from tests.support.emulated_aws import REGION, trust
+from tests.support.emulated_cluster import did, emulated_cluster, gone
 
 pytestmark = pytest.mark.apiserver
 NAME = f"{os.environ.get('LLM_ON_EKS_TEST_CLUSTER', 't')}-aws"[:20]
@@ -26,42 +23,16 @@ NAME = f"{os.environ.get('LLM_ON_EKS_TEST_CLUSTER', 't')}-aws"[:20]
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
     """An emulated account whose cluster NAME is a real API server."""
-    folder = tmp_path_factory.mktemp("aws")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    webhook = folder / "webhook.yaml"
-    config = ClusterConfig(name=NAME, node=False, token_webhook=webhook)
-    webhook.write_text(webhook_kubeconfig(f"http://{config.host_address}:{port}", REGION, NAME))
-    control_plane = Cluster(config)
-    control_plane.down()
-    control_plane.up()
-    aws = EmulatedAws("--listen", f"{config.host_address}:{port}").start()
-    authority = (config.state / "pki" / "ca.crt").read_text()
-    aws.admin("PUT", f"endpoints/{NAME}", {"endpoint": config.api_url, "ca": authority})
-    yield aws
-    aws.kill()
-    control_plane.down()
+    with emulated_cluster(NAME, tmp_path_factory.mktemp("aws")) as aws:
+        yield aws
 
 
-def access(aws, bucket=""):
-    import boto3
-
-    session = boto3.session.Session(region_name=REGION, **KEYS)
-    connection = Connection(lambda service: session.client(service, endpoint_url=aws.url), REGION, retry_delay_s=0.05)
-    return AwsAccess(connection, NAME, bucket)
+def access(aws):
+    return emulated.access(aws, NAME)
 
 
 def converge(aws, components, **options):
-    done = engine.converge(components, None, aws=access(aws), **options)
-    assert not done.errors, done.errors
-    return done
-
-
-def did(result):
-    return sorted(
-        (name, action.verb, action.subject) for name, one in result.components.items() for action in one.actions
-    )
+    return emulated.converge(aws, NAME, components, **options)
 
 
 @pytest.fixture
@@ -70,7 +41,7 @@ def platform(house):
     made = world.platform(NAME, access(house).connection.identity.arn)
     yield made
     house.reset()
-    converge(house, [{**one, "state": "absent"} for one in made])
+    converge(house, gone(made))
 
 
 def test_a_plan_on_an_empty_account_is_whole_and_is_what_then_happens(house, platform):
@@ -104,21 +75,21 @@ def test_storage_does_not_wait_for_the_control_plane(house, platform):
 
 def test_all_is_removed_and_the_plan_says_so_before(house, platform):
     converge(house, platform)
-    gone = [{**one, "state": "absent"} for one in platform]
-    planned = converge(house, gone, check=True)
-    assert did(planned) == did(converge(house, gone))
+    doomed = gone(platform)
+    planned = converge(house, doomed, check=True)
+    assert did(planned) == did(converge(house, doomed))
     assert not house.client("eks").list_clusters()["clusters"]
     ours = [{"Name": "tag-key", "Values": ["llm.on_eks/cluster"]}]
     assert not house.client("ec2").describe_vpcs(Filters=ours)["Vpcs"]
     assert not house.client("ec2").describe_subnets(Filters=ours)["Subnets"]
     assert not house.client("efs").describe_file_systems()["FileSystems"]
-    assert not did(converge(house, gone))
+    assert not did(converge(house, doomed))
 
 
 def test_what_is_retained_stays_and_is_named(house, platform):
     kept = [*platform[:-1], world.storage(retain=True)]
     converge(house, kept)
-    done = converge(house, [{**one, "state": "absent"} for one in kept])
+    done = converge(house, gone(kept))
     assert len(house.client("efs").describe_file_systems()["FileSystems"]) == 1
     assert any("models is kept" in note for note in done.components["storage"].notes)
 
@@ -145,7 +116,7 @@ def test_a_foreign_object_of_the_same_name_is_refused_and_survives(house, platfo
     house.client("iam").create_role(RoleName=f"{NAME}-cluster", AssumeRolePolicyDocument=trust("eks.amazonaws.com"))
     done = engine.converge(platform, None, aws=access(house))
     assert "not marked as ours" in done.errors[0] and "storage" not in "".join(done.errors)
-    converge(house, [{**one, "state": "absent"} for one in platform])
+    converge(house, gone(platform))
     assert house.client("iam").get_role(RoleName=f"{NAME}-cluster")
     house.client("iam").delete_role(RoleName=f"{NAME}-cluster")
 
@@ -154,8 +125,8 @@ def test_one_component_alone_looks_up_what_it_refers_to(house, platform):
     converge(house, platform)
     done = converge(house, platform, only=["storage"])
     assert list(done.components) == ["storage"] and not done.actions
-    gone = [{**one, "state": "absent"} for one in platform]
-    converge(house, gone, only=["storage"])
+    doomed = gone(platform)
+    converge(house, doomed, only=["storage"])
     assert not house.client("efs").describe_file_systems()["FileSystems"]
     assert house.client("eks").list_clusters()["clusters"] == [NAME]
 
@@ -166,7 +137,7 @@ def test_kubernetes_alone_needs_the_cluster_to_be_there(house, platform):
         converge(house, [app])
     converge(house, platform)
     assert did(converge(house, [app])) == [("app", "create", "Namespace app")]
-    converge(house, [{**app, "state": "absent"}])
+    converge(house, gone([app]))
 
 
 def test_a_reference_that_nobody_publishes_is_refused_before_anything_is_made(house):
@@ -195,9 +166,9 @@ def test_a_cut_network_of_a_dead_cluster_does_not_stop_its_removal(house, platfo
     found = house.client("eks").describe_cluster(name=NAME)["cluster"]
     authority = base64.b64decode(found["certificateAuthority"]["data"]).decode()
     house.admin("PUT", f"endpoints/{NAME}", {"endpoint": "https://127.0.0.1:1", "ca": authority})
-    gone = [{**one, "state": "absent"} for one in platform]
+    doomed = gone(platform)
     try:
-        converge(house, gone)
+        converge(house, doomed)
     finally:
         house.admin("PUT", f"endpoints/{NAME}", {"endpoint": found["endpoint"], "ca": authority})
     assert not house.client("eks").list_clusters()["clusters"]
@@ -236,10 +207,10 @@ def test_what_controllers_left_behind_goes_by_its_mark_alone(house, platform):
     stranger = ec2.create_volume(**volume, TagSpecifications=[{"ResourceType": "volume", "Tags": customary}])[
         "VolumeId"
     ]
-    gone = [{**one, "state": "absent"} for one in platform]
-    planned = converge(house, gone, check=True)
+    doomed = gone(platform)
+    planned = converge(house, doomed, check=True)
     assert "elb_load_balancer ours goes with the cluster" in planned.components["cluster"].notes
-    done = converge(house, gone)
+    done = converge(house, doomed)
     assert ours and not elb.describe_load_balancers()["LoadBalancers"]
     assert [row["VolumeId"] for row in ec2.describe_volumes()["Volumes"]] == [stranger]
     assert {"elb_load_balancer ours"} <= {action.subject for action in done.actions}
@@ -251,10 +222,10 @@ def test_a_stranger_in_the_vpc_is_named_and_survives(house, platform, impatient)
     ec2 = house.client("ec2")
     vpc = vpc_of(house)
     group = ec2.create_security_group(GroupName="theirs", Description="x", VpcId=vpc)["GroupId"]
-    gone = [{**one, "state": "absent"} for one in platform]
-    done = engine.converge(gone, None, aws=access(house))
+    doomed = gone(platform)
+    done = engine.converge(doomed, None, aws=access(house))
     [error] = done.errors
     assert group in error and "none of it is ours" in error
     assert ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
     ec2.delete_security_group(GroupId=group)
-    assert did(converge(house, gone)) == [("network", "delete", f"VPC {NAME}")]
+    assert did(converge(house, doomed)) == [("network", "delete", f"VPC {NAME}")]

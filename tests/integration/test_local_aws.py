@@ -25,7 +25,6 @@ from local.kubernetes.cluster import Cluster
 from local.kubernetes.config import AwsConfig, ClusterConfig
 from local.kubernetes.errors import LocalClusterError
 from tests.support.emulated_aws import trust
-from tests.support.local_aws import connect, session_of
 
 pytestmark = pytest.mark.apiserver
 NAME = os.environ.get("LLM_ON_EKS_TEST_CLUSTER", "t-local-aws")
@@ -64,7 +63,9 @@ def house():
 
 
 def connection(status):
-    return connect(status.aws_credentials_file, status.aws_region, status.aws_endpoint_url)
+    return Connection.open(
+        status.aws_region, credentials_file=status.aws_credentials_file, endpoint_url=status.aws_endpoint_url
+    )
 
 
 def ask(described, bearer, path="/api/v1/namespaces"):
@@ -147,11 +148,14 @@ def test_the_users_own_aws_settings_are_neither_used_nor_sent(house, monkeypatch
         "AWS_PROFILE": "work",
         "AWS_CONFIG_FILE": str(config),
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_USE_FIPS_ENDPOINT": "true",
         "HTTP_PROXY": "http://127.0.0.1:9",
     }.items():
         monkeypatch.setenv(name, value)
-    assert session_of(status.aws_credentials_file, "eu-central-1").get_credentials().access_key == "local"
-    assert connection(status).identity.account == "123456789012"
+    found = connection(status)
+    assert found.identity.account == "123456789012"
+    assert found.client("eks").list_clusters()["clusters"] == [NAME]
+    assert found.client("eks")._request_signer._credentials.access_key == "local"
 
 
 def test_the_keys_are_for_their_owner_alone(house):

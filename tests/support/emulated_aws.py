@@ -35,8 +35,10 @@ class EmulatedAws:
         self.process = subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         assert line, "the emulator did not start"
-        self.url = json.loads(line)["endpoints"][0]
-        self._clients.clear()
+        url = json.loads(line)["endpoints"][0]
+        if url != self.url:
+            self.url = url
+            self._clients.clear()
         return self
 
     def kill(self) -> None:

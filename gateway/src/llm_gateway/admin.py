@@ -21,7 +21,8 @@ from llm_gateway import __version__
 from llm_gateway.dispatch import Dispatcher
 from llm_gateway.errors import ApiError, ConfigError, forbidden, malformed, model_not_found, printable
 from llm_gateway.gateway import Gateway, state_of
-from llm_gateway.keys import KeyDocument, KeyLimits, read_key_document
+from llm_gateway.key_documents import KeyDocument, KeyLimits
+from llm_gateway.keys import read_key_document
 from llm_gateway.ledger import USED_COMPLETION, USED_PROMPT, USED_REQUESTS
 from llm_gateway.metrics import Metrics
 from llm_gateway.replies import answer, key_of
@@ -131,6 +132,7 @@ async def status(gateway: Gateway) -> dict[str, Any]:
 
 def key_uses(gateway: Gateway) -> list[dict[str, Any]]:
     """What each key has used since the counts began; the busiest first."""
+    gateway.write_use()
     ledger = gateway.ledger
     cells = ledger.cells
     found: list[dict[str, Any]] = []

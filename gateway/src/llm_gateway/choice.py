@@ -193,22 +193,26 @@ class SessionAffinity:
         return self._otherwise.pick(engines, request)
 
 
+# Where blocks end. Programs that call a model in a loop share tens of kilobytes of tool prompts and differ only after them
+# (docs/scaling.md): looking at 16 kB finds hardly more of their prompts in caches than no affinity at all.
+ENDS: tuple[int, ...] = tuple(
+    1024 * end for end in (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64)
+)
+
+
 class PrefixAffinity:
     """The engine that most likely still has the beginning of the prompt in its KV cache, unless it is busier than its bound.
 
     The prompt is cut into blocks, longer ones further in; a block's hash covers all that comes before it. The longest known chain of blocks
     names the engine that served it last. An unknown prompt goes by its first block (rendezvous), so that gateways and workers that share nothing agree. Blocks
-    are remembered up to `capacity`, the oldest forgotten first.
+    are remembered in two generations of half of `capacity`: what is not asked for again while one fills is forgotten with it.
     """
-
-    # Where blocks end. Programs that call a model in a loop share tens of kilobytes of tool prompts and differ only after them
-    # (docs/scaling.md): looking at 16 kB finds hardly more of their prompts in caches than no affinity at all.
-    ENDS = tuple(1024 * end for end in (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64))
 
     def __init__(self, bound: float = 2.0, capacity: int = 65_536) -> None:
         self._bound = bound
-        self._capacity = capacity
-        self._seen: dict[int, Candidate] = {}
+        self._half = max(1, capacity // 2 - len(ENDS))
+        self._young: dict[int, Candidate] = {}
+        self._old: dict[int, Candidate] = {}
         self._otherwise = LeastInFlight()
         self.hits = 0
         self.misses = 0
@@ -218,12 +222,15 @@ class PrefixAffinity:
         prefix = request.prefix
         if not prefix:
             return self._otherwise.pick(engines, request)
-        hashes = self.blocks(prefix)
-        seen = self._seen
+        hashes = blocks(prefix)
+        young, old = self._young, self._old
         chosen = -1
         known = len(hashes)
         while known:
-            engine = seen.get(hashes[known - 1])
+            number = hashes[known - 1]
+            engine = young.get(number)
+            if engine is None:
+                engine = old.get(number)
             if engine is not None:
                 try:
                     chosen = engines.index(engine)
@@ -240,28 +247,33 @@ class PrefixAffinity:
             chosen = self._otherwise.pick(engines, request)
             # What is shared stays where it is; only this prompt's own end is looked for elsewhere from now on.
             known = min(known, len(hashes) - 1)
-        if known < len(hashes):
+        if known < len(hashes) or hashes[-1] not in young:
+            if len(young) >= self._half:
+                self._old = young
+                young = self._young = {}
+            for number in hashes[:known]:
+                # What is asked for again outlives its generation.
+                if number not in young and number in old:
+                    young[number] = old[number]
             engine = engines[chosen]
             for number in hashes[known:]:
-                seen.pop(number, None)
-                seen[number] = engine
-            while len(seen) > self._capacity:
-                del seen[next(iter(seen))]
+                young[number] = engine
         return chosen
 
-    def blocks(self, prefix: bytes | memoryview) -> list[int]:
-        """One hash for each whole block, each over everything up to its end; a prompt shorter than a block is one of its own."""
-        length = len(prefix)
-        running = start = 0
-        found = []
-        for number, end in enumerate(self.ENDS):
-            if end > length:
-                break
-            running = crc32(prefix[start:end], running)
-            start = end
-            # The length goes in as well: a chain of zeros has the same sum at any length.
-            found.append(running << 6 | number)
-        return found or [crc32(prefix) << 6 | 63]
+
+def blocks(prefix: bytes | memoryview) -> list[int]:
+    """One hash for each whole block, each over everything up to its end; a prompt shorter than a block is one of its own."""
+    length = len(prefix)
+    running = start = 0
+    found = []
+    for number, end in enumerate(ENDS):
+        if end > length:
+            break
+        running = crc32(prefix[start:end], running)
+        start = end
+        # The length goes in as well: a chain of zeros has the same sum at any length.
+        found.append(running << 6 | number)
+    return found or [crc32(prefix) << 6 | 63]
 
 
 POLICIES: dict[

@@ -13,6 +13,8 @@ from llm_gateway.ledger import Ledger
 from llm_gateway.registry import Pool
 from llm_gateway.upstream.engine import Engine, Health
 
+_CLOSED, _TRIAL = Health.CLOSED, Health.TRIAL
+
 
 class Waiter(Entry, Protocol):
     """A request that wants an engine; see `fair.Entry` and `choice.Request` for what the fields mean."""
@@ -143,8 +145,15 @@ class Dispatcher:
         tried = waiter.tried
         if ceiling == 0 and not tried:
             engine = ready[self.policy.pick(ready, waiter)]
-            if engine.health is not Health.TRIAL or engine.in_flight == 0:
+            if engine.health is not _TRIAL or engine.in_flight == 0:
                 engine.enter()
+                return engine
+        elif not tried and all_below(ready, ceiling):
+            engine = ready[self.policy.pick(ready, waiter)]
+            if not self.ledger.shared:
+                engine.enter()
+                return engine
+            if engine.enter_below(ceiling):
                 return engine
         while True:
             room = [
@@ -161,3 +170,11 @@ class Dispatcher:
             if engine.enter_below(ceiling):
                 return engine
             # Another process took the last place since we looked; `in_flight` says so now.
+
+
+def all_below(engines: list[Engine], ceiling: int) -> bool:
+    """Whether each engine can take one more request, so that none need be left out of the choice."""
+    for engine in engines:  # noqa: SIM110  a generator would cost more than what it looks at
+        if engine.health is not _CLOSED or engine.in_flight >= ceiling:
+            return False
+    return True

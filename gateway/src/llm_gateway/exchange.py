@@ -12,17 +12,19 @@ from enum import Enum
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+from llm_gateway.choice import ENDS
 from llm_gateway.errors import ApiError, EngineError, reason_phrase, unavailable
 from llm_gateway.protocols import Translation, UntranslatableReply, openai, tables
 from llm_gateway.upstream.probe import ask_models
 
 if TYPE_CHECKING:
+    from llm_gateway.counting import Histogram
     from llm_gateway.dispatch import Dispatcher
     from llm_gateway.gateway import Gateway
     from llm_gateway.http.head import Head
-    from llm_gateway.keys import Key
+    from llm_gateway.key_documents import Key
     from llm_gateway.limits import Subject, Ticket
-    from llm_gateway.metrics import Histogram
+    from llm_gateway.protocols.asked import Asked
     from llm_gateway.resume import Transcript
     from llm_gateway.tracing import Span
     from llm_gateway.upstream.connection import EngineConnection
@@ -33,7 +35,7 @@ BUFFERED_REPLY_BYTES = 4 << 20
 # Usage stands at a reply's end.
 TAIL_BYTES = 2048
 # A policy looks at this much of a prompt at most.
-PREFIX_BYTES = 16 << 10
+PREFIX_BYTES = ENDS[-1]
 BYTES_PER_TOKEN = 4
 _RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
 _SSE_STARTS = (b"data:", b"event:", b":", b"id:", b"retry:", b"\n", b"\r\n", b"\xef\xbb\xbf")
@@ -76,7 +78,7 @@ class Exchange:
     """One request and its reply."""
 
     # What a request begins with; an instance holds what has become of it. (Assigning all of it would cost every request some microseconds.)
-    phase = _QUEUED
+    phase: Phase
     model = ""  # the model that serves it
     asked_model = ""  # the name that the client used
     stream = False
@@ -86,7 +88,7 @@ class Exchange:
     dispatcher: Dispatcher | None = None
     fallbacks: tuple[str, ...] = ()
     engine: Engine | None = None
-    tried: set[Engine] | frozenset[Engine] = _NOBODY
+    tried: frozenset[Engine]
     attempts = 0
     promoted = False
     queued = False
@@ -118,17 +120,22 @@ class Exchange:
     _size = 0
     _chunked = False
     _last_newline = False
-    _reply_type = _JSON
+    _reply_type: bytes
 
-    asked: openai.Asked
+    asked: Asked
+    content: memoryview  # the prompt as the client wrote it
     _engine_body = b""  # in OpenAI's words, with the model's real name
 
     def __init__(self, gateway: Gateway, client: Client, head: Head, body: bytes, key: Key) -> None:
+        self.phase = _QUEUED
+        self.tried = _NOBODY
+        self._reply_type = _JSON
         self.gateway = gateway
         self.client = client
         self.head = head
         self.body = body
         self.key = key
+        self.caller = gateway.caller_of(key)
         self.path = head.path
         self.request_id = head.request_id or gateway.new_request_id()
         self.started_at = monotonic()
@@ -138,8 +145,7 @@ class Exchange:
     @property
     def prefix(self) -> memoryview:
         """See choice.Request."""
-        asked = self.asked
-        return memoryview(asked.messages or asked.prompt or asked.input)[:PREFIX_BYTES]
+        return self.content[:PREFIX_BYTES]
 
     @property
     def session(self) -> bytes | None:
@@ -173,14 +179,15 @@ class Exchange:
             self.asked_model = asked_model = asked.model or gateway.default_model()
             self.model = model = gateway.resolve(asked_model, self.key)
             self._engine_body = body if model == asked.model else openai.with_model(body, model)
-            self.prompt_tokens = len(asked.messages or asked.prompt or asked.input or body) // BYTES_PER_TOKEN + 1
+            self.content = content = asked.content()
+            self.prompt_tokens = (len(content) or len(body)) // BYTES_PER_TOKEN + 1
             if self.head.priority is not None or gateway.has_classes:
                 self.rank = gateway.rank_of(self.key, self.head.priority)
             self.cost = float(self.prompt_tokens)
             gateway.active.add(self)
             if gateway.tracer is not None:
                 self.span = gateway.tracer.begin(self.head.traceparent)
-            subjects = gateway.limited(self.key, model)
+            subjects = gateway.limited(self.caller, model)
             if subjects is not None:
                 answer = asked.max_tokens or asked.max_completion_tokens or gateway.settings.limit_reserve_tokens
                 reserved = float(self.prompt_tokens + answer * max(1, asked.n or 1))
@@ -285,15 +292,11 @@ class Exchange:
             if translation is not None:
                 path, body = translation.path, translation.body
         traceparent = self.span.header() if self.span is not None else self.head.traceparent
-        if traceparent is None:
-            extra = b"x-request-id: %b\r\n" % self.request_id
-        else:
-            extra = b"x-request-id: %b\r\ntraceparent: %b\r\n" % (self.request_id, traceparent)
         self.phase = _WAITING
         self._connection = connection
         self._pieces = None
         self._size = 0
-        connection.send(self, engine.frame(path, extra, body))
+        connection.send(self, engine.frame(path, self.request_id, traceparent, body))
         self.sent_at = monotonic()
 
     # --- the engine's reply
@@ -332,6 +335,25 @@ class Exchange:
                 return
             pieces, self._pieces = self._pieces, None
             self._begin_relay(b"".join(pieces))
+
+    def reply_chunks(self, chunks: bytes, body: bytes) -> None:
+        """See Receiver."""
+        if (
+            self._chunked
+            and self.phase is _RELAYING
+            and self._engine_translation is None
+            and self.translation is None
+            and self.transcript is None
+        ):
+            # The engine's framing is the client's.
+            now = monotonic()
+            if self.gaps is not None:
+                self.gaps.observe(now - self.last_byte_at)
+            self.last_byte_at = now
+            self._note(body)
+            self.client.write(chunks)
+        else:
+            self.reply_data(body)
 
     def whole_reply(self, connection: EngineConnection, body: bytes) -> None:
         """See Receiver."""
@@ -604,8 +626,16 @@ class Exchange:
             headers += b"connection: close\r\n"
         if status == 200:
             self.client.write(
-                b"HTTP/1.1 200 OK\r\n%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b"
-                % (headers, self.request_id, len(body), body)
+                b"".join(
+                    (
+                        b"HTTP/1.1 200 OK\r\n",
+                        headers,
+                        b"x-request-id: ",
+                        self.request_id,
+                        b"\r\ncontent-length: %d\r\n\r\n" % len(body),
+                        body,
+                    )
+                )
             )
             return
         self.client.write(

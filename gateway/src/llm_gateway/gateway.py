@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from llm_gateway.access_log import AccessLog, Line
+from llm_gateway.callers import NONE, UNKNOWN, Caller
 from llm_gateway.choice import make_policy
+from llm_gateway.counting import Gauge, status_text
 from llm_gateway.dispatch import Dispatcher
 from llm_gateway.errors import (
     ApiError,
@@ -32,10 +34,11 @@ from llm_gateway.errors import (
 )
 from llm_gateway.exchange import Exchange, Phase
 from llm_gateway.http.head import HeadParser
-from llm_gateway.keys import Key, KeyLimits, KeyStore, read_keys
+from llm_gateway.key_documents import Key, KeyLimits
+from llm_gateway.keys import KeyStore, read_keys
 from llm_gateway.ledger import Ledger, LedgerFull
 from llm_gateway.limits import Limiter, Rules, Subject, Ticket, count_use
-from llm_gateway.metrics import Gauge, Metrics, counts_only, status_text
+from llm_gateway.metrics import Metrics, counts_only
 from llm_gateway.models import Catalogue
 from llm_gateway.registry import Endpoint, Registry
 from llm_gateway.settings import Settings
@@ -55,8 +58,8 @@ RETRY_SHARE = 0.2
 RETRY_START = 100.0
 # How soon a waiting request notices that another process freed an engine.
 OTHERS_POLL_S = 0.005
-# Pairs of key and model whose limits are kept worked out.
-MAX_SUBJECTS = 200_000
+# Keys whose limits and counts are kept at hand.
+MAX_CALLERS = 200_000
 
 
 class Gateway:
@@ -89,12 +92,14 @@ class Gateway:
         self.has_classes = False
         self.reload_error = ""
         self.on_reload: Callable[[], object] = self.load_keys
-        self._subjects: dict[tuple[str, str], list[Subject] | None] = {}
+        self._callers: dict[str, Caller] = {}
+        self._used: list[Caller] = []  # those with something to be written down
+        self._model_subjects: dict[str, list[Subject]] = {}
         self._ended: list[tuple[float, Exchange]] = []
-        self._use: dict[str, int] = {}
+        self.metrics.before_gathering = self.write_use
         self._rules: dict[Rules, Rules] = {}
         self._running: set[asyncio.Task[None]] = set()
-        self._id_prefix = os.urandom(6).hex()
+        self._id_prefix = os.urandom(6).hex().encode()
         self._id_count = 0
         self._add_gauges()
 
@@ -150,7 +155,7 @@ class Gateway:
         catalogue = Catalogue(settings.models)
         self.settings = settings
         self.catalogue = catalogue
-        self._subjects.clear()
+        self._forget_limits()
         self._rules.clear()
         for model in settings.models:
             if catalogue.real(model):
@@ -271,23 +276,31 @@ class Gateway:
             raise forbidden(f"This key may not use the class '{name}'.", code="class_not_allowed")
         return classes.index(name)
 
-    def limited(self, key: Key, model: str) -> list[Subject] | None:
-        """The limits that a request must pass; None: none."""
-        place = (key.name, model)
-        try:
-            return self._subjects[place]
-        except KeyError:
-            if len(self._subjects) > MAX_SUBJECTS:
-                self._subjects.clear()
-            found = []
+    def caller_of(self, key: Key) -> Caller:
+        """What is kept of a key."""
+        caller = self._callers.get(key.name)
+        if caller is None:
+            if len(self._callers) >= MAX_CALLERS:
+                self._callers.clear()
             rules = self.rules(key.limits, key=True)
-            if rules.any:
-                found.append(Subject(f"key:{key.name}", f"the key '{key.name}'", rules))
+            subjects = [Subject(f"key:{key.name}", f"the key '{key.name}'", rules)] if rules.any else []
+            caller = self._callers[key.name] = Caller(key.name, subjects)
+        return caller
+
+    def limited(self, caller: Caller, model: str) -> list[Subject] | None:
+        """The limits that a request must pass; None: none."""
+        of_model = self._model_subjects.get(model)
+        if of_model is None:
             rules = self.rules(self.catalogue.config(model).limits, key=False)
-            if rules.any:
-                found.append(Subject(f"model:{model}", f"the model '{model}'", rules))
-            self._subjects[place] = found or None
-            return found or None
+            of_model = [Subject(f"model:{model}", f"the model '{model}'", rules)] if rules.any else []
+            self._model_subjects[model] = of_model
+        if not of_model:
+            return caller.subjects or None
+        return caller.subjects + of_model
+
+    def _forget_limits(self) -> None:
+        self._callers.clear()
+        self._model_subjects.clear()
 
     def rules(self, limits: KeyLimits, *, key: bool) -> Rules:
         """What a key's, or a model's, own limits and the settings come to; a share of it where nobody tells the gateways apart."""
@@ -334,7 +347,7 @@ class Gateway:
     def new_request_id(self) -> bytes:
         """An id that no other request has."""
         self._id_count += 1
-        return f"{self._id_prefix}-{self._id_count:x}".encode()
+        return b"%b-%x" % (self._id_prefix, self._id_count)
 
     def finished(self, exchange: Exchange) -> None:
         """A request is over: what others may wait for is given back at once; counting and logging can wait for the loop's next turn."""
@@ -350,12 +363,23 @@ class Gateway:
             asyncio.get_running_loop().call_soon(self.account)
         self._ended.append((monotonic(), exchange))
 
-    def _use_record(self, name: str) -> int:
-        """Where the use of a key is counted; -1: there is no room for one more."""
-        try:
-            return self.ledger.record("key:" + name)
-        except LedgerFull:
-            return -1
+    def write_use(self) -> None:
+        """Bring what keys have used to where others see it: the metrics, and the memory that all workers share."""
+        used, self._used = self._used, []
+        metrics = self.metrics
+        for caller in used:
+            requests, prompt, completion = caller.requests, caller.prompt_tokens, caller.completion_tokens
+            caller.requests = caller.prompt_tokens = caller.completion_tokens = 0
+            metrics.key_requests.bump((caller.name,), requests)
+            if prompt or completion:
+                metrics.key_tokens.bump((caller.name,), prompt + completion)
+            if caller.record == UNKNOWN:
+                try:
+                    caller.record = self.ledger.record("key:" + caller.name)
+                except LedgerFull:
+                    caller.record = NONE
+            if caller.record != NONE:
+                count_use(self.ledger, caller.record, requests, prompt, completion)
 
     def account(self) -> None:
         """Count and log the requests that have ended; all of one turn of the loop together, which is easier on the processor's caches."""
@@ -382,16 +406,16 @@ class Gateway:
             if completion:
                 of_model.completion_tokens += completion
                 of_model.output.observe(completion)
-            used = (prompt or 0) + (completion or 0)
-            metrics.requests.bump((model, status_text(exchange.status), exchange.reason), 1)
-            metrics.key_requests.bump((key.name,), 1)
-            if used:
-                metrics.key_tokens.bump((key.name,), used)
-            record = self._use.get(key.name)
-            if record is None:
-                record = self._use[key.name] = self._use_record(key.name)
-            if record >= 0:
-                count_use(self.ledger, record, prompt or 0, completion or 0)
+            if exchange.status == 200 and not exchange.reason:
+                of_model.answered += 1
+            else:
+                metrics.requests.bump((model, status_text(exchange.status), exchange.reason), 1)
+            caller = exchange.caller
+            if not caller.requests:
+                self._used.append(caller)
+            caller.requests += 1
+            caller.prompt_tokens += prompt or 0
+            caller.completion_tokens += completion or 0
             if exchange.span is not None and self.tracer is not None:
                 self.tracer.end(exchange, now, prompt, completion)
             if attempts:
@@ -492,8 +516,10 @@ class Gateway:
             )
         self.keys = KeyStore(pairs, anonymous=settings.anonymous and not pairs, tokens=self.tokens)
         self.has_classes = any(key.classes is not None for _, key in pairs) or self.tokens is not None
-        self._subjects.clear()
+        self._forget_limits()
         self.heads.forget()
+        for connection in self.connections:
+            connection.forget_key()  # type: ignore[attr-defined]
 
     # --- the clock
 
@@ -528,6 +554,7 @@ class Gateway:
             engine.warm_up(now, slow_start)
             if engine.half_open(now):
                 self.registry.refresh(engine)
+        self.write_use()
         self.access_log.flush()
 
     # --- gauges

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,59 +17,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from llm_gateway.errors import ConfigError
+from llm_gateway.key_documents import ANONYMOUS, Key, KeyDocument
 
 if TYPE_CHECKING:
     from llm_gateway.tokens import TokenVerifier
 
 _HEX = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-
-
-class KeyLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Limits of one key; None: as the settings say, 0: none."""
-
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    concurrency: int | None = None
-    budget_tokens: int | None = None
-    budget_period: float | None = None
-
-
-class KeyDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A key file in JSON. `previous` hashes stay good until `previous_until` (rotation with overlap)."""
-
-    sha256: str
-    name: str | None = None
-    models: list[str] | None = None
-    classes: list[str] | None = None
-    tenant: str | None = None
-    weight: float = 1.0
-    expires: float | str | None = None
-    previous: list[str] = []
-    previous_until: float | str | None = None
-    admin: bool = False
-    limits: KeyLimits = KeyLimits()
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One caller. `models` None: all. Times are seconds since the epoch."""
-
-    name: str
-    tenant: str = ""
-    models: frozenset[str] | None = None
-    classes: frozenset[str] | None = None
-    weight: float = 1.0
-    expires_at: float | None = None
-    admin: bool = False
-    limits: KeyLimits = field(default_factory=KeyLimits)
-
-    def may_use(self, model: str) -> bool:
-        """Whether the key's scope has the model."""
-        return self.models is None or model in self.models
-
-
-ANONYMOUS = Key(name="anonymous", tenant="anonymous")
 
 
 class KeyStore:

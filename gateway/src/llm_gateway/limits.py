@@ -149,7 +149,7 @@ def refused(what: str, limit: float, subject: str, wait_s: float, headers: tuple
 
 
 def rate_lines(requests: tuple[float, float, float] | None, tokens: tuple[float, float, float] | None) -> bytes:
-    """`rate_headers` as header lines, each ending in CRLF, in whole seconds; for every request, so in one piece."""
+    """`rate_headers` as header lines, each ending in CRLF, in whole seconds."""
     if requests is not None:
         limit, used, reset_s = requests
         lines = (
@@ -172,17 +172,37 @@ def rate_lines(requests: tuple[float, float, float] | None, tokens: tuple[float,
 class Subject:
     """Who is limited: the name of its record (found when first needed), what it is called towards clients, and its rules."""
 
-    __slots__ = ("name", "record", "rules", "shown")
+    __slots__ = ("name", "record", "request_lines", "rules", "shown", "token_lines")
 
     def __init__(self, name: str, shown: str, rules: Rules) -> None:
         self.name = name
         self.shown = shown
         self.rules = rules
         self.record = -1
+        # `rate_lines`, as far as they are the same for every request.
+        self.request_lines = _lines_of("requests", rules.requests)
+        self.token_lines = _lines_of("tokens", rules.tokens)
 
     def share(self, replicas: int) -> Subject:
         """The same, with one gateway's share of the limits."""
         return Subject(self.name, self.shown, self.rules.share(replicas))
+
+
+def _lines_of(kind: str, limit: float) -> tuple[bytes, bytes]:
+    """What stands before the remaining number, and between it and the seconds."""
+    return (
+        f"x-ratelimit-limit-{kind}: {limit:.0f}\r\nx-ratelimit-remaining-{kind}: ".encode(),
+        f"\r\nx-ratelimit-reset-{kind}: ".encode(),
+    )
+
+
+# The ends of `rate_lines`, by the seconds in them.
+_SECONDS = [b"%ds\r\n" % seconds for seconds in range(62)]
+
+
+def _rate_line(lines: tuple[bytes, bytes], limit: float, used: float, reset_s: float) -> bytes:
+    remaining = b"%d" % int(limit - used) if used < limit else b"0"
+    return b"".join((lines[0], remaining, lines[1], _SECONDS[int(reset_s + 0.999)]))
 
 
 class Ticket:
@@ -280,62 +300,60 @@ class Limiter:
         ledger = self._ledger
         cells = ledger.cells
         rules = subject.rules
-        request_state = token_state = None
+        requests, token_limit, budget, concurrency = rules.requests, rules.tokens, rules.budget, rules.concurrency
+        requests_used = tokens_used = 0.0
         refusal: tuple[str, float, float] | None = None
-        limit = rules.requests
-        if limit:
-            used = window_used(cells, record + REQUESTS, now)
-            if used + 1 > limit + 1e-9:
-                refusal = ("requests", limit, window_wait_s(cells, record + REQUESTS, now, limit, 1))
+        if requests:
+            requests_used = window_used(cells, record + REQUESTS, now)
+            if requests_used + 1 > requests + 1e-9:
+                refusal = ("requests", requests, window_wait_s(cells, record + REQUESTS, now, requests, 1))
             else:
-                used += 1
-            request_state = (limit, used, cells[record + REQUESTS] + MINUTE_S - now)
-        limit = rules.tokens
-        if limit:
-            used = window_used(cells, record + TOKENS, now)
+                requests_used += 1
+        if token_limit:
+            tokens_used = window_used(cells, record + TOKENS, now)
             if refusal is None:
-                if used + tokens > limit + 1e-9:
-                    refusal = ("tokens", limit, window_wait_s(cells, record + TOKENS, now, limit, tokens))
+                if tokens_used + tokens > token_limit + 1e-9:
+                    refusal = ("tokens", token_limit, window_wait_s(cells, record + TOKENS, now, token_limit, tokens))
                 else:
-                    used += tokens
-            token_state = (limit, used, cells[record + TOKENS] + MINUTE_S - now)
-        if rules.budget:
+                    tokens_used += tokens
+        if budget:
             start = cells[record + BUDGET]
             if not 0 <= now - start < rules.budget_period_s:
                 start = cells[record + BUDGET] = now
                 cells[record + BUDGET + 1] = 0.0
-            if refusal is None and cells[record + BUDGET + 1] + tokens > rules.budget + 1e-9:
-                refusal = ("budget", rules.budget, start + rules.budget_period_s - now)
-        if refusal is None and rules.concurrency and ledger.in_flight(record) >= rules.concurrency:
-            refusal = ("concurrency", rules.concurrency, 1.0)
+            if refusal is None and cells[record + BUDGET + 1] + tokens > budget + 1e-9:
+                refusal = ("budget", budget, start + rules.budget_period_s - now)
+        if refusal is None and concurrency and ledger.in_flight(record) >= concurrency:
+            refusal = ("concurrency", concurrency, 1.0)
         if refusal is not None:
             what, limit, wait_s = refusal
-            raise refused(what, limit, subject.shown, wait_s, rate_headers(request_state, token_state))
-        if rules.requests:
-            cells[record + REQUESTS + 2] += 1
-            cells[record + REQUESTS + 4] = now
-        if rules.tokens:
-            cells[record + TOKENS + 2] += tokens
-            cells[record + TOKENS + 4] = now
-        if rules.budget:
+            headers = rate_headers(
+                (requests, requests_used, cells[record + REQUESTS] + MINUTE_S - now) if requests else None,
+                (token_limit, tokens_used, cells[record + TOKENS] + MINUTE_S - now) if token_limit else None,
+            )
+            raise refused(what, limit, subject.shown, wait_s, headers)
+        lines = b""
+        if requests:
+            at = record + REQUESTS
+            cells[at + 2] += 1
+            cells[at + 4] = now
+            lines = _rate_line(subject.request_lines, requests, requests_used, cells[at] + MINUTE_S - now)
+        if token_limit:
+            at = record + TOKENS
+            cells[at + 2] += tokens
+            cells[at + 4] = now
+            lines += _rate_line(subject.token_lines, token_limit, tokens_used, cells[at] + MINUTE_S - now)
+        if budget:
             cells[record + BUDGET + 1] += tokens
-        if rules.concurrency:
+        if concurrency:
             cells[ledger.mine(record)] += 1
-        return rate_lines(request_state, token_state) if request_state or token_state else b""
+        return lines
 
 
-def count_use(ledger: Ledger, record: int, prompt_tokens: float, completion_tokens: float) -> None:
+def count_use(ledger: Ledger, record: int, requests: int, prompt_tokens: float, completion_tokens: float) -> None:
     """Add to what a key has used in all; for the admin's eyes, no limit looks at it."""
     cells = ledger.cells
-    if ledger.shared:
-        with ledger.lock(record):
-            _count_use(cells, record, prompt_tokens, completion_tokens)
-    else:
-        _count_use(cells, record, prompt_tokens, completion_tokens)
-
-
-def _count_use(cells: memoryview[float], record: int, prompt_tokens: float, completion_tokens: float) -> None:
-    cells[record + USED_REQUESTS] += 1
-    if prompt_tokens or completion_tokens:
+    with ledger.lock(record):
+        cells[record + USED_REQUESTS] += requests
         cells[record + USED_PROMPT] += prompt_tokens
         cells[record + USED_COMPLETION] += completion_tokens

@@ -11,7 +11,7 @@ import msgspec
 
 from llm_gateway.choice import POLICIES
 from llm_gateway.errors import ConfigError
-from llm_gateway.keys import KeyLimits
+from llm_gateway.key_documents import KeyLimits
 
 
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,7 +12,7 @@ from sanic.response import HTTPResponse, raw
 
 from llm_gateway.errors import ApiError, invalid_key
 from llm_gateway.gateway import Gateway
-from llm_gateway.keys import Key
+from llm_gateway.key_documents import Key
 
 
 def answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> HTTPResponse:

@@ -17,7 +17,7 @@ import msgspec
 
 from llm_gateway.errors import ConfigError
 from llm_gateway.http.outgoing import OutgoingError, request
-from llm_gateway.keys import Key
+from llm_gateway.key_documents import Key
 from llm_gateway.settings import Settings
 
 try:

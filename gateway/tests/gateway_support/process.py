@@ -12,9 +12,11 @@ import sys
 import time
 from pathlib import Path
 
+import llm_gateway
 from gateway_support.house import Front
 
-SOURCE = Path(__file__).resolve().parent.parent.parent / "src"
+# Where the package is that this very process tests.
+SOURCE = Path(llm_gateway.__file__).resolve().parent.parent
 
 
 def free_port() -> int:

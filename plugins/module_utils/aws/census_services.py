@@ -128,7 +128,8 @@ def _buckets(looker: Looker) -> Iterator[Item]:
 
 
 def _queues(looker: Looker) -> Iterator[Item]:
-    urls = looker.list("sqs", "list_queues", "QueueUrls")
+    # Without a size of its pages SQS stops at a thousand, and says nothing of more.
+    urls = looker.list("sqs", "list_queues", "QueueUrls", MaxResults=1000)
     for url, tags in looker.with_tags(
         urls, lambda url: looker.call("sqs", "list_queue_tags", QueueUrl=url).get("Tags") or {}
     ):

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from .errors import AwsError, NotFound, sentence
 from .unknown import Unknown, is_unknown
@@ -90,6 +91,9 @@ class Connection:
         from botocore.exceptions import BotoCoreError
 
         config = Config(retries={"mode": "standard", "total_max_attempts": 2}, user_agent_extra="llm.on_eks")
+        if urlsplit(endpoint_url).hostname in ("127.0.0.1", "localhost", "::1"):
+            # Settings for the way to AWS itself lead nowhere on this machine.
+            config = config.merge(Config(proxies={}, use_fips_endpoint=False, use_dualstack_endpoint=False))
         try:
             core = botocore.session.Session(profile=profile or ("default" if credentials_file else None))
             if credentials_file:
@@ -186,7 +190,7 @@ class EmptyAccount(Connection):
 
 def patience(elapsed_s: float) -> float:
     """Seconds until the next look: quick things are seen quickly, slow ones cost few calls."""
-    return min(15.0, max(0.25, elapsed_s * 0.1))
+    return min(15.0, max(0.25, elapsed_s * 0.05))
 
 
 def deadline(timeout_s: float) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..names import TAG_CLUSTER
 from .connection import Connection
 from .errors import AwsError, NotFound, code_of, sentence
 from .prices import per_hour
@@ -110,6 +111,32 @@ def offerings(
     known = ask(connection, "instance types", "ec2", "describe_instance_types", "InstanceTypes", Filters=filters)
     details = {row["InstanceType"]: row for row in known}
     return [_offering(name, zones.get(name, []), details.get(name, {}), per_hour(name, prices)) for name in types]
+
+
+def vcpus_in_use(connection: Connection, cluster: str) -> dict[tuple[str, str], int]:
+    """vCPUs that run in the region, by family and purchase option as in QUOTAS, without those that carry the cluster's mark."""
+    alive = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
+    counts: dict[tuple[str, str], int] = {}
+    reservations = ask(connection, "instances", "ec2", "describe_instances", "Reservations", Filters=alive)
+    for row in (row for reservation in reservations for row in reservation["Instances"]):
+        if not any(tag["Key"] == TAG_CLUSTER and tag["Value"] == cluster for tag in row.get("Tags") or []):
+            option = "spot" if row.get("InstanceLifecycle") == "spot" else "on-demand"
+            counts[row["InstanceType"], option] = counts.get((row["InstanceType"], option), 0) + 1
+    sizes = _vcpus(connection, sorted({name for name, _ in counts}))
+    found: dict[tuple[str, str], int] = {}
+    for (name, option), count in counts.items():
+        key = (quota_family(name), option)
+        found[key] = found.get(key, 0) + count * sizes.get(name, 0)
+    return found
+
+
+def _vcpus(connection: Connection, types: Sequence[str]) -> dict[str, int]:
+    """vCPUs by instance type."""
+    if not types:
+        return {}
+    filters = [{"Name": "instance-type", "Values": list(types)}]
+    known = ask(connection, "instance types", "ec2", "describe_instance_types", "InstanceTypes", Filters=filters)
+    return {row["InstanceType"]: (row.get("VCpuInfo") or {}).get("DefaultVCpus", 0) for row in known}
 
 
 def _offering(name: str, zones: Iterable[str], row: Mapping[str, Any], price: float | None) -> Offering:

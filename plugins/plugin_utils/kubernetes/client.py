@@ -84,7 +84,13 @@ class Client:
         self._answered = False
 
     def _ssl_context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self.connection.ca_file or None)
+        try:
+            context = ssl.create_default_context(cafile=self.connection.ca_file or None)
+        except (ssl.SSLError, OSError) as error:
+            raise ConnectionError(
+                f"the certificates that {self.connection.server} is to be trusted by cannot be used ({_plain(error)}); "
+                "see certificate-authority in the kubeconfig, or what EKS says of the cluster"
+            ) from None
         if not self.connection.verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE

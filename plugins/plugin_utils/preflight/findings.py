@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+Severity = Literal["error", "warning"]
+
 
 @dataclass(frozen=True)
 class Place:
@@ -30,7 +32,7 @@ class Finding:
     problem: str
     mend: str
     place: Place | None = None
-    severity: Literal["error", "warning"] = "error"
+    severity: Severity = "error"
 
     def __str__(self) -> str:
         where = f"{self.place}: " if self.place else ""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,3 +29,11 @@ def load_specs(roles: Path) -> dict[str, Mapping[str, Any]]:
 def prefixes(roles: Path) -> list[str]:
     """What a variable of ours begins with: each role's name, and `platform_`."""
     return [f"{folder.name}_" for folder in sorted(roles.iterdir()) if folder.is_dir()] + ["platform_"]
+
+
+def load_defaults(roles: Path, load: Callable[[str], Any]) -> dict[str, Any]:
+    """variable -> its default, unresolved, over every role. `load` reads a YAML file as Ansible does, so that templates stay templates."""
+    found: dict[str, Any] = {}
+    for file in sorted(roles.glob("*/defaults/main.yml")):
+        found |= load(str(file)) or {}
+    return found

@@ -16,7 +16,7 @@ from typing import Any
 
 import machine
 from measure import Running, engines, launched, middle, per, window
-from peers import OURS_ENVIRONMENT, features, ours_command
+from peers import features, ours_command, ours_environment
 
 SLICE_ENDPOINTS = 100  # what Kubernetes puts into one EndpointSlice
 
@@ -165,7 +165,7 @@ def _start(size: Size, port_of_engines: int, folder: Path) -> tuple[Running, Clu
     kubernetes = {"kubernetes": "true", "kubernetes_api": cluster.url, "kubernetes_token_file": str(token)}
     options = features(folder, size.keys) | kubernetes | {"access_log": str(folder / f"{size.name}.access.log")}
     return launched(
-        size.name, ours_command(port, options), port, folder, "/readyz", OURS_ENVIRONMENT, size.keys
+        size.name, ours_command(port, options), port, folder, "/readyz", ours_environment(), size.keys
     ), cluster
 
 

@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any
 
 import machine
-from peers import KEYS, Peer
+from peers import Peer
 
 TRIES = 4
 DISTURBED = 0.08  # softirqs on behalf of the gateway's own packets are in it
@@ -72,7 +72,7 @@ def launch(peer: Peer, ports: Sequence[int], folder: Path) -> Running:
     program = peer.install()
     port = machine.free_port()
     command = peer.command(program, port, ports, folder)
-    return launched(peer.name, command, port, folder, peer.health, peer.environment, KEYS if peer.name == "ours" else 1)
+    return launched(peer.name, command, port, folder, peer.health, peer.environment(), peer.keys)
 
 
 def launched(

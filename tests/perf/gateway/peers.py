@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from machine import Unavailable, cache_folder, free_port
@@ -26,8 +27,9 @@ class Peer:
     install: Callable[[], Path]
     command: Callable[[Path, int, Sequence[int], Path], list[str]]
     health: str = "/health"
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: Callable[[], dict[str, str]] = dict
     slow: bool = False
+    keys: int = 1
 
 
 def venv(requirement: str, *, python: str = sys.executable) -> Path:
@@ -58,6 +60,22 @@ def write(folder: Path, name: str, text: str) -> str:
 # --- ours
 
 
+SOURCES = REPO / "gateway" / "src"
+
+
+@cache
+def ours_source() -> Path:
+    """What is measured as ours: the sources with their compiled part, as `pip install` makes it where there is a C compiler."""
+    tool = REPO / "gateway" / "build_tools" / "compiled_copy.py"
+    made = subprocess.run(
+        [sys.executable, tool, cache_folder() / "compiled"], capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        sys.stderr.write(f"bench: measuring the pure sources: {made.stderr}")
+        return SOURCES
+    return Path(made.stdout.strip())
+
+
 def _ours_install() -> Path:
     return Path(sys.executable)
 
@@ -80,7 +98,7 @@ def features(folder: Path, keys: int = KEYS) -> dict[str, str]:
         "queue_size": "10000",
         "trace_sample": "0.01",
     }
-    sys.path.insert(0, str(REPO / "gateway" / "src"))
+    sys.path.insert(0, str(SOURCES))
     from llm_gateway import choice, settings
 
     if wanted["policy"] not in choice.POLICIES:
@@ -106,7 +124,9 @@ def ours_command(port: int, options: dict[str, str], arguments: Sequence[str] = 
     ]
 
 
-OURS_ENVIRONMENT = {"PYTHONPATH": str(REPO / "gateway" / "src")}
+def ours_environment() -> dict[str, str]:
+    """What makes Python find it."""
+    return {"PYTHONPATH": str(ours_source())}
 
 
 def _ours(_: Path, port: int, engines: Sequence[int], folder: Path) -> list[str]:
@@ -297,10 +317,11 @@ general_settings: {{master_key: {KEY}}}
 _QUIET = {"LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 
 PEERS = (
-    Peer("ours", _ours_install, _ours, "/readyz", OURS_ENVIRONMENT),
+    Peer("ours", _ours_install, _ours, "/readyz", ours_environment, keys=KEYS),
+    Peer("ours-pure", _ours_install, _ours, "/readyz", lambda: {"PYTHONPATH": str(SOURCES)}, keys=KEYS),
     Peer("nginx", _nginx_install, _nginx),
     Peer("envoy", _envoy_install, _envoy),
     Peer("vllm-router", _vllm_router_install, _vllm_router),
     Peer("production-stack", _production_stack_install, _production_stack, slow=True),
-    Peer("litellm", _litellm_install, _litellm, "/health/liveliness", _QUIET, slow=True),
+    Peer("litellm", _litellm_install, _litellm, "/health/liveliness", lambda: _QUIET, slow=True),
 )

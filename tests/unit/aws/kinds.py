@@ -22,12 +22,11 @@ _NUMBERS = itertools.count(1)
 _SESSION = boto3.session.Session(region_name=REGION, **KEYS)
 
 
-def connect(aws: EmulatedAws) -> Connection:
-    """A connection of a run of its own."""
+def connect(aws: EmulatedAws, keys: dict[str, str] | None = None) -> Connection:
+    """A connection of a run of its own; with `keys` as somebody else."""
     config = Config(retries={"mode": "standard", "total_max_attempts": 1})
-    return Connection(
-        lambda service: _SESSION.client(service, endpoint_url=aws.url, config=config), REGION, retry_delay_s=0.01
-    )
+    given = {"endpoint_url": aws.url, "config": config, **(keys or {})}
+    return Connection(lambda service: _SESSION.client(service, **given), REGION, retry_delay_s=0.01)
 
 
 @dataclass(frozen=True)

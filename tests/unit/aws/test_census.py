@@ -30,6 +30,7 @@ class Planted:
     def __init__(self, aws) -> None:
         self.aws = aws
         self.ids: dict[str, set[str]] = {}
+        self.strange_addresses: set[str] = set()
         ground = Ground.make(aws)
         self.ids["efs_file_system"] = {ground.file_system}
         for kind in OURS:
@@ -87,6 +88,8 @@ class Planted:
             group = elb.create_target_group(
                 Name=f"demo-{suffix}"[:32], Protocol="TCP", Port=80, VpcId=made["vpc"], Tags=pairs
             )["TargetGroups"][0]["TargetGroupArn"]
+            if not ours:
+                self.strange_addresses.add(address)
             if ours:
                 self.ids |= {
                     "ec2_instance": {instance},
@@ -160,7 +163,8 @@ def test_all_that_carries_the_mark_is_found_and_no_look_alike(planted, aws, item
     assert {kind: wanted - ids.get(kind, set()) for kind, wanted in planted.ids.items()} == {
         kind: set() for kind in planted.ids
     }, "missed"
-    # A NAT gateway has its own address.
+    # NAT gateways have addresses of their own, with the marks of their gateways.
+    assert not ids["ec2_address"] & planted.strange_addresses
     extra = {kind: had - planted.ids.get(kind, set()) for kind, had in ids.items() if kind != "ec2_address"}
     assert {kind: had for kind, had in extra.items() if had} == {}, "not ours"
 

@@ -89,6 +89,48 @@ def test_a_journal_that_cannot_be_read_is_named(tmp_path):
         EmulatedAws("--state", str(tmp_path)).start()
 
 
+def test_looks_and_refusals_leave_no_line_in_the_journal(tmp_path):
+    aws = EmulatedAws("--state", str(tmp_path)).start()
+    try:
+        populate(aws)
+        everything(aws)
+        lines = (tmp_path / "journal.jsonl").read_text()
+        everything(aws)
+        with pytest.raises(ClientError):
+            aws.client("ecr").create_repository(repositoryName="llm/gateway")
+        with pytest.raises(ClientError):
+            aws.client("eks").delete_cluster(name="demo")
+        assert (tmp_path / "journal.jsonl").read_text() == lines
+    finally:
+        aws.kill()
+
+
+def test_a_lock_that_each_run_takes_and_drops_does_not_make_the_journal_grow(tmp_path):
+    aws = EmulatedAws("--state", str(tmp_path)).start()
+    try:
+        s3 = aws.client("s3")
+        for bucket in ("records", "versions"):
+            s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+        s3.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
+        for number in range(3):
+            s3.put_object(Bucket="versions", Key="a", Body=str(number).encode())
+        kept = s3.put_object(Bucket="records", Key="kept", Body=b"1", IfNoneMatch="*")["ETag"]
+        kept = s3.put_object(Bucket="records", Key="kept", Body=b"2", IfMatch=kept)["ETag"]
+        for _ in range(105):
+            tag = s3.put_object(Bucket="records", Key="lock", Body=b"mine", IfNoneMatch="*")["ETag"]
+            s3.delete_object(Bucket="records", Key="lock", IfMatch=tag)
+        held = s3.put_object(Bucket="records", Key="lock", Body=b"held", IfNoneMatch="*")["ETag"]
+        assert len((tmp_path / "journal.jsonl").read_text().splitlines()) < 50
+        aws.kill()
+        aws.start()
+        s3 = aws.client("s3")
+        found = {row["Key"]: row["ETag"] for row in s3.list_objects_v2(Bucket="records")["Contents"]}
+        assert found == {"kept": kept, "lock": held}
+        assert len(s3.list_object_versions(Bucket="versions")["Versions"]) == 3
+    finally:
+        aws.kill()
+
+
 def test_states_take_their_time_and_survive_a_restart_half_way(tmp_path):
     aws = EmulatedAws("--state", str(tmp_path), "--delay", "cluster=3").start()
     try:

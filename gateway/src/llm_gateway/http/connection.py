@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
     from llm_gateway.gateway import Gateway
     from llm_gateway.http.head import Head
+    from llm_gateway.http.template import Template
 
 # Paths served on the data path.
-HOT_PATHS = tables.NATIVE | tables.CLIENTS.keys()
+HOT_PATHS = tables.NATIVE.union(tables.CLIENTS)
 
 # A refused body is read and dropped up to this much, so that the client gets to see the refusal instead of a reset.
 DISCARD_BYTES = 512 << 20
@@ -75,9 +76,11 @@ class ClientConnection(HttpProtocol):
         "_buffer",
         "_chunks",
         "_deadline",
+        "_digest",
         "_discarded",
         "_head",
         "_key",
+        "_known",
         "_missing",
         "_parser",
         "_pieces",
@@ -102,6 +105,9 @@ class ClientConnection(HttpProtocol):
         self._buffer = b""
         self._head: Head | None = None
         self._key: Any = None
+        # A head that came twice with the same key, what it was understood as, and its key: the next one is most likely the same.
+        self._known: tuple[Template, Head, bytes | None, bytes | None] | None = None
+        self._digest: bytes | None = None
         self._pieces: list[bytes] = []
         self._missing = 0
         self._discarded = 0
@@ -178,6 +184,23 @@ class ClientConnection(HttpProtocol):
 
     def _read_head(self, data: bytes) -> None:
         gateway = self.gateway
+        known = self._known
+        if known is not None:
+            template, head, digest, token = known
+            end, length = template.fit(data)
+            if 0 < end <= gateway.settings.max_head:
+                key = gateway.keys.find(digest, token)
+                if key is not None and length <= gateway.settings.max_body:
+                    self._buffer = b""
+                    self._head = head
+                    self.http11 = head.http11
+                    self.keep_alive = head.keep_alive and not gateway.draining
+                    self._key = key
+                    if len(data) == end + length:
+                        self._begin(data[end:], b"")
+                    else:
+                        self._take_body(head, length, data[end:])
+                    return
         end = data.find(b"\r\n\r\n") + 4
         if end < 4:
             self._incomplete_head(data)
@@ -211,7 +234,16 @@ class ClientConnection(HttpProtocol):
             self._refuse(error, length if length >= 0 else DISCARD_BYTES if head.chunked else 0, len(data) - end)
             return
         self._key = key
-        rest = data[end:] if end < len(data) else b""
+        if length >= 0 and digest is not None and digest == self._digest:
+            found = gateway.heads.template(data[:end], head)
+            self._known = None if found is None else (found, head, digest, token)
+        else:
+            self._digest = digest
+            self._known = None
+        self._take_body(head, length, data[end:])
+
+    def _take_body(self, head: Head, length: int, rest: bytes) -> None:
+        """Begin, or wait for the rest of the body. `length` below 0: it comes in chunks. `rest` is what came after the head."""
         if length >= 0:
             if len(rest) == length:
                 self._begin(rest, b"")
@@ -222,16 +254,20 @@ class ClientConnection(HttpProtocol):
                 self.mode = _BODY
                 self._pieces = [rest]
                 self._missing = length - len(rest)
-                self._deadline = monotonic() + gateway.settings.body_timeout
+                self._deadline = monotonic() + self.gateway.settings.body_timeout
         else:
             self._expect(head)
             self.mode = _CHUNKED
             self._chunks = _ChunkedBody()
             self._parser = httptools.HttpRequestParser(self._chunks)
             self._parser.feed_data(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
-            self._deadline = monotonic() + gateway.settings.body_timeout
+            self._deadline = monotonic() + self.gateway.settings.body_timeout
             if rest:
                 self._read_chunked(rest)
+
+    def forget_key(self) -> None:
+        """Keys have changed: a revoked one should not linger in memory."""
+        self._known = None
 
     def _incomplete_head(self, data: bytes) -> None:
         from llm_gateway.http.head import plausible

@@ -14,6 +14,7 @@ from hashlib import sha256
 import httptools
 
 from llm_gateway.errors import ApiError, malformed
+from llm_gateway.http.template import Template
 
 # Control characters, a CR or LF alone, and folded lines: each has carried a smuggled header somewhere.
 _FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|\n[ \t]")
@@ -115,6 +116,14 @@ class HeadParser:
         if _comes_again(head, parsed) and parsed.token == token:
             _keep(self._shared, rest, parsed.without_key())
         return parsed, length, parsed.digest, parsed.token
+
+    @staticmethod
+    def template(head: bytes, parsed: Head) -> Template | None:
+        """What tells the next request of the same connection, if it comes with the same head; None where that is unlikely."""
+        if parsed.chunked or not _comes_again(head, parsed):
+            return None
+        found = _CONTENT_LENGTH.search(head)
+        return None if found is None else Template(head[: found.start(1)], head[found.end(1) :])
 
     def forget(self) -> None:
         """Drop what is kept (keys have changed; a revoked one should not linger in memory)."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from time import process_time
 from typing import Any
 
-from llm_gateway.choice import Candidate, Policy, PrefixAffinity, make_policy, seed_of
+from llm_gateway.choice import ENDS, Candidate, Policy, make_policy, seed_of
 from llm_gateway.errors import ApiError
 from llm_gateway.ledger import Ledger
 from llm_gateway.limits import Limiter, Rules, Subject, Ticket
@@ -21,7 +21,7 @@ from llm_gateway.simulation.trace import BLOCK_TOKENS, Asked
 
 BYTES_PER_TOKEN = 4
 # Nobody looks at more of a prompt than this.
-PREFIX_BYTES = PrefixAffinity.ENDS[-1]
+PREFIX_BYTES = ENDS[-1]
 EPOCH_S = 1_800_000_000.0
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import httptools
 
 from llm_gateway.errors import EngineError
+from llm_gateway.http.template import Template
 
 if TYPE_CHECKING:
     from llm_gateway.upstream.engine import Engine
@@ -38,6 +39,43 @@ _UNUSUAL = re.compile(
 )
 
 
+# Heads up to this size are compared with the last one's.
+TEMPLATE_BYTES = 1024
+
+
+def whole_chunks(data: bytes) -> bytes:
+    """The payload of `data`, if that is one or more whole chunks of a chunked body, without extensions, and not its end; else nothing."""
+    size = len(data)
+    at = 0
+    pieces: list[bytes] = []
+    while True:
+        line_end = data.find(b"\r\n", at, at + 10)
+        digits = data[at:line_end] if line_end > at else b""
+        # `int` would take blanks, signs and underscores.
+        if not digits.isalnum():
+            return b""
+        try:
+            length = int(digits, 16)
+        except ValueError:
+            return b""
+        begin = line_end + 2
+        end = begin + length
+        if length == 0 or data[end : end + 2] != b"\r\n":
+            return b""
+        at = end + 2
+        if at == size and not pieces:
+            return data[begin:end]
+        pieces.append(data[begin:end])
+        if at == size:
+            return b"".join(pieces)
+
+
+def stands_between_chunks(data: bytes) -> bool:
+    """Whether a reply's first bytes, its head among them, end where a chunk does (or may begin)."""
+    body_at = data.find(b"\r\n\r\n") + 4
+    return data.startswith(b"HTTP/1.1 200 ") and (body_at == len(data) or bool(whole_chunks(data[body_at:])))
+
+
 class Receiver(Protocol):
     """Who takes an engine's reply. Called from the event loop, never after `reply_ended` or `reply_failed`."""
 
@@ -46,6 +84,9 @@ class Receiver(Protocol):
 
     def reply_data(self, data: bytes) -> None:
         """A piece of the body."""
+
+    def reply_chunks(self, chunks: bytes, body: bytes) -> None:
+        """A piece of the body, and how it came: whole chunks, in nothing but their framing."""
 
     def whole_reply(self, connection: EngineConnection, body: bytes) -> None:
         """All of a reply at once, instead of `reply_head`, `reply_data` and `reply_ended`."""
@@ -61,7 +102,9 @@ class EngineConnection(asyncio.Protocol):
     """HTTP/1.1 towards one engine, one request at a time."""
 
     __slots__ = (
+        "_aligned",
         "_begun",
+        "_chunked",
         "_done",
         "_framed",
         "_head_in",
@@ -86,7 +129,7 @@ class EngineConnection(asyncio.Protocol):
         self.reused = False
         self.status = 0
         self.content_type = b""
-        self._framed = False
+        self._framed = self._chunked = self._aligned = False
         self._parser = httptools.HttpResponseParser(self)
         self._pieces: list[bytes] = []
         self._done = self._keep = self._head_in = self._head_new = self._begun = False
@@ -96,7 +139,7 @@ class EngineConnection(asyncio.Protocol):
         self.receiver = receiver
         self._done = self._head_in = self._head_new = False
         self.content_type = b""
-        self._framed = self._begun = False
+        self._framed = self._chunked = self._aligned = self._begun = False
         self.transport.write(request)
 
     def abort(self) -> None:
@@ -142,24 +185,27 @@ class EngineConnection(asyncio.Protocol):
             self.abort()
             self.engine.connection_closed(self)
             return
-        if not self._begun:
+        first = not self._begun
+        if first:
             self._begun = True
-            found = _WHOLE_REPLY.match(data)
-            if (
-                found is not None
-                and len(data) - found.end() == int(found[2])
-                and not _UNUSUAL.search(data, 0, found.end())
-            ):
+            body_at = self._whole(data)
+            if body_at:
                 # The most common reply of all: in one piece, 200, with its length, to be kept alive. The parser, which stands between two
                 # messages, need not see it.
                 self.status = 200
-                self.content_type = found[1] or found[3] or b""
                 self._head_in = self._done = True
                 self.receiver = None
                 self.reused = True
                 self.engine.idle.append(self)
-                receiver.whole_reply(self, data[found.end() :])
+                receiver.whole_reply(self, data[body_at:])
                 return
+        elif self._aligned:
+            # Whole chunks, as streams mostly come: the parser, which stands between two chunks, need not see them.
+            body = whole_chunks(data)
+            if body:
+                receiver.reply_chunks(data, body)
+                return
+            self._aligned = False
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -169,6 +215,7 @@ class EngineConnection(asyncio.Protocol):
         # Callbacks only note what came; the receiver hears of it here, where it may drop this connection at any step.
         if self._head_new:
             self._head_new = False
+            self._aligned = first and self._chunked and not self._done and stands_between_chunks(data)
             receiver.reply_head(self)
         pieces = self._pieces
         if pieces:
@@ -185,6 +232,26 @@ class EngineConnection(asyncio.Protocol):
                 self.closed = True
                 self.transport.close()
             receiver.reply_ended()
+
+    def _whole(self, data: bytes) -> int:
+        """Where the body begins, if this is a whole reply of the usual kind; else 0."""
+        engine = self.engine
+        known = engine.reply
+        if known is not None:
+            body_at, length = known.fit(data)
+            if body_at:
+                self.content_type = engine.reply_type
+                return body_at if len(data) - body_at == length else 0
+        found = _WHOLE_REPLY.match(data)
+        if found is None or _UNUSUAL.search(data, 0, found.end()):
+            return 0
+        body_at = found.end()
+        if body_at <= TEMPLATE_BYTES:
+            engine.reply = Template(data[: found.start(2)], data[found.end(2) : body_at])
+            engine.reply_type = self.content_type = found[1] or found[3] or b""
+        else:
+            self.content_type = found[1] or found[3] or b""
+        return body_at if len(data) - body_at == int(found[2]) else 0
 
     # llhttp's callbacks
 
@@ -203,13 +270,14 @@ class EngineConnection(asyncio.Protocol):
             size == 17 and name.lower() == b"transfer-encoding"
         ):
             self._framed = True
+            self._chunked = size == 17 and value.lower() == b"chunked"
 
     def on_headers_complete(self) -> None:
         """The reply's head is whole."""
         status = self._parser.get_status_code()
         if status < 200:
             self.content_type = b""  # 100 Continue and its like: the real head follows
-            self._framed = False
+            self._framed = self._chunked = False
         elif self._done:
             self._keep = False
         else:

@@ -8,6 +8,7 @@ from enum import Enum
 
 from llm_gateway.choice import seed_of
 from llm_gateway.errors import EngineError
+from llm_gateway.http.template import Template
 from llm_gateway.ledger import IN_FLIGHT, Ledger
 from llm_gateway.upstream.connection import EngineConnection
 
@@ -50,6 +51,8 @@ class Engine:
         "probed",
         "queue_depth",
         "record",
+        "reply",
+        "reply_type",
         "seed",
         "served",
         "serving",
@@ -90,6 +93,9 @@ class Engine:
         self.ledger = ledger if ledger is not None and ledger.shared else None
         self.record = 0 if self.ledger is None else self.ledger.record("engine:" + self.address)
         self.idle: list[EngineConnection] = []
+        # The head of its last whole reply, and the content type in it.
+        self.reply: Template | None = None
+        self.reply_type = b""
         self.health = Health.CLOSED
         self.failures = 0
         self.cooldown_s = 0.0
@@ -99,15 +105,26 @@ class Engine:
         self.queue_depth = 0
         authorization = f"authorization: Bearer {token}\r\n" if token else ""
         self.frame_tail = (
-            f" HTTP/1.1\r\nhost: {self.address}\r\ncontent-type: application/json\r\naccept-encoding: identity\r\n{authorization}"
+            f" HTTP/1.1\r\nhost: {self.address}\r\ncontent-type: application/json\r\naccept-encoding: identity\r\n"
+            f"{authorization}x-request-id: "
         ).encode("latin-1")
 
     def __repr__(self) -> str:
         return f"Engine({self.name}, in_flight={self.in_flight}, {self.health.value})"
 
-    def frame(self, path: bytes, extra: bytes, body: bytes) -> bytes:
-        """A whole POST request. `extra` are header lines, each ending in CRLF."""
-        return b"POST %b%b%bcontent-length: %d\r\n\r\n%b" % (path, self.frame_tail, extra, len(body), body)
+    def frame(self, path: bytes, request_id: bytes, traceparent: bytes | None, body: bytes) -> bytes:
+        """A whole POST request."""
+        return b"".join(
+            (
+                b"POST ",
+                path,
+                self.frame_tail,
+                request_id,
+                b"" if traceparent is None else b"\r\ntraceparent: " + traceparent,
+                b"\r\ncontent-length: %d\r\n\r\n" % len(body),
+                body,
+            )
+        )
 
     # load
 

@@ -35,6 +35,9 @@ class _Collected:
                 self.connection.abort()
             self.reply_failed(EngineError("garbage", "the engine's reply is endless"))
 
+    def reply_chunks(self, chunks: bytes, body: bytes) -> None:
+        self.reply_data(body)
+
     def whole_reply(self, connection: EngineConnection, body: bytes) -> None:
         self.status = connection.status
         self.pieces.append(body)

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a journal need not keep: objects of S3 that were written over or deleted since.
+
+A lock is an object that every run makes, renews and deletes. Without this the journal of an account in which nothing changes
+would grow with every run. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from . import s3
+from .journal import Entry
+from .protocol import Call
+
+# Operations that look at other objects, or make an object's past a part of the state.
+_ENTANGLED = {"CopyObject", "UploadPartCopy"}
+_VERSIONING = "PutBucketVersioning"
+
+
+def compacted(entries: Iterable[Entry], identify: Callable[[Entry], Call | None]) -> list[Entry]:
+    """The entries that lead to the same state, in their order."""
+    read = [(entry, identify(entry)) for entry in entries]
+    calls = [call for _, call in read if call is not None and call.service == "s3"]
+    if any(call.name in _ENTANGLED for call in calls):
+        return [entry for entry, _ in read]
+    versioned = {call.params["Bucket"] for call in calls if call.name == _VERSIONING}
+    last = {_object(call): index for index, (_, call) in enumerate(read) if _writes(call, versioned)}
+    kept = []
+    for index, (entry, call) in enumerate(read):
+        if not _writes(call, versioned):
+            kept.append(entry)
+        elif call is not None and call.name == "PutObject" and last[_object(call)] == index:
+            # What its condition was about is no longer there.
+            kept.append(replace(entry, headers=s3.without_conditions(entry.headers)))
+    return kept
+
+
+def _writes(call: Call | None, versioned: set[str]) -> bool:
+    return call is not None and (call.service, call.name) in s3.CONDITIONAL and call.params["Bucket"] not in versioned
+
+
+def _object(call: Call | None) -> tuple[str, str]:
+    assert call is not None
+    return call.params["Bucket"], call.params["Key"]

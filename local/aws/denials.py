@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls that an administrator denied, refused in each service's own words. Nothing else is ever denied here."""
+
+from __future__ import annotations
+
+from tools.aws_permissions import actions
+
+from .errors import Refusal
+from .protocol import Call
+from .world import World
+
+# Services without "Exception" in the code, with its status; EC2 has words of its own.
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+_CODES = {
+    "ec2": ("UnauthorizedOperation", 403),
+    "iam": ("AccessDenied", 403),
+    "elbv2": ("AccessDenied", 403),
+    "s3": ("AccessDenied", 403),
+    "sqs": ("AccessDenied", 403),
+    "eks": ("AccessDeniedException", 403),
+    "efs": ("AccessDeniedException", 403),
+}
+
+
+def refuse_denied(world: World, call: Call, caller_arn: str) -> None:
+    """Raises Refusal when the call needs an action that was denied."""
+    if not world.denied:
+        return
+    for action in actions([f"{call.service}:{call.name}"]):
+        if world.denies(action):
+            code, status = _CODES.get(call.service, ("AccessDeniedException", 400))
+            words = f"User: {caller_arn} is not authorized to perform: {action}"
+            raise Refusal(code, f"{words} because no identity-based policy allows the action", status)

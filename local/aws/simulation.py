@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""IAM's simulation of a principal's policies, which moto lacks: actions and resources with their wildcards, no conditions.
+
+The configured caller, whom nobody made, may do everything but what was denied by the admin address: the account is his.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+from moto.iam.models import iam_backends
+
+from .errors import Refusal
+from .world import Params, Result, Session, operation
+
+
+@operation("iam", "SimulatePrincipalPolicy")
+def simulate_principal_policy(session: Session, params: Params) -> Result:
+    source = params["PolicySourceArn"]
+    documents = None if source == session.world.config.caller_arn else list(_documents(session, source))
+    resources = params.get("ResourceArns") or ["*"]
+    rows = [
+        {
+            "EvalActionName": action,
+            "EvalResourceName": resource,
+            "EvalDecision": "explicitDeny" if session.world.denies(action) else _decide(documents, action, resource),
+        }
+        for action in params["ActionNames"]
+        for resource in resources
+    ]
+    return {"EvaluationResults": rows, "IsTruncated": False}
+
+
+def _documents(session: Session, source: str) -> Iterator[Any]:
+    backend = iam_backends[session.account]["aws"]
+    name = source.rsplit("/", 1)[-1]
+    if ":user/" in source and name in backend.users:
+        user = backend.users[name]
+        owners = [user, *backend.get_groups_for_user(name)]
+    else:
+        owners = [role for role in backend.roles.values() if role.arn == source]
+    if not owners:
+        raise Refusal("NoSuchEntity", f"The entity with ARN {source} cannot be found.", 404)
+    for owner in owners:
+        inline = owner.policies
+        yield from (json.loads(text) for text in (inline.values() if isinstance(inline, dict) else inline))
+        yield from (json.loads(policy.document) for policy in owner.managed_policies.values())
+
+
+def _decide(documents: list[Any] | None, action: str, resource: str) -> str:
+    if documents is None:
+        return "allowed"
+    effects = {effect for document in documents for effect in _effects(document, action, resource)}
+    return "explicitDeny" if "Deny" in effects else "allowed" if "Allow" in effects else "implicitDeny"
+
+
+def _effects(document: Any, action: str, resource: str) -> Iterator[str]:
+    for statement in _list(document["Statement"]):
+        covers = any(fnmatchcase(action.lower(), pattern.lower()) for pattern in _list(statement.get("Action", [])))
+        if covers and any(fnmatchcase(resource, pattern) for pattern in _list(statement.get("Resource", "*"))):
+            yield str(statement["Effect"])
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Permissions, secrets, and what could not be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...findings import Finding
+from ..facts import Facts
+from ..wanted import Wanted
+
+POLICY = "docs/aws_permissions.json"
+
+
+def permissions(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
+    """The caller may do what a deployer must, by IAM's own simulation."""
+    if facts.denied is None:
+        return
+    by_reason: dict[str, list[str]] = {}
+    for action, reason in facts.denied.items():
+        by_reason.setdefault(reason, []).append(action)
+    for reason, actions in sorted(by_reason.items()):
+        services: dict[str, list[str]] = {}
+        for action in sorted(actions):
+            service, _, verb = action.partition(":")
+            services.setdefault(service, []).append(verb)
+        named = "; ".join(f"{service}: {_some(verbs)}" for service, verbs in services.items())
+        mend = f"attach the policy of {POLICY}" if reason == "no policy allows it" else "have that lifted"
+        yield Finding(facts.caller, f"may not do {len(actions)} of what is needed ({reason}): {named}", mend)
+
+
+def secrets(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
+    """What the catalogue's sources want to be shown."""
+    gated = [model.name for model in wanted.models if model.given.source.startswith("hf://")]
+    if gated and not facts.hugging_face_token:
+        yield Finding(
+            "HF_TOKEN",
+            f"is not set, and {_some(gated)} {'come' if len(gated) > 1 else 'comes'} from Hugging Face, which shows gated models "
+            "to known people only and slows down the others",
+            "set it to a read token, or sign in with `hf auth login`",
+            severity="warning",
+        )
+
+
+def unseen(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
+    """Every topic that AWS refused to tell."""
+    for topic, sentence in sorted(facts.refused.items()):
+        yield Finding(
+            topic, f"could not be looked at: {sentence}", "allow it, or make sure of it otherwise", severity="warning"
+        )
+
+
+def _some(words: list[str], most: int = 6) -> str:
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")

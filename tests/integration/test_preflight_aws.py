@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""playbooks/preflight.yml on an emulated account: every planted cause is found with its mend, and nothing is changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.gather import gather
+from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.review import review
+from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.wanted import wanted
+from tests.support.emulated_aws import REGION, REPO, EmulatedAws, make_role
+from tests.unit.aws.kinds import connect
+
+POLICY = REPO / "docs" / "aws_permissions.json"
+GOOD = {
+    "platform_cluster_name": "demo",
+    "platform_provider": "eks",
+    "platform_aws_region": REGION,
+    "platform_aws_profile": "",
+    "network_cidr": "10.20.0.0/16",
+    "network_zones": ["a", "b", "c"],
+    "cluster_version": "1.36",
+    "node_groups_system": {"instance_types": ["m7i.large", "m6i.large"], "min_size": 2, "max_size": 4},
+    "model_catalog": [
+        {
+            "name": "llama-3.1-8b",
+            "source": "s3://models/llama-3.1-8b",
+            "engine": "vllm",
+            "accelerators": ["inf2.xlarge", "g6.xlarge"],
+            "replicas": {"min": 1, "max": 2},
+            "context": 8192,
+        }
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def account(tmp_path_factory):
+    emulated = EmulatedAws("--state", str(tmp_path_factory.mktemp("aws"))).start()
+    yield emulated
+    emulated.kill()
+
+
+@pytest.fixture
+def aws(account):
+    account.reset()
+    yield account
+    account.reset()
+    for code in ("L-1216C47A", "L-DB2E81BA", "L-1945791B"):
+        account.admin("PUT", f"quotas/{REGION}/{code}", {"value": 64})
+
+
+@pytest.fixture
+def preflight(aws, tmp_path):
+    """Run the playbook with inventory variables; its code and what it said."""
+
+    def run(variables, *arguments):
+        inventory = tmp_path / "inventory"
+        (inventory / "group_vars").mkdir(parents=True, exist_ok=True)
+        hosts = {"eks_clusters": {"hosts": {"demo": {"ansible_connection": "local"}}}}
+        (inventory / "hosts.yml").write_text(yaml.safe_dump(hosts))
+        values = {"platform_aws_endpoint_url": aws.url, "ansible_python_interpreter": sys.executable, **variables}
+        (inventory / "group_vars" / "eks_clusters.yml").write_text(yaml.safe_dump(values, sort_keys=False))
+        environment = {key: value for key, value in aws.environment().items() if key != "AWS_ENDPOINT_URL"}
+        environment |= {"ANSIBLE_STDOUT_CALLBACK": "default", "ANSIBLE_NOCOLOR": "1", "COLUMNS": "4000"}
+        environment |= {"HF_HOME": str(tmp_path), "HF_TOKEN": ""}
+        command = [os.path.join(os.path.dirname(sys.executable), "ansible-playbook"), "-i", str(inventory), "-v"]
+        done = subprocess.run(
+            [*command, str(REPO / "playbooks" / "preflight.yml"), *arguments],
+            cwd=REPO, env=environment, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+def changing_calls(aws):
+    """Calls that are no reads."""
+    reads = ("Describe", "List", "Get", "Head", "Simulate")
+    return {call for call in aws.admin("GET", "calls") if not call.split(":")[1].startswith(reads)}
+
+
+def test_an_account_with_room_passes_says_what_it_costs_and_is_left_as_it_is(aws, preflight):
+    aws.admin("DELETE", "calls")
+    code, said = preflight(GOOD)
+    assert code == 0, said
+    assert "AWS account 123456789012, us-west-2, as arn:aws:iam::123456789012:user/llm-on-eks" in said
+    assert "model llama-3.1-8b → inf2.xlarge, 0.76 USD/h each" in said
+    assert "weights 14.9 GiB + KV cache 1.0 GiB" in said
+    assert "price 1.11 USD an hour" in said
+    assert changing_calls(aws) == set()
+
+
+def test_check_mode_is_the_same_and_warnings_stop_no_run(aws, preflight):
+    aws.admin("PUT", f"quotas/{REGION}/L-1945791B", {"value": 6})
+    code, said = preflight(GOOD, "--check")
+    assert code == 0 and "model llama-3.1-8b → inf2.xlarge" in said
+    assert "warning  quotas " in said and "the quota of inf instances" in said
+
+
+def test_warnings_stop_a_strict_run(aws, preflight):
+    aws.admin("PUT", f"quotas/{REGION}/L-1945791B", {"value": 6})
+    code, said = preflight(GOOD, "-e", "preflight_strict=true")
+    assert code == 2 and "1 finding must be mended" in said
+
+
+def test_wrong_inputs_are_said_without_asking_aws(aws, preflight):
+    aws.admin("DELETE", "calls")
+    code, said = preflight({**GOOD, "cluster_verson": "1.35"})
+    assert code == 2 and "cluster_verson is not a variable of this collection; did you mean cluster_version" in said
+    assert aws.admin("GET", "calls") == {}
+
+
+def test_keys_that_nobody_knows_are_one_finding(aws, preflight):
+    aws.admin("POST", "faults", {"service": "sts", "kind": "error", "code": "InvalidClientTokenId", "status": 403})
+    code, said = preflight(GOOD)
+    assert code == 2 and "AWS credentials do not let anybody in" in said
+    assert "the access key is not known: check AWS_PROFILE" in said and "Traceback" not in said
+
+
+def test_all_planted_causes_are_found_at_once(aws, preflight):
+    """One of each: the run fails once, and names them all."""
+    ec2, eks = aws.client("ec2"), aws.client("eks")
+    vpc = ec2.create_vpc(CidrBlock="10.50.0.0/16")["Vpc"]["VpcId"]
+    subnets = [
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.50.{number}.0/24", AvailabilityZone=f"{REGION}{zone}")["Subnet"]["SubnetId"]
+        for number, zone in enumerate("ab")
+    ]  # fmt: skip
+    eks.create_cluster(name="taken", roleArn=make_role(aws, "taken-cluster"), resourcesVpcConfig={"subnetIds": subnets})
+    aws.client("efs").create_file_system(CreationToken="taken")
+    ec2.create_tags(Resources=[vpc], Tags=[{"Key": "Name", "Value": "taken"}])
+    aws.admin("PUT", f"quotas/{REGION}/L-1216C47A", {"value": 3})
+    aws.admin("PUT", f"quotas/{REGION}/L-1945791B", {"value": 6})
+    catalog = [
+        GOOD["model_catalog"][0],
+        {"name": "llama-3.1-70b", "source": "hf://a/b", "engine": "vllm", "accelerators": ["g6.xlarge"]},
+        {"name": "mystery", "source": "s3://a/b", "engine": "vllm", "accelerators": ["g6.xlarge", "g99.huge"]},
+    ]
+    code, said = preflight(
+        {
+            **GOOD,
+            "platform_cluster_name": "taken",
+            "platform_state_bucket": "nobody-has-this-one",
+            "network_zones": ["a", "b", "x"],
+            "cluster_service_cidr": "10.20.128.0/20",
+            "cluster_version": "1.29",
+            "model_catalog": catalog,
+        }
+    )
+    assert code == 2
+    for words in (
+        "cluster_version 1.29 is not offered by EKS here",
+        "leads to the EKS cluster taken, which exists without our mark",
+        "leads to the IAM role taken-cluster, which exists without our mark",
+        "leads to the EFS file system taken, which exists without our mark",
+        "(10.50.0.0/16) is called so too, without our mark",
+        "platform_state_bucket is nobody-has-this-one, which does not exist yet",
+        "network_cidr (10.20.0.0/16) overlaps cluster_service_cidr (10.20.128.0/20)",
+        "network_zones names us-west-2x, which us-west-2 does not show this account",
+        "model_catalog[llama-3.1-70b].accelerators finds no instance: g6.xlarge: too small: weights 130.4 GiB",
+        "model_catalog[mystery] has a size that nobody can tell",
+        "the quota of standard instances, on-demand, is 3 vCPUs, and 4 are needed at the start",
+        "the quota of inf instances, on-demand, is 6 vCPUs, and 8 are needed when all are at their largest",
+        "HF_TOKEN is not set, and llama-3.1-70b comes from Hugging Face",
+    ):
+        assert words in said, f"{words}\n{said}"
+    assert "8 findings must be mended; nothing was changed." in said
+
+
+def test_a_given_network_is_looked_at(aws, preflight):
+    ec2 = aws.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.60.0.0/16")["Vpc"]["VpcId"]
+    small = ec2.create_subnet(VpcId=vpc, CidrBlock="10.60.1.0/28", AvailabilityZone=f"{REGION}a")["Subnet"]["SubnetId"]
+    given = {"network_vpc_id": vpc, "network_private_subnet_ids": [small, "subnet-0000"]}
+    code, said = preflight({**GOOD, **given})
+    assert code == 2
+    assert f"network_private_subnet_ids names subnet-0000, which {vpc} does not have" in said
+    assert "network_private_subnet_ids covers fewer than two zones (us-west-2a)" in said
+    assert f"names {small} without the tag kubernetes.io/role/internal-elb" in said
+    assert f"has {small} with 11 free addresses, and EKS recommends 16" in said
+
+
+def looked_at(aws, keys=None, **changes):
+    """What the review finds, as text."""
+    asked = wanted({**GOOD, **changes})
+    return [f"{each.severity}: {each}" for each in review(gather(connect(aws, keys), asked, POLICY), asked).all]
+
+
+def test_permissions_that_a_caller_lacks_are_named(aws):
+    policy = json.loads(POLICY.read_text())
+    policy["Statement"] = [row for row in policy["Statement"] if row["Sid"] not in ("EksWrite", "SqsWrite")]
+    own = {"Effect": "Allow", "Action": "sqs:*", "Resource": f"arn:aws:sqs:{REGION}:123456789012:demo"}
+    policy["Statement"].append(own)
+    (text,) = looked_at(aws, user_with(aws, "limited", policy))
+    assert text.startswith("error: arn:aws:iam::123456789012:user/limited may not do")
+    assert "(no policy allows it): eks: AssociateAccessPolicy, " in text
+    assert "sqs:" not in text, "it may on the queue that would be made"
+
+
+def test_a_policy_that_forbids_is_told_from_one_that_does_not_allow(aws):
+    policy = json.loads(POLICY.read_text())
+    policy["Statement"].append({"Effect": "Deny", "Action": "eks:CreateCluster", "Resource": "*"})
+    (text,) = looked_at(aws, user_with(aws, "forbidden", policy))
+    assert "may not do 1 of what is needed (a policy denies it): eks: CreateCluster; have that lifted" in text
+
+
+def test_a_role_is_simulated_by_its_session(aws):
+    role = make_role(aws, "deployer")
+    session = aws.client("sts").assume_role(RoleArn=role, RoleSessionName="preflight")["Credentials"]
+    keys = {
+        "aws_access_key_id": session["AccessKeyId"],
+        "aws_secret_access_key": session["SecretAccessKey"],
+        "aws_session_token": session["SessionToken"],
+    }
+    full = POLICY.read_text()
+    aws.client("iam").put_role_policy(RoleName="deployer", PolicyName="all", PolicyDocument=full)
+    assert looked_at(aws, keys) == []
+    aws.client("iam").delete_role_policy(RoleName="deployer", PolicyName="all")
+    assert any(":assumed-role/deployer/preflight may not do" in text for text in looked_at(aws, keys))
+
+
+def test_what_refuses_to_be_looked_at_is_a_warning_and_the_rest_comes(aws):
+    fault = {"kind": "error", "code": "AccessDenied", "status": 403}
+    for service, operation in (
+        ("iam", "SimulatePrincipalPolicy"),
+        ("service-quotas", "*"),
+        ("ec2", "DescribeInstances"),
+    ):
+        aws.admin("POST", "faults", {**fault, "service": service, "operation": operation})
+    found = looked_at(aws, cluster_version="1.29")
+    assert [text.split(" could not be looked at")[0] for text in found] == [
+        found[0],
+        "warning: permissions",
+        "warning: quota of g instances, on-demand",
+        "warning: quota of inf instances, on-demand",
+        "warning: quota of standard instances, on-demand",
+        "warning: vCPUs in use",
+    ]
+    assert found[0].startswith("error: cluster_version 1.29 is not offered")
+
+
+def test_throttling_and_pages_of_one_change_nothing(aws):
+    asked = wanted({**GOOD, "platform_state_bucket": "nobody-has-this-one"})
+    usual = gather(connect(aws), asked, POLICY)
+    aws.admin("PUT", "page-size", {"items": 1})
+    aws.admin("POST", "faults", {"each": True})
+    assert gather(connect(aws), asked, POLICY) == usual
+    assert usual.refused == {}
+
+
+def test_what_runs_already_counts_against_the_quota_but_not_what_is_ours(aws):
+    ec2 = aws.client("ec2")
+    mark = [{"ResourceType": "instance", "Tags": [{"Key": "llm.on_eks/cluster", "Value": "demo"}]}]
+    for specs in ([], mark):
+        ec2.run_instances(
+            ImageId="ami-760aaa0f", MinCount=1, MaxCount=1, InstanceType="m6i.xlarge", TagSpecifications=specs
+        )
+    assert gather(connect(aws), wanted(GOOD), POLICY).in_use == {("standard", "on-demand"): 4}
+
+
+def test_the_look_at_an_account_is_short(aws):
+    """Not a timed assertion of speed: a bound on what is asked, so that nobody makes it serial or chatty unnoticed."""
+    gather(connect(aws), wanted(GOOD), POLICY)
+    aws.admin("DELETE", "calls")
+    started = time.monotonic()
+    gather(connect(aws), wanted(GOOD), POLICY)
+    print(f"preflight of AWS: {time.monotonic() - started:.2f} s, {sum(aws.admin('GET', 'calls').values())} calls")
+    assert sum(aws.admin("GET", "calls").values()) <= 40
+
+
+def user_with(aws, name, policy):
+    iam = aws.client("iam")
+    iam.create_user(UserName=name)
+    iam.put_user_policy(UserName=name, PolicyName="own", PolicyDocument=json.dumps(policy))
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    return {"aws_access_key_id": key["AccessKeyId"], "aws_secret_access_key": key["SecretAccessKey"]}

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An emulated AWS account whose cluster of one name is a real API server, and the engine at work on them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import boto3
+
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import Connection
+from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
+from ansible_collections.llm.on_eks.plugins.plugin_utils.aws_access import AwsAccess
+from local.aws.token_review import webhook_kubeconfig
+from local.kubernetes.cluster import Cluster
+from local.kubernetes.config import ClusterConfig
+from tests.support.emulated_aws import KEYS, REGION, EmulatedAws
+
+
+@contextmanager
+def emulated_cluster(name: str, folder: Path, *arguments: str) -> Iterator[EmulatedAws]:
+    """`arguments` as of `python -m local.aws serve`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    webhook = folder / "webhook.yaml"
+    config = ClusterConfig(name=name, node=False, token_webhook=webhook)
+    # The API server lives in a network namespace: it reaches the account by our end of its cable.
+    webhook.write_text(webhook_kubeconfig(f"http://{config.host_address}:{port}", REGION, name))
+    control_plane = Cluster(config)
+    control_plane.down()
+    control_plane.up()
+    aws = EmulatedAws("--listen", f"{config.host_address}:{port}", *arguments).start()
+    try:
+        authority = (config.state / "pki" / "ca.crt").read_text()
+        aws.admin("PUT", f"endpoints/{name}", {"endpoint": config.api_url, "ca": authority})
+        yield aws
+    finally:
+        aws.kill()
+        control_plane.down()
+
+
+def access(aws: EmulatedAws, name: str, bucket: str = "") -> AwsAccess:
+    """A run's way into the account; retries come quickly."""
+    session = boto3.session.Session(region_name=REGION, **KEYS)
+    connection = Connection(lambda service: session.client(service, endpoint_url=aws.url), REGION, retry_delay_s=0.05)
+    return AwsAccess(connection, name, bucket)
+
+
+def converge(aws: EmulatedAws, name: str, components, **options):
+    """A run that must end well."""
+    done = engine.converge(components, None, aws=access(aws, name), **options)
+    assert not done.errors, done.errors
+    return done
+
+
+def did(result) -> list[tuple[str, str, str]]:
+    """(component, verb, subject) of all that was or would be done."""
+    return sorted(
+        (name, action.verb, action.subject) for name, one in result.components.items() for action in one.actions
+    )
+
+
+def gone(components):
+    """The same components, to be removed."""
+    return [{**one, "state": "absent"} for one in components]
+
+
+def without_retain(components):
+    """The same, with nothing that stays."""
+    return [{**one, "aws": [{**entry, "retain": False} for entry in one.get("aws", [])]} for one in components]
