@@ -31,7 +31,8 @@ _value:
 
 from typing import Any
 
-ISSUER_ARN, ISSUER_HOST = "${out:identity.issuer_arn}", "${out:identity.issuer_host}"
+ISSUER_ARN = "${out:identity.issuer_arn}"
+ISSUER_HOST = "${out:identity.issuer_host}"
 
 
 def pod_trust(account: str, variant: str) -> dict[str, Any]:

@@ -34,7 +34,8 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-PRIVATE_BITS, PUBLIC_BITS = 3, 8
+PRIVATE_BITS = 3
+PUBLIC_BITS = 8
 MOST_ZONES = 2**PRIVATE_BITS - 1
 # AWS takes subnets down to a /28.
 SMALLEST_VPC = 28 - PUBLIC_BITS
