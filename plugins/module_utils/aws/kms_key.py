@@ -51,13 +51,14 @@ class KmsKey(AwsResource):
         marks = {"Name": self.params["name"], **self.owner.tags}
         named = {row.get("TargetKeyId") for row in self.listed("list_aliases", "Aliases")}
         for listed in self.listed("list_keys", "Keys"):
-            where = {"KeyId": listed["KeyId"]}
             if listed["KeyId"] in named:
                 continue
-            row = self.call("describe_key", **where)["KeyMetadata"]
-            if row["KeyManager"] == "CUSTOMER" and row["KeyState"] == "Enabled":
-                if marks.items() <= tag_map(self.listed("list_resource_tags", "Tags", **where)).items():
-                    return dict(row)
+            where = {"KeyId": listed["KeyId"]}
+            row: State = self.call("describe_key", **where)["KeyMetadata"]
+            if row["KeyManager"] != "CUSTOMER" or row["KeyState"] != "Enabled":
+                continue
+            if marks.items() <= tag_map(self.listed("list_resource_tags", "Tags", **where)).items():
+                return row
         return None
 
     def settled(self, current: State) -> Settled:
