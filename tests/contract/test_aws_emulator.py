@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.llm.on_eks.plugins.module_utils.aws import lookups
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.errors import AwsError
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.unknown import Unknown
 from tests.support.emulated_aws import EmulatedAws
 from tests.unit.aws.kinds import Ground, build, connect, sample
 from tools.aws_permissions import actions, policies
@@ -44,6 +45,8 @@ def walked():
                 failures.append(str(error))
             by_us |= set(aws.admin("GET", "calls"))
         aws.admin("DELETE", "calls")
+        # As after a cluster that somebody deleted.
+        build("iam_oidc_provider", aws, {"issuer": Unknown()}).plan_delete()
         connection = connect(aws)
         lookups.cluster_versions(connection)
         lookups.quota(connection, "ec2", "L-DB2E81BA")
