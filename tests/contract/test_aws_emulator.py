@@ -16,6 +16,7 @@ from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESO
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.census import census
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.errors import AwsError
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.resource import tag_list
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.unknown import Unknown
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.gather import gather
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.wanted import wanted
 from tests.support.emulated_aws import REGION, EmulatedAws, make_role
@@ -48,6 +49,8 @@ def walked():
                 failures.append(str(error))
             by_us |= set(aws.admin("GET", "calls"))
         aws.admin("DELETE", "calls")
+        # As after a cluster that somebody deleted.
+        build("iam_oidc_provider", aws, {"issuer": Unknown()}).plan_delete()
         connection = connect(aws)
         lookups.cluster_versions(connection)
         lookups.quota(connection, "ec2", "L-DB2E81BA")

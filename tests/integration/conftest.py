@@ -12,6 +12,8 @@ import pytest
 
 from local.kubernetes.cluster import Cluster
 from local.kubernetes.config import ClusterConfig
+from tests.support import aws_house
+from tests.support.aws_roles import described
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +30,35 @@ def control_plane():
 def api_server(control_plane):
     """Path of an admin kubeconfig of a real API server."""
     return control_plane.kubeconfig
+
+
+# Long enough that a run is caught while AWS is at work.
+DELAYS = {"cluster": 0.4, "cluster-version": 0.5, "cluster-delete": 0.4, "nodegroup": 0.4, "nodegroup-update": 0.4}
+DELAYS |= {"nodegroup-delete": 0.4, "nat-gateway": 0.3, "nat-gateway-delete": 0.3, "mount-target": 0.3, "addon": 0.2}
+DELAYS |= {"mount-target-delete": 0.3, "file-system-delete": 0.2, "addon-delete": 0.2}
+
+
+@pytest.fixture(scope="session")
+def shared_house(tmp_path_factory):
+    """(house, shape -> components of the real AWS roles); each test leaves the account as empty as it found it."""
+    name = f"{os.environ.get('LLM_ON_EKS_TEST_CLUSTER', 't')}-roles"[:20]
+    shapes = {"plain": {}, "older": {"cluster_version": "1.34"}, "kept": {"storage_efs_retain": True}}
+    made = described(tmp_path_factory.mktemp("described"), name, **shapes, seed={"identity_variant": "seed"})
+    delays = [word for kind, seconds in DELAYS.items() for word in ("--delay", f"{kind}={seconds}")]
+    with aws_house.opened(name, tmp_path_factory.mktemp("account"), *delays) as house:
+        yield house, made
+
+
+@pytest.fixture
+def house(shared_house):
+    """The account, renewed if the last test left something in it."""
+    found = shared_house[0]
+    if not found.is_empty():
+        found.renew()
+    yield found
+    found.aws.reset()
+
+
+@pytest.fixture
+def shapes(shared_house):
+    return shared_house[1]

@@ -174,6 +174,22 @@ def test_immutable_fields_are_changed_only_where_the_descriptor_allows_it(client
     assert read(client, "apps/v1", "Deployment", "web", name)["spec"]["selector"]["matchLabels"] == {"app": "other"}
 
 
+def test_a_storage_class_is_made_anew_for_other_parameters(client, name):
+    def described(system):
+        parameters = {"fileSystemId": system}
+        made = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name}}
+        made |= {"provisioner": "efs.csi.aws.com", "parameters": parameters}
+        return [component(name, made, recreate=[{"kind": "StorageClass", "name": name}])]
+
+    apply(client, described("fs-1"))
+    (action,) = plan(client, described("fs-2")).actions
+    assert action.verb == "recreate"
+    apply(client, described("fs-2"))
+    found = client.get(client.resource("storage.k8s.io/v1", "StorageClass"), name)
+    assert found["parameters"] == {"fileSystemId": "fs-2"}
+    apply(client, absent(*described("fs-2")))
+
+
 def test_replicas_that_an_autoscaler_set_are_left_to_it(client, name):
     described = component(name, deployment("web", replicas=1))
     apply(client, [described])

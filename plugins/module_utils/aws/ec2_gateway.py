@@ -64,11 +64,26 @@ class Ec2NatGateway(Ec2Resource):
     rules = Rules(fixed=("SubnetId",))
     arguments = {"name": text(required=True), "id": text(), "subnet_id": text()}
 
+    def read(self) -> State | None:
+        """The gateway; where there is none, or none for long, the address that a broken run left over counts as one that is gone."""
+        row = super().read()
+        if row is None or row["State"] in self.dead:
+            left = self._addresses()
+            if row is None and left:
+                row = {"State": "deleted", "Tags": left[0].get("Tags") or []}
+            if row is not None:
+                row["left"] = len(left)
+        return row
+
+    def leaves_behind(self, current: State) -> bool:
+        return bool(current.get("left"))
+
     def desired(self, current: State | None) -> State:
         return {"SubnetId": self.params["subnet_id"]}
 
     def create(self, desired: State) -> None:
-        address = self._address() or self.call(
+        free = next((row for row in self._addresses() if not row.get("AssociationId")), None)
+        address = free or self.call(
             "allocate_address",
             Domain="vpc",
             TagSpecifications=[{"ResourceType": "elastic-ip", "Tags": tag_list(self.tags)}],
@@ -80,23 +95,20 @@ class Ec2NatGateway(Ec2Resource):
             TagSpecifications=self.tag_specifications,
         )
 
-    def _address(self) -> dict[str, Any] | None:
-        """One of ours that a broken run left over."""
+    def _addresses(self) -> list[dict[str, Any]]:
+        """Those that were allocated for it."""
         filters = [{"Name": key, "Values": [value]} for key, value in self.filters().items() if key.startswith("tag:")]
-        rows = self.listed("describe_addresses", "Addresses", Filters=filters)
-        return next((row for row in rows if not row.get("AssociationId")), None)
+        return self.listed("describe_addresses", "Addresses", Filters=filters)
 
     def update(self, changed: State, current: State) -> None:
         raise AwsError(f"{self.subject}: nothing of it can be changed")
 
     def remove(self, current: State) -> None:
-        allocations = [
-            part["AllocationId"] for part in current.get("NatGatewayAddresses", []) if part.get("AllocationId")
-        ]
-        self.call("delete_nat_gateway", NatGatewayId=current["NatGatewayId"])
+        if not self.settled(current).is_leaving:
+            self.call("delete_nat_gateway", NatGatewayId=current["NatGatewayId"])
         self.wait_gone()
-        for allocation in allocations:
-            self.call("release_address", AllocationId=allocation)
+        for row in self._addresses():
+            self.call("release_address", AllocationId=row["AllocationId"])
 
     def settled(self, current: State) -> Settled:
         why = current.get("FailureMessage") or ""

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from .arguments import text, texts
 from .errors import AwsError
-from .plan import Rules, State
-from .resource import AwsResource, tag_list
+from .plan import Plan, Rules, State
+from .resource import AwsResource, tag_list, tag_map
+from .unknown import is_unknown
 
 
 class IamInstanceProfile(AwsResource):
@@ -139,6 +140,20 @@ class IamOidcProvider(AwsResource):
             self.call("add_client_id_to_open_id_connect_provider", **self.where, ClientID=client)
         for client in sorted(have - wanted):
             self.call("remove_client_id_from_open_id_connect_provider", **self.where, ClientID=client)
+
+    def plan_delete(self) -> Plan:
+        if is_unknown(self.params["issuer"]):
+            self.params["issuer"] = self._issuer_of_ours() or self.params["issuer"]
+        return super().plan_delete()
+
+    def _issuer_of_ours(self) -> str:
+        """By our marks: a cluster that somebody deleted does not say any more what its issuer was. Empty where there is none."""
+        for row in self.listed("list_open_id_connect_providers", "OpenIDConnectProviderList") if self.owner else []:
+            where = {"OpenIDConnectProviderArn": row["Arn"]}
+            tags = tag_map(self.call("get_open_id_connect_provider", **where).get("Tags") or [])
+            if self.owner and self.owner.tags.items() <= tags.items():
+                return "https://" + str(row["Arn"].partition("oidc-provider/")[2])
+        return ""
 
     def remove(self, current: State) -> None:
         self.call("delete_open_id_connect_provider", **self.where)

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from .arguments import flag, text
+from .errors import NotFound
 from .plan import State
-from .resource import AwsResource, Settled, tag_list
+from .resource import AwsResource, Settled, tag_list, tag_map
 
 
 class KmsKey(AwsResource):
@@ -26,44 +27,56 @@ class KmsKey(AwsResource):
         return f"alias/{self.params['name']}"
 
     def read(self) -> State | None:
-        row: State = self.call("describe_key", KeyId=self.alias)["KeyMetadata"]
-        where = {"KeyId": row["KeyId"]}
-        if row["KeyState"] == "PendingDeletion":
+        row, alias = self._by_alias(), self.alias
+        if row is None:
+            row, alias = self._left_over(), ""
+        if row is None or row["KeyState"] == "PendingDeletion":
             return row
+        where = {"KeyId": row["KeyId"]}
+        row["alias"] = alias
         row["rotation"] = self.call("get_key_rotation_status", **where)["KeyRotationEnabled"]
         row["tags"] = self.listed("list_resource_tags", "Tags", **where)
         return row
+
+    def _by_alias(self) -> State | None:
+        try:
+            return dict(self.call("describe_key", KeyId=self.alias)["KeyMetadata"])
+        except NotFound:
+            return None
+
+    def _left_over(self) -> State | None:
+        """A key of our name and marks that a broken run left without its alias: keys cost, and nobody would find it."""
+        if self.owner is None:
+            return None
+        marks = {"Name": self.params["name"], **self.owner.tags}
+        named = {row.get("TargetKeyId") for row in self.listed("list_aliases", "Aliases")}
+        for listed in self.listed("list_keys", "Keys"):
+            if listed["KeyId"] in named:
+                continue
+            where = {"KeyId": listed["KeyId"]}
+            row: State = self.call("describe_key", **where)["KeyMetadata"]
+            if row["KeyManager"] != "CUSTOMER" or row["KeyState"] != "Enabled":
+                continue
+            if marks.items() <= tag_map(self.listed("list_resource_tags", "Tags", **where)).items():
+                return row
+        return None
 
     def settled(self, current: State) -> Settled:
         return Settled(current["KeyState"], frozenset({"Enabled"}), leaving=frozenset({"PendingDeletion"}))
 
     def desired(self, current: State | None) -> State:
-        return {"Description": self.params["description"], "rotation": self.params["rotation"]}
+        return {"Description": self.params["description"], "rotation": self.params["rotation"], "alias": self.alias}
 
     def create(self, desired: State) -> None:
         words = {"Description": desired["Description"]} if desired.get("Description") else {}
         tags = tag_list({"Name": self.params["name"], **self.tags}, "TagKey", "TagValue")
-        key = self._left_over(tags) or self.call("create_key", **words, Tags=tags)["KeyMetadata"]["KeyId"]
-        self.call("create_alias", AliasName=self.alias, TargetKeyId=key)
-        if desired["rotation"]:
-            self.call("enable_key_rotation", KeyId=key)
-
-    def _left_over(self, tags: list[dict[str, str]]) -> str:
-        """A key with exactly our tags that a broken run left without its alias: keys cost, and nobody would find it."""
-        aliases = {row.get("TargetKeyId") for row in self.listed("list_aliases", "Aliases")}
-        for row in self.listed("list_keys", "Keys") if self.owner else []:
-            where = {"KeyId": row["KeyId"]}
-            if row["KeyId"] in aliases:
-                continue
-            metadata = self.call("describe_key", **where)["KeyMetadata"]
-            if metadata["KeyManager"] == "CUSTOMER" and metadata["KeyState"] == "Enabled":
-                have = self.listed("list_resource_tags", "Tags", **where)
-                if all(tag in have for tag in tags):
-                    return str(row["KeyId"])
-        return ""
+        key = self.call("create_key", **words, Tags=tags)["KeyMetadata"]["KeyId"]
+        self.update({"alias": self.alias, **({"rotation": True} if desired["rotation"] else {})}, {"KeyId": key})
 
     def update(self, changed: State, current: State) -> None:
         where = {"KeyId": current["KeyId"]}
+        if "alias" in changed:
+            self.call("create_alias", AliasName=self.alias, TargetKeyId=current["KeyId"])
         if "Description" in changed:
             self.call("update_key_description", **where, Description=changed["Description"])
         if "rotation" in changed:
@@ -71,7 +84,8 @@ class KmsKey(AwsResource):
 
     def remove(self, current: State) -> None:
         # Without its alias the name is free at once, while the key waits.
-        self.call("delete_alias", AliasName=self.alias)
+        if current.get("alias"):
+            self.call("delete_alias", AliasName=self.alias)
         self.call("schedule_key_deletion", KeyId=current["KeyId"], PendingWindowInDays=self.params["deletion_days"])
 
     def write_tags(self, current: State, to_set: dict[str, str], to_unset: list[str]) -> None:

@@ -105,6 +105,10 @@ class AwsResource:
     def settled(self, current: State) -> Settled:
         return Settled()
 
+    def leaves_behind(self, current: State) -> bool:
+        """Whether something of it would stay, though it is on its way out or gone: `remove` takes that away too."""
+        return False
+
     def made(self, current: State) -> State:
         """The outputs that others refer to, by the names in `produces`."""
         return {}
@@ -200,7 +204,8 @@ class AwsResource:
     def plan_delete(self) -> Plan:
         """What delete would do now. What is not ours is left alone, and so is what is only used."""
         current = self.look()
-        if current is None or self.adopt or self.settled(current).is_leaving:
+        leaving = current is not None and self.settled(current).is_leaving and not self.leaves_behind(current)
+        if current is None or self.adopt or leaving:
             return Plan("none", self.subject)
         tags = self.tags_of(current)
         if self.owner and not self.owner.owns(tags):

@@ -235,10 +235,9 @@ def _dry_run(context: Context, resource: Resource, document: Document) -> tuple[
 
 
 def _is_immutable(error: ApiError) -> bool:
+    """Each kind has words of its own: `Forbidden: updates to statefulset spec for …`, `Forbidden: updates to parameters …`."""
     text = str(error)
-    return error.status == 422 and (
-        "immutable" in text or "updates to statefulset spec" in text or "may not be" in text
-    )
+    return error.status == 422 and any(words in text for words in ("immutable", "Forbidden: updates to", "may not be"))
 
 
 def _recreate(

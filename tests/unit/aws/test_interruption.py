@@ -8,8 +8,9 @@ import random
 import pytest
 
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.census import census
 
-from .kinds import Ground, build, sample
+from .kinds import OWNER, Ground, build, connect, sample
 
 KINDS = sorted(set(RESOURCES) - {"iam_service_linked_role"})
 # Listings that would show a second one, and the member that holds them.
@@ -96,3 +97,48 @@ def test_a_run_that_was_cut_off_at_some_call_is_completed(aws, ground, kind):
 def test_a_run_that_was_cut_off_at_any_call_is_completed(aws, ground, kind):
     for point in range(1, cut_points(kind, aws, ground) + 1):
         cut_and_complete(kind, aws, ground, point)
+
+
+def removal_points(kind, aws, ground):
+    example = made(kind, aws, ground)
+    whole = build(kind, aws, example.params)
+    done = cut_after(whole, -1)
+    whole.delete()
+    return len(done)
+
+
+def made(kind, aws, ground):
+    example = sample(kind, ground, aws)
+    resource = build(kind, aws, example.params)
+    resource.apply()
+    resource.wait()
+    return example
+
+
+def census_of(aws, kind):
+    kinds = {"ec2_nat_gateway": ["ec2_nat_gateway", "ec2_address"]}.get(kind, [kind])
+    return [(item.kind, item.id) for item in census(connect(aws), OWNER.cluster, kinds).items]
+
+
+def cut_removal_and_complete(kind, aws, ground, point):
+    before = census_of(aws, kind)
+    example = made(kind, aws, ground)
+    broken = build(kind, aws, example.params)
+    cut_after(broken, point)
+    with pytest.raises(Cut):
+        broken.delete()
+    build(kind, aws, example.params).delete()
+    assert census_of(aws, kind) == before, "left over"
+    assert build(kind, aws, example.params).plan_delete().verb == "none"
+
+
+@pytest.mark.parametrize("kind", ["ec2_nat_gateway", "kms_key", *KINDS[1::6]])
+def test_a_removal_that_was_cut_off_at_some_call_leaves_nothing(aws, ground, kind):
+    cut_removal_and_complete(kind, aws, ground, 1)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_removal_that_was_cut_off_at_any_call_leaves_nothing(aws, ground, kind):
+    for point in range(1, removal_points(kind, aws, ground) + 1):
+        cut_removal_and_complete(kind, aws, ground, point)

@@ -180,3 +180,15 @@ def test_references_to_what_does_not_exist_yet_make_a_plan_and_no_call(aws):
     role = {"cluster": "nowhere", "namespace": "a", "service_account": "b", "role_arn": Unknown("role.arn")}
     plan = build("eks_pod_identity_association", aws, {**role, "cluster": Unknown()}).plan()
     assert {str(change) for change in plan.changes} >= {f"roleArn: (none) → {SHOWN}"}
+
+
+def test_the_provider_of_a_cluster_that_is_gone_is_found_by_its_marks(aws, ground):
+    example = sample("iam_oidc_provider", ground, aws)
+    build("iam_oidc_provider", aws, example.params, STRANGER).apply()
+    gone = {"issuer": Unknown("cluster.issuer")}
+    while build("iam_oidc_provider", aws, gone).plan_delete().verb == "delete":  # of other tests
+        build("iam_oidc_provider", aws, gone).delete()
+    build("iam_oidc_provider", aws, sample("iam_oidc_provider", ground, aws).params).apply()
+    assert build("iam_oidc_provider", aws, gone).delete().verb == "delete"
+    assert build("iam_oidc_provider", aws, gone).plan_delete().verb == "none"
+    assert build("iam_oidc_provider", aws, example.params, STRANGER).plan().verb == "none"

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The end of a platform: all that carries our mark goes, in whatever state it is, and nothing else does."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import random
+import re
+import sys
+import threading
+
+import pytest
+import yaml
+
+from ansible_collections.llm.on_eks.plugins.module_utils.aws import ec2
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.census import census
+from tests.support.aws_house import absent, did
+from tests.support.aws_inventory import differences, inventory, only
+from tests.support.aws_process import Cut, runs
+from tests.support.aws_roles import PLATFORM
+from tests.support.aws_strangers import flavours, pairs, plant_names, plant_network
+from tests.support.described import run
+from tests.support.emulated_aws import REGION
+
+pytestmark = pytest.mark.apiserver
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Waits for what AWS's services leave behind are short."""
+    monkeypatch.setattr(ec2, "_LEAVING_S", 6)
+    monkeypatch.setattr(ec2, "_SETTLING_S", 1)
+
+
+def ours(house) -> list[str]:
+    """What a census still finds."""
+    found = census(house.access().connection, house.name)
+    assert not found.unseen
+    return [f"{item.kind} {item.name or item.id}" for item in found.items]
+
+
+def report(what: str, *, leaks: list[str], foreign: list[str], planted: int = 0) -> None:
+    print(f"\n{what}: {planted} planted, {len(leaks)} leaks, {len(foreign)} foreign things changed or deleted")
+    assert (leaks, foreign) == ([], [])
+
+
+def vpc_and_subnets(house) -> tuple[str, list[str]]:
+    client = house.aws.client("ec2")
+    where = [{"Name": "tag:llm.on_eks/cluster", "Values": [house.name]}]
+    (vpc,) = client.describe_vpcs(Filters=where)["Vpcs"]
+    return vpc["VpcId"], [row["SubnetId"] for row in client.describe_subnets(Filters=where)["Subnets"]]
+
+
+def test_look_alikes_beside_the_whole_platform_survive_and_the_list_is_what_happens(house, shapes):
+    planted = 0
+    for number, tags in enumerate(flavours(house.name).values()):
+        planted += plant_network(house.aws, shapes["plain"], house.name, tags)
+        planted += plant_names(house.aws, shapes["plain"], tags, f"-{number}")
+    before = inventory(house.aws)
+    house.converge(shapes["plain"])
+    gone = absent(shapes["plain"])
+    listed = did(house.converge(gone, check=True))
+    assert len(listed) > 50
+    assert listed == did(house.converge(gone)), "the list is not what happened"
+    report("look-alikes", leaks=ours(house), foreign=differences(before, inventory(house.aws)), planted=planted)
+    assert did(house.converge(gone)) == []
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("flavour", flavours(""))
+def test_look_alikes_in_the_place_of_ours_survive(house, shapes, flavour):
+    planted = plant_names(house.aws, shapes["plain"], flavours(house.name)[flavour])
+    planted += plant_network(house.aws, shapes["plain"], house.name, flavours(house.name)[flavour])
+    before = inventory(house.aws)
+    # Half of the platform: whatever does not find its name taken.
+    errors = house.try_converge(shapes["plain"]).errors
+    assert errors and all("not marked as ours" in error or "is marked for" in error for error in errors), errors
+    house.converge(absent(shapes["plain"]))
+    report(flavour, leaks=ours(house), foreign=differences(before, inventory(house.aws)), planted=planted)
+
+
+def test_strangers_in_our_vpc_keep_it_and_are_named(house, shapes, impatient):
+    house.converge(shapes["plain"])
+    client, (vpc, subnets) = house.aws.client("ec2"), vpc_and_subnets(house)
+    group = client.create_security_group(GroupName="theirs", Description="x", VpcId=vpc)["GroupId"]
+    interface = client.create_network_interface(SubnetId=subnets[0], Groups=[group], Description="theirs")
+    interface = interface["NetworkInterface"]["NetworkInterfaceId"]
+    machine = {"ImageId": "ami-760aaa0f", "MinCount": 1, "MaxCount": 1}
+    machine = client.run_instances(**machine, SubnetId=subnets[1])["Instances"][0]["InstanceId"]
+    theirs = only(inventory(house.aws), lambda kind, row: group in str(row) or machine in str(row))
+    result = house.try_converge(absent(shapes["plain"]))
+    said = "\n".join(result.errors)
+    assert "none of it is ours to delete" in said and interface in said
+    # Both subnets and the VPC stay; all else is gone.
+    left = ours(house)
+    assert len([one for one in left if one.startswith("ec2_subnet")]) == 2, left
+    assert {one.split()[0] for one in left} == {"ec2_subnet", "ec2_vpc"}, left
+    after = inventory(house.aws)
+    foreign = differences(theirs, {key: after[key] for key in theirs if key in after})
+    client.terminate_instances(InstanceIds=[machine])
+    where = [{"Name": "vpc-id", "Values": [vpc]}]
+    for row in client.describe_network_interfaces(Filters=where)["NetworkInterfaces"]:
+        client.delete_network_interface(NetworkInterfaceId=row["NetworkInterfaceId"])
+    client.delete_security_group(GroupId=group)
+    house.converge(absent(shapes["plain"]))
+    report("strangers in the VPC", leaks=ours(house), foreign=foreign, planted=len(theirs))
+
+
+@pytest.mark.full
+def test_what_controllers_left_goes_though_it_is_protected_slow_or_in_use(house, shapes):
+    house.converge(shapes["plain"])
+    client, elb, (vpc, subnets) = house.aws.client("ec2"), house.aws.client("elbv2"), vpc_and_subnets(house)
+    for name, marks in (("ours", {"llm.on_eks/cluster": house.name}), ("theirs", flavours(house.name)["customary"])):
+        made = elb.create_load_balancer(Name=name, Subnets=subnets[:2], Type="network", Tags=pairs(marks))
+        arn = made["LoadBalancers"][0]["LoadBalancerArn"]
+        protected = [{"Key": "deletion_protection.enabled", "Value": "true"}]
+        elb.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=protected)
+        elb.create_target_group(Name=name, Protocol="TCP", Port=80, VpcId=vpc, Tags=pairs(marks))
+        volume = {"AvailabilityZone": f"{REGION}a", "Size": 1}
+        client.create_volume(**volume, TagSpecifications=[{"ResourceType": "volume", "Tags": pairs(marks)}])
+    before = only(inventory(house.aws), lambda kind, row: f"kubernetes.io/cluster/{house.name}" in str(row))
+    theirs = {key: row for key, row in before.items() if key[0] in ("load balancer", "target group", "volume")}
+    # AWS takes minutes for a load balancer's interfaces, and says of a group meanwhile that it is in use.
+    interface = client.create_network_interface(SubnetId=subnets[0], Description="ELB net/ours/1")["NetworkInterface"]
+    house.aws.admin(
+        "POST",
+        "faults",
+        {"service": "elbv2", "operation": "DeleteTargetGroup", "kind": "error", "code": "ResourceInUse", "count": 2},
+    )
+    later = threading.Timer(
+        6, client.delete_network_interface, kwargs={"NetworkInterfaceId": interface["NetworkInterfaceId"]}
+    )
+    later.start()
+    try:
+        house.try_converge(absent(shapes["plain"]))
+    finally:
+        later.join()
+    after = inventory(house.aws)
+    foreign = differences(theirs, {key: after[key] for key in theirs if key in after})
+    report("controllers' things", leaks=ours(house), foreign=foreign, planted=len(theirs))
+
+
+@pytest.mark.full
+def test_a_load_balancer_that_stays_is_named_and_the_next_run_goes_on(house, shapes):
+    house.converge(shapes["plain"])
+    _, subnets = vpc_and_subnets(house)
+    elb = house.aws.client("elbv2")
+    elb.create_load_balancer(
+        Name="stuck", Subnets=subnets[:2], Type="network", Tags=pairs({"llm.on_eks/cluster": house.name})
+    )
+    refusal = {"kind": "error", "code": "OperationNotPermitted", "message": "it is protected by a service"}
+    house.aws.admin("POST", "faults", {"service": "elbv2", "operation": "DeleteLoadBalancer", **refusal})
+    (error,) = house.try_converge(absent(shapes["plain"])).errors
+    assert "stuck" in error and "it is protected by a service" in error
+    assert house.aws.client("eks").list_clusters()["clusters"] == [house.name], "what it stands on went before it"
+    house.aws.reset()
+    house.converge(absent(shapes["plain"]))
+    report("a stuck load balancer", leaks=ours(house), foreign=[])
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("items", [1, 2])
+def test_throttling_of_every_call_and_short_pages_change_nothing_of_it(house, shapes, items):
+    before = inventory(house.aws)
+    house.aws.admin("PUT", "page-size", {"items": items})
+    house.aws.admin("POST", "faults", {"each": True})
+    house.converge(shapes["plain"])
+    assert did(house.converge(shapes["plain"])) == []
+    house.aws.admin("DELETE", "faults")
+    house.aws.admin("POST", "faults", {"each": True})
+    house.aws.admin("POST", "faults", {"kind": "transient", "share": 0.05, "seed": items})
+    house.converge(absent(shapes["plain"]))
+    house.aws.reset()
+    report(f"throttled, pages of {items}", leaks=ours(house), foreign=differences(before, inventory(house.aws)))
+
+
+@pytest.mark.full
+def test_the_file_system_stays_unless_asked_and_its_mount_targets_go(house, shapes):
+    house.converge(shapes["kept"])
+    gone = absent(shapes["kept"])
+    listed = house.converge(gone, check=True)
+    done = house.converge(gone)
+    assert did(listed) == did(done)
+    assert any("is kept" in note for note in done.components["storage_efs"].notes)
+    found = census(house.access().connection, house.name)
+    assert [item.kind for item in found.items] == ["efs_access_point", "efs_file_system"]
+    assert not found.unpriced and "USD" in "\n".join(found.table())
+    assert did(house.converge(gone)) == []
+    # The next platform takes it over; asked for, it goes.
+    house.converge(shapes["plain"])
+    assert len(house.aws.client("efs").describe_file_systems()["FileSystems"]) == 1
+    house.converge(absent(shapes["plain"]))
+    report("a kept file system", leaks=ours(house), foreign=[])
+
+
+POINTS = [number if number < 1 else pytest.param(number, marks=pytest.mark.full) for number in range(16)]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_half_built_platform_goes_whole(house, shapes, point):
+    before = inventory(house.aws)
+    rng = random.Random(point)
+    cut = Cut(rng.randint(2, 85), after=rng.random() < 0.5)
+    with runs(house.aws.url, house.name) as runner:
+        runner.run(shapes["plain"], cut)
+    gone = absent(shapes["plain"])
+    listed = did(house.converge(gone, check=True))
+    done = did(house.converge(gone))
+    print(f"\n{cut}: {len(done)} removed")
+    assert listed == done
+    report(f"half-built, {cut}", leaks=ours(house), foreign=differences(before, inventory(house.aws)))
+
+
+@contextlib.contextmanager
+def unreachable(house):
+    found = house.aws.client("eks").describe_cluster(name=house.name)["cluster"]
+    authority = base64.b64decode(found["certificateAuthority"]["data"]).decode()
+    house.aws.admin("PUT", f"endpoints/{house.name}", {"endpoint": "https://127.0.0.1:1", "ca": authority})
+    try:
+        yield
+    finally:
+        house.aws.admin("PUT", f"endpoints/{house.name}", {"endpoint": found["endpoint"], "ca": authority})
+
+
+@pytest.mark.full
+def test_a_dead_cluster_goes_with_all_that_belongs_to_it(house, shapes):
+    before = inventory(house.aws)
+    house.converge(shapes["plain"])
+    with unreachable(house):
+        house.converge(absent(shapes["plain"]))
+    report("a dead cluster", leaks=ours(house), foreign=differences(before, inventory(house.aws)))
+
+
+@pytest.mark.parametrize("shape", ["seed", pytest.param("plain", marks=pytest.mark.full)])
+def test_what_belonged_to_a_cluster_that_somebody_deleted_goes_too(house, shapes, shape):
+    before = inventory(house.aws)
+    house.converge(shapes[shape])
+    eks = house.aws.client("eks")
+    eks.update_cluster_config(name=house.name, deletionProtection=False)
+    for group in eks.list_nodegroups(clusterName=house.name)["nodegroups"]:
+        eks.delete_nodegroup(clusterName=house.name, nodegroupName=group)
+    while eks.list_nodegroups(clusterName=house.name)["nodegroups"]:
+        threading.Event().wait(0.1)
+    eks.delete_cluster(name=house.name)
+    house.converge(absent(shapes[shape]))
+    report(f"a deleted cluster, {shape}", leaks=ours(house), foreign=differences(before, inventory(house.aws)))
+
+
+@pytest.mark.full
+def test_destroy_refuses_a_protected_platform_and_reads_back_what_stays(house, shapes, tmp_path, monkeypatch):
+    for name, value in house.aws.environment().items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+    given = {**PLATFORM, "platform_cluster_name": house.name, "storage_efs_retain": True}
+    given |= {"platform_aws_endpoint_url": house.aws.url, "ansible_connection": "local"}
+    given |= {"ansible_python_interpreter": sys.executable}
+    hosts = tmp_path / "hosts.yml"
+    hosts.write_text(yaml.safe_dump({"eks_clusters": {"hosts": {house.name: given}}}))
+
+    def destroy(*arguments: str) -> tuple[int, str]:
+        done = run("-i", str(hosts), "destroy.yml", "-e", f"platform_confirm={house.name}", *arguments)
+        return done.returncode, done.stdout + done.stderr
+
+    house.converge(shapes["kept"])
+    before = inventory(house.aws)
+    code, said = destroy()
+    assert code != 0 and "is protected (platform_protected: true); nothing was removed" in " ".join(said.split())
+    assert differences(before, inventory(house.aws)) == []
+    code, said = destroy("-e", "platform_protected=false")
+    assert code == 0, said[-3000:]
+    assert re.search(r"efs_file_system +\S+ +fs-\w+ +storage_efs +available +[0-9.-]+", said), said[-3000:]
+    assert [one.split()[0] for one in ours(house)] == ["efs_access_point", "efs_file_system"]
+    code, said = destroy("-e", "platform_protected=false", "-e", "storage_efs_retain=false")
+    assert code == 0 and "nothing carries its mark" in said, said[-3000:]
+    report("destroy.yml", leaks=ours(house), foreign=[])
