@@ -14,6 +14,7 @@ from setuptools import setup
 
 # In here, everything that is not needed by each request is better left to the interpreter.
 COMPILED = (
+    "access_log.py",
     "callers.py",
     "choice.py",
     "counting.py",

@@ -103,3 +103,20 @@ def test_a_key_sees_and_uses_its_own_models_only(house: House) -> None:
     front = house.front(house.engine(), keys_dir=str(folder))
     assert front.get("/v1/models", key="sk-1").json["data"] == []
     assert front.chat(key="sk-1").status == 403
+
+
+@pytest.mark.parametrize("key", ["clé-1".encode(), "clé-1".encode("latin-1"), "鍵".encode(), b"plain-1"])
+@pytest.mark.parametrize("header", [b"authorization: Bearer ", b"x-api-key: ", b"api-key: "])
+def test_a_key_is_its_bytes_whoever_serves_the_path(house: House, key: bytes, header: bytes) -> None:
+    file = house.folder / "keys.txt"
+    file.write_bytes(key + b"\n")
+    front = house.front(house.engine(), api_key_file=str(file))
+    body = b'{"model":"tiny","prompt":"x"}'
+
+    def status(shown: bytes, path: bytes, rest: bytes) -> bytes:
+        return front.raw(path + b" HTTP/1.1\r\nhost: x\r\n" + header + shown + b"\r\n" + rest, timeout=5)[9:12]
+
+    posted = b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+    for shown, expected in ((key, b"200"), (key + b"\xc3", b"401"), (key[:-1], b"401")):
+        assert status(shown, b"POST /v1/completions", posted) == expected
+        assert status(shown, b"GET /v1/models", b"\r\n") == expected

@@ -44,6 +44,7 @@ class Dispatcher:
 
     __slots__ = (
         "ceiling",
+        "crowd",
         "hold_timeout_s",
         "ledger",
         "policy",
@@ -67,6 +68,7 @@ class Dispatcher:
         queue_timeout_s: float = 30.0,
         hold_timeout_s: float = 0.0,
         when_blocked: Callable[[Dispatcher], None] | None = None,
+        crowd: set[Dispatcher] | None = None,
     ) -> None:
         self.pool = pool
         self.policy = policy
@@ -79,6 +81,8 @@ class Dispatcher:
         self.waiting: FairQueue[Waiter] = FairQueue()
         self.record = -1
         self.when_blocked = when_blocked
+        # All dispatchers at which somebody waits; most of the time nobody does anywhere, and one look says so.
+        self.crowd: set[Dispatcher] = set() if crowd is None else crowd
 
     def ask(self, waiter: Waiter, *, hold: bool = True) -> Engine | None:
         """An engine at once, or None: the waiter stands in the queue. Raises ApiError when it cannot even do that."""
@@ -100,6 +104,7 @@ class Dispatcher:
                 retry_after_s=1,
             )
         self.waiting.push(waiter)
+        self.crowd.add(self)
         if self.when_blocked is not None:
             self.when_blocked(self)
         return None
@@ -118,6 +123,7 @@ class Dispatcher:
         """The waiter gave up."""
         if self.waiting.remove(waiter):
             self.ledger.leave(self.record)
+            self._dispersed()
 
     def serve(self) -> None:
         """Engines have room again: let the queue go on."""
@@ -129,7 +135,12 @@ class Dispatcher:
                 return
             waiting.pop()
             self.ledger.leave(self.record)
+            self._dispersed()
             waiter.granted(engine)
+
+    def _dispersed(self) -> None:
+        if not self.waiting:
+            self.crowd.discard(self)
 
     def charge(self, waiter: Waiter, tokens: float) -> None:
         """Count what a request used beyond its estimate, where tenants compete."""

@@ -8,7 +8,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from llm_gateway.access_log import AccessLog, Line
+from llm_gateway.access_log import AccessLog
+from llm_gateway.access_log_line import Line
 from llm_gateway.callers import NONE, UNKNOWN, Caller
 from llm_gateway.choice import make_policy
 from llm_gateway.counting import Gauge, status_text
@@ -60,6 +61,8 @@ RETRY_START = 100.0
 OTHERS_POLL_S = 0.005
 # Keys whose limits and counts are kept at hand.
 MAX_CALLERS = 200_000
+# Most keys have the same limits.
+MAX_RULES = 10_000
 
 
 class Gateway:
@@ -76,6 +79,7 @@ class Gateway:
         self.registry = Registry(self._make_engine)
         self.registry.on_change.append(self._engines_changed)
         self.dispatchers: dict[str, Dispatcher] = {}
+        self.crowd: set[Dispatcher] = set()
         self.heads = HeadParser()
         self.keys = KeyStore(anonymous=settings.anonymous)
         self.tokens: TokenVerifier | None = None
@@ -97,7 +101,7 @@ class Gateway:
         self._model_subjects: dict[str, list[Subject]] = {}
         self._ended: list[tuple[float, Exchange]] = []
         self.metrics.before_gathering = self.write_use
-        self._rules: dict[Rules, Rules] = {}
+        self._rules: dict[tuple[KeyLimits, bool], Rules] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._id_prefix = os.urandom(6).hex().encode()
         self._id_count = 0
@@ -118,8 +122,11 @@ class Gateway:
         engine.created_at = monotonic()
         return engine
 
-    def _engines_changed(self) -> None:
-        for model, pool in self.registry.pools.items():
+    def _engines_changed(self, models: Collection[str]) -> None:
+        for model in models:
+            pool = self.registry.pools.get(model)
+            if pool is None:
+                continue
             dispatcher = self.dispatchers.get(model)
             if dispatcher is None:
                 if not self.catalogue.real(model):
@@ -129,6 +136,7 @@ class Gateway:
                     make_policy(self.settings.policy),
                     self.ledger,
                     when_blocked=self._blocked if self.ledger.shared else None,
+                    crowd=self.crowd,
                 )
                 self._configure(dispatcher)
             elif dispatcher.waiting:
@@ -161,7 +169,7 @@ class Gateway:
             if catalogue.real(model):
                 self.registry.know(model)
         for model in [model for model in self.dispatchers if not catalogue.real(model)]:
-            del self.dispatchers[model]
+            self.crowd.discard(self.dispatchers.pop(model))
         self.registry.changed()
         for dispatcher in self.dispatchers.values():
             self._configure(dispatcher)
@@ -212,6 +220,8 @@ class Gateway:
     def engine_released(self, engine: Engine) -> None:
         """A request left an engine: somebody may have waited for that."""
         engine.leave()
+        if not self.crowd:
+            return
         for model in engine.models:
             dispatcher = self.dispatchers.get(model)
             if dispatcher is not None and dispatcher.waiting:
@@ -304,6 +314,9 @@ class Gateway:
 
     def rules(self, limits: KeyLimits, *, key: bool) -> Rules:
         """What a key's, or a model's, own limits and the settings come to; a share of it where nobody tells the gateways apart."""
+        found = self._rules.get((limits, key))
+        if found is not None:
+            return found
         settings = self.settings
 
         def chosen(own: int | None, general: int) -> int:
@@ -318,8 +331,10 @@ class Gateway:
         )
         if self.remote_limits is None:
             rules = rules.share(settings.limit_replicas)
-        # Most keys have the same rules: one object for all of them.
-        return self._rules.setdefault(rules, rules)
+        if len(self._rules) >= MAX_RULES:
+            self._rules.clear()
+        self._rules[limits, key] = rules
+        return rules
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Let something run to its end by itself."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -34,6 +34,10 @@ class KeyDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: KeyLimits = KeyLimits()
 
 
+# What most keys have: one object for all of them.
+NO_LIMITS = KeyLimits()
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """One caller. `models` None: all. Times are seconds since the epoch."""
@@ -45,7 +49,7 @@ class Key:
     weight: float = 1.0
     expires_at: float | None = None
     admin: bool = False
-    limits: KeyLimits = field(default_factory=KeyLimits)
+    limits: KeyLimits = NO_LIMITS
 
     def may_use(self, model: str) -> bool:
         """Whether the key's scope has the model."""

@@ -72,6 +72,7 @@ class Ledger:
         self.cells = view.cast("d")
         self._words = view.cast("Q")
         self._known: dict[str, int] = {}
+        self._empty = memoryview(bytes(8 * self.width)).cast("d")
         stamp = [MAGIC, workers, slots]
         if self._words[:3].tolist() != stamp:
             self._words[0:3] = memoryview(b"".join(word.to_bytes(8, "little") for word in stamp)).cast("Q")
@@ -122,8 +123,7 @@ class Ledger:
             if count >= self._capacity or (name.startswith("key:") and count >= self._capacity * 0.9):
                 raise LedgerFull(f"no room for more than {self._capacity} keys, models and engines")
             begins = self._records_at + count * self.width
-            for offset in range(self.width):
-                self.cells[begins + offset] = 0.0
+            self.cells[begins : begins + self.width] = self._empty
             words[at + 1] = begins
             words[at] = wanted
             words[3] = count + 1

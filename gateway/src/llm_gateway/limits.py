@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from llm_gateway.errors import ApiError, unavailable
 from llm_gateway.ledger import (
@@ -188,6 +189,7 @@ class Subject:
         return Subject(self.name, self.shown, self.rules.share(replicas))
 
 
+@lru_cache(maxsize=4096)
 def _lines_of(kind: str, limit: float) -> tuple[bytes, bytes]:
     """What stands before the remaining number, and between it and the seconds."""
     return (

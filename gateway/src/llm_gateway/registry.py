@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from llm_gateway.upstream.engine import Engine, Health
@@ -47,9 +47,11 @@ class Registry:
         self._make = make
         self._known: dict[str, None] = {}
         self.engines: dict[tuple[str, int], Engine] = {}
+        # What discovery said last of each.
+        self._said: dict[tuple[str, int], Endpoint] = {}
         self.pools: dict[str, Pool] = {}
         self._drained: set[str] = set()
-        self.on_change: list[Callable[[], None]] = []
+        self.on_change: list[Callable[[Collection[str]], None]] = []
 
     def replace(self, endpoints: Iterable[Endpoint]) -> tuple[list[Engine], list[Engine]]:
         """Make the engines be these. Returns the new and the gone ones; the gone finish what they have."""
@@ -59,6 +61,7 @@ class Registry:
             # Two slices may show one address while they are being rewritten; ready in either is ready.
             if other is None or (endpoint.ready and not other.ready):
                 wanted[(endpoint.host, endpoint.port)] = endpoint
+        said, self._said = self._said, wanted
         gone = [engine for address, engine in self.engines.items() if address not in wanted]
         for engine in gone:
             del self.engines[(engine.host, engine.port)]
@@ -68,6 +71,9 @@ class Registry:
         moved = bool(gone)
         changed: list[Engine] = []
         for address, endpoint in wanted.items():
+            before_it = said.get(address)
+            if before_it is endpoint or before_it == endpoint:
+                continue
             engine_or_none = self.engines.get(address)
             if engine_or_none is None:
                 engine_or_none = self.engines[address] = self._make(endpoint)
@@ -87,9 +93,10 @@ class Registry:
             self.rebuild()
         elif changed:
             # Mostly one pod turns ready or unready: of a thousand pools, only its own change.
-            for model in {model for engine in changed for model in engine.models}:
+            models = {model for engine in changed for model in engine.models}
+            for model in models:
                 self.pools[model].refresh()
-            self.changed()
+            self.changed(models)
         return new, gone
 
     def drain(self, name: str, drained: bool) -> None:
@@ -138,9 +145,9 @@ class Registry:
             pool = self.pools.get(model)
             if pool is not None:
                 pool.refresh()
-        self.changed()
+        self.changed(engine.models)
 
-    def changed(self) -> None:
-        """Tell whoever waits for engines."""
+    def changed(self, models: Collection[str] | None = None) -> None:
+        """Tell whoever waits for engines of these models; None: of any."""
         for callback in self.on_change:
-            callback()
+            callback(list(self.pools) if models is None else models)

@@ -12,6 +12,7 @@ from sanic.response import HTTPResponse, raw
 
 from llm_gateway.errors import ApiError, invalid_key
 from llm_gateway.gateway import Gateway
+from llm_gateway.http.head import key_shown
 from llm_gateway.key_documents import Key
 
 
@@ -28,11 +29,14 @@ def refusal(error: ApiError) -> HTTPResponse:
 
 def key_of(gateway: Gateway, request: Request) -> Key:
     """The caller. Raises ApiError 401."""
-    authorization = request.headers.get("authorization", "")
-    scheme, _, token = authorization.partition(" ")
-    shown = token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
-    raw_key = shown.encode("latin-1", "replace")
-    key = gateway.keys.find(sha256(raw_key).digest() if shown else None, raw_key)
+    # Sanic decodes headers as UTF-8 and keeps what is none as surrogates: so they become the bytes again that were sent.
+    fields = {
+        name.encode(): request.headers[name].encode("utf-8", "surrogateescape")
+        for name in ("authorization", "x-api-key", "api-key")
+        if name in request.headers
+    }
+    shown = key_shown(fields)
+    key = gateway.keys.find(None if shown is None else sha256(shown).digest(), shown)
     if key is None:
         raise invalid_key()
     return key

@@ -39,6 +39,7 @@ BACKLOG = 4096
 FILES_POLL_S = 1.0
 KEEP_COUNTS_S = 2.0
 DISCOVERY_WAIT_S = 3.0
+PROBE_ALL_ROUNDS = 6
 # Sanic rewrites its own code when an app starts, which works once per process only.
 _touched_up: list[str] = []
 
@@ -255,14 +256,25 @@ class Worker:
         await self._probe_loop()
 
     async def _probe_loop(self) -> None:
-        if not self.settings.probe_interval:
+        interval_s = self.settings.probe_interval
+        if not interval_s:
             return
+        rounds = 0
         while True:
-            await asyncio.sleep(self.settings.probe_interval)
-            await self._probe_all()
+            await asyncio.sleep(interval_s)
+            rounds += 1
+            # An engine that answers requests is well; what it serves may have changed all the same.
+            quiet_s = interval_s if rounds % PROBE_ALL_ROUNDS else 0.0
+            await self._probe_all(quiet_s)
 
-    async def _probe_all(self) -> None:
-        engines = list(self.gateway.registry.engines.values())
+    async def _probe_all(self, quiet_s: float = 0.0) -> None:
+        """Ask all engines; those not that have answered somebody within the last `quiet_s`."""
+        since = monotonic() - quiet_s
+        engines = [
+            engine
+            for engine in self.gateway.registry.engines.values()
+            if not quiet_s or engine.heard_at < since or engine.health is not Health.CLOSED or not engine.models
+        ]
         for start in range(0, len(engines), 32):
             await asyncio.gather(*(self._probe(engine) for engine in engines[start : start + 32]))
 

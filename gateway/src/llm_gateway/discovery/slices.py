@@ -104,6 +104,8 @@ class SliceSet:
     def __init__(self) -> None:
         self._slices: dict[str, Slice] = {}
         self._deleted: dict[str, int] = {}
+        # What each slice came to; of many slices, an event changes one.
+        self._shown: dict[str, tuple[Slice, list[Endpoint]]] = {}
 
     def __len__(self) -> int:
         return len(self._slices)
@@ -133,28 +135,13 @@ class SliceSet:
 
     def endpoints(self) -> list[Endpoint]:
         """All engines that the slices show. A terminating one gets nothing new, even while it still serves."""
-        found = []
-        for item in self._slices.values():
-            ports = [port.port for port in item.ports or [] if port.name == PORT_NAME and port.port]
-            ports = ports or [port.port for port in (item.ports or [])[:1] if port.port]
-            labels = item.metadata.labels
-            for endpoint in item.endpoints or []:
-                conditions = endpoint.conditions
-                ready = conditions.ready is not False and conditions.serving is not False and not conditions.terminating
-                name = endpoint.target_ref.name if endpoint.target_ref is not None else ""
-                found += [
-                    Endpoint(
-                        host=address,
-                        port=port,
-                        name=name,
-                        kind=labels.get(LABEL_ENGINE, ""),
-                        model=labels.get(LABEL_MODEL, ""),
-                        ready=ready,
-                        weight=_weight(labels.get(LABEL_WEIGHT, "")),
-                    )
-                    for address in endpoint.addresses[:1]
-                    for port in ports
-                ]
+        shown, self._shown = self._shown, {}
+        found: list[Endpoint] = []
+        for name, item in self._slices.items():
+            before = shown.get(name)
+            after = before if before is not None and before[0] is item else (item, endpoints_of(item, before))
+            self._shown[name] = after
+            found += after[1]
         return found
 
     def models(self) -> set[str]:
@@ -162,3 +149,34 @@ class SliceSet:
         return {
             item.metadata.labels[LABEL_MODEL] for item in self._slices.values() if LABEL_MODEL in item.metadata.labels
         }
+
+
+def endpoints_of(item: Slice, before: tuple[Slice, list[Endpoint]] | None = None) -> list[Endpoint]:
+    """The engines that one slice shows. What stands as it did in `before` is the same object, so that nobody need compare it."""
+    ports = [port.port for port in item.ports or [] if port.name == PORT_NAME and port.port]
+    ports = ports or [port.port for port in (item.ports or [])[:1] if port.port]
+    labels = item.metadata.labels
+    endpoints = [endpoint for endpoint in item.endpoints or [] if endpoint.addresses]
+    found = []
+    old: list[SliceEndpoint] = []
+    if before is not None and before[0].ports == item.ports and before[0].metadata.labels == labels and len(ports) == 1:
+        old = [endpoint for endpoint in before[0].endpoints or [] if endpoint.addresses]
+    for place, endpoint in enumerate(endpoints):
+        if before is not None and place < len(old) and old[place] == endpoint:
+            found.append(before[1][place])
+            continue
+        conditions = endpoint.conditions
+        ready = conditions.ready is not False and conditions.serving is not False and not conditions.terminating
+        found += [
+            Endpoint(
+                host=endpoint.addresses[0],
+                port=port,
+                name=endpoint.target_ref.name if endpoint.target_ref is not None else "",
+                kind=labels.get(LABEL_ENGINE, ""),
+                model=labels.get(LABEL_MODEL, ""),
+                ready=ready,
+                weight=_weight(labels.get(LABEL_WEIGHT, "")),
+            )
+            for port in ports
+        ]
+    return found

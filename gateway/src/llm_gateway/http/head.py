@@ -8,6 +8,7 @@ message than this one did (RFC 9112 section 11.2: request smuggling).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -209,7 +210,7 @@ def _understand(parser: httptools.HttpRequestParser, collector: _Collector, http
     expectation = fields.get(b"expect")
     if expectation is not None and expectation.lower() != b"100-continue":
         raise ApiError(417, "Of the expectations only 100-continue is understood.", code="expectation_failed")
-    token = _token(fields)
+    token = key_shown(fields)
     request_id = fields.get(b"x-request-id")
     traceparent = fields.get(b"traceparent")
     return (
@@ -237,8 +238,10 @@ def _stays(fields: dict[bytes, bytes]) -> bool:
     return b"close" not in fields.get(b"connection", b"").lower()
 
 
-def _token(fields: dict[bytes, bytes]) -> bytes | None:
-    """The key shown: a bearer token, or the headers that Anthropic's (x-api-key) and Azure's (api-key) clients use."""
+def key_shown(fields: Mapping[bytes, bytes]) -> bytes | None:
+    """The key shown: a bearer token, or the headers that Anthropic's (x-api-key) and Azure's (api-key) clients use.
+
+    A key is its bytes as they were sent; nothing decodes them."""
     authorization = fields.get(b"authorization")
     if authorization is not None:
         scheme, _, token = authorization.partition(b" ")
