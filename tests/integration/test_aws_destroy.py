@@ -80,6 +80,7 @@ def test_look_alikes_in_the_place_of_ours_survive(house, shapes, flavour):
     report(flavour, leaks=ours(house), foreign=differences(before, inventory(house.aws)), planted=planted)
 
 
+@pytest.mark.full
 def test_strangers_in_our_vpc_keep_it_and_are_named(house, shapes, impatient):
     house.converge(shapes["plain"])
     client, (vpc, subnets) = house.aws.client("ec2"), vpc_and_subnets(house)
