@@ -6,21 +6,16 @@ from __future__ import annotations
 import base64
 import contextlib
 import random
-import re
-import sys
 import threading
 
 import pytest
-import yaml
 
 from ansible_collections.llm.on_eks.plugins.module_utils.aws import ec2
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.census import census
 from tests.support.aws_house import absent, did
 from tests.support.aws_inventory import differences, inventory, only
 from tests.support.aws_process import Cut, runs
-from tests.support.aws_roles import PLATFORM
 from tests.support.aws_strangers import flavours, pairs, plant_names, plant_network
-from tests.support.described import run
 from tests.support.emulated_aws import REGION
 
 pytestmark = pytest.mark.apiserver
@@ -80,6 +75,7 @@ def test_look_alikes_in_the_place_of_ours_survive(house, shapes, flavour):
     report(flavour, leaks=ours(house), foreign=differences(before, inventory(house.aws)), planted=planted)
 
 
+@pytest.mark.full
 def test_strangers_in_our_vpc_keep_it_and_are_named(house, shapes, impatient):
     house.converge(shapes["plain"])
     client, (vpc, subnets) = house.aws.client("ec2"), vpc_and_subnets(house)
@@ -245,32 +241,3 @@ def test_what_belonged_to_a_cluster_that_somebody_deleted_goes_too(house, shapes
     eks.delete_cluster(name=house.name)
     house.converge(absent(shapes[shape]))
     report(f"a deleted cluster, {shape}", leaks=ours(house), foreign=differences(before, inventory(house.aws)))
-
-
-@pytest.mark.full
-def test_destroy_refuses_a_protected_platform_and_reads_back_what_stays(house, shapes, tmp_path, monkeypatch):
-    for name, value in house.aws.environment().items():
-        if name.startswith("AWS_"):
-            monkeypatch.setenv(name, value)
-    given = {**PLATFORM, "platform_cluster_name": house.name, "storage_efs_retain": True}
-    given |= {"platform_aws_endpoint_url": house.aws.url, "ansible_connection": "local"}
-    given |= {"ansible_python_interpreter": sys.executable}
-    hosts = tmp_path / "hosts.yml"
-    hosts.write_text(yaml.safe_dump({"eks_clusters": {"hosts": {house.name: given}}}))
-
-    def destroy(*arguments: str) -> tuple[int, str]:
-        done = run("-i", str(hosts), "destroy.yml", "-e", f"platform_confirm={house.name}", *arguments)
-        return done.returncode, done.stdout + done.stderr
-
-    house.converge(shapes["kept"])
-    before = inventory(house.aws)
-    code, said = destroy()
-    assert code != 0 and "is protected (platform_protected: true); nothing was removed" in " ".join(said.split())
-    assert differences(before, inventory(house.aws)) == []
-    code, said = destroy("-e", "platform_protected=false")
-    assert code == 0, said[-3000:]
-    assert re.search(r"efs_file_system +\S+ +fs-\w+ +storage_efs +available +[0-9.-]+", said), said[-3000:]
-    assert [one.split()[0] for one in ours(house)] == ["efs_access_point", "efs_file_system"]
-    code, said = destroy("-e", "platform_protected=false", "-e", "storage_efs_retain=false")
-    assert code == 0 and "nothing carries its mark" in said, said[-3000:]
-    report("destroy.yml", leaks=ours(house), foreign=[])

@@ -102,19 +102,22 @@ def report(name: str, cuts: int, wrong: list[str]) -> None:
     assert not wrong, "\n".join(line[:600] for line in wrong[:10])
 
 
-def lives(world: World, rng: random.Random, count: int, number: int = signal.SIGKILL) -> list[str]:
-    """What is wrong after so many lives with two cuts each, which lie at random calls."""
+def lives(world: World, rng: random.Random, count: int, *numbers: int) -> list[str]:
+    """What is wrong after so many lives with two cuts each, which lie at random calls. `numbers`: their signals."""
     wrong = []
     for _ in range(count):
         making, removing = (
-            Cut(rng.randint(1, len(calls)), rng.random() < 0.5, number) for calls in (world.making, world.removing)
+            Cut(rng.randint(1, len(calls)), rng.random() < 0.5, number)
+            for calls, number in zip(
+                (world.making, world.removing), numbers or (signal.SIGKILL, signal.SIGKILL), strict=True
+            )
         )
         wrong += trial(world, making, removing)[:1]
     return wrong
 
 
-def test_a_run_killed_at_a_call_is_completed_and_so_is_its_removal(world):
-    report("killed at a call", 2, lives(world, random.Random(6), 1))
+def test_a_run_killed_at_a_call_is_completed_and_so_is_a_removal_stopped_by_ctrl_c(world):
+    report("killed and stopped at a call", 2, lives(world, random.Random(6), 1, signal.SIGKILL, signal.SIGINT))
 
 
 @pytest.mark.full
@@ -123,9 +126,10 @@ def test_runs_killed_at_many_calls_are_completed_and_so_are_their_removals(world
     report(f"killed at a call, seed {seed}", 10, lives(world, random.Random(seed), 5))
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.full) for seed in range(1, 5))])
+@pytest.mark.full
+@pytest.mark.parametrize("seed", range(5))
 def test_a_run_stopped_by_ctrl_c_is_completed(world, seed):
-    report("Ctrl-C", 2, lives(world, random.Random(seed), 1, signal.SIGINT))
+    report("Ctrl-C", 2, lives(world, random.Random(seed), 1, signal.SIGINT, signal.SIGINT))
 
 
 @pytest.mark.full
