@@ -41,7 +41,7 @@ DELAYS |= {"mount-target-delete": 0.3, "file-system-delete": 0.2, "addon-delete"
 @pytest.fixture(scope="session")
 def shared_house(tmp_path_factory):
     """(house, shape -> components of the real AWS roles); each test leaves the account as empty as it found it."""
-    name = f"{os.environ.get('LLM_ON_EKS_TEST_CLUSTER', 't')}-roles"[:20]
+    name = f"{os.environ.get('LLM_ON_EKS_TEST_CLUSTER', 't')}-house"[:20]
     shapes = {"plain": {}, "older": {"cluster_version": "1.34"}, "kept": {"storage_efs_retain": True}}
     made = described(tmp_path_factory.mktemp("described"), name, **shapes, seed={"identity_variant": "seed"})
     delays = [word for kind, seconds in DELAYS.items() for word in ("--delay", f"{kind}={seconds}")]

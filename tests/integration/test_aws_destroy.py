@@ -12,11 +12,11 @@ import pytest
 
 from ansible_collections.llm.on_eks.plugins.module_utils.aws import ec2
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.census import census
-from tests.support.aws_house import absent, did
 from tests.support.aws_inventory import differences, inventory, only
 from tests.support.aws_process import Cut, runs
 from tests.support.aws_strangers import flavours, pairs, plant_names, plant_network
 from tests.support.emulated_aws import REGION
+from tests.support.emulated_cluster import did, gone
 
 pytestmark = pytest.mark.apiserver
 
@@ -54,12 +54,12 @@ def test_look_alikes_beside_the_whole_platform_survive_and_the_list_is_what_happ
         planted += plant_names(house.aws, shapes["plain"], tags, f"-{number}")
     before = inventory(house.aws)
     house.converge(shapes["plain"])
-    gone = absent(shapes["plain"])
-    listed = did(house.converge(gone, check=True))
+    doomed = gone(shapes["plain"])
+    listed = did(house.converge(doomed, check=True))
     assert len(listed) > 50
-    assert listed == did(house.converge(gone)), "the list is not what happened"
+    assert listed == did(house.converge(doomed)), "the list is not what happened"
     report("look-alikes", leaks=ours(house), foreign=differences(before, inventory(house.aws)), planted=planted)
-    assert did(house.converge(gone)) == []
+    assert did(house.converge(doomed)) == []
 
 
 @pytest.mark.full
@@ -71,7 +71,7 @@ def test_look_alikes_in_the_place_of_ours_survive(house, shapes, flavour):
     # Half of the platform: whatever does not find its name taken.
     errors = house.try_converge(shapes["plain"]).errors
     assert errors and all("not marked as ours" in error or "is marked for" in error for error in errors), errors
-    house.converge(absent(shapes["plain"]))
+    house.converge(gone(shapes["plain"]))
     report(flavour, leaks=ours(house), foreign=differences(before, inventory(house.aws)), planted=planted)
 
 
@@ -85,7 +85,7 @@ def test_strangers_in_our_vpc_keep_it_and_are_named(house, shapes, impatient):
     machine = {"ImageId": "ami-760aaa0f", "MinCount": 1, "MaxCount": 1}
     machine = client.run_instances(**machine, SubnetId=subnets[1])["Instances"][0]["InstanceId"]
     theirs = only(inventory(house.aws), lambda kind, row: group in str(row) or machine in str(row))
-    result = house.try_converge(absent(shapes["plain"]))
+    result = house.try_converge(doomed(shapes["plain"]))
     said = "\n".join(result.errors)
     assert "none of it is ours to delete" in said and interface in said
     # Both subnets and the VPC stay; all else is gone.
@@ -99,7 +99,7 @@ def test_strangers_in_our_vpc_keep_it_and_are_named(house, shapes, impatient):
     for row in client.describe_network_interfaces(Filters=where)["NetworkInterfaces"]:
         client.delete_network_interface(NetworkInterfaceId=row["NetworkInterfaceId"])
     client.delete_security_group(GroupId=group)
-    house.converge(absent(shapes["plain"]))
+    house.converge(gone(shapes["plain"]))
     report("strangers in the VPC", leaks=ours(house), foreign=foreign, planted=len(theirs))
 
 
@@ -129,7 +129,7 @@ def test_what_controllers_left_goes_though_it_is_protected_slow_or_in_use(house,
     )
     later.start()
     try:
-        house.try_converge(absent(shapes["plain"]))
+        house.try_converge(doomed(shapes["plain"]))
     finally:
         later.join()
     after = inventory(house.aws)
@@ -147,11 +147,11 @@ def test_a_load_balancer_that_stays_is_named_and_the_next_run_goes_on(house, sha
     )
     refusal = {"kind": "error", "code": "OperationNotPermitted", "message": "it is protected by a service"}
     house.aws.admin("POST", "faults", {"service": "elbv2", "operation": "DeleteLoadBalancer", **refusal})
-    (error,) = house.try_converge(absent(shapes["plain"])).errors
+    (error,) = house.try_converge(doomed(shapes["plain"])).errors
     assert "stuck" in error and "it is protected by a service" in error
     assert house.aws.client("eks").list_clusters()["clusters"] == [house.name], "what it stands on went before it"
     house.aws.reset()
-    house.converge(absent(shapes["plain"]))
+    house.converge(gone(shapes["plain"]))
     report("a stuck load balancer", leaks=ours(house), foreign=[])
 
 
@@ -166,7 +166,7 @@ def test_throttling_of_every_call_and_short_pages_change_nothing_of_it(house, sh
     house.aws.admin("DELETE", "faults")
     house.aws.admin("POST", "faults", {"each": True})
     house.aws.admin("POST", "faults", {"kind": "transient", "share": 0.05, "seed": items})
-    house.converge(absent(shapes["plain"]))
+    house.converge(gone(shapes["plain"]))
     house.aws.reset()
     report(f"throttled, pages of {items}", leaks=ours(house), foreign=differences(before, inventory(house.aws)))
 
@@ -174,19 +174,19 @@ def test_throttling_of_every_call_and_short_pages_change_nothing_of_it(house, sh
 @pytest.mark.full
 def test_the_file_system_stays_unless_asked_and_its_mount_targets_go(house, shapes):
     house.converge(shapes["kept"])
-    gone = absent(shapes["kept"])
-    listed = house.converge(gone, check=True)
-    done = house.converge(gone)
+    doomed = gone(shapes["kept"])
+    listed = house.converge(doomed, check=True)
+    done = house.converge(doomed)
     assert did(listed) == did(done)
     assert any("is kept" in note for note in done.components["storage_efs"].notes)
     found = census(house.access().connection, house.name)
     assert [item.kind for item in found.items] == ["efs_access_point", "efs_file_system"]
     assert not found.unpriced and "USD" in "\n".join(found.table())
-    assert did(house.converge(gone)) == []
+    assert did(house.converge(doomed)) == []
     # The next platform takes it over; asked for, it goes.
     house.converge(shapes["plain"])
     assert len(house.aws.client("efs").describe_file_systems()["FileSystems"]) == 1
-    house.converge(absent(shapes["plain"]))
+    house.converge(gone(shapes["plain"]))
     report("a kept file system", leaks=ours(house), foreign=[])
 
 
@@ -200,9 +200,9 @@ def test_a_half_built_platform_goes_whole(house, shapes, point):
     cut = Cut(rng.randint(2, 85), after=rng.random() < 0.5)
     with runs(house.aws.url, house.name) as runner:
         runner.run(shapes["plain"], cut)
-    gone = absent(shapes["plain"])
-    listed = did(house.converge(gone, check=True))
-    done = did(house.converge(gone))
+    doomed = gone(shapes["plain"])
+    listed = did(house.converge(doomed, check=True))
+    done = did(house.converge(doomed))
     print(f"\n{cut}: {len(done)} removed")
     assert listed == done
     report(f"half-built, {cut}", leaks=ours(house), foreign=differences(before, inventory(house.aws)))
@@ -224,7 +224,7 @@ def test_a_dead_cluster_goes_with_all_that_belongs_to_it(house, shapes):
     before = inventory(house.aws)
     house.converge(shapes["plain"])
     with unreachable(house):
-        house.converge(absent(shapes["plain"]))
+        house.converge(gone(shapes["plain"]))
     report("a dead cluster", leaks=ours(house), foreign=differences(before, inventory(house.aws)))
 
 
@@ -239,5 +239,5 @@ def test_what_belonged_to_a_cluster_that_somebody_deleted_goes_too(house, shapes
     while eks.list_nodegroups(clusterName=house.name)["nodegroups"]:
         threading.Event().wait(0.1)
     eks.delete_cluster(name=house.name)
-    house.converge(absent(shapes[shape]))
+    house.converge(gone(shapes[shape]))
     report(f"a deleted cluster, {shape}", leaks=ours(house), foreign=differences(before, inventory(house.aws)))

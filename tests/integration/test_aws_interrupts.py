@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from tests.support.aws_house import absent
 from tests.support.aws_inventory import differences, inventory, only, shape
 from tests.support.aws_process import INTERRUPTED, Cut, Runs, runs
+from tests.support.emulated_cluster import gone
 
 pytestmark = pytest.mark.apiserver
 
@@ -28,7 +28,7 @@ class World:
         self.seconds = time.monotonic() - began
         assert (made.code, made.errors) == (0, ()), made
         self.making, self.shape = made.calls, self.shape_now()
-        removed = runner.run(absent(self.components))
+        removed = runner.run(gone(self.components))
         assert (removed.code, removed.errors) == (0, ()), removed
         self.removing = removed.calls
         assert differences(self.empty, inventory(house.aws)) == []
@@ -63,7 +63,7 @@ class World:
     def wipe(self) -> None:
         """After a failure: a new account."""
         for _ in range(2):
-            self.house.try_converge(absent(self.components))
+            self.house.try_converge(gone(self.components))
         if self.is_empty():
             self.house.renew()
 
@@ -82,7 +82,7 @@ def trial(world: World, making: Cut, removing: Cut) -> list[str]:
     wrong = []
     for cut, components, check in (
         (making, world.components, world.is_whole),
-        (removing, absent(world.components), world.is_empty),
+        (removing, gone(world.components), world.is_empty),
     ):
         ended = world.runs.run(components, cut)
         expected = INTERRUPTED if cut.number == signal.SIGINT else -cut.number
@@ -137,7 +137,7 @@ def test_a_run_stopped_by_ctrl_c_is_completed(world, seed):
 def test_a_run_killed_at_a_random_moment_is_completed(world, seed):
     rng = random.Random(seed)
     wrong = []
-    for components, check in ((world.components, world.is_whole), (absent(world.components), world.is_empty)):
+    for components, check in ((world.components, world.is_whole), (gone(world.components), world.is_empty)):
         world.runs.run(components, kill_after_s=rng.uniform(0.3, world.seconds))
         wrong += world.complete(components) + check()
     if wrong:
@@ -160,7 +160,7 @@ def again_and_again(world: World, components, cut: Cut) -> int:
 @pytest.mark.parametrize("cut", [Cut(1, after=True, locks=False), Cut(2, after=False, locks=False)], ids=str)
 def test_runs_that_are_killed_at_every_call_get_there(world, cut):
     count, wrong = 0, []
-    for components, check in ((world.components, world.is_whole), (absent(world.components), world.is_empty)):
+    for components, check in ((world.components, world.is_whole), (gone(world.components), world.is_empty)):
         count += again_and_again(world, components, cut)
         wrong += check()
     if wrong:
@@ -175,5 +175,5 @@ def test_an_update_of_versions_killed_at_each_call_is_completed(world):
         assert count >= 2, "cluster and node group have an update each"
         wrong = world.is_whole()
     finally:
-        world.house.try_converge(absent(world.components))
+        world.house.try_converge(gone(world.components))
     report("killed while versions move", count, wrong + world.is_empty())

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 
 import pytest
@@ -13,7 +12,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.aws_access import NoClu
 from ansible_collections.llm.on_eks.plugins.plugin_utils.descriptor import DescriptorError
 from tests.support import aws_world as world
 from tests.support import emulated_cluster as emulated
-from tests.support.emulated_aws import REGION, trust
+from tests.support.emulated_aws import trust
 from tests.support.emulated_cluster import did, emulated_cluster, gone
 
 pytestmark = pytest.mark.apiserver
@@ -179,70 +178,3 @@ def test_resources_that_wait_for_each_other_are_named(house):
     }
     with pytest.raises(DescriptorError, match="circle"):
         converge(house, [knot])
-
-
-def test_a_cut_network_of_a_dead_cluster_does_not_stop_its_removal(house, platform):
-    found = house.client("eks").describe_cluster(name=NAME)["cluster"]
-    authority = base64.b64decode(found["certificateAuthority"]["data"]).decode()
-    house.admin("PUT", f"endpoints/{NAME}", {"endpoint": "https://127.0.0.1:1", "ca": authority})
-    doomed = gone(platform)
-    try:
-        converge(house, doomed)
-    finally:
-        house.admin("PUT", f"endpoints/{NAME}", {"endpoint": found["endpoint"], "ca": authority})
-    assert not house.client("eks").list_clusters()["clusters"]
-
-
-@pytest.fixture
-def impatient(monkeypatch):
-    """Waits for what AWS's services leave behind are short."""
-    from ansible_collections.llm.on_eks.plugins.module_utils.aws import ec2
-
-    monkeypatch.setattr(ec2, "_LEAVING_S", 2)
-    monkeypatch.setattr(ec2, "_SETTLING_S", 1)
-
-
-def vpc_of(aws):
-    [vpc] = aws.client("ec2").describe_vpcs(Filters=[{"Name": "tag:Name", "Values": [NAME]}])["Vpcs"]
-    return vpc["VpcId"]
-
-
-def subnets_of(aws):
-    found = aws.client("ec2").describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc_of(aws)]}])["Subnets"]
-    return [row["SubnetId"] for row in found]
-
-
-def marked(**more):
-    return [{"Key": key, "Value": value} for key, value in {"llm.on_eks/cluster": NAME, **more}.items()]
-
-
-def test_what_controllers_left_behind_goes_by_its_mark_alone(house, platform):
-    elb, ec2 = house.client("elbv2"), house.client("ec2")
-    ours = elb.create_load_balancer(Name="ours", Subnets=subnets_of(house), Type="network", Tags=marked())
-    volume = {"AvailabilityZone": f"{REGION}a", "Size": 1}
-    customary = [{"Key": f"kubernetes.io/cluster/{NAME}", "Value": "owned"}]
-    ec2.create_volume(**volume, TagSpecifications=[{"ResourceType": "volume", "Tags": marked()}])
-    stranger = ec2.create_volume(**volume, TagSpecifications=[{"ResourceType": "volume", "Tags": customary}])[
-        "VolumeId"
-    ]
-    doomed = gone(platform)
-    planned = converge(house, doomed, check=True)
-    assert "elb_load_balancer ours goes with the cluster" in planned.components["cluster"].notes
-    done = converge(house, doomed)
-    assert ours and not elb.describe_load_balancers()["LoadBalancers"]
-    assert [row["VolumeId"] for row in ec2.describe_volumes()["Volumes"]] == [stranger]
-    assert {"elb_load_balancer ours"} <= {action.subject for action in done.actions}
-    ec2.delete_volume(VolumeId=stranger)
-
-
-def test_a_stranger_in_the_vpc_is_named_and_survives(house, platform, impatient):
-    ec2 = house.client("ec2")
-    vpc = vpc_of(house)
-    group = ec2.create_security_group(GroupName="theirs", Description="x", VpcId=vpc)["GroupId"]
-    doomed = gone(platform)
-    done = engine.converge(doomed, None, aws=access(house))
-    [error] = done.errors
-    assert group in error and "none of it is ours" in error
-    assert ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
-    ec2.delete_security_group(GroupId=group)
-    assert did(converge(house, doomed)) == [("network", "delete", f"VPC {NAME}")]

@@ -26,6 +26,8 @@ class EmulatedAws:
         self.arguments = arguments
         self.process: subprocess.Popen | None = None
         self.url = ""
+        # Where its one cluster really is: `endpoint` and `ca`; empty where there is none.
+        self.real_cluster: dict[str, str] = {}
         self._clients: dict[tuple, object] = {}
 
     def start(self) -> EmulatedAws:

@@ -18,6 +18,8 @@ from local.kubernetes.cluster import Cluster
 from local.kubernetes.config import ClusterConfig
 from tests.support.emulated_aws import KEYS, REGION, EmulatedAws
 
+_SESSION = boto3.session.Session(region_name=REGION, **KEYS)
+
 
 @contextmanager
 def emulated_cluster(name: str, folder: Path, *arguments: str) -> Iterator[EmulatedAws]:
@@ -34,8 +36,8 @@ def emulated_cluster(name: str, folder: Path, *arguments: str) -> Iterator[Emula
     control_plane.up()
     aws = EmulatedAws("--listen", f"{config.host_address}:{port}", *arguments).start()
     try:
-        authority = (config.state / "pki" / "ca.crt").read_text()
-        aws.admin("PUT", f"endpoints/{name}", {"endpoint": config.api_url, "ca": authority})
+        aws.real_cluster = {"endpoint": config.api_url, "ca": (config.state / "pki" / "ca.crt").read_text()}
+        aws.admin("PUT", f"endpoints/{name}", aws.real_cluster)
         yield aws
     finally:
         aws.kill()
@@ -44,8 +46,7 @@ def emulated_cluster(name: str, folder: Path, *arguments: str) -> Iterator[Emula
 
 def access(aws: EmulatedAws, name: str, bucket: str = "") -> AwsAccess:
     """A run's way into the account; retries come quickly."""
-    session = boto3.session.Session(region_name=REGION, **KEYS)
-    connection = Connection(lambda service: session.client(service, endpoint_url=aws.url), REGION, retry_delay_s=0.05)
+    connection = Connection(lambda service: _SESSION.client(service, endpoint_url=aws.url), REGION, retry_delay_s=0.05)
     return AwsAccess(connection, name, bucket)
 
 
