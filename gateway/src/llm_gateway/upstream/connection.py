@@ -98,8 +98,8 @@ class Receiver(Protocol):
         """The reply will never be whole."""
 
 
-class EngineConnection(asyncio.Protocol):
-    """HTTP/1.1 towards one engine, one request at a time."""
+class EngineConnection:
+    """HTTP/1.1 towards one engine, one request at a time. An asyncio protocol, though not by descent: so its compiled form is a plain struct."""
 
     __slots__ = (
         "_aligned",
@@ -177,6 +177,15 @@ class EngineConnection(asyncio.Protocol):
             receiver.reply_ended()
             return
         receiver.reply_failed(EngineError("cut" if self._head_in else "reset", "the engine closed the connection"))
+
+    def eof_received(self) -> None:
+        """The engine says no more: the connection closes."""
+
+    def pause_writing(self) -> None:
+        """The engine takes a request more slowly than it is sent; it is in memory anyway."""
+
+    def resume_writing(self) -> None:
+        """The engine has caught up."""
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a reply; or of an engine that speaks unasked, which ends the connection."""
