@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import httptools
 
@@ -130,7 +130,7 @@ class EngineConnection:
         self.status = 0
         self.content_type = b""
         self._framed = self._chunked = self._aligned = False
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: Any = httptools.HttpResponseParser(self)
         self._pieces: list[bytes] = []
         self._done = self._keep = self._head_in = self._head_new = self._begun = False
 
@@ -168,6 +168,8 @@ class EngineConnection:
     def connection_lost(self, exc: Exception | None) -> None:
         """The engine closed, or the connection broke."""
         self.closed = True
+        # It holds this connection in turn; garbage of that kind would wait long for its collection (worker.py).
+        self._parser = None
         receiver, self.receiver = self.receiver, None
         if receiver is None:
             self.engine.connection_closed(self)
