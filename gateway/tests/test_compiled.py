@@ -60,6 +60,28 @@ def test_the_sources_are_used_where_somebody_says_so(compiled: Path) -> None:
     assert where(compiled, LLM_GATEWAY_PURE="1").endswith(".py")
 
 
+@pytest.mark.parametrize(
+    ("said", "compiler", "tried"),
+    [("0", "sh", False), ("1", "no-such-compiler", True), ("", "no-such-compiler", False)],
+)
+def test_installing_needs_a_compiler_only_where_there_is_one_or_somebody_says_so(
+    said: str, compiler: str, tried: bool
+) -> None:
+    program = (
+        "import sysconfig; known = sysconfig.get_config_var; "
+        "sysconfig.get_config_var = lambda name: sys.argv[1] if name == 'CC' else known(name); "
+        "import backend; print(backend.get_requires_for_build_wheel())"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", "import sys; " + program, compiler],
+        env={**os.environ, "PYTHONPATH": str(HERE.parent / "build_tools"), "LLM_GATEWAY_COMPILE": said},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ("mypyc" in found.stdout) is tried
+
+
 def passes(compiled: Path, *arguments: str) -> None:
     """Run tests in another process, on the compiled copy."""
     ran = subprocess.run(

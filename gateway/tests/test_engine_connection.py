@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 import pytest
@@ -170,3 +171,24 @@ def test_an_engine_s_next_reply_may_have_another_head() -> None:
         connection.send(receiver, b"x")
         connection.data_received(head(*lines) + body)
         assert receiver.heard == [(200, kind), body]
+
+
+def test_a_lost_connection_leaves_nothing_for_the_garbage_collection() -> None:
+    def alive() -> int:
+        return sum(type(thing) is EngineConnection for thing in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = alive()
+        engine = Engine("127.0.0.1", 1)
+        connection = EngineConnection(engine)
+        connection.connection_made(Transport())
+        connection.send(Receiver(), b"x")
+        connection.data_received(STREAM + chunk(b"a"))
+        connection.abort()
+        connection.connection_lost(None)
+        del connection
+        assert alive() == before
+    finally:
+        gc.enable()

@@ -163,6 +163,8 @@ class Gateway:
         catalogue = Catalogue(settings.models)
         self.settings = settings
         self.catalogue = catalogue
+        if self.tracer is not None:
+            self.tracer.share = settings.trace_sample
         self._forget_limits()
         self._rules.clear()
         for model in settings.models:

@@ -12,7 +12,6 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -48,9 +47,9 @@ class Span:
 class Tracer:
     """Decides, collects, sends."""
 
-    def __init__(self, endpoint: str, share: Callable[[], float]) -> None:
+    def __init__(self, endpoint: str, share: float) -> None:
         self._url = endpoint if endpoint.rstrip("/").endswith("/v1/traces") else endpoint.rstrip("/") + "/v1/traces"
-        self._share = share
+        self.share = share  # of the requests that come without a decision
         self._spans: list[dict[str, Any]] = []
         self._chance = random.Random()  # noqa: S311  which request is traced is no secret
         # Between monotonic time, which requests are measured by, and the epoch.
@@ -64,7 +63,7 @@ class Tracer:
                 return None
             text = traceparent.decode()
             return Span(text[3:35], os.urandom(8).hex(), text[36:52])
-        if self._chance.random() >= self._share():
+        if self._chance.random() >= self.share:
             return None
         return Span(os.urandom(16).hex(), os.urandom(8).hex(), "")
 

@@ -176,7 +176,7 @@ class Worker:
         if settings.trace_endpoint:
             from llm_gateway.tracing import Tracer
 
-            gateway.tracer = Tracer(settings.trace_endpoint, lambda: gateway.settings.trace_sample)
+            gateway.tracer = Tracer(settings.trace_endpoint, settings.trace_sample)
             self._start(gateway.tracer.run(), "traces")
         if settings.jwks or settings.jwt_issuer:
             from llm_gateway.tokens import TokenVerifier

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import httptools
 
@@ -98,8 +98,8 @@ class Receiver(Protocol):
         """The reply will never be whole."""
 
 
-class EngineConnection(asyncio.Protocol):
-    """HTTP/1.1 towards one engine, one request at a time."""
+class EngineConnection:
+    """HTTP/1.1 towards one engine, one request at a time. An asyncio protocol, though not by descent: so its compiled form is a plain struct."""
 
     __slots__ = (
         "_aligned",
@@ -130,7 +130,7 @@ class EngineConnection(asyncio.Protocol):
         self.status = 0
         self.content_type = b""
         self._framed = self._chunked = self._aligned = False
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: Any = httptools.HttpResponseParser(self)
         self._pieces: list[bytes] = []
         self._done = self._keep = self._head_in = self._head_new = self._begun = False
 
@@ -168,6 +168,8 @@ class EngineConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The engine closed, or the connection broke."""
         self.closed = True
+        # It holds this connection in turn; garbage of that kind would wait long for its collection (worker.py).
+        self._parser = None
         receiver, self.receiver = self.receiver, None
         if receiver is None:
             self.engine.connection_closed(self)
@@ -177,6 +179,15 @@ class EngineConnection(asyncio.Protocol):
             receiver.reply_ended()
             return
         receiver.reply_failed(EngineError("cut" if self._head_in else "reset", "the engine closed the connection"))
+
+    def eof_received(self) -> None:
+        """The engine says no more: the connection closes."""
+
+    def pause_writing(self) -> None:
+        """The engine takes a request more slowly than it is sent; it is in memory anyway."""
+
+    def resume_writing(self) -> None:
+        """The engine has caught up."""
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a reply; or of an engine that speaks unasked, which ends the connection."""

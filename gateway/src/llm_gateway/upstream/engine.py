@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum
+from typing import Any, cast
 
 from llm_gateway.choice import seed_of
 from llm_gateway.errors import EngineError
@@ -177,14 +178,16 @@ class Engine:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout_s):
-                _, connection = await loop.create_connection(lambda: EngineConnection(self), self.host, self.port)
+                _, connection = await loop.create_connection(
+                    cast(Any, lambda: EngineConnection(self)), self.host, self.port
+                )
         except TimeoutError as error:
             raise EngineError("connect_timeout", f"{self.address}: no connection in {timeout_s:g} s") from error
         except ConnectionRefusedError as error:
             raise EngineError("refused", f"{self.address}: connection refused") from error
         except OSError as error:
             raise EngineError("unreachable", f"{self.address}: {error.strerror or error}") from error
-        return connection
+        return cast(EngineConnection, connection)
 
     def connection_closed(self, connection: EngineConnection) -> None:
         """An idle connection went away."""
