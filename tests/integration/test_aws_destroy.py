@@ -85,7 +85,7 @@ def test_strangers_in_our_vpc_keep_it_and_are_named(house, shapes, impatient):
     machine = {"ImageId": "ami-760aaa0f", "MinCount": 1, "MaxCount": 1}
     machine = client.run_instances(**machine, SubnetId=subnets[1])["Instances"][0]["InstanceId"]
     theirs = only(inventory(house.aws), lambda kind, row: group in str(row) or machine in str(row))
-    result = house.try_converge(doomed(shapes["plain"]))
+    result = house.try_converge(gone(shapes["plain"]))
     said = "\n".join(result.errors)
     assert "none of it is ours to delete" in said and interface in said
     # Both subnets and the VPC stay; all else is gone.
@@ -129,7 +129,7 @@ def test_what_controllers_left_goes_though_it_is_protected_slow_or_in_use(house,
     )
     later.start()
     try:
-        house.try_converge(doomed(shapes["plain"]))
+        house.try_converge(gone(shapes["plain"]))
     finally:
         later.join()
     after = inventory(house.aws)
@@ -147,7 +147,7 @@ def test_a_load_balancer_that_stays_is_named_and_the_next_run_goes_on(house, sha
     )
     refusal = {"kind": "error", "code": "OperationNotPermitted", "message": "it is protected by a service"}
     house.aws.admin("POST", "faults", {"service": "elbv2", "operation": "DeleteLoadBalancer", **refusal})
-    (error,) = house.try_converge(doomed(shapes["plain"])).errors
+    (error,) = house.try_converge(gone(shapes["plain"])).errors
     assert "stuck" in error and "it is protected by a service" in error
     assert house.aws.client("eks").list_clusters()["clusters"] == [house.name], "what it stands on went before it"
     house.aws.reset()
