@@ -5,7 +5,7 @@ INVENTORY ?= inventories/local
 PLAYBOOK := $(VENV)/ansible-playbook -i $(INVENTORY)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev up down status logs lint test test-programs test-all bench-converge bench-gateway
+.PHONY: help venv venv-dev up down status logs lint test test-programs test-all bench-converge bench-aws bench-gateway
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -42,6 +42,9 @@ test-all: test-programs ## the same with full counts and the long checks
 
 bench-converge: venv-dev ## what converge costs, as a table
 	@$(VENV)/python -m pytest tests/perf/test_converge_speed.py -m perf -q -rN
+
+bench-aws: venv-dev ## what AWS costs in a run, and what its emulator costs, as a table
+	@$(VENV)/python -m pytest tests/perf/test_aws_speed.py tests/perf/test_emulator_speed.py -m perf -q -rN
 
 bench-gateway: venv-dev ## the gateway beside its peers on one core (BENCH="--leak 1000000" for more)
 	@$(VENV)/python tests/perf/gateway/bench.py $(BENCH)
