@@ -28,7 +28,10 @@ class EventReader:
     def feed(self, piece: bytes) -> list[bytes]:
         """The data of the events that end in this piece. Raises UntranslatableReply for one without end."""
         data = self._rest + piece if self._rest else piece
-        if not self._started and len(data) >= len(_BOM):
+        if not self._started:
+            if _BOM.startswith(data) and data != _BOM:
+                self._rest = data  # it may yet become one
+                return []
             self._started = True
             data = data.removeprefix(_BOM)
         found: list[bytes] = []
