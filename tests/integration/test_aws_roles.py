@@ -80,10 +80,8 @@ def emptied(house, described):
     converge(house, gone(without_retain(described["everything"])))
 
 
-@pytest.mark.parametrize(
-    "variant",
-    ["everything", pytest.param("plain", marks=pytest.mark.full), pytest.param("seed", marks=pytest.mark.full)],
-)
+@pytest.mark.full
+@pytest.mark.parametrize("variant", ["everything", "plain", "seed"])
 def test_from_nothing_to_all_and_back(house, described, emptied, variant):
     components = described[variant]
     planned = converge(house, components, check=True)
