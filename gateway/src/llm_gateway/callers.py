@@ -10,12 +10,17 @@ UNKNOWN, NONE = -2, -1
 
 
 class Caller:
-    """A key's limits, and what it has used since that was last written down. `record` is where it is written in the ledger."""
+    """A key's limits, and what it has used since that was last written down.
 
-    __slots__ = ("completion_tokens", "name", "prompt_tokens", "record", "requests", "subjects")
+    `record` is where it is written in the ledger, `label` under which name the metrics count it; `epoch` tells whether its limits still hold.
+    """
 
-    def __init__(self, name: str, subjects: list[Subject]) -> None:
+    __slots__ = ("completion_tokens", "epoch", "label", "name", "prompt_tokens", "record", "requests", "subjects")
+
+    def __init__(self, name: str, subjects: list[Subject], epoch: object) -> None:
         self.name = name
+        self.epoch = epoch
+        self.label: tuple[str, ...] = (name,)
         self.subjects = subjects
         self.record = UNKNOWN
         self.requests = 0

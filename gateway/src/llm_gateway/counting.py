@@ -69,10 +69,15 @@ class Counter:
         else:
             self.add(*values, by=by)
 
+    def label(self, values: tuple[str, ...]) -> tuple[str, ...]:
+        """The label values that `values` are counted under; for whoever counts the same again and again with `bump`."""
+        if values not in self.values and len(self.values) >= MAX_LABEL_VALUES * 4:
+            return (OTHER,) * len(values)
+        return values
+
     def add(self, *values: str, by: float = 1) -> None:
         """Count `by` more."""
-        if values not in self.values and len(self.values) >= MAX_LABEL_VALUES * 4:
-            values = (OTHER,) * len(values)
+        values = self.label(values)
         self.values[values] = self.values.get(values, 0) + by
 
     def expose(self) -> Iterator[str]:

@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from llm_gateway.choice import Policy
+from llm_gateway.choice import ALL_OF, Policy
+from llm_gateway.counting import ModelMetrics
 from llm_gateway.errors import ApiError, unavailable
 from llm_gateway.fair import Entry, FairQueue
 from llm_gateway.ledger import Ledger
+from llm_gateway.limits import Subject
 from llm_gateway.registry import Pool
 from llm_gateway.upstream.engine import Engine, Health
 
@@ -47,12 +49,14 @@ class Dispatcher:
         "crowd",
         "hold_timeout_s",
         "ledger",
+        "metrics",
         "policy",
         "policy_name",
         "pool",
         "queue_size",
         "queue_timeout_s",
         "record",
+        "subjects",
         "waiting",
         "when_blocked",
     )
@@ -80,6 +84,9 @@ class Dispatcher:
         self.hold_timeout_s = hold_timeout_s
         self.waiting: FairQueue[Waiter] = FairQueue()
         self.record = -1
+        # What is limited and counted of this model, found when first needed (see Gateway).
+        self.subjects: list[Subject] | None = None
+        self.metrics: ModelMetrics | None = None
         self.when_blocked = when_blocked
         # All dispatchers at which somebody waits; most of the time nobody does anywhere, and one look says so.
         self.crowd: set[Dispatcher] = set() if crowd is None else crowd
@@ -158,6 +165,13 @@ class Dispatcher:
             engine = ready[self.policy.pick(ready, waiter)]
             if engine.health is not _TRIAL or engine.in_flight == 0:
                 engine.enter()
+                return engine
+        elif not tried and len(ready) > ALL_OF:
+            # Of many engines most have room: rather choose, and look at all of them only when that one has none.
+            engine = ready[self.policy.pick(ready, waiter)]
+            if engine.has_room(ceiling) and (not self.ledger.shared or engine.enter_below(ceiling)):
+                if not self.ledger.shared:
+                    engine.enter()
                 return engine
         elif not tried and all_below(ready, ceiling):
             engine = ready[self.policy.pick(ready, waiter)]

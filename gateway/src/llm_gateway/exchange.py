@@ -187,7 +187,10 @@ class Exchange:
             gateway.active.add(self)
             if gateway.tracer is not None:
                 self.span = gateway.tracer.begin(self.head.traceparent)
-            subjects = gateway.limited(self.caller, model)
+            dispatcher = gateway.dispatchers.get(model)
+            if dispatcher is None:
+                raise gateway.unknown_model(model)
+            subjects = gateway.limited(self.caller, dispatcher)
             if subjects is not None:
                 answer = asked.max_tokens or asked.max_completion_tokens or gateway.settings.limit_reserve_tokens
                 reserved = float(self.prompt_tokens + answer * max(1, asked.n or 1))

@@ -97,8 +97,8 @@ class Gateway:
         self.reload_error = ""
         self.on_reload: Callable[[], object] = self.load_keys
         self._callers: dict[str, Caller] = {}
+        self._epoch = object()  # another one whenever limits have changed
         self._used: list[Caller] = []  # those with something to be written down
-        self._model_subjects: dict[str, list[Subject]] = {}
         self._ended: list[tuple[float, Exchange]] = []
         self.metrics.before_gathering = self.write_use
         self._rules: dict[tuple[KeyLimits, bool], Rules] = {}
@@ -290,29 +290,36 @@ class Gateway:
 
     def caller_of(self, key: Key) -> Caller:
         """What is kept of a key."""
+        caller: Caller | None = key.caller
+        if caller is not None and caller.epoch is self._epoch:
+            return caller
         caller = self._callers.get(key.name)
         if caller is None:
             if len(self._callers) >= MAX_CALLERS:
                 self._callers.clear()
             rules = self.rules(key.limits, key=True)
             subjects = [Subject(f"key:{key.name}", f"the key '{key.name}'", rules)] if rules.any else []
-            caller = self._callers[key.name] = Caller(key.name, subjects)
+            caller = self._callers[key.name] = Caller(key.name, subjects, self._epoch)
+        object.__setattr__(key, "caller", caller)
         return caller
 
-    def limited(self, caller: Caller, model: str) -> list[Subject] | None:
+    def limited(self, caller: Caller, dispatcher: Dispatcher) -> list[Subject] | None:
         """The limits that a request must pass; None: none."""
-        of_model = self._model_subjects.get(model)
+        of_model = dispatcher.subjects
         if of_model is None:
+            model = dispatcher.pool.model
             rules = self.rules(self.catalogue.config(model).limits, key=False)
             of_model = [Subject(f"model:{model}", f"the model '{model}'", rules)] if rules.any else []
-            self._model_subjects[model] = of_model
+            dispatcher.subjects = of_model
         if not of_model:
             return caller.subjects or None
         return caller.subjects + of_model
 
     def _forget_limits(self) -> None:
         self._callers.clear()
-        self._model_subjects.clear()
+        self._epoch = object()
+        for dispatcher in self.dispatchers.values():
+            dispatcher.subjects = None
 
     def rules(self, limits: KeyLimits, *, key: bool) -> Rules:
         """What a key's, or a model's, own limits and the settings come to; a share of it where nobody tells the gateways apart."""
@@ -387,14 +394,15 @@ class Gateway:
         for caller in used:
             requests, prompt, completion = caller.requests, caller.prompt_tokens, caller.completion_tokens
             caller.requests = caller.prompt_tokens = caller.completion_tokens = 0
-            metrics.key_requests.bump((caller.name,), requests)
-            if prompt or completion:
-                metrics.key_tokens.bump((caller.name,), prompt + completion)
             if caller.record == UNKNOWN:
+                caller.label = metrics.key_requests.label(caller.label)
                 try:
                     caller.record = self.ledger.record("key:" + caller.name)
                 except LedgerFull:
                     caller.record = NONE
+            metrics.key_requests.bump(caller.label, requests)
+            if prompt or completion:
+                metrics.key_tokens.bump(caller.label, prompt + completion)
             if caller.record != NONE:
                 count_use(self.ledger, caller.record, requests, prompt, completion)
 
@@ -408,7 +416,12 @@ class Gateway:
             model = exchange.model
             key = exchange.key
             started_at, first_at, attempts = exchange.started_at, exchange.first_byte_at, exchange.attempts
-            of_model = metrics.of_model.get(model) or metrics.model(model)
+            dispatcher = exchange.dispatcher
+            of_model = None if dispatcher is None else dispatcher.metrics
+            if of_model is None:
+                of_model = metrics.of_model.get(model) or metrics.model(model)
+                if dispatcher is not None:
+                    dispatcher.metrics = of_model
             if self.retry_tokens < RETRY_START:
                 self.retry_tokens = min(RETRY_START, self.retry_tokens + RETRY_SHARE)
             prompt: int | None = None

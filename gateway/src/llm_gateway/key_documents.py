@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -50,6 +51,8 @@ class Key:
     expires_at: float | None = None
     admin: bool = False
     limits: KeyLimits = NO_LIMITS
+    # What a worker keeps of the key (`callers.Caller`): here, it costs no look-up.
+    caller: Any = field(default=None, init=False, repr=False, compare=False)
 
     def may_use(self, model: str) -> bool:
         """Whether the key's scope has the model."""

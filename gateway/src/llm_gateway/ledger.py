@@ -25,9 +25,9 @@ BUDGET = 10  # start of the period, tokens used in it
 USED_REQUESTS = 12
 USED_PROMPT = 13
 USED_COMPLETION = 14
-IN_FLIGHT = 16  # from here on: one number for each worker
+IN_FLIGHT = 15  # from here on: one number for each worker; with one, a record is two cache lines
 
-MAGIC = 0x6C6C6D2D67772D32  # "llm-gw-2"
+MAGIC = 0x6C6C6D2D67772D33  # "llm-gw-3"
 HEADER = 8  # numbers before the index: magic, workers, slots, records in use
 DEFAULT_SLOTS = 1 << 18
 

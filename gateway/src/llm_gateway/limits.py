@@ -354,8 +354,18 @@ class Limiter:
 
 def count_use(ledger: Ledger, record: int, requests: int, prompt_tokens: float, completion_tokens: float) -> None:
     """Add to what a key has used in all; for the admin's eyes, no limit looks at it."""
-    cells = ledger.cells
+    if not ledger.shared:
+        _count_use(ledger.cells, record, requests, prompt_tokens, completion_tokens)
+        return
     with ledger.lock(record):
-        cells[record + USED_REQUESTS] += requests
+        _count_use(ledger.cells, record, requests, prompt_tokens, completion_tokens)
+
+
+def _count_use(
+    cells: memoryview[float], record: int, requests: int, prompt_tokens: float, completion_tokens: float
+) -> None:
+    cells[record + USED_REQUESTS] += requests
+    if prompt_tokens:
         cells[record + USED_PROMPT] += prompt_tokens
+    if completion_tokens:
         cells[record + USED_COMPLETION] += completion_tokens

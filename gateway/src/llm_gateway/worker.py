@@ -353,6 +353,9 @@ class Worker:
             LOG.error("configuration not reloaded, the old one stays: %s", error)
             return False
         gateway.reload_error = ""
+        # As at the start: new keys stay as well.
+        gc.collect()
+        gc.freeze()
         gateway.metrics.config_reloads.add("taken")
         LOG.info("configuration reloaded: %d keys", len(gateway.keys))
         return True

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Does a large installation cost more per request? 400 engines, 100 000 keys, 1 000 models and 2 000 endpoint changes a minute, beside
-4 engines, 10 keys, one model and silence: the same windows, in turns."""
+4 engines, 10 keys, one model and silence: the same windows, in turns. All keys have been met before; what the first request of a key costs is a
+figure of its own."""
 
 from __future__ import annotations
 
@@ -15,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import machine
-from measure import Running, engines, launched, middle, per, window
+from measure import Running, engines, launched, load, middle, per, window
 from peers import features, ours_command, ours_environment
 
+FIRST_LIMIT_S = 60.0
 SLICE_ENDPOINTS = 100  # what Kubernetes puts into one EndpointSlice
 
 
@@ -169,10 +171,26 @@ def _start(size: Size, port_of_engines: int, folder: Path) -> tuple[Running, Clu
     ), cluster
 
 
+def _first_requests(gateway: Running, size: Size) -> float:
+    """Requests per CPU second while each key comes once, in turn."""
+    cpu = machine.cpu_s(gateway.pids)
+    seen = load(
+        gateway.port,
+        64,
+        FIRST_LIMIT_S,
+        keys=size.keys,
+        models=size.models,
+        vary="turn",
+        requests=max(size.keys, 10_000),
+    )
+    return float(seen["done"] / (machine.cpu_s(gateway.pids) - cpu))
+
+
 def run(folder: Path, rounds: int, seconds: float) -> dict[str, dict[str, float]]:
     """Figures of both installations."""
     samples: dict[str, list[dict[str, float]]] = {SMALL.name: [], LARGE.name: []}
     memory = {}
+    first = {}
     with (
         engines(SMALL.engines, folder, str(SMALL.models), "spread") as small_ports,
         engines(LARGE.engines, folder, str(LARGE.models), "spread") as large_ports,
@@ -185,7 +203,9 @@ def run(folder: Path, rounds: int, seconds: float) -> dict[str, dict[str, float]
                 time.sleep(6)  # probes learn the models of all engines
                 if size.changes_per_minute:
                     cluster.churn(size.changes_per_minute)
+                # The engines' connections stand after this; then each key comes once, and the windows find them all known.
                 window(gateway, 64, seconds, models=size.models, vary="request")
+                first[size.name] = _first_requests(gateway, size)
                 memory[size.name] = machine.memory_mb(gateway.pids)
             for _ in range(rounds):
                 for size, gateway, _cluster in up:
@@ -200,6 +220,7 @@ def run(folder: Path, rounds: int, seconds: float) -> dict[str, dict[str, float]
             "rps": middle(taken, "rps"),
             "per_cpu_s": per(taken, "done", "cpu_s"),
             "failed": sum(each["errors"] + each["not_200"] for each in taken),
+            "first_per_cpu_s": first[name],
             "memory_mb": memory[name],
         }
         for name, taken in samples.items()
@@ -209,7 +230,11 @@ def run(folder: Path, rounds: int, seconds: float) -> dict[str, dict[str, float]
 def goals(found: dict[str, dict[str, float]]) -> Iterator[tuple[str, float | None, str, float, float]]:
     """See bench.goals."""
     small, large = found[SMALL.name], found[LARGE.name]
-    sizes: Sequence[tuple[str, str]] = (("req/s", "rps"), ("req/CPU-s", "per_cpu_s"))
+    sizes: Sequence[tuple[str, str]] = (
+        ("req/s", "rps"),
+        ("req/CPU-s", "per_cpu_s"),
+        ("first requests of keys/CPU-s", "first_per_cpu_s"),
+    )
     for title, key in sizes:
         yield (
             f"growth, {title} of {LARGE.engines} engines, {LARGE.keys} keys … against {SMALL.engines} and {SMALL.keys}",

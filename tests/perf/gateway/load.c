@@ -11,6 +11,7 @@
 //     keys=N           keys sk-bench-00000000 … to use (1)
 //     models=N         0: the model "mock"; else models m-000000 … (0)
 //     vary=request     take another key and model with each request, at random, not with each connection
+//     vary=turn        take the next key and model with each request: all of them once before any of them again
 //
 // Prints one JSON object. All times are microseconds. "one_way" is the time from the mock engine's writing of a token to its reading here.
 #define _GNU_SOURCE
@@ -83,8 +84,8 @@ struct connection {
     unsigned number;
 };
 
-static int epoll_fd, port, streaming, vary_by_request;
-static unsigned key_count = 1, model_count;
+static int epoll_fd, port, streaming, vary_by_request, vary_in_turn;
+static unsigned key_count = 1, model_count, turn;
 static char *request_text;
 static size_t request_size, key_at, model_at;
 static unsigned long random_state = 88172645463325252UL;
@@ -141,7 +142,8 @@ static void send_on(struct connection *c) {
 }
 
 static void begin(struct connection *c) {
-    if (vary_by_request) choose(c, random_number());
+    if (vary_in_turn) choose(c, turn++);
+    else if (vary_by_request) choose(c, random_number());
     c->state = SENDING_OR_WAITING;
     c->head_done = c->chunked = c->saw_token = c->head_size = c->carried = 0;
     c->body_left = -1;
@@ -377,7 +379,10 @@ int main(int count, char **arguments) {
         else if (!strcmp(arguments[i], "ramp")) ramp_ms = parsed;
         else if (!strcmp(arguments[i], "keys")) key_count = (unsigned)parsed;
         else if (!strcmp(arguments[i], "models")) model_count = (unsigned)parsed;
-        else if (!strcmp(arguments[i], "vary")) vary_by_request = !strcmp(value, "request");
+        else if (!strcmp(arguments[i], "vary")) {
+            vary_by_request = !strcmp(value, "request");
+            vary_in_turn = !strcmp(value, "turn");
+        }
         else {
             fprintf(stderr, "load: no such option: %s\n", arguments[i]);
             return 2;
