@@ -19,7 +19,8 @@ _PRINCIPAL = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(role|user|root)(/.+)?")
 def bootstrap_entry(session: Session, cluster: Cluster) -> None:
     """The creator's own entry."""
     entry = _make(session, cluster, {"principalArn": session.caller_arn})
-    entry.policies[POLICY.format(partition=session.partition, name=ADMIN)] = {"type": "cluster", "namespaces": []}
+    arn = POLICY.format(partition=session.partition, name=ADMIN)
+    entry.associate(arn, {"type": "cluster", "namespaces": []}, session.now())
 
 
 def _make(session: Session, cluster: Cluster, params: Params) -> Entry:
@@ -118,17 +119,18 @@ def associate_access_policy(session: Session, params: Params) -> Result:
     if entry.row["type"] != "STANDARD":
         raise refuse("eks.policy_on_node_entry")
     scope = params["accessScope"]
-    entry.policies[arn] = {"type": scope["type"], "namespaces": list(scope.get("namespaces") or [])}
+    entry.associate(arn, {"type": scope["type"], "namespaces": list(scope.get("namespaces") or [])}, session.now())
     return {
         "clusterName": cluster.name,
         "principalArn": entry.row["principalArn"],
-        "associatedAccessPolicy": _association(session, arn, entry.policies[arn]),
+        "associatedAccessPolicy": _association(entry, arn),
     }
 
 
 @operation("eks", "DisassociateAccessPolicy")
 def disassociate_access_policy(session: Session, params: Params) -> Result:
     _, entry = _entry(session, params)
+    entry.associated.pop(params["policyArn"], None)
     if entry.policies.pop(params["policyArn"], None) is None:
         raise refuse("eks.policy_not_associated", policy=params["policyArn"])
     return {}
@@ -140,7 +142,7 @@ def list_associated_access_policies(session: Session, params: Params) -> Result:
     return {
         "clusterName": cluster.name,
         "principalArn": entry.row["principalArn"],
-        "associatedAccessPolicies": [_association(session, arn, scope) for arn, scope in entry.policies.items()],
+        "associatedAccessPolicies": [_association(entry, arn) for arn in entry.policies],
     }
 
 
@@ -153,8 +155,9 @@ def list_access_policies(session: Session, params: Params) -> Result:
     }
 
 
-def _association(session: Session, arn: str, scope: Row) -> Row:
-    return {"policyArn": arn, "accessScope": scope, "associatedAt": session.now(), "modifiedAt": session.now()}
+def _association(entry: Entry, arn: str) -> Row:
+    since, changed = entry.associated[arn]
+    return {"policyArn": arn, "accessScope": entry.policies[arn], "associatedAt": since, "modifiedAt": changed}
 
 
 @operation("eks", "TagResource")

@@ -14,10 +14,15 @@ Row = dict[str, Any]
 
 @dataclass
 class Entry:
-    """An access entry and its policies, ARN -> association."""
+    """An access entry and its policies, ARN -> scope; `associated`: ARN -> since when, and when it last changed."""
 
     row: Row
     policies: dict[str, Row] = field(default_factory=dict)
+    associated: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+
+    def associate(self, arn: str, scope: Row, now: Any) -> None:
+        self.policies[arn] = scope
+        self.associated[arn] = (self.associated.get(arn, (now, now))[0], now)
 
 
 @dataclass

@@ -63,3 +63,13 @@ def test_before_the_cluster_is_known_a_plan_asks_nobody(aws):
         connect(aws), {"cluster": Unknown("x"), "principal_arn": "caller", "policies": ADMIN}, OWNER
     )
     assert planned.plan().verb == "create"
+
+
+def test_looking_at_a_policy_does_not_move_its_times(aws, cluster):
+    resource = entry(connect(aws))
+    resource.apply()
+    where = {"clusterName": "ground", "principalArn": connect(aws).identity.arn}
+    look = aws.client("eks").list_associated_access_policies
+    first = look(**where)["associatedAccessPolicies"]
+    assert first and look(**where)["associatedAccessPolicies"] == first
+    resource.delete()
