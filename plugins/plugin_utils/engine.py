@@ -185,7 +185,7 @@ class _Hold:
                 context.client = _client_of(aws, self.job)
             if context.client is not None:
                 self._enter(context.client)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: what was taken is let go, whatever the run ended of
             self.__exit__()
             raise
         return self

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -15,10 +14,8 @@ import pytest
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import Connection
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks_token import TokenSource, token
-from local.aws.webhook import webhook_kubeconfig
-from local.kubernetes.cluster import Cluster
-from local.kubernetes.config import ClusterConfig
-from tests.support.emulated_aws import KEYS, REGION, EmulatedAws, make_role, make_subnets, trust
+from tests.support.emulated_aws import KEYS, REGION, make_role, make_subnets, trust
+from tests.support.emulated_cluster import emulated_cluster
 
 pytestmark = pytest.mark.apiserver
 NAME = "t-eks-token"
@@ -32,31 +29,15 @@ def connection(aws, keys=KEYS, session_token=None):
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
     """(emulated account, API server's URL and CA) with a cluster NAME that stands for the API server."""
-    folder = tmp_path_factory.mktemp("eks-token")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    webhook = folder / "webhook.yaml"
-    config = ClusterConfig(name=NAME, node=False, token_webhook=webhook)
-    # The API server lives in a network namespace: it reaches us by our end of its cable.
-    webhook.write_text(webhook_kubeconfig(f"http://{config.host_address}:{port}", REGION, NAME))
-    cluster = Cluster(config)
-    cluster.down()
-    cluster.up()
-    aws = EmulatedAws("--listen", f"{config.host_address}:{port}").start()
-    try:
-        authority = (config.state / "pki" / "ca.crt").read_text()
-        aws.admin("PUT", f"endpoints/{NAME}", {"endpoint": config.api_url, "ca": authority})
+    with emulated_cluster(NAME, tmp_path_factory.mktemp("eks-token")) as aws:
+        url, authority = aws.real_cluster["endpoint"], aws.real_cluster["ca"]
         _, subnets = make_subnets(aws)
         params = {"name": NAME, "role_arn": make_role(aws, "cluster"), "subnet_ids": subnets}
         made = RESOURCES["eks_cluster"](connection(aws), params)
         made.apply()
         made.wait()
-        assert made.outputs()["endpoint"] == config.api_url
-        yield aws, config.api_url, authority
-    finally:
-        aws.kill()
-        cluster.down()
+        assert made.outputs()["endpoint"] == url
+        yield aws, url, authority
 
 
 def entry(aws, **params):

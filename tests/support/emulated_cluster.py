@@ -13,7 +13,7 @@ import boto3
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import Connection
 from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
 from ansible_collections.llm.on_eks.plugins.plugin_utils.aws_access import AwsAccess
-from local.aws.token_review import webhook_kubeconfig
+from local.aws.webhook import webhook_kubeconfig
 from local.kubernetes.cluster import Cluster
 from local.kubernetes.config import ClusterConfig
 from tests.support.emulated_aws import KEYS, REGION, EmulatedAws
