@@ -8,7 +8,6 @@ from typing import Any
 from .callers import verify
 from .eks.access import POLICIES
 from .eks.state import Entry, clusters
-from .webhook import webhook_kubeconfig as webhook_kubeconfig
 from .world import Session
 
 # On EKS an access policy is its own authorizer; here it is a group, bound to the ClusterRole of the same meaning.
