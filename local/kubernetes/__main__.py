@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""python -m local.kubernetes up|down|status|plan|logs|import-image --name NAME: progress on stderr, JSON on stdout."""
+"""python -m local.kubernetes up|down|status|plan|logs|import-images --name NAME: progress on stderr, JSON on stdout."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .errors import LocalClusterError
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m local.kubernetes", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb in ("up", "down", "status", "plan", "logs", "import-image"):
+    for verb in ("up", "down", "status", "plan", "logs", "import-images"):
         sub = verbs.add_parser(verb)
         sub.add_argument("--name", required=True, help="the cluster's name")
         sub.add_argument("--control-plane-only", action="store_true", help="no node: pods do not run")
@@ -30,9 +30,8 @@ def parse() -> argparse.Namespace:
         sub.add_argument("--aws-delays", default="{}", help='JSON: seconds of single kinds, as {"cluster": 20}')
         sub.add_argument("--state-root", type=Path, default=STATE_ROOT, help="folder of all clusters' state")
         sub.add_argument("--cache", type=Path, default=None, help="folder of tools (LLM_ON_EKS_CACHE)")
-        if verb == "import-image":
-            sub.add_argument("archive", type=Path)
-            sub.add_argument("reference")
+        if verb == "import-images":
+            sub.add_argument("images", nargs="+", help="REFERENCE=ARCHIVE")
     return parser.parse_args()
 
 
@@ -65,16 +64,17 @@ def main() -> None:
         if arguments.verb == "up":
             answer = {"changed": cluster.up(), **dataclasses.asdict(cluster.status())}
         elif arguments.verb == "down":
-            answer = {"changed": cluster.down(), "name": config.name}
+            answer = {"changed": cluster.down(), **dataclasses.asdict(cluster.status())}
         elif arguments.verb == "status":
             answer = {"changed": False, **dataclasses.asdict(cluster.status())}
         elif arguments.verb == "plan":
             plan = cluster.plan()
             for line in plan:
                 cluster.say(f"to be brought here: {line}")
-            answer = {"changed": False, "plan": plan}
-        elif arguments.verb == "import-image":
-            answer = {"changed": cluster.import_image(arguments.archive, arguments.reference)}
+            answer = {"changed": False, "plan": plan, **dataclasses.asdict(cluster.status())}
+        elif arguments.verb == "import-images":
+            pairs = [image.partition("=") for image in arguments.images]
+            answer = {"changed": cluster.import_images({name: Path(archive) for name, _, archive in pairs})}
         else:
             follow(config)
             return

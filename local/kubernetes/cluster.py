@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,8 @@ class Cluster:
         """Start what does not run, mend what differs; True when anything changed. Raises LocalClusterError."""
         if not self.supervisor.running():
             checks.refuse_unless_possible(self.config)
-            checks.refuse_hidden_cache(self.config, self.cache)
+            for line in self.plan():
+                self.say(f"to be brought here: {line}")
         try:
             changed = debian.install_missing(checks.NODE_PACKAGES if self.config.node else checks.PACKAGES, self.say)
             tools = obtain.obtain(self.tools(), self.cache)
@@ -135,15 +136,16 @@ class Cluster:
             programs=states,
         )
 
-    def import_image(self, archive: Path, reference: str) -> bool:
-        """Give the node the image of an archive, unless it has it; True when it was imported."""
-        if reference in self._ctr("images", "ls", "-q").split():
-            return False
-        # Without --index-name: a second record of the name that the archive gives itself would lose one of the two.
-        self._ctr("images", "import", str(archive))
-        if reference not in self._ctr("images", "ls", "-q").split():
-            raise LocalClusterError(f"local cluster: {archive} was imported but holds no {reference}")
-        return True
+    def import_images(self, archives: Mapping[str, Path]) -> bool:
+        """Give the node the images (reference -> archive) that it lacks; True when it lacked any."""
+        present = self._ctr("images", "ls", "-q").split()
+        lacking = {reference: archive for reference, archive in archives.items() if reference not in present}
+        for reference, archive in lacking.items():
+            # Without --index-name: a second record of the name that the archive gives itself would lose one of the two.
+            self._ctr("images", "import", str(archive))
+            if reference not in self._ctr("images", "ls", "-q").split():
+                raise LocalClusterError(f"local cluster: {archive} was imported but holds no {reference}")
+        return bool(lacking)
 
     def _ctr(self, *arguments: str) -> str:
         command = ["ctr", "-a", str(programs.containerd_socket(self.config)), "-n", "k8s.io", *arguments]
@@ -226,11 +228,9 @@ class Cluster:
 
     def _import_pause(self) -> bool:
         self._wait("containerd", self._containerd_ready, 30)
-        if pause.REFERENCE in self._ctr("images", "ls", "-q").split():
-            return False
         file = self.config.state / "pause.tar"
         file.write_bytes(pause.archive())
-        return self.import_image(file, pause.REFERENCE)
+        return self.import_images({pause.REFERENCE: file})
 
     def _containerd_ready(self) -> bool:
         try:

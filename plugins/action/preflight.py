@@ -23,6 +23,7 @@ COLLECTION = Path(__file__).resolve().parents[2]
 ROLES = COLLECTION / "roles"
 POLICY = COLLECTION / "docs" / "aws_permissions.json"
 display = Display()
+ARGUMENTS: dict[str, dict[str, Any]] = {"account_only": {"type": "bool", "default": False}}
 
 
 class ActionModule(ActionBase):
@@ -33,36 +34,11 @@ class ActionModule(ActionBase):
         started = time.monotonic()
         variables = task_vars or {}
         result: dict[str, Any] = super().run(tmp, variables)
+        _, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
         specs = load_specs(ROLES)
-        findings = [
-            finding
-            for finding in unknown_variables(variables, list(specs), prefixes(ROLES))
-            # What a task of ours has set before is no input.
-            if finding.place is None or not Path(finding.place.path).resolve().is_relative_to(ROLES)
-        ]
-        values = {}
-        for name, spec in specs.items():
-            if name in variables:
-                try:
-                    value = self._templar.template(variables[name])
-                except AnsibleError as error:
-                    findings.append(
-                        Finding(
-                            name,
-                            f"cannot be worked out: {error}",
-                            "define what it refers to",
-                            place_of(variables[name]),
-                        )
-                    )
-                    continue
-                values[name] = value
-                findings += check_value(name, value, spec, place_of(variables[name]))
-            elif spec.get("required"):
-                findings.append(Finding(name, "is not defined", f"set it in the inventory: {_first_line(spec)}"))
-        findings += check_catalog(values.get("model_catalog") or [])
-        for entry in values.get("model_catalog") or []:
-            if isinstance(entry, dict) and entry.get("terms") and entry.get("state", "present") == "present":
-                display.display(f"  model {entry.get('name')}: serving it means accepting its terms, {entry['terms']}")
+        values, findings = self._values(specs, variables)
+        if not options["account_only"]:
+            findings += self._check_inputs(specs, values, variables)
         seen: dict[str, Any] = {}
         if (
             not findings
@@ -77,6 +53,41 @@ class ActionModule(ActionBase):
                 display.warning(str(finding))
         strict = _true(values.get("platform_preflight_strict", False))
         return {**result, **self._verdict(findings, strict), **seen, "seconds": round(time.monotonic() - started, 2)}
+
+    def _values(self, specs: dict[str, Any], variables: dict[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
+        """The inputs that are defined, worked out, and those that cannot be."""
+        values, findings = {}, []
+        for name in specs.keys() & variables.keys():
+            try:
+                values[name] = self._templar.template(variables[name])
+            except AnsibleError as error:
+                findings.append(
+                    Finding(
+                        name,
+                        f"cannot be worked out: {error}",
+                        "define what it refers to",
+                        place_of(variables[name]),
+                    )
+                )
+        return values, findings
+
+    def _check_inputs(self, specs: dict[str, Any], values: dict[str, Any], variables: dict[str, Any]) -> list[Finding]:
+        findings = [
+            finding
+            for finding in unknown_variables(variables, list(specs), prefixes(ROLES))
+            # What a task of ours has set before is no input.
+            if finding.place is None or not Path(finding.place.path).resolve().is_relative_to(ROLES)
+        ]
+        for name, spec in specs.items():
+            if name in values:
+                findings += check_value(name, values[name], spec, place_of(variables[name]))
+            elif spec.get("required") and name not in variables:
+                findings.append(Finding(name, "is not defined", f"set it in the inventory: {_first_line(spec)}"))
+        findings += check_catalog(values.get("model_catalog") or [])
+        for entry in values.get("model_catalog") or []:
+            if isinstance(entry, dict) and entry.get("terms") and entry.get("state", "present") == "present":
+                display.display(f"  model {entry.get('name')}: serving it means accepting its terms, {entry['terms']}")
+        return findings
 
     def _with_defaults(self, values: dict[str, Any], known: list[str]) -> dict[str, Any]:
         """The values, and for what nobody set the defaults of the roles, which only run later."""

@@ -13,6 +13,11 @@ description:
   - Unknown variables that begin with the name of one of our roles, or with C(platform_), are errors too.
 author:
   - llm.on_eks maintainers
+options:
+  account_only:
+    description: Look at the account alone, for a run whose inputs were checked before the account was there.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Does the same with and without.

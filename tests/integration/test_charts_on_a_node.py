@@ -46,7 +46,7 @@ def cluster(tmp_path_factory):
         "manifest.json": json.dumps(manifest).encode(),
     }
     file.write_bytes(pause._tar({name: (data, 0o644) for name, data in files.items()}))
-    cluster.import_image(file, PROGRAM)
+    cluster.import_images({PROGRAM: file})
     yield cluster
     cluster.down()
 
