@@ -130,6 +130,13 @@ def test_bad_inputs_fail_before_anything_is_touched(platform_slice, tmp_path):
         assert said in done.stdout + done.stderr
 
 
+def test_an_account_that_cannot_take_it_is_named_before_anything_is_touched(platform_slice):
+    done = platform_slice.playbook("site.yml", "-e", "cluster_version=1.10", check=False)
+    assert done.returncode != 0
+    assert "cluster_version 1.10 is not offered by EKS" in done.stdout + done.stderr
+    assert "TASK [Converge]" not in done.stdout
+
+
 def test_a_plan_file_is_carried_out_and_a_stale_one_refused(platform_slice, tmp_path):
     file = tmp_path / "plan.json"
     change = ("-e", json.dumps({"gateway_values": {"queue_size": 77}}))
