@@ -33,9 +33,11 @@ lint: venv-dev ## ruff, mypy, yamllint, ansible-lint
 
 test-programs: venv-dev
 	@$(VENV)/python tools/debian.py redis-server=redis-server chromium=chromium ip=iproute2
+	@$(VENV)/python -m tools.obtain > /dev/null
 
+# Two at a time, a file each: much of the time is waiting. What takes longest begins first (testpaths in pyproject.toml).
 test: test-programs ## lint, unit, integration and end-to-end tests
-	@$(VENV)/python -m pytest -m "not full and not perf"
+	@$(VENV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not full and not perf"
 
 test-all: test-programs ## the same with full counts and the long checks
 	@$(VENV)/python -m pytest -m "not perf"

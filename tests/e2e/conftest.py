@@ -19,9 +19,10 @@ import yaml
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / "tests"))
 
+from support.cluster_names import cluster_name  # noqa: E402
 from support.tiny_model import make_tiny_gguf  # noqa: E402
 
-CLUSTER = "t-slice"
+CLUSTER = cluster_name("slice")
 
 
 @dataclass

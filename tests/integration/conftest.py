@@ -1,12 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real control plane for all integration tests of a session: etcd, API server, controller manager, scheduler; no node.
-
-LLM_ON_EKS_TEST_CLUSTER names it otherwise than usual, so that two sessions may run beside each other.
-"""
+"""A real control plane for all integration tests of a session: etcd, API server, controller manager, scheduler; no node."""
 
 from __future__ import annotations
-
-import os
 
 import pytest
 
@@ -14,12 +9,13 @@ from local.kubernetes.cluster import Cluster
 from local.kubernetes.config import ClusterConfig
 from tests.support import aws_house
 from tests.support.aws_roles import described
+from tests.support.cluster_names import cluster_name
 
 
 @pytest.fixture(scope="session")
 def control_plane():
     """The running cluster object; `.kubeconfig` is the path of an admin kubeconfig."""
-    cluster = Cluster(ClusterConfig(name=os.environ.get("LLM_ON_EKS_TEST_CLUSTER", "t-integration"), node=False))
+    cluster = Cluster(ClusterConfig(name=cluster_name("api"), node=False))
     cluster.down()
     cluster.up()
     yield cluster
@@ -41,7 +37,7 @@ DELAYS |= {"mount-target-delete": 0.3, "file-system-delete": 0.2, "addon-delete"
 @pytest.fixture(scope="session")
 def shared_house(tmp_path_factory):
     """(house, shape -> components of the real AWS roles); each test leaves the account as empty as it found it."""
-    name = f"{os.environ.get('LLM_ON_EKS_TEST_CLUSTER', 't')}-house"[:20]
+    name = cluster_name("house")
     shapes = {"plain": {}, "older": {"cluster_version": "1.34"}, "kept": {"storage_efs_retain": True}}
     made = described(tmp_path_factory.mktemp("described"), name, **shapes, seed={"identity_variant": "seed"})
     delays = [word for kind, seconds in DELAYS.items() for word in ("--delay", f"{kind}={seconds}")]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 
 import pytest
@@ -11,12 +10,13 @@ import pytest
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.census import census
 from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
 from tests.support import emulated_cluster as emulated
+from tests.support.cluster_names import cluster_name
 from tests.support.described import describe
 from tests.support.emulated_aws import REGION
 from tests.support.emulated_cluster import access, did, emulated_cluster, gone, without_retain
 
 pytestmark = pytest.mark.apiserver
-NAME = f"{os.environ.get('LLM_ON_EKS_TEST_CLUSTER', 't')}-rand"[:20]
+NAME = cluster_name("rand")
 SEEDS = [pytest.param(seed, marks=() if seed == 1 else pytest.mark.full) for seed in range(1, 11)]
 
 

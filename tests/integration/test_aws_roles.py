@@ -3,17 +3,16 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from tests.support import emulated_cluster as emulated
+from tests.support.cluster_names import cluster_name
 from tests.support.described import describe
 from tests.support.emulated_aws import REGION, make_role, make_subnets
 from tests.support.emulated_cluster import did, emulated_cluster, gone, without_retain
 
 pytestmark = pytest.mark.apiserver
-NAME = f"{os.environ.get('LLM_ON_EKS_TEST_CLUSTER', 't')}-roles"[:20]
+NAME = cluster_name("roles")
 OURS = [{"Name": "tag:llm.on_eks/cluster", "Values": [NAME]}]
 EKS = {
     "platform_provider": "eks",

@@ -14,6 +14,7 @@ sys.path.insert(0, str(REPO / "tests"))
 
 from support.charts import chart_component  # noqa: E402
 from support.cluster_client import absent, apply, new_client, read, unique  # noqa: E402
+from support.cluster_names import cluster_name  # noqa: E402
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils import engine  # noqa: E402
 from local.kubernetes import pause  # noqa: E402
@@ -27,7 +28,7 @@ PROGRAM = "localhost/llm.on_eks/test-kubectl:1"
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """A node with one image besides the sandbox's: kubectl, which ends well without arguments, and badly with a wrong one."""
-    cluster = Cluster(ClusterConfig(name=os.environ.get("LLM_ON_EKS_TEST_NODE", "t-charts-node")))
+    cluster = Cluster(ClusterConfig(name=cluster_name("node")))
     cluster.down()
     cluster.up()
     file = tmp_path_factory.mktemp("image") / "kubectl.tar"

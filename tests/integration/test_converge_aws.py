@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
@@ -12,11 +10,12 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.aws_access import NoClu
 from ansible_collections.llm.on_eks.plugins.plugin_utils.descriptor import DescriptorError
 from tests.support import aws_world as world
 from tests.support import emulated_cluster as emulated
+from tests.support.cluster_names import cluster_name
 from tests.support.emulated_aws import trust
 from tests.support.emulated_cluster import did, emulated_cluster, gone
 
 pytestmark = pytest.mark.apiserver
-NAME = f"{os.environ.get('LLM_ON_EKS_TEST_CLUSTER', 't')}-aws"[:20]
+NAME = cluster_name("aws")
 
 
 @pytest.fixture(scope="module")

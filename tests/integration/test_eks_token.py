@@ -14,11 +14,12 @@ import pytest
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import Connection
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks_token import TokenSource, token
+from tests.support.cluster_names import cluster_name
 from tests.support.emulated_aws import KEYS, REGION, make_role, make_subnets, trust
 from tests.support.emulated_cluster import emulated_cluster
 
 pytestmark = pytest.mark.apiserver
-NAME = "t-eks-token"
+NAME = cluster_name("token")
 
 
 def connection(aws, keys=KEYS, session_token=None):

@@ -24,10 +24,11 @@ from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks_token import to
 from local.kubernetes.cluster import Cluster
 from local.kubernetes.config import AwsConfig, ClusterConfig
 from local.kubernetes.errors import LocalClusterError
+from tests.support.cluster_names import cluster_name
 from tests.support.emulated_aws import trust
 
 pytestmark = pytest.mark.apiserver
-NAME = os.environ.get("LLM_ON_EKS_TEST_CLUSTER", "t-local-aws")
+NAME = cluster_name("local")
 CONFIG = ClusterConfig(name=NAME, node=False, aws=AwsConfig(region="eu-central-1", pace=0.002))
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from local.kubernetes.config import STATE_ROOT, ClusterConfig
+from tests.support.cluster_names import cluster_name
+
 REPO = Path(__file__).resolve().parents[2]
 SYSCTLS = (
     "vm/overcommit_memory",
@@ -51,17 +54,19 @@ def traces(name):
 
 
 def machine():
-    """What a cluster could leave that does not carry its name."""
+    """What a cluster could leave that does not carry its name; without what belongs to clusters that run beside it."""
     run = lambda *command: subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: E731
     links = {line.split()[0].split("@")[0] for line in run("ip", "-br", "link").splitlines()}
     namespaces = set(run("ip", "netns", "list").split())
+    beside = [ClusterConfig(folder.name) for folder in STATE_ROOT.glob("*")]
+    links -= {cluster.device for cluster in beside}
+    namespaces -= {cluster.namespace for cluster in beside}
     rules = [line for line in run("iptables-save").splitlines() if line.startswith("-A")]
     values = {name: Path("/proc/sys", name).read_text() for name in SYSCTLS}
     return {"links": links, "namespaces": namespaces, "rules": rules, "sysctls": values}
 
 
 def assert_nothing_new(before, after):
-    # Other clusters may come and go meanwhile: only what was added and is still there counts.
     assert after["links"] - before["links"] == set()
     assert after["namespaces"] - before["namespaces"] == set()
     assert [rule for rule in after["rules"] if rule not in before["rules"]] == []
@@ -69,7 +74,7 @@ def assert_nothing_new(before, after):
 
 
 def test_a_whole_cluster_leaves_nothing():
-    name = "t-trace"
+    name = cluster_name("trace")
     before = machine()
     up = local("up", name, "--aws")
     _, progress = up.communicate(timeout=300)
@@ -82,7 +87,7 @@ def test_a_whole_cluster_leaves_nothing():
 
 @pytest.mark.parametrize("seconds", [0.5, 3])
 def test_a_half_built_cluster_leaves_nothing(seconds):
-    name = "t-half"
+    name = cluster_name("half")
     before = machine()
     up = local("up", name)
     time.sleep(seconds)  # wherever it is by then
@@ -94,7 +99,7 @@ def test_a_half_built_cluster_leaves_nothing(seconds):
 
 
 def test_a_cluster_whose_supervisor_was_killed_leaves_nothing():
-    name = "t-dead"
+    name = cluster_name("dead")
     before = machine()
     up = local("up", name, "--aws")
     up.communicate(timeout=300)
@@ -111,7 +116,7 @@ def test_a_cluster_whose_supervisor_was_killed_leaves_nothing():
 
 
 def test_two_clusters_of_different_names_run_side_by_side():
-    names = ("t-side-a", "t-side-b")
+    names = (cluster_name("side-a"), cluster_name("side-b"))
     try:
         for name in names:
             up = local("up", name, "--control-plane-only")
@@ -125,7 +130,7 @@ def test_two_clusters_of_different_names_run_side_by_side():
 
 
 def test_a_second_up_changes_nothing():
-    name = "t-again"
+    name = cluster_name("again")
     try:
         first = local("up", name, "--control-plane-only")
         assert '"changed": true' in first.communicate(timeout=300)[0]
@@ -136,8 +141,8 @@ def test_a_second_up_changes_nothing():
 
 
 def test_a_cache_that_the_node_cannot_see_is_refused_before_anything_is_built(tmp_path):
-    up = local("up", "t-hidden", "--cache", f"/tmp/{tmp_path.name}")
+    up = local("up", cluster_name("hidden"), "--cache", f"/tmp/{tmp_path.name}")
     _, said = up.communicate(timeout=60)
     assert up.returncode != 0
     assert "set LLM_ON_EKS_CACHE to a folder elsewhere" in said
-    assert traces("t-hidden") == {}
+    assert traces(cluster_name("hidden")) == {}

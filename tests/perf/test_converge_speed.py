@@ -21,6 +21,7 @@ sys.path.insert(0, str(REPO / "tests"))
 
 from support.charts import chart_component  # noqa: E402
 from support.cluster_client import absent, component, config_map, deployment, new_client, unique  # noqa: E402
+from support.cluster_names import cluster_name  # noqa: E402
 from support.playbooks import Playbooks  # noqa: E402
 from support.simulated_node import SimulatedNode  # noqa: E402
 
@@ -35,7 +36,7 @@ READY_S = 5.0
 
 @pytest.fixture(scope="module")
 def kubeconfig():
-    cluster = Cluster(ClusterConfig(name=os.environ.get("LLM_ON_EKS_TEST_CLUSTER", "t-bench"), node=False))
+    cluster = Cluster(ClusterConfig(name=cluster_name("bench"), node=False))
     cluster.down()
     cluster.up()
     yield cluster.kubeconfig
