@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,15 @@ def wanted() -> bool:
     return shutil.which(compiler) is not None and headers.exists()
 
 
+def compiled_against() -> list[str]:
+    """What the sources import: their types decide what the compiler makes of them."""
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return [*project["dependencies"], *project["optional-dependencies"]["redis"]]
+
+
 def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
     """See PEP 517."""
-    return [COMPILER] if wanted() else []
+    return [COMPILER, *compiled_against()] if wanted() else []
 
 
 def build_wheel(wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:

@@ -1,20 +1,21 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A copy of the sources with the compiled part in it, for tests and benchmarks: `compiled_copy.py CACHE` prints where it is.
+"""The package as it is installed, compiled part and all, for tests and benchmarks: `compiled_copy.py CACHE` prints where it is.
 
 Made once for each state of the sources and kept in CACHE (the last ones made before it are removed). Exit status 3: it cannot be built here
-(no C compiler, no headers, or no mypy); 1: it should have been, and was not.
+(no C compiler or no headers); 1: it should have been, and was not.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import zipfile
 from pathlib import Path
 
 from backend import wanted
@@ -26,7 +27,14 @@ KEPT = 4
 def digest() -> str:
     """Of everything that decides what is built."""
     total = hashlib.sha256(f"{sys.version} {sys.executable}".encode())
-    for path in sorted([*PACKAGE.glob("src/**/*.py"), *PACKAGE.glob("src/llm_gateway/ui/*"), PACKAGE / "setup.py"]):
+    for path in sorted(
+        [
+            *PACKAGE.glob("src/**/*.py"),
+            *PACKAGE.glob("src/llm_gateway/ui/*"),
+            *PACKAGE.glob("*.py"),
+            *PACKAGE.glob("*.toml"),
+        ]
+    ):
         total.update(f"{path.relative_to(PACKAGE)} {path.stat().st_size}\n".encode() + path.read_bytes())
     return total.hexdigest()[:16]
 
@@ -34,23 +42,25 @@ def digest() -> str:
 def build(folder: Path) -> None:
     """Fill a folder. Raises OSError, subprocess.CalledProcessError."""
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(PACKAGE / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "*.so"))
-    for name in ("setup.py", "pyproject.toml", "README.md"):
-        shutil.copy(PACKAGE / name, folder)
-    subprocess.run(
-        [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"],
-        cwd=folder,
-        env={**os.environ, "LLM_GATEWAY_COMPILE": "1"},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    shutil.rmtree(folder / "build")
+    with tempfile.TemporaryDirectory(prefix="llm-gateway-") as scratch:
+        # A copy, since building leaves traces in the folder that it is done in.
+        package = Path(scratch, "package")
+        shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("tests", "build", "__pycache__", "*.egg-info"))
+        subprocess.run(
+            [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", scratch, str(package)],
+            env={**os.environ, "LLM_GATEWAY_COMPILE": "1"},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        (wheel,) = Path(scratch).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(folder)
 
 
 def main() -> int:
-    if not wanted() or importlib.util.find_spec("mypyc") is None:
-        sys.stderr.write("the compiled part cannot be built here: no C compiler, no Python headers, or no mypy\n")
+    if not wanted():
+        sys.stderr.write("the compiled part cannot be built here: no C compiler, or no Python headers\n")
         return 3
     cache = Path(sys.argv[1])
     cache.mkdir(parents=True, exist_ok=True)
@@ -68,7 +78,7 @@ def main() -> int:
             made = sorted((path for path in cache.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
             for old in made[:-KEPT]:
                 shutil.rmtree(old, ignore_errors=True)
-    print(copy / "src")
+    print(copy)
     return 0
 
 

@@ -42,6 +42,14 @@ def test_the_openai_client_lists_completes_and_streams(client):
     assert chat.choices[0].message.role == "assistant"
 
 
+def test_the_gateway_runs_compiled(platform_slice):
+    program = "import llm_gateway.exchange as module; print(module.__file__)"
+    said = platform_slice.kubectl(
+        "-n", "llm-gateway", "exec", "deploy/llm-gateway", "--", "/opt/gateway/bin/python", "-c", program
+    )
+    assert said.strip().endswith(".so")
+
+
 def test_errors_are_typed_as_openai_types_them(platform_slice, client):
     url = f"{platform_slice.endpoint['url']}/v1"
     with pytest.raises(openai.AuthenticationError):

@@ -26,8 +26,8 @@ def repo(tmp_path):
     return tmp_path
 
 
-def digest_of(repo, base="debian:1", arguments=None):
-    return digest(context_files(HERE, repo), base, arguments or {})
+def digest_of(repo, arguments=None):
+    return digest(context_files(HERE, repo), arguments or {})
 
 
 def test_the_context_has_what_the_image_needs_and_nothing_else(repo):
@@ -60,9 +60,14 @@ def test_every_edit_of_the_inputs_is_another_digest(repo, edit):
     assert digest_of(repo) != before
 
 
-def test_base_and_build_arguments_are_inputs(repo):
-    digests = {digest_of(repo), digest_of(repo, base="debian:2"), digest_of(repo, arguments={"A": "1"})}
-    assert len(digests) == 3
+def test_build_arguments_are_inputs(repo):
+    assert len({digest_of(repo), digest_of(repo, arguments={"A": "1"}), digest_of(repo, arguments={"A": "2"})}) == 3
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_another_base_makes_another_image(tmp_path, name):
+    (one,), (other,) = (plan([name], REPO, Options(cache=tmp_path, base=base)) for base in ("debian:1", "debian:2"))
+    assert one.ref != other.ref
 
 
 def test_nothing_else_changes_the_digest(repo, tmp_path_factory):
@@ -108,12 +113,14 @@ def test_the_base_that_was_found_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(base, "_registry_answers", lambda: pytest.fail("asked again"))
     assert base.choose(tmp_path, "auto") == first
     assert first.made_here
-    assert first.reference.startswith("localhost/llm.on_eks/base:bookworm-")
+    assert first.reference.startswith("localhost/llm.on_eks/base:")
+    assert first.builder.startswith("localhost/llm.on_eks/base:")
+    assert first.builder != first.reference
 
 
 def test_the_official_image_is_taken_where_its_registry_answers(tmp_path, monkeypatch):
     monkeypatch.setattr(base, "_registry_answers", lambda: True)
-    assert base.choose(tmp_path, "auto") == base.Base(base.OFFICIAL, False)
+    assert base.choose(tmp_path, "auto") == base.OFFICIAL
 
 
 def test_pip_in_a_build_gets_the_index_but_no_paths_of_this_machine():

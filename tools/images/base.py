@@ -11,17 +11,18 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from .buildah import Buildah
 from .errors import ImageError
 
-OFFICIAL = "docker.io/library/python:3.12-slim"
 _REGISTRY = "https://registry-1.docker.io/v2/"
 _PROBE_S = 5
 
 _PACKAGES = "ca-certificates,python3,python3-venv"
+_COMPILER = ",gcc,libc6-dev,python3-dev"
 # What a container never reads; half of the image otherwise.
 _DROPPED = (
     "usr/share/doc",
@@ -39,10 +40,15 @@ _RECIPE = "1"
 
 @dataclass(frozen=True)
 class Base:
-    """`reference` as build argument BASE_IMAGE; `made_here`: by debootstrap."""
+    """`reference` as build argument BASE_IMAGE; `builder`: the same with a C compiler, as BUILD_IMAGE, for stages that compile; `made_here`:
+    by debootstrap."""
 
     reference: str
+    builder: str
     made_here: bool
+
+
+OFFICIAL = Base("docker.io/library/python:3.12-slim", "docker.io/library/python:3.12", made_here=False)
 
 
 def choose(cache: Path, wanted: str) -> Base:
@@ -50,31 +56,36 @@ def choose(cache: Path, wanted: str) -> Base:
     all images do not change with the weather on the network."""
     memory = cache / "base.json"
     if wanted == "debootstrap":
-        return Base(_made_here(), True)
+        return _made_here()
     if wanted != "auto":
-        return Base(wanted, False)
+        # Whether it has a compiler is its owner's choice.
+        return Base(wanted, wanted, made_here=False)
     if memory.is_file():
-        kept = json.loads(memory.read_text(encoding="utf-8"))
-        return Base(_made_here(), True) if kept["made_here"] else Base(str(kept["reference"]), False)
-    base = Base(OFFICIAL, False) if _registry_answers() else Base(_made_here(), True)
+        return _made_here() if json.loads(memory.read_text(encoding="utf-8"))["made_here"] else OFFICIAL
+    base = OFFICIAL if _registry_answers() else _made_here()
     cache.mkdir(parents=True, exist_ok=True)
-    memory.write_text(json.dumps({"reference": base.reference, "made_here": base.made_here}) + "\n", encoding="utf-8")
+    memory.write_text(json.dumps({"made_here": base.made_here}) + "\n", encoding="utf-8")
     return base
 
 
-def ensure(base: Base, cache: Path, buildah: Buildah) -> None:
-    """Have a base that is made here in the storage; one from a registry is pulled by the build."""
-    if not base.made_here or buildah.has(base.reference):
-        return
-    archive = cache / f"root-{base.reference.rpartition(':')[2]}.tar"
-    if not archive.is_file():
-        _debootstrap(archive)
-    buildah.import_root(archive, base.reference)
+def ensure(base: Base, wanted: Iterable[str], cache: Path, buildah: Buildah) -> None:
+    """Have those references of a base that are `wanted` in the storage, where they are made here; others are pulled by the build."""
+    for reference, packages in ((base.reference, _PACKAGES), (base.builder, _PACKAGES + _COMPILER)):
+        if not base.made_here or reference not in wanted or buildah.has(reference):
+            continue
+        archive = cache / f"root-{reference.rpartition(':')[2]}.tar"
+        if not archive.is_file():
+            _debootstrap(archive, packages)
+        buildah.import_root(archive, reference)
 
 
-def _made_here() -> str:
+def _made_here() -> Base:
+    return Base(_reference(_PACKAGES), _reference(_PACKAGES + _COMPILER), made_here=True)
+
+
+def _reference(packages: str) -> str:
     suite = _suite()
-    recipe = "\n".join((_RECIPE, suite, _PACKAGES, *_DROPPED, *_FOLDERS_KEPT))
+    recipe = "\n".join((_RECIPE, suite, packages, *_DROPPED, *_FOLDERS_KEPT))
     return f"localhost/llm.on_eks/base:{suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
@@ -108,12 +119,12 @@ def _registry_answers() -> bool:
         return False
 
 
-def _debootstrap(archive: Path) -> None:
+def _debootstrap(archive: Path, packages: str) -> None:
     if shutil.which("debootstrap") is None:
         raise ImageError("debootstrap is not installed: apt-get install --no-install-recommends debootstrap")
     suite = _suite()
     print(
-        f"base: no registry answers, making one of {suite} by debootstrap (about a minute)",
+        f"base: no registry answers, making one of {suite} with {packages.replace(',', ', ')} by debootstrap (about a minute)",
         file=sys.stderr,
         flush=True,
     )
@@ -121,7 +132,7 @@ def _debootstrap(archive: Path) -> None:
     # On /var/tmp: debootstrap refuses file systems mounted nodev or noexec, as /tmp often is.
     with tempfile.TemporaryDirectory(prefix="llm-on-eks-base-", dir="/var/tmp") as folder:
         root = Path(folder) / "root"
-        _run(["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", suite, str(root), _mirror(suite)])
+        _run(["debootstrap", "--variant=minbase", f"--include={packages}", suite, str(root), _mirror(suite)])
         for name in _DROPPED:
             shutil.rmtree(root / name, ignore_errors=True)
         for name in _FOLDERS_KEPT:

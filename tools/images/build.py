@@ -58,7 +58,7 @@ def plan(names: Sequence[str], repo: Path, options: Options) -> list[Plan]:
         files = context_files(image, repo)
         if "Dockerfile" not in files:
             raise ImageError(f"image {name}: {image.context}/Dockerfile is missing; is the checkout whole?")
-        ref = reference(name, digest(files, base.reference, options.arguments or {}))
+        ref = reference(name, digest(files, _arguments(files, base, options)))
         archive = options.cache / f"{name}-{ref.rpartition(':')[2]}.tar"
         plans.append(Plan(image, ref, files, archive))
     return plans
@@ -72,11 +72,11 @@ def build(plans: Sequence[Plan], options: Options) -> None:
     with _only_one(options.cache):
         install_missing(["buildah", *(["debootstrap"] if base.made_here else [])])
         buildah = open_store(options.cache / "store")
-        base_image.ensure(base, options.cache, buildah)
-        arguments = {"BASE_IMAGE": base.reference, **(options.arguments or {})}
         for one in plans:
             if one.current:
                 continue
+            arguments = _arguments(one.files, base, options)
+            base_image.ensure(base, arguments.values(), options.cache, buildah)
             started = time.monotonic()
             print(f"{one.image.name}: building {one.ref}", file=sys.stderr, flush=True)
             with _staged(one) as context, _secrets(options) as secrets:
@@ -85,6 +85,13 @@ def build(plans: Sequence[Plan], options: Options) -> None:
             _drop_older(one)
             size = one.archive.stat().st_size / 1e6
             print(f"{one.image.name}: {size:.0f} MB in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+
+
+def _arguments(files: Mapping[str, Path], base: base_image.Base, options: Options) -> dict[str, str]:
+    """The build arguments of a Dockerfile: the bases that it names, and what was asked for."""
+    dockerfile = files["Dockerfile"].read_text(encoding="utf-8")
+    bases = {"BASE_IMAGE": base.reference, "BUILD_IMAGE": base.builder}
+    return {key: value for key, value in bases.items() if f"ARG {key}=" in dockerfile} | dict(options.arguments or {})
 
 
 @contextmanager

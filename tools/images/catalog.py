@@ -52,11 +52,11 @@ def context_files(image: Image, repo: Path) -> dict[str, Path]:
     return dict(sorted(files.items()))
 
 
-def digest(files: Mapping[str, Path], base: str, arguments: Mapping[str, str]) -> str:
-    """sha256 (hex) of everything that decides what the image is: names, contents and execute bits of the files, base
-    image and build arguments. Times and owners decide nothing."""
+def digest(files: Mapping[str, Path], arguments: Mapping[str, str]) -> str:
+    """sha256 (hex) of everything that decides what the image is: names, contents and execute bits of the files, and
+    the build arguments, base images among them. Times and owners decide nothing."""
     total = hashlib.sha256()
-    for part in _parts(files, base, arguments):
+    for part in _parts(files, arguments):
         total.update(len(part).to_bytes(8, "big"))  # lengths, so that no two inputs run together into one
         total.update(part)
     return total.hexdigest()
@@ -67,8 +67,7 @@ def reference(name: str, content: str) -> str:
     return f"localhost/llm.on_eks/{name}:sha256-{content[:12]}"
 
 
-def _parts(files: Mapping[str, Path], base: str, arguments: Mapping[str, str]) -> Iterable[bytes]:
-    yield base.encode()
+def _parts(files: Mapping[str, Path], arguments: Mapping[str, str]) -> Iterable[bytes]:
     for key, value in sorted(arguments.items()):
         yield f"{key}={value}".encode()
     for name, path in sorted(files.items()):

@@ -65,8 +65,6 @@ class EksNodegroup(EksResource):
     def desired(self, current: State | None) -> State:
         p = self.params
         template = p["launch_template"] and given(**p["launch_template"])
-        # An autoscaler may own the number; without one asked for, it is only set at the start.
-        size = p["desired_size"] if current or p["desired_size"] is not None else p["min_size"]
         update = given(
             maxUnavailable=p["max_unavailable"],
             maxUnavailablePercentage=p["max_unavailable_percentage"],
@@ -79,7 +77,7 @@ class EksNodegroup(EksResource):
             "amiType": None if template else p["ami_type"],
             "capacityType": p["capacity_type"],
             "diskSize": p["disk_size"],
-            "scalingConfig": given(minSize=p["min_size"], maxSize=p["max_size"], desiredSize=size),
+            "scalingConfig": self._scaling(current),
             "labels": p["labels"],
             "taints": [given(**taint) for taint in p["taints"]],
             "version": p["version"],
@@ -88,6 +86,17 @@ class EksNodegroup(EksResource):
             "updateConfig": update or None,
             "nodeRepairConfig": None if p["node_repair"] is None else {"enabled": p["node_repair"]},
         }
+
+    def _scaling(self, current: State | None) -> State:
+        """An autoscaler may own the number of nodes: without one asked for it stays as it is, within the new bounds."""
+        least, most, size = (self.params[key] for key in ("min_size", "max_size", "desired_size"))
+        if size is None:
+            size = current["scalingConfig"]["desiredSize"] if current else least
+            if size is not None and least is not None:
+                size = max(size, least)
+            if size is not None and most is not None:
+                size = min(size, most)
+        return given(minSize=least, maxSize=most, desiredSize=size)
 
     def create(self, desired: State) -> None:
         self.call("create_nodegroup", eventually="could not be assumed", **self.where, **desired, tags=self.tags)
