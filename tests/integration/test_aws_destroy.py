@@ -104,7 +104,7 @@ def test_strangers_in_our_vpc_keep_it_and_are_named(house, shapes, impatient):
 
 
 @pytest.mark.full
-def test_what_controllers_left_goes_though_it_is_protected_slow_or_in_use(house, shapes):
+def test_what_controllers_left_goes_though_it_is_protected_slow_or_in_use(house, shapes, impatient):
     house.converge(shapes["plain"])
     client, elb, (vpc, subnets) = house.aws.client("ec2"), house.aws.client("elbv2"), vpc_and_subnets(house)
     for name, marks in (("ours", {"llm.on_eks/cluster": house.name}), ("theirs", flavours(house.name)["customary"])):
@@ -129,11 +129,16 @@ def test_what_controllers_left_goes_though_it_is_protected_slow_or_in_use(house,
     )
     later.start()
     try:
-        house.try_converge(gone(shapes["plain"]))
+        stopped = house.try_converge(gone(shapes["plain"]))
     finally:
         later.join()
     after = inventory(house.aws)
     foreign = differences(theirs, {key: after[key] for key in theirs if key in after})
+    # Their load balancer keeps its subnets; when it is gone, so is the rest.
+    assert any("it still holds" in error and "/theirs/" in error for error in stopped.errors), stopped.errors
+    elb.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=[{**protected[0], "Value": "false"}])
+    elb.delete_load_balancer(LoadBalancerArn=arn)
+    house.converge(gone(shapes["plain"]))
     report("controllers' things", leaks=ours(house), foreign=foreign, planted=len(theirs))
 
 
