@@ -46,7 +46,7 @@ bench-converge: venv-dev ## what converge costs, as a table
 	@$(VENV)/python -m pytest tests/perf/test_converge_speed.py -m perf -q -rN
 
 bench-aws: venv-dev ## what AWS costs in a run, and what its emulator costs, as a table
-	@$(VENV)/python -m pytest tests/perf/test_aws_speed.py tests/perf/test_emulator_speed.py -m perf -q -rN
+	@$(VENV)/python -m pytest tests/perf/test_aws_speed.py tests/perf/test_site_speed.py tests/perf/test_emulator_speed.py -m perf -q -rN
 
 bench-gateway: venv-dev ## the gateway beside its peers on one core (BENCH="--leak 1000000" for more)
 	@$(VENV)/python tests/perf/gateway/bench.py $(BENCH)

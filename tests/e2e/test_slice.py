@@ -13,7 +13,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from .conftest import CLUSTER, recap
+from tests.support.slice import recap
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
@@ -113,7 +113,7 @@ def kill_one_engine(platform_slice) -> None:
             cgroup = (process / "cgroup").read_text()
         except OSError:
             continue
-        if b"llamacpp_engine" in command and f"/llm-{CLUSTER}/" in cgroup:
+        if b"llamacpp_engine" in command and f"/llm-{platform_slice.name}/" in cgroup:
             os.kill(int(process.name), signal.SIGKILL)
             return
     raise AssertionError("no engine process was found to kill")
