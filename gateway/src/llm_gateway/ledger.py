@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Numbers that all worker processes share: one record of doubles per key, model or engine, in memory they all map.
 
-The memory is an anonymous file (or the file of `--state-file`, so that budgets outlive a restart), made before the workers are forked.
+The memory is an anonymous file (or the file of `--state-file`, so that budgets outlive a restart), made before the workers are forked; a
+single worker without that file has it for itself.
 A record is found through a hash table in the same memory, once per process and name; after that it is an offset. Changes that must be
 exact take a file lock on the record: the kernel gives it back when its holder dies, so a killed worker can never block the others. A
 single worker needs no lock.
@@ -66,8 +67,13 @@ class Ledger:
         self._records_at = HEADER + slots * 2
         self._capacity = slots // 2
         size = (self._records_at + self._capacity * self.width) * 8
-        self._descriptor = self._open(path, size)
-        self._memory = mmap.mmap(self._descriptor, size)
+        if path or self.shared:
+            self._descriptor = self._open(path, size)
+            self._memory = mmap.mmap(self._descriptor, size)
+        else:
+            # Private memory can be in huge pages.
+            self._descriptor = -1
+            self._memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         view = memoryview(self._memory)
         self.cells = view.cast("d")
         self._words = view.cast("Q")
