@@ -15,22 +15,23 @@ import mmap
 import os
 from contextlib import AbstractContextManager, nullcontext
 from hashlib import sha256
+from typing import Final
 
 from llm_gateway.errors import ConfigError, GatewayError
 
 # What stands where in a record. A window: start of the current minute (s since the epoch), count of the one before, count of this one, time
 # of the last count in the one before, and in this one.
-REQUESTS = 0
-TOKENS = 5
-BUDGET = 10  # start of the period, tokens used in it
-USED_REQUESTS = 12
-USED_PROMPT = 13
-USED_COMPLETION = 14
-IN_FLIGHT = 15  # from here on: one number for each worker; with one, a record is two cache lines
+REQUESTS: Final = 0
+TOKENS: Final = 5
+BUDGET: Final = 10  # start of the period, tokens used in it
+USED_REQUESTS: Final = 12
+USED_PROMPT: Final = 13
+USED_COMPLETION: Final = 14
+IN_FLIGHT: Final = 15  # from here on: one number for each worker; with one, a record is two cache lines
 
-MAGIC = 0x6C6C6D2D67772D33  # "llm-gw-3"
-HEADER = 8  # numbers before the index: magic, workers, slots, records in use
-DEFAULT_SLOTS = 1 << 18
+MAGIC: Final = 0x6C6C6D2D67772D33  # "llm-gw-3"
+HEADER: Final = 8  # numbers before the index: magic, workers, slots, records in use
+DEFAULT_SLOTS: Final = 1 << 18
 
 
 class LedgerFull(GatewayError):
@@ -51,7 +52,7 @@ class _RecordLock:
         fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, self._record)
 
 
-_NO_LOCK = nullcontext()
+_NO_LOCK: Final = nullcontext()
 
 
 class Ledger:
