@@ -169,23 +169,24 @@ def test_an_old_event_after_a_newer_one_changes_nothing() -> None:
     assert slices.endpoints() == []
 
 
-def test_what_a_new_slice_says_in_the_same_words_is_the_same_endpoint() -> None:
+def test_what_a_new_slice_says_in_the_same_place_and_words_is_the_same_endpoint() -> None:
     slices = SliceSet()
     labels = {"llm.on-eks/model": "tiny"}
     first = [endpoint(f"10.0.0.{number}", ready=True) for number in range(4)]
     slices.replace([build(make_slice("a", 1, first, **labels))])
     before = slices.endpoints()
     slices.apply(
-        "MODIFIED", build(make_slice("a", 2, [first[2], endpoint("10.0.0.3", ready=False), first[0]], **labels))
+        "MODIFIED",
+        build(make_slice("a", 2, [first[0], endpoint("10.0.0.1", ready=False), first[3], first[2]], **labels)),
     )
     after = slices.endpoints()
     assert [(found.host, found.ready) for found in after] == [
-        ("10.0.0.2", True),
-        ("10.0.0.3", False),
         ("10.0.0.0", True),
+        ("10.0.0.1", False),
+        ("10.0.0.3", True),
+        ("10.0.0.2", True),
     ]
-    assert after[0] is before[2]
-    assert after[2] is before[0]
+    assert after[0] is before[0]
     slices.apply("MODIFIED", build(make_slice("a", 3, first, **{"llm.on-eks/model": "other"})))
     assert {found.model for found in slices.endpoints()} == {"other"}
 

@@ -8,6 +8,7 @@ object's resourceVersion tells which of two statements is the newer one; deleted
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
@@ -104,11 +105,11 @@ _ENDPOINT = msgspec.json.Decoder(SliceEndpoint)
 
 
 class Shown(NamedTuple):
-    """What a slice came to: its engines, and those of each endpoint by what was written of it."""
+    """What a slice came to: its engines, and those of each of its endpoints."""
 
     item: Slice
     engines: list[Endpoint]
-    of_text: dict[bytes, list[Endpoint]]
+    of_endpoint: list[list[Endpoint]]
 
 
 class SliceSet:
@@ -168,22 +169,22 @@ class SliceSet:
 
 
 def show(item: Slice, before: Shown | None = None) -> Shown:
-    """The engines that one slice shows. What was written in `before` in the same words is the same object, so that nobody need compare it.
-    Raises msgspec.MsgspecError."""
+    """The engines that one slice shows. What is written in the same words as in `before`, in the same place, is the same object, so that
+    nobody need compare it. Raises msgspec.MsgspecError."""
     ports = [port.port for port in item.ports or [] if port.name == PORT_NAME and port.port]
     ports = ports or [port.port for port in (item.ports or [])[:1] if port.port]
     labels = item.metadata.labels
+    texts = item.endpoints or []
     same = before is not None and before.item.ports == item.ports and before.item.metadata.labels == labels
-    known = before.of_text if before is not None and same else {}
-    shown = Shown(item, [], {})
-    for raw in item.endpoints or []:
-        text = bytes(raw)
-        engines = known.get(text)
-        if engines is None:
-            engines = engines_of(_ENDPOINT.decode(text), ports, labels)
-        shown.of_text[text] = engines
-        shown.engines.extend(engines)
-    return shown
+    known = (
+        list(zip(before.item.endpoints or [], before.of_endpoint, strict=True)) if before is not None and same else []
+    )
+    found = [
+        engines if old == text else engines_of(_ENDPOINT.decode(text), ports, labels)
+        for text, (old, engines) in zip(texts, known, strict=False)
+    ]
+    found += [engines_of(_ENDPOINT.decode(text), ports, labels) for text in texts[len(found) :]]
+    return Shown(item, list(chain.from_iterable(found)), found)
 
 
 def engines_of(endpoint: SliceEndpoint, ports: list[int], labels: dict[str, str]) -> list[Endpoint]:

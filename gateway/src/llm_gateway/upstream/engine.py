@@ -87,6 +87,8 @@ class Engine:
         # First what a choice looks at, then what each request touches (compiled, they stand in this order).
         self.in_flight = 0  # over all processes, as far as this one knows
         self.health = Health.CLOSED
+        self.serving = True
+        self.drained = False
         self.share = weight
         self.ledger = ledger if ledger is not None and ledger.shared else None
         self.mine = 0
@@ -108,8 +110,6 @@ class Engine:
         self.token = token
         self.models: frozenset[str] = frozenset()
         self.learned: frozenset[str] = frozenset()
-        self.serving = True
-        self.drained = False
         self.weight = weight
         self.seed = seed_of(self.name)
         self.kv_use = 0.0
