@@ -39,7 +39,7 @@ BACKLOG = 4096
 FILES_POLL_S = 1.0
 KEEP_COUNTS_S = 2.0
 DISCOVERY_WAIT_S = 3.0
-HUGE_PAGES_S = 10.0
+HUGE_PAGES_S = 3.0
 PROBE_ALL_ROUNDS = 6
 # Sanic rewrites its own code when an app starts, which works once per process only.
 _touched_up: list[str] = []
