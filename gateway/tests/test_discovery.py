@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -13,10 +14,12 @@ from gateway_support.api_server import FakeApiServer, endpoint, make_slice
 from gateway_support.house import Front, House
 
 from llm_gateway.discovery.slices import Slice, SliceSet
+from llm_gateway.registry import Endpoint, Registry
+from llm_gateway.upstream.engine import Engine
 
 
 def build(document: dict) -> Slice:
-    return msgspec.convert(document, Slice)
+    return msgspec.json.decode(msgspec.json.encode(document), type=Slice)
 
 
 class Cluster:
@@ -164,6 +167,73 @@ def test_an_old_event_after_a_newer_one_changes_nothing() -> None:
     assert slices.apply("DELETED", build(make_slice("a", 11, [])))
     assert not slices.apply("ADDED", new)
     assert slices.endpoints() == []
+
+
+def test_what_a_new_slice_says_in_the_same_place_and_words_is_the_same_endpoint() -> None:
+    slices = SliceSet()
+    labels = {"llm.on-eks/model": "tiny"}
+    first = [endpoint(f"10.0.0.{number}", ready=True) for number in range(4)]
+    slices.replace([build(make_slice("a", 1, first, **labels))])
+    before = slices.endpoints()
+    slices.apply(
+        "MODIFIED",
+        build(make_slice("a", 2, [first[0], endpoint("10.0.0.1", ready=False), first[3], first[2]], **labels)),
+    )
+    after = slices.endpoints()
+    assert [(found.host, found.ready) for found in after] == [
+        ("10.0.0.0", True),
+        ("10.0.0.1", False),
+        ("10.0.0.3", True),
+        ("10.0.0.2", True),
+    ]
+    assert after[0] is before[0]
+    slices.apply("MODIFIED", build(make_slice("a", 3, first, **{"llm.on-eks/model": "other"})))
+    assert {found.model for found in slices.endpoints()} == {"other"}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_registry_that_followed_many_changes_is_as_one_that_saw_the_last_only(seed: int) -> None:
+    chance = random.Random(seed)
+
+    def make(said: Endpoint) -> Engine:
+        return Engine(said.host, said.port)
+
+    def shown(registry: Registry) -> tuple:
+        engines = {
+            address: (engine.name, engine.serving, engine.weight, engine.models)
+            for address, engine in registry.engines.items()
+        }
+        pools = {
+            model: {engine.address for engine in pool.ready} for model, pool in registry.pools.items() if pool.engines
+        }
+        return engines, pools
+
+    def anything() -> Endpoint:
+        # Few addresses, so that some are doubled.
+        return Endpoint(
+            f"10.0.0.{chance.randrange(6)}",
+            80,
+            model=chance.choice("ab"),
+            ready=chance.random() < 0.5,
+            weight=chance.choice((1.0, 2.0)),
+        )
+
+    followed = Registry(make)
+    said = [anything() for _ in range(5)]
+    for _ in range(60):
+        place = chance.randrange(len(said) + 1)
+        match chance.randrange(4):
+            case 0:
+                said.insert(place, anything())
+            case 1:
+                del said[place : place + 1]
+            case _ if said:
+                place = chance.randrange(len(said))
+                said[place] = replace(said[place], ready=not said[place].ready)
+        followed.replace(said)
+        fresh = Registry(make)
+        fresh.replace(said)
+        assert shown(followed) == shown(fresh)
 
 
 def test_requests_follow_the_slices(cluster: Cluster, house: House) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Final
 
 import msgspec
 
 from llm_gateway.access_log_line import Line
 from llm_gateway.errors import ConfigError
 
-BATCH = 256
+BATCH: Final = 256
 
 
 class AccessLog:

@@ -3,26 +3,23 @@
 
 from __future__ import annotations
 
-from llm_gateway.limits import Subject
-
-# No record yet; or none to be had, as the ledger is full.
-UNKNOWN, NONE = -2, -1
+from llm_gateway.limits import Rules, Subject
 
 
-class Caller:
+class Caller(Subject):
     """A key's limits, and what it has used since that was last written down.
 
-    `record` is where it is written in the ledger, `label` under which name the metrics count it; `epoch` tells whether its limits still hold.
+    `label` is under which name the metrics count it, once `known` there; `epoch` tells whether its limits still hold.
     """
 
-    __slots__ = ("completion_tokens", "epoch", "label", "name", "prompt_tokens", "record", "requests", "subjects")
+    __slots__ = ("completion_tokens", "epoch", "known", "label", "limited", "prompt_tokens", "requests")
 
-    def __init__(self, name: str, subjects: list[Subject], epoch: object) -> None:
-        self.name = name
+    def __init__(self, name: str, rules: Rules, epoch: object) -> None:
+        super().__init__(f"key:{name}", f"the key '{name}'", rules)
         self.epoch = epoch
-        self.label: tuple[str, ...] = (name,)
-        self.subjects = subjects
-        self.record = UNKNOWN
+        self.limited = rules.any
         self.requests = 0
         self.prompt_tokens = 0
         self.completion_tokens = 0
+        self.label: tuple[str, ...] = (name,)
+        self.known = False

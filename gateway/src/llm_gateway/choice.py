@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 from zlib import crc32
 
 
@@ -58,8 +58,8 @@ def seed_of(name: str) -> int:
 
 
 # Beyond this many engines not all are looked at, but the best of a window that goes round: nearly as good, and the same effort for thousands.
-ALL_OF = 32
-WINDOW = 16
+ALL_OF: Final = 32
+WINDOW: Final = 16
 
 
 class LeastInFlight:
@@ -195,7 +195,7 @@ class SessionAffinity:
 
 # Where blocks end. Programs that call a model in a loop share tens of kilobytes of tool prompts and differ only after them
 # (docs/scaling.md): looking at 16 kB finds hardly more of their prompts in caches than no affinity at all.
-ENDS: tuple[int, ...] = tuple(
+ENDS: Final[tuple[int, ...]] = tuple(
     1024 * end for end in (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64)
 )
 
@@ -263,7 +263,7 @@ class PrefixAffinity:
 
 # Of a prompt of whole blocks, every n-th byte goes into the hashes: text that differs anywhere mostly differs there as well, and the rest of
 # its way a prompt is only copied, not looked at.
-STRIDE = 8
+STRIDE: Final = 8
 
 
 def blocks(prefix: bytes | memoryview) -> list[int]:

@@ -5,11 +5,64 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 PREFIX = "llm_gateway_"
 # A label gets this many values; whatever comes later is counted as "other". Prometheus falls over otherwise.
 MAX_LABEL_VALUES = 200
 OTHER = "other"
+
+SECONDS: Final[tuple[float, ...]] = (
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    20.0,
+    40.0,
+    80.0,
+    160.0,
+    320.0,
+    600.0,
+)
+TOKEN_SECONDS: Final[tuple[float, ...]] = (
+    0.005,
+    0.01,
+    0.02,
+    0.04,
+    0.06,
+    0.08,
+    0.1,
+    0.15,
+    0.2,
+    0.3,
+    0.4,
+    0.5,
+    0.75,
+    1.0,
+    2.5,
+)
+OVERHEAD_SECONDS: Final[tuple[float, ...]] = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25)
+USAGE_TOKENS: Final[tuple[float, ...]] = (
+    1.0,
+    4.0,
+    16.0,
+    64.0,
+    256.0,
+    1024.0,
+    4096.0,
+    16384.0,
+    65536.0,
+    262144.0,
+    1048576.0,
+    4194304.0,
+)
 
 
 def escape(value: str) -> str:
@@ -162,37 +215,110 @@ def status_text(status: int) -> str:
     return _STATUS_TEXTS.get(status) or str(status)
 
 
+# Of one model's buckets, all in one list and in the order of `ModelMetrics.histograms`, each one's begin here.
+_AT_QUEUE: Final = 0
+_AT_DURATION: Final = _AT_QUEUE + len(SECONDS) + 1
+_AT_FIRST_TOKEN: Final = _AT_DURATION + len(SECONDS) + 1
+_AT_OVERHEAD: Final = _AT_FIRST_TOKEN + len(SECONDS) + 1
+_AT_INPUT: Final = _AT_OVERHEAD + len(OVERHEAD_SECONDS) + 1
+_AT_OUTPUT: Final = _AT_INPUT + len(USAGE_TOKENS) + 1
+_AT_TOKEN_TIME: Final = _AT_OUTPUT + len(USAGE_TOKENS) + 1
+_CELLS: Final = _AT_TOKEN_TIME + len(TOKEN_SECONDS) + 1
+
+
 class ModelMetrics:
-    """One model's own histograms, found once, and counts that `Metrics.gather` puts where they are shown."""
+    """What requests have counted of one model since that was last brought to where it is shown. Close together: each request to one of many
+    models finds none of it in the processor's caches."""
 
     __slots__ = (
         "answered",
+        "at_once",
+        "cells",
         "completion_tokens",
-        "duration",
-        "first_token",
-        "input",
-        "output",
-        "overhead",
+        "duration_s",
+        "first_token_s",
+        "histograms",
+        "overhead_s",
         "prompt_tokens",
-        "queue_wait",
-        "token_time",
+        "queue_s",
+        "token_time_s",
     )
 
     def __init__(
         self,
+        queue: Histogram,
         duration: Histogram,
         first_token: Histogram,
-        token_time: Histogram,
-        queue_wait: Histogram,
         overhead: Histogram,
         usage: tuple[Histogram, Histogram],
+        token_time: Histogram,
     ) -> None:
-        self.duration = duration
-        self.first_token = first_token
-        self.token_time = token_time
-        self.queue_wait = queue_wait
-        self.overhead = overhead
-        self.input, self.output = usage
+        self.cells = [0] * _CELLS
+        self.answered = 0
+        self.at_once = 0  # those that did not wait
         self.prompt_tokens = 0
         self.completion_tokens = 0
-        self.answered = 0
+        self.duration_s = 0.0
+        self.first_token_s = 0.0
+        self.overhead_s = 0.0
+        self.queue_s = 0.0
+        self.token_time_s = 0.0
+        self.histograms = (queue, duration, first_token, overhead, *usage, token_time)
+
+    def waited(self, seconds: float) -> None:
+        """Until an engine took a request."""
+        self.cells[_AT_QUEUE + bisect_left(SECONDS, seconds)] += 1
+        self.queue_s += seconds
+
+    def took(self, seconds: float, first_s: float) -> None:
+        """Until a reply's last and first byte."""
+        cells = self.cells
+        cells[_AT_DURATION + bisect_left(SECONDS, seconds)] += 1
+        cells[_AT_FIRST_TOKEN + bisect_left(SECONDS, first_s)] += 1
+        self.duration_s += seconds
+        self.first_token_s += first_s
+
+    def took_itself(self, seconds: float) -> None:
+        """The gateway's own part of that."""
+        self.cells[_AT_OVERHEAD + bisect_left(OVERHEAD_SECONDS, seconds)] += 1
+        self.overhead_s += seconds
+
+    def read(self, tokens: int) -> None:
+        """A prompt of so many tokens."""
+        self.cells[_AT_INPUT + bisect_left(USAGE_TOKENS, tokens)] += 1
+        self.prompt_tokens += tokens
+
+    def wrote(self, tokens: int) -> None:
+        """An answer of so many."""
+        self.cells[_AT_OUTPUT + bisect_left(USAGE_TOKENS, tokens)] += 1
+        self.completion_tokens += tokens
+
+    def went_on(self, seconds: float) -> None:
+        """A stream whose tokens after the first took so long each."""
+        self.cells[_AT_TOKEN_TIME + bisect_left(TOKEN_SECONDS, seconds)] += 1
+        self.token_time_s += seconds
+
+    def bring(self) -> tuple[int, int, int]:
+        """Add to the histograms; returns how many requests were answered, and the tokens in and out."""
+        cells = self.cells
+        cells[_AT_QUEUE] += self.at_once
+        found = (self.answered, self.prompt_tokens, self.completion_tokens)
+        if any(cells):
+            sums = (
+                self.queue_s,
+                self.duration_s,
+                self.first_token_s,
+                self.overhead_s,
+                float(self.prompt_tokens),
+                float(self.completion_tokens),
+                self.token_time_s,
+            )
+            at = 0
+            for histogram, total in zip(self.histograms, sums, strict=True):
+                end = at + len(histogram.counts)
+                histogram.add(cells[at:end], total)
+                at = end
+            self.cells = [0] * _CELLS
+            self.queue_s = self.duration_s = self.first_token_s = self.overhead_s = self.token_time_s = 0.0
+        self.answered = self.at_once = self.prompt_tokens = self.completion_tokens = 0
+        return found

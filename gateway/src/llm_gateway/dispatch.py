@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from llm_gateway.choice import ALL_OF, Policy
 from llm_gateway.counting import ModelMetrics
@@ -15,7 +15,8 @@ from llm_gateway.limits import Subject
 from llm_gateway.registry import Pool
 from llm_gateway.upstream.engine import Engine, Health
 
-_CLOSED, _TRIAL = Health.CLOSED, Health.TRIAL
+_CLOSED: Final = Health.CLOSED
+_TRIAL: Final = Health.TRIAL
 
 
 class Waiter(Entry, Protocol):
@@ -74,27 +75,28 @@ class Dispatcher:
         when_blocked: Callable[[Dispatcher], None] | None = None,
         crowd: set[Dispatcher] | None = None,
     ) -> None:
+        # First what each request looks at (compiled, they stand in this order): with many models, it is in none of the processor's caches.
         self.pool = pool
         self.policy = policy
-        self.policy_name = ""
-        self.ledger = ledger
         self.ceiling = ceiling
-        self.queue_size = queue_size
-        self.queue_timeout_s = queue_timeout_s
-        self.hold_timeout_s = hold_timeout_s
-        self.waiting: FairQueue[Waiter] = FairQueue()
-        self.record = -1
+        self.ledger = ledger
+        # All dispatchers at which somebody waits; most of the time nobody does anywhere, and one look says so.
+        self.crowd: set[Dispatcher] = set() if crowd is None else crowd
         # What is limited and counted of this model, found when first needed (see Gateway).
         self.subjects: list[Subject] | None = None
         self.metrics: ModelMetrics | None = None
+        self.waiting: FairQueue[Waiter] = FairQueue()
+        self.policy_name = ""
+        self.queue_size = queue_size
+        self.queue_timeout_s = queue_timeout_s
+        self.hold_timeout_s = hold_timeout_s
+        self.record = -1
         self.when_blocked = when_blocked
-        # All dispatchers at which somebody waits; most of the time nobody does anywhere, and one look says so.
-        self.crowd: set[Dispatcher] = set() if crowd is None else crowd
 
     def ask(self, waiter: Waiter, *, hold: bool = True) -> Engine | None:
         """An engine at once, or None: the waiter stands in the queue. Raises ApiError when it cannot even do that."""
         pool = self.pool
-        if not self.waiting:
+        if not self.crowd or not self.waiting:
             engine = self._take(waiter)
             if engine is not None:
                 return engine

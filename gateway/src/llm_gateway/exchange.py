@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from enum import Enum
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from llm_gateway.choice import ENDS
 from llm_gateway.errors import ApiError, EngineError, reason_phrase, unavailable
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from llm_gateway.upstream.engine import Engine
 
 # A plain reply up to this size is sent once it is whole, so that a cut in its middle can still fail over.
-BUFFERED_REPLY_BYTES = 4 << 20
+BUFFERED_REPLY_BYTES: Final = 4 << 20
 # Usage stands at a reply's end.
-TAIL_BYTES = 2048
+TAIL_BYTES: Final = 2048
 # A policy looks at this much of a prompt at most.
-PREFIX_BYTES = ENDS[-1]
-BYTES_PER_TOKEN = 4
-_RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
-_SSE_STARTS = (b"data:", b"event:", b":", b"id:", b"retry:", b"\n", b"\r\n", b"\xef\xbb\xbf")
-_JSON = b"application/json"
-_EVENT_STREAM = b"text/event-stream"
+PREFIX_BYTES: Final = ENDS[-1]
+BYTES_PER_TOKEN: Final = 4
+_RETRIED_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
+_SSE_STARTS: Final[tuple[bytes, ...]] = (b"data:", b"event:", b":", b"id:", b"retry:", b"\n", b"\r\n", b"\xef\xbb\xbf")
+_JSON: Final = b"application/json"
+_EVENT_STREAM: Final = b"text/event-stream"
 
 
 class Phase(Enum):
@@ -53,8 +53,12 @@ class Phase(Enum):
     OVER = "over"
 
 
-_QUEUED, _CONNECTING, _WAITING, _RELAYING, _OVER = Phase
-_NOBODY: frozenset[Engine] = frozenset()
+_QUEUED: Final = Phase.QUEUED
+_CONNECTING: Final = Phase.CONNECTING
+_WAITING: Final = Phase.WAITING
+_RELAYING: Final = Phase.RELAYING
+_OVER: Final = Phase.OVER
+_NOBODY: Final[frozenset[Engine]] = frozenset()
 
 
 class Client(Protocol):
@@ -195,14 +199,14 @@ class Exchange:
                 answer = asked.max_tokens or asked.max_completion_tokens or gateway.settings.limit_reserve_tokens
                 reserved = float(self.prompt_tokens + answer * max(1, asked.n or 1))
                 if gateway.remote_limits is not None:
-                    gateway.run(self._admit_remotely(subjects, reserved))
+                    gateway.run(self._admit_remotely(subjects, reserved, dispatcher))
                     return
                 self.ticket = gateway.limiter.admit(subjects, reserved)
-            self._dispatch()
+            self._dispatch(dispatcher)
         except ApiError as error:
             self.refuse(error)
 
-    async def _admit_remotely(self, subjects: list[Subject], reserved: float) -> None:
+    async def _admit_remotely(self, subjects: list[Subject], reserved: float, dispatcher: Dispatcher) -> None:
         """Never cancelled: what Redis has counted must be given back, even if the client has left meanwhile."""
         try:
             ticket = await self.gateway.admit_remotely(subjects, reserved, self.request_id)
@@ -210,16 +214,14 @@ class Exchange:
                 ticket.settle(0, 0)
                 return
             self.ticket = ticket
-            self._dispatch()
+            self._dispatch(dispatcher)
         except ApiError as error:
             self.refuse(error)
 
-    def _dispatch(self) -> None:
+    def _dispatch(self, dispatcher: Dispatcher) -> None:
         """Ask for an engine; of a fallback's, when the model's own cannot take it. Raises ApiError."""
         gateway = self.gateway
-        self.dispatcher = dispatcher = gateway.dispatchers.get(self.model)
-        if dispatcher is None:
-            raise gateway.unknown_model(self.model)
+        self.dispatcher = dispatcher
         if not gateway.catalogue.models:
             engine = dispatcher.ask(self)
         else:

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 # Counters of tenants that nobody remembers are dropped beyond this many.
-REMEMBERED_TENANTS = 100_000
+REMEMBERED_TENANTS: Final = 100_000
 
 
 class Entry(Protocol):

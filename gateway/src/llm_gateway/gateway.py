@@ -13,13 +13,13 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from llm_gateway.access_log import AccessLog
 from llm_gateway.access_log_line import Line
-from llm_gateway.callers import NONE, UNKNOWN, Caller
+from llm_gateway.callers import Caller
 from llm_gateway.choice import make_policy
 from llm_gateway.counting import Gauge, status_text
 from llm_gateway.dispatch import Dispatcher
@@ -55,14 +55,17 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("llm_gateway")
 
 # Retries may be this share of all requests, plus a start for quiet times: failing engines must not double the load of good ones.
-RETRY_SHARE = 0.2
-RETRY_START = 100.0
+RETRY_SHARE: Final = 0.2
+RETRY_START: Final = 100.0
 # How soon a waiting request notices that another process freed an engine.
-OTHERS_POLL_S = 0.005
+OTHERS_POLL_S: Final = 0.005
 # Keys whose limits and counts are kept at hand.
-MAX_CALLERS = 200_000
+MAX_CALLERS: Final = 200_000
+# So many callers' use is written down at once, while what they touched is still at hand.
+USED_AT_ONCE: Final = 64
+NO_SUBJECTS: Final[list[Subject]] = []
 # Most keys have the same limits.
-MAX_RULES = 10_000
+MAX_RULES: Final = 10_000
 
 
 class Gateway:
@@ -297,9 +300,7 @@ class Gateway:
         if caller is None:
             if len(self._callers) >= MAX_CALLERS:
                 self._callers.clear()
-            rules = self.rules(key.limits, key=True)
-            subjects = [Subject(f"key:{key.name}", f"the key '{key.name}'", rules)] if rules.any else []
-            caller = self._callers[key.name] = Caller(key.name, subjects, self._epoch)
+            caller = self._callers[key.name] = Caller(key.name, self.rules(key.limits, key=True), self._epoch)
         object.__setattr__(key, "caller", caller)
         return caller
 
@@ -309,11 +310,11 @@ class Gateway:
         if of_model is None:
             model = dispatcher.pool.model
             rules = self.rules(self.catalogue.config(model).limits, key=False)
-            of_model = [Subject(f"model:{model}", f"the model '{model}'", rules)] if rules.any else []
+            of_model = [Subject(f"model:{model}", f"the model '{model}'", rules)] if rules.any else NO_SUBJECTS
             dispatcher.subjects = of_model
-        if not of_model:
-            return caller.subjects or None
-        return caller.subjects + of_model
+        if not caller.limited:
+            return of_model or None
+        return [caller, *of_model] if of_model else [caller]
 
     def _forget_limits(self) -> None:
         self._callers.clear()
@@ -394,16 +395,15 @@ class Gateway:
         for caller in used:
             requests, prompt, completion = caller.requests, caller.prompt_tokens, caller.completion_tokens
             caller.requests = caller.prompt_tokens = caller.completion_tokens = 0
-            if caller.record == UNKNOWN:
+            if not caller.known:
+                caller.known = True
                 caller.label = metrics.key_requests.label(caller.label)
-                try:
-                    caller.record = self.ledger.record("key:" + caller.name)
-                except LedgerFull:
-                    caller.record = NONE
+                with suppress(LedgerFull):
+                    caller.record = self.ledger.record(caller.name)
             metrics.key_requests.bump(caller.label, requests)
             if prompt or completion:
                 metrics.key_tokens.bump(caller.label, prompt + completion)
-            if caller.record != NONE:
+            if caller.record >= 0:
                 count_use(self.ledger, caller.record, requests, prompt, completion)
 
     def account(self) -> None:
@@ -429,13 +429,11 @@ class Gateway:
             waited_s = 0.0
             if exchange.usage is not None:
                 prompt, completion = exchange.usage
-                of_model.prompt_tokens += prompt
-                of_model.input.observe(prompt)
+                of_model.read(prompt)
             elif exchange.events:
                 completion = exchange.events
             if completion:
-                of_model.completion_tokens += completion
-                of_model.output.observe(completion)
+                of_model.wrote(completion)
             if exchange.status == 200 and not exchange.reason:
                 of_model.answered += 1
             else:
@@ -451,18 +449,17 @@ class Gateway:
             if attempts:
                 if exchange.queued or attempts > 1:
                     waited_s = exchange.engine_at - started_at
-                    of_model.queue_wait.observe(waited_s)
+                    of_model.waited(waited_s)
                 else:
-                    of_model.queue_wait.counts[0] += 1  # it did not wait; there is no sum to add to
+                    of_model.at_once += 1
                 if attempts == 1 and exchange.reply_at:
                     # What the gateway itself took: until the engine had it, and after its reply had come. Not where the request waited.
                     before_s = 0.0 if exchange.queued else exchange.sent_at - started_at
-                    of_model.overhead.observe(before_s + now - exchange.reply_at)
+                    of_model.took_itself(before_s + now - exchange.reply_at)
             if first_at:
-                of_model.duration.observe(now - started_at)
-                of_model.first_token.observe(first_at - started_at)
+                of_model.took(now - started_at, first_at - started_at)
                 if exchange.stream and completion and completion > 1:
-                    of_model.token_time.observe((exchange.last_byte_at - first_at) / (completion - 1))
+                    of_model.went_on((exchange.last_byte_at - first_at) / (completion - 1))
             if logs:
                 self.access_log.write(
                     Line(
@@ -485,6 +482,8 @@ class Gateway:
                         key.tenant,
                     )
                 )
+        if len(self._used) >= USED_AT_ONCE:
+            self.write_use()
 
     @property
     def ready(self) -> bool:

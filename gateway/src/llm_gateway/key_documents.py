@@ -44,15 +44,15 @@ class Key:
     """One caller. `models` None: all. Times are seconds since the epoch."""
 
     name: str
-    tenant: str = ""
-    models: frozenset[str] | None = None
-    classes: frozenset[str] | None = None
-    weight: float = 1.0
-    expires_at: float | None = None
-    admin: bool = False
-    limits: KeyLimits = NO_LIMITS
     # What a worker keeps of the key (`callers.Caller`): here, it costs no look-up.
     caller: Any = field(default=None, init=False, repr=False, compare=False)
+    tenant: str = ""
+    models: frozenset[str] | None = None
+    expires_at: float | None = None
+    classes: frozenset[str] | None = None
+    weight: float = 1.0
+    admin: bool = False
+    limits: KeyLimits = NO_LIMITS
 
     def may_use(self, model: str) -> bool:
         """Whether the key's scope has the model."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -22,8 +22,8 @@ from llm_gateway.key_documents import ANONYMOUS, Key, KeyDocument
 if TYPE_CHECKING:
     from llm_gateway.tokens import TokenVerifier
 
-_HEX = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_HEX: Final = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class KeyStore:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Numbers that all worker processes share: one record of doubles per key, model or engine, in memory they all map.
 
-The memory is an anonymous file (or the file of `--state-file`, so that budgets outlive a restart), made before the workers are forked.
+The memory is an anonymous file (or the file of `--state-file`, so that budgets outlive a restart), made before the workers are forked; a
+single worker without that file has it for itself.
 A record is found through a hash table in the same memory, once per process and name; after that it is an offset. Changes that must be
 exact take a file lock on the record: the kernel gives it back when its holder dies, so a killed worker can never block the others. A
 single worker needs no lock.
@@ -14,22 +15,23 @@ import mmap
 import os
 from contextlib import AbstractContextManager, nullcontext
 from hashlib import sha256
+from typing import Final
 
 from llm_gateway.errors import ConfigError, GatewayError
 
 # What stands where in a record. A window: start of the current minute (s since the epoch), count of the one before, count of this one, time
 # of the last count in the one before, and in this one.
-REQUESTS = 0
-TOKENS = 5
-BUDGET = 10  # start of the period, tokens used in it
-USED_REQUESTS = 12
-USED_PROMPT = 13
-USED_COMPLETION = 14
-IN_FLIGHT = 15  # from here on: one number for each worker; with one, a record is two cache lines
+REQUESTS: Final = 0
+TOKENS: Final = 5
+BUDGET: Final = 10  # start of the period, tokens used in it
+USED_REQUESTS: Final = 12
+USED_PROMPT: Final = 13
+USED_COMPLETION: Final = 14
+IN_FLIGHT: Final = 15  # from here on: one number for each worker; with one, a record is two cache lines
 
-MAGIC = 0x6C6C6D2D67772D33  # "llm-gw-3"
-HEADER = 8  # numbers before the index: magic, workers, slots, records in use
-DEFAULT_SLOTS = 1 << 18
+MAGIC: Final = 0x6C6C6D2D67772D33  # "llm-gw-3"
+HEADER: Final = 8  # numbers before the index: magic, workers, slots, records in use
+DEFAULT_SLOTS: Final = 1 << 18
 
 
 class LedgerFull(GatewayError):
@@ -50,7 +52,7 @@ class _RecordLock:
         fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, self._record)
 
 
-_NO_LOCK = nullcontext()
+_NO_LOCK: Final = nullcontext()
 
 
 class Ledger:
@@ -66,8 +68,13 @@ class Ledger:
         self._records_at = HEADER + slots * 2
         self._capacity = slots // 2
         size = (self._records_at + self._capacity * self.width) * 8
-        self._descriptor = self._open(path, size)
-        self._memory = mmap.mmap(self._descriptor, size)
+        if path or self.shared:
+            self._descriptor = self._open(path, size)
+            self._memory = mmap.mmap(self._descriptor, size)
+        else:
+            # Private memory can be in huge pages.
+            self._descriptor = -1
+            self._memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         view = memoryview(self._memory)
         self.cells = view.cast("d")
         self._words = view.cast("Q")

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 from llm_gateway.errors import ApiError, unavailable
 from llm_gateway.ledger import (
@@ -29,9 +30,9 @@ from llm_gateway.ledger import (
     LedgerFull,
 )
 
-MINUTE_S = 60.0
+MINUTE_S: Final = 60.0
 # A number no limit reaches.
-BOUNDLESS = float("inf")
+BOUNDLESS: Final = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,15 +172,15 @@ def rate_lines(requests: tuple[float, float, float] | None, tokens: tuple[float,
 
 
 class Subject:
-    """Who is limited: the name of its record (found when first needed), what it is called towards clients, and its rules."""
+    """Who is limited: the name of its record (found when first needed, -1 before), what it is called towards clients, and its rules."""
 
     __slots__ = ("name", "record", "request_lines", "rules", "shown", "token_lines")
 
     def __init__(self, name: str, shown: str, rules: Rules) -> None:
-        self.name = name
-        self.shown = shown
         self.rules = rules
         self.record = -1
+        self.name = name
+        self.shown = shown
         # `rate_lines`, as far as they are the same for every request.
         self.request_lines = _lines_of("requests", rules.requests)
         self.token_lines = _lines_of("tokens", rules.tokens)
@@ -199,7 +200,7 @@ def _lines_of(kind: str, limit: float) -> tuple[bytes, bytes]:
 
 
 # The ends of `rate_lines`, by the seconds in them.
-_SECONDS = [b"%ds\r\n" % seconds for seconds in range(62)]
+_SECONDS: Final = [b"%ds\r\n" % seconds for seconds in range(62)]
 
 
 def _rate_line(lines: tuple[bytes, bytes], limit: float, used: float, reset_s: float) -> bytes:

@@ -10,18 +10,16 @@ import msgspec
 from llm_gateway.counting import (
     MAX_LABEL_VALUES,
     OTHER,
+    OVERHEAD_SECONDS,
+    SECONDS,
+    TOKEN_SECONDS,
+    USAGE_TOKENS,
     Counter,
     Gauge,
     Histograms,
     ModelMetrics,
     escape,
 )
-
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 600.0)
-TOKEN_SECONDS = (0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
-OVERHEAD_SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25)
-
-USAGE_TOKENS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0)
 
 
 class Snapshot(msgspec.Struct):
@@ -89,12 +87,12 @@ class Metrics:
         found = self.of_model.get(model)
         if found is None:
             found = self.of_model[model] = ModelMetrics(
+                self.queue_wait.of(model),
                 self.duration.of(model),
                 self.first_token.of(model),
-                self.token_time.of(model),
-                self.queue_wait.of(model),
                 self.overhead.of(model),
                 (self.token_usage.of("input:" + model), self.token_usage.of("output:" + model)),
+                self.token_time.of(model),
             )
         return found
 
@@ -102,13 +100,12 @@ class Metrics:
         """Put what keys and models count by themselves where it is shown."""
         self.before_gathering()
         for model, found in self.of_model.items():
-            if found.answered:
-                self.requests.add(model, "200", "", by=found.answered)
-                found.answered = 0
-            for direction, count in (("prompt", found.prompt_tokens), ("completion", found.completion_tokens)):
+            answered, prompt, completion = found.bring()
+            if answered:
+                self.requests.add(model, "200", "", by=answered)
+            for direction, count in (("prompt", prompt), ("completion", completion)):
                 if count:
                     self.tokens.add(model, direction, by=count)
-            found.prompt_tokens = found.completion_tokens = 0
 
     def _families(self) -> Iterator[Counter | Histograms]:
         for family in vars(self).values():

@@ -47,22 +47,28 @@ class Registry:
         self._make = make
         self._known: dict[str, None] = {}
         self.engines: dict[tuple[str, int], Engine] = {}
-        # What discovery said last of each.
+        # What discovery said last: of each, and in its order.
         self._said: dict[tuple[str, int], Endpoint] = {}
+        self._listed: list[Endpoint] = []
         self.pools: dict[str, Pool] = {}
         self._drained: set[str] = set()
         self.on_change: list[Callable[[Collection[str]], None]] = []
 
     def replace(self, endpoints: Iterable[Endpoint]) -> tuple[list[Engine], list[Engine]]:
         """Make the engines be these. Returns the new and the gone ones; the gone finish what they have."""
-        wanted: dict[tuple[str, int], Endpoint] = {}
-        for endpoint in endpoints:
-            other = wanted.get((endpoint.host, endpoint.port))
-            # Two slices may show one address while they are being rewritten; ready in either is ready.
-            if other is None or (endpoint.ready and not other.ready):
-                wanted[(endpoint.host, endpoint.port)] = endpoint
-        said, self._said = self._said, wanted
-        gone = [engine for address, engine in self.engines.items() if address not in wanted]
+        before, self._listed = self._listed, list(endpoints)
+        fresh = self._in_their_places(before, self._listed)
+        gone: list[Engine] = []
+        if fresh is None:
+            wanted: dict[tuple[str, int], Endpoint] = {}
+            for endpoint in self._listed:
+                other = wanted.get((endpoint.host, endpoint.port))
+                # Two slices may show one address while they are being rewritten; ready in either is ready.
+                if other is None or (endpoint.ready and not other.ready):
+                    wanted[(endpoint.host, endpoint.port)] = endpoint
+            gone = [engine for address, engine in self.engines.items() if address not in wanted]
+            fresh = [endpoint for address, endpoint in wanted.items() if self._said.get(address) != endpoint]
+            self._said = wanted
         for engine in gone:
             del self.engines[(engine.host, engine.port)]
             engine.serving = False
@@ -70,24 +76,23 @@ class Registry:
         new = []
         moved = bool(gone)
         changed: list[Engine] = []
-        for address, endpoint in wanted.items():
-            before_it = said.get(address)
-            if before_it is endpoint or before_it == endpoint:
-                continue
+        for endpoint in fresh:
+            address = (endpoint.host, endpoint.port)
+            self._said[address] = endpoint
             engine_or_none = self.engines.get(address)
             if engine_or_none is None:
                 engine_or_none = self.engines[address] = self._make(endpoint)
                 new.append(engine_or_none)
             engine = engine_or_none
-            before = (engine.serving, engine.drained, engine.models, engine.weight)
+            state = (engine.serving, engine.drained, engine.models, engine.weight)
             engine.serving = endpoint.ready
             engine.name = endpoint.name or engine.address
             engine.kind = endpoint.kind
             engine.weight = endpoint.weight
             engine.drained = engine.name in self._drained
             engine.models = frozenset({endpoint.model}) if endpoint.model else engine.learned
-            moved = moved or engine.models != before[2]
-            if (engine.serving, engine.drained, engine.models, engine.weight) != before:
+            moved = moved or engine.models != state[2]
+            if (engine.serving, engine.drained, engine.models, engine.weight) != state:
                 changed.append(engine)
         if moved or new:
             self.rebuild()
@@ -98,6 +103,18 @@ class Registry:
                 self.pools[model].refresh()
             self.changed(models)
         return new, gone
+
+    def _in_their_places(self, before: list[Endpoint], after: list[Endpoint]) -> list[Endpoint] | None:
+        """Which of `after` are not as they were in `before`; None where addresses come, go, move or are doubled."""
+        if len(before) != len(after) or len(self._said) != len(after):
+            return None
+        fresh = []
+        for old, new in zip(before, after, strict=True):
+            if old is not new:
+                if old.host != new.host or old.port != new.port:
+                    return None
+                fresh.append(new)
+        return fresh
 
     def drain(self, name: str, drained: bool) -> None:
         """Give an engine nothing new (or again something), whatever discovery says; by its name, also when it comes back."""

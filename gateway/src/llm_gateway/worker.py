@@ -39,6 +39,7 @@ BACKLOG = 4096
 FILES_POLL_S = 1.0
 KEEP_COUNTS_S = 2.0
 DISCOVERY_WAIT_S = 3.0
+HUGE_PAGES_S = 3.0
 PROBE_ALL_ROUNDS = 6
 # Sanic rewrites its own code when an app starts, which works once per process only.
 _touched_up: list[str] = []
@@ -156,6 +157,7 @@ class Worker:
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
         self._start(self._watch_files(), "files")
+        self._start(self._use_huge_pages(), "huge pages")
         if self.family is not None:
             self._sibling_server = await self.family.listen(self._answer_sibling)
         LOG.info("listening on %s (pid %d)", self.settings.listen, os.getpid())
@@ -311,6 +313,18 @@ class Worker:
             models = frozenset({self.settings.model})
         if models:
             gateway.registry.learn(engine, models)
+
+    async def _use_huge_pages(self) -> None:
+        """Again and again, as memory grows with what is kept of keys, models and connections."""
+        from llm_gateway.huge_pages import Unavailable, collapse
+
+        while True:
+            try:
+                await asyncio.to_thread(collapse)
+            except Unavailable as why:
+                LOG.info("no huge pages: %s", why)
+                return
+            await asyncio.sleep(HUGE_PAGES_S)
 
     async def _watch_files(self) -> None:
         """Take in changed files. A mounted ConfigMap changes by the swap of a link, so looking at what is there is the only sure way."""

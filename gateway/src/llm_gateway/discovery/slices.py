@@ -8,6 +8,8 @@ object's resourceVersion tells which of two statements is the newer one; deleted
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
+from typing import NamedTuple
 
 import msgspec
 
@@ -60,7 +62,8 @@ class Slice(msgspec.Struct, frozen=True):
     """discovery.k8s.io/v1 EndpointSlice, as far as it matters here."""
 
     metadata: Metadata
-    endpoints: list[SliceEndpoint] | None = None
+    # SliceEndpoints, as they were written: of a hundred, an event changes one, and only that one is read.
+    endpoints: list[msgspec.Raw] | None = None
     ports: list[Port] | None = None
 
 
@@ -98,14 +101,25 @@ def _weight(text: str) -> float:
         return 1.0
 
 
+_ENDPOINT = msgspec.json.Decoder(SliceEndpoint)
+
+
+class Shown(NamedTuple):
+    """What a slice came to: its engines, and those of each of its endpoints."""
+
+    item: Slice
+    engines: list[Endpoint]
+    of_endpoint: list[list[Endpoint]]
+
+
 class SliceSet:
     """All slices of the namespace, by name."""
 
     def __init__(self) -> None:
         self._slices: dict[str, Slice] = {}
         self._deleted: dict[str, int] = {}
-        # What each slice came to; of many slices, an event changes one.
-        self._shown: dict[str, tuple[Slice, list[Endpoint]]] = {}
+        # Of many slices, an event changes one.
+        self._shown: dict[str, Shown] = {}
 
     def __len__(self) -> int:
         return len(self._slices)
@@ -134,14 +148,17 @@ class SliceSet:
         return True
 
     def endpoints(self) -> list[Endpoint]:
-        """All engines that the slices show. A terminating one gets nothing new, even while it still serves."""
-        shown, self._shown = self._shown, {}
+        """All engines that the slices show; what is as it was is the same object, in the same place. Raises msgspec.MsgspecError.
+
+        A terminating one gets nothing new, even while it still serves."""
+        shown: dict[str, Shown] = {}
         found: list[Endpoint] = []
         for name, item in self._slices.items():
-            before = shown.get(name)
-            after = before if before is not None and before[0] is item else (item, endpoints_of(item, before))
-            self._shown[name] = after
-            found += after[1]
+            before = self._shown.get(name)
+            after = before if before is not None and before.item is item else show(item, before)
+            shown[name] = after
+            found += after.engines
+        self._shown = shown
         return found
 
     def models(self) -> set[str]:
@@ -151,32 +168,39 @@ class SliceSet:
         }
 
 
-def endpoints_of(item: Slice, before: tuple[Slice, list[Endpoint]] | None = None) -> list[Endpoint]:
-    """The engines that one slice shows. What stands as it did in `before` is the same object, so that nobody need compare it."""
+def show(item: Slice, before: Shown | None = None) -> Shown:
+    """The engines that one slice shows. What is written in the same words as in `before`, in the same place, is the same object, so that
+    nobody need compare it. Raises msgspec.MsgspecError."""
     ports = [port.port for port in item.ports or [] if port.name == PORT_NAME and port.port]
     ports = ports or [port.port for port in (item.ports or [])[:1] if port.port]
     labels = item.metadata.labels
-    endpoints = [endpoint for endpoint in item.endpoints or [] if endpoint.addresses]
-    found = []
-    old: list[SliceEndpoint] = []
-    if before is not None and before[0].ports == item.ports and before[0].metadata.labels == labels and len(ports) == 1:
-        old = [endpoint for endpoint in before[0].endpoints or [] if endpoint.addresses]
-    for place, endpoint in enumerate(endpoints):
-        if before is not None and place < len(old) and old[place] == endpoint:
-            found.append(before[1][place])
-            continue
-        conditions = endpoint.conditions
-        ready = conditions.ready is not False and conditions.serving is not False and not conditions.terminating
-        found += [
-            Endpoint(
-                host=endpoint.addresses[0],
-                port=port,
-                name=endpoint.target_ref.name if endpoint.target_ref is not None else "",
-                kind=labels.get(LABEL_ENGINE, ""),
-                model=labels.get(LABEL_MODEL, ""),
-                ready=ready,
-                weight=_weight(labels.get(LABEL_WEIGHT, "")),
-            )
-            for port in ports
-        ]
-    return found
+    texts = item.endpoints or []
+    same = before is not None and before.item.ports == item.ports and before.item.metadata.labels == labels
+    known = (
+        list(zip(before.item.endpoints or [], before.of_endpoint, strict=True)) if before is not None and same else []
+    )
+    found = [
+        engines if old == text else engines_of(_ENDPOINT.decode(text), ports, labels)
+        for text, (old, engines) in zip(texts, known, strict=False)
+    ]
+    found += [engines_of(_ENDPOINT.decode(text), ports, labels) for text in texts[len(found) :]]
+    return Shown(item, list(chain.from_iterable(found)), found)
+
+
+def engines_of(endpoint: SliceEndpoint, ports: list[int], labels: dict[str, str]) -> list[Endpoint]:
+    """The engines at one endpoint: one for each port."""
+    if not endpoint.addresses:
+        return []
+    conditions = endpoint.conditions
+    return [
+        Endpoint(
+            host=endpoint.addresses[0],
+            port=port,
+            name=endpoint.target_ref.name if endpoint.target_ref is not None else "",
+            kind=labels.get(LABEL_ENGINE, ""),
+            model=labels.get(LABEL_MODEL, ""),
+            ready=conditions.ready is not False and conditions.serving is not False and not conditions.terminating,
+            weight=_weight(labels.get(LABEL_WEIGHT, "")),
+        )
+        for port in ports
+    ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from enum import Enum
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import httptools
 from sanic.server.protocols.http_protocol import HttpProtocol
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from llm_gateway.http.template import Template
 
 # Paths served on the data path.
-HOT_PATHS = tables.NATIVE.union(tables.CLIENTS)
+HOT_PATHS: Final = tables.NATIVE.union(tables.CLIENTS)
 
 # A refused body is read and dropped up to this much, so that the client gets to see the refusal instead of a reset.
-DISCARD_BYTES = 512 << 20
-DISCARD_S = 30.0
+DISCARD_BYTES: Final = 512 << 20
+DISCARD_S: Final = 30.0
 # A pipelining client may be this far ahead.
-PIPELINED_BYTES = 64 << 10
-WRITE_BUFFER_HIGH = 256 << 10
-WRITE_BUFFER_LOW = 64 << 10
+PIPELINED_BYTES: Final = 64 << 10
+WRITE_BUFFER_HIGH: Final = 256 << 10
+WRITE_BUFFER_LOW: Final = 64 << 10
 
 
 class State(Enum):
@@ -50,7 +50,13 @@ class State(Enum):
     CLOSED = "closed"
 
 
-_HEAD, _BODY, _CHUNKED, _BUSY, _SANIC, _DISCARD, _CLOSED = State
+_HEAD: Final = State.HEAD
+_BODY: Final = State.BODY
+_CHUNKED: Final = State.CHUNKED
+_BUSY: Final = State.BUSY
+_SANIC: Final = State.SANIC
+_DISCARD: Final = State.DISCARD
+_CLOSED: Final = State.CLOSED
 
 
 class _ChunkedBody:

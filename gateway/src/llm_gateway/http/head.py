@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Final
 
 import httptools
 
@@ -18,19 +19,21 @@ from llm_gateway.errors import ApiError, malformed
 from llm_gateway.http.template import Template
 
 # Control characters, a CR or LF alone, and folded lines: each has carried a smuggled header somewhere.
-_FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|\n[ \t]")
-_CONTENT_LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?(\d{1,15})\r\n")
-_BEARER = re.compile(rb"\r\n[Aa]uthorization: Bearer ([A-Za-z0-9._~+/=-]{1,1024})\r\n")
-_DIGITS = re.compile(rb"\d{1,15}")
-_TARGET = re.compile(rb"/[\x21-\x7e]*")
-_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
-_START = re.compile(rb"[A-Z]{1,16}(?: |\Z)")
-_ONCE = frozenset({b"host", b"content-length", b"transfer-encoding", b"authorization", b"content-type", b"expect"})
+_FORBIDDEN: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|\n[ \t]")
+_CONTENT_LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?(\d{1,15})\r\n")
+_BEARER: Final = re.compile(rb"\r\n[Aa]uthorization: Bearer ([A-Za-z0-9._~+/=-]{1,1024})\r\n")
+_DIGITS: Final = re.compile(rb"\d{1,15}")
+_TARGET: Final = re.compile(rb"/[\x21-\x7e]*")
+_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+_START: Final = re.compile(rb"[A-Z]{1,16}(?: |\Z)")
+_ONCE: Final = frozenset(
+    {b"host", b"content-length", b"transfer-encoding", b"authorization", b"content-type", b"expect"}
+)
 
 # A client sends nearly the same head with every request; these many different ones are kept parsed.
-CACHED_HEADS = 4096
-CACHED_HEAD_BYTES = 2048
+CACHED_HEADS: Final = 4096
+CACHED_HEAD_BYTES: Final = 2048
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from llm_gateway.errors import ApiError, malformed
 from llm_gateway.protocols.asked import Asked, Usage
 
-_DECODER = msgspec.json.Decoder(Asked)
-_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_USAGE = msgspec.json.Decoder(Usage)
+_DECODER: Final = msgspec.json.Decoder(Asked)
+_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_USAGE: Final = msgspec.json.Decoder(Usage)
 
 
 def read(body: bytes) -> Asked:

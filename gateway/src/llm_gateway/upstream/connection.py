@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import httptools
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from llm_gateway.upstream.engine import Engine
 
 # More than this unsent towards the engine makes no sense to buffer twice: the request's body is in memory anyway.
-WRITE_BUFFER_BYTES = 1 << 20
+WRITE_BUFFER_BYTES: Final = 1 << 20
 
 
 # A whole head of the usual kind: 200, one Content-Length and at most one Content-Type, in either order, every line whole.
-_LINES = rb"(?:(?![Cc][Oo][Nn][Tt][Ee][Nn][Tt]-(?:[Ll]|[Tt]))[!#-'*+.0-9A-Z^-z|~-]++:[\x20-\x7e\t]*+\r\n)*+"
-_TYPE = rb"(?:[Cc]ontent-[Tt]ype: ?([\x20-\x7e]*)\r\n)?"
-_WHOLE_REPLY = re.compile(
+_LINES: Final = rb"(?:(?![Cc][Oo][Nn][Tt][Ee][Nn][Tt]-(?:[Ll]|[Tt]))[!#-'*+.0-9A-Z^-z|~-]++:[\x20-\x7e\t]*+\r\n)*+"
+_TYPE: Final = rb"(?:[Cc]ontent-[Tt]ype: ?([\x20-\x7e]*)\r\n)?"
+_WHOLE_REPLY: Final = re.compile(
     rb"HTTP/1\.1 200 [\x20-\x7e]*\r\n"
     + _LINES
     + _TYPE
@@ -34,13 +34,16 @@ _WHOLE_REPLY = re.compile(
     + rb"\r\n"
 )
 # What makes a reply another kind of message.
-_UNUSUAL = re.compile(
+_UNUSUAL: Final = re.compile(
     rb"\r\n(?:[Tt]ransfer-[Ee]ncoding|[Cc]onnection|[Uu]pgrade|[Cc]ontent-[Ee]ncoding)[ \t]*:", re.IGNORECASE
 )
 
 
 # Heads up to this size are compared with the last one's.
-TEMPLATE_BYTES = 1024
+TEMPLATE_BYTES: Final = 1024
+# Engines of one kind answer with the same head, at least within the same second: hundreds of them share what is kept of it.
+KEPT_REPLIES: Final = 256
+_REPLIES: Final[dict[bytes, tuple[Template, bytes]]] = {}
 
 
 def whole_chunks(data: bytes) -> bytes:
@@ -257,11 +260,17 @@ class EngineConnection:
         if found is None or _UNUSUAL.search(data, 0, found.end()):
             return 0
         body_at = found.end()
+        content_type = found[1] or found[3] or b""
         if body_at <= TEMPLATE_BYTES:
-            engine.reply = Template(data[: found.start(2)], data[found.end(2) : body_at])
-            engine.reply_type = self.content_type = found[1] or found[3] or b""
-        else:
-            self.content_type = found[1] or found[3] or b""
+            before, after = data[: found.start(2)], data[found.end(2) : body_at]
+            known_reply = _REPLIES.get(before + after)
+            if known_reply is None:
+                if len(_REPLIES) >= KEPT_REPLIES:
+                    _REPLIES.clear()
+                known_reply = _REPLIES[before + after] = (Template(before, after), content_type)
+            engine.reply, content_type = known_reply
+            engine.reply_type = content_type
+        self.content_type = content_type
         return body_at if len(data) - body_at == int(found[2]) else 0
 
     # llhttp's callbacks

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum
-from typing import Any, cast
+from functools import lru_cache
+from typing import Any, Final, cast
 
 from llm_gateway.choice import seed_of
 from llm_gateway.errors import EngineError
@@ -13,8 +14,8 @@ from llm_gateway.http.template import Template
 from llm_gateway.ledger import IN_FLIGHT, Ledger
 from llm_gateway.upstream.connection import EngineConnection
 
-MAX_COOLDOWN_S = 60.0
-MAX_IDLE_CONNECTIONS = 256
+MAX_COOLDOWN_S: Final = 60.0
+MAX_IDLE_CONNECTIONS: Final = 256
 
 
 class Health(Enum):
@@ -23,6 +24,15 @@ class Health(Enum):
     CLOSED = "closed"
     OPEN = "open"
     TRIAL = "trial"
+
+
+@lru_cache(maxsize=16)
+def _frame_tail(token: str) -> bytes:
+    """What stands between a request's host and its id; one object for all engines."""
+    authorization = f"authorization: Bearer {token}\r\n" if token else ""
+    return (f"\r\ncontent-type: application/json\r\naccept-encoding: identity\r\n{authorization}x-request-id: ").encode(
+        "latin-1"
+    )
 
 
 class Engine:
@@ -34,6 +44,7 @@ class Engine:
         "created_at",
         "drained",
         "failures",
+        "frame_start",
         "frame_tail",
         "health",
         "heard_at",
@@ -73,42 +84,41 @@ class Engine:
         weight: float = 1.0,
         ledger: Ledger | None = None,
     ) -> None:
-        self.host = host
-        self.port = port
-        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self.name = name or self.address
-        self.kind = kind
-        self.token = token
-        self.models: frozenset[str] = frozenset()
-        self.learned: frozenset[str] = frozenset()
+        # First what a choice looks at, then what each request touches (compiled, they stand in this order).
+        self.in_flight = 0  # over all processes, as far as this one knows
+        self.health = Health.CLOSED
         self.serving = True
         self.drained = False
-        self.in_flight = 0  # over all processes, as far as this one knows
-        self.mine = 0
-        self.served = 0
-        self.weight = weight
         self.share = weight
-        self.seed = seed_of(self.name)
-        self.kv_use = 0.0
-        self.heard_at = 0.0
         self.ledger = ledger if ledger is not None and ledger.shared else None
-        self.record = 0 if self.ledger is None else self.ledger.record("engine:" + self.address)
+        self.mine = 0
         self.idle: list[EngineConnection] = []
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.frame_start = f" HTTP/1.1\r\nhost: {address}".encode("latin-1")
+        self.frame_tail = _frame_tail(token)
+        self.kind = kind
+        self.name = name or address
+        self.served = 0
+        self.heard_at = 0.0
+        self.failures = 0
         # The head of its last whole reply, and the content type in it.
         self.reply: Template | None = None
         self.reply_type = b""
-        self.health = Health.CLOSED
-        self.failures = 0
+        self.host = host
+        self.port = port
+        self.address = address
+        self.token = token
+        self.models: frozenset[str] = frozenset()
+        self.learned: frozenset[str] = frozenset()
+        self.weight = weight
+        self.seed = seed_of(self.name)
+        self.kv_use = 0.0
+        self.record = 0 if self.ledger is None else self.ledger.record("engine:" + address)
         self.cooldown_s = 0.0
         self.open_until = 0.0
         self.probed = False
         self.created_at = 0.0
         self.queue_depth = 0
-        authorization = f"authorization: Bearer {token}\r\n" if token else ""
-        self.frame_tail = (
-            f" HTTP/1.1\r\nhost: {self.address}\r\ncontent-type: application/json\r\naccept-encoding: identity\r\n"
-            f"{authorization}x-request-id: "
-        ).encode("latin-1")
 
     def __repr__(self) -> str:
         return f"Engine({self.name}, in_flight={self.in_flight}, {self.health.value})"
@@ -119,6 +129,7 @@ class Engine:
             (
                 b"POST ",
                 path,
+                self.frame_start,
                 self.frame_tail,
                 request_id,
                 b"" if traceparent is None else b"\r\ntraceparent: " + traceparent,

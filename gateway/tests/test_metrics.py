@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model's requests count is shown whole, in its own histograms, and once."""
+
+from __future__ import annotations
+
+import re
+
+from llm_gateway.metrics import Metrics
+
+
+def shown(metrics: Metrics, name: str) -> tuple[list[tuple[str, int]], float, int]:
+    """The buckets at which a histogram's count grows, its sum and its count."""
+    text = metrics.expose()
+    buckets = re.findall(rf'^{name}_bucket{{[^\n]*le="([^"]*)"}} (\d+)$', text, re.MULTILINE)
+    grows = [
+        (bound, int(count))
+        for (bound, count), before in zip(buckets, ["0", *(count for _, count in buckets)], strict=False)
+        if count != before
+    ]
+    total = re.search(rf"^{name}_sum{{.*}} (\S+)$", text, re.MULTILINE)
+    count = re.search(rf"^{name}_count{{.*}} (\d+)$", text, re.MULTILINE)
+    assert total
+    assert count
+    return grows, float(total[1]), int(count[1])
+
+
+def test_each_count_is_in_its_own_histogram_however_often_somebody_looks() -> None:
+    metrics = Metrics()
+    model = metrics.model("tiny")
+    for _ in range(2):
+        model.at_once += 1
+        model.waited(2.0)
+        model.took(0.3, 0.02)
+        model.took_itself(0.0002)
+        model.went_on(0.03)
+        model.read(64)
+        model.wrote(5000)
+        metrics.expose()
+    assert shown(metrics, "llm_gateway_queue_seconds") == ([("0.005", 2), ("2.5", 4)], 4.0, 4)
+    assert shown(metrics, "llm_gateway_request_seconds") == ([("0.5", 2)], 0.6, 2)
+    assert shown(metrics, "llm_gateway_time_to_first_token_seconds") == ([("0.025", 2)], 0.04, 2)
+    assert shown(metrics, "llm_gateway_overhead_seconds") == ([("0.00025", 2)], 0.0004, 2)
+    assert shown(metrics, "llm_gateway_time_per_output_token_seconds") == ([("0.04", 2)], 0.06, 2)
+    assert metrics.token_usage.by_value["input:tiny"].total == 128
+    assert metrics.token_usage.by_value["output:tiny"].total == 10000
+    assert metrics.tokens.values == {("tiny", "prompt"): 128, ("tiny", "completion"): 10000}
