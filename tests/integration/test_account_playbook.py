@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""playbooks/account.yml, by Ansible, on an emulated account: what all clusters of an account share."""
+"""On an emulated account, by Ansible: what all clusters of an account share (playbooks/account.yml), and a role of ours in a play of a user's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 import pytest
 
 from tests.support.described import REPO, run
-from tests.support.emulated_aws import KEYS, EmulatedAws
+from tests.support.emulated_aws import KEYS, REGION, EmulatedAws
 
 
 @pytest.fixture(scope="module")
@@ -19,16 +19,16 @@ def aws():
     made.kill()
 
 
-def account(aws, folder, *arguments, environment="dev", **variables):
-    """(how many tasks changed something, what was said)."""
+def way_in(aws, folder):
+    """Variables that lead a run into the account."""
     keys = folder / "credentials"
     keys.write_text("[default]\n" + "".join(f"{name} = {value}\n" for name, value in KEYS.items()))
-    given = {
-        "platform_aws_endpoint_url": aws.url,
-        "platform_aws_credentials_file": str(keys),
-        "platform_state_bucket": "our-records",
-        **variables,
-    }
+    return {"platform_aws_endpoint_url": aws.url, "platform_aws_credentials_file": str(keys)}
+
+
+def account(aws, folder, *arguments, environment="dev", **variables):
+    """(how many tasks changed something, what was said)."""
+    given = {**way_in(aws, folder), "platform_state_bucket": "our-records", **variables}
     inventory = str(REPO / "inventories" / environment)
     done = run("-i", inventory, "playbooks/account.yml", "-e", json.dumps(given), *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -55,3 +55,21 @@ def test_what_a_push_would_do_is_told_and_written_nowhere(aws, tmp_path):
 def test_a_local_account_gets_repositories_and_no_images(aws, tmp_path):
     _, said = account(aws, tmp_path, registry_push=True, platform_local=True)
     assert "nothing is pushed" in said
+
+
+def test_a_role_runs_alone_in_anybodys_play(aws, tmp_path):
+    play = {"hosts": "localhost", "gather_facts": False, "roles": ["llm.on_eks.network"]}
+    (tmp_path / "mine.yml").write_text(json.dumps([play]))
+    given = {**way_in(aws, tmp_path), "platform_aws_region": REGION, "platform_cluster_name": "alone"}
+
+    def changed(**more):
+        done = run("-i", "localhost,", str(tmp_path / "mine.yml"), "-e", json.dumps({**given, **more}))
+        assert done.returncode == 0, done.stdout + done.stderr
+        return int(re.search(r"changed=(\d+)", done.stdout)[1])
+
+    ours = [{"Name": "tag:llm.on_eks/cluster", "Values": ["alone"]}]
+    assert changed() == 1
+    assert len(aws.client("ec2").describe_vpcs(Filters=ours)["Vpcs"]) == 1
+    assert changed() == 0
+    assert changed(network_state="absent") == 1
+    assert aws.client("ec2").describe_vpcs(Filters=ours)["Vpcs"] == []
