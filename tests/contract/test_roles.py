@@ -43,7 +43,7 @@ def test_a_component_role_has_the_one_shape(role):
     tasks = yaml.safe_load((role / "tasks" / "main.yml").read_text())
     assert len(tasks) == 2
     assert "describe.yml" in str(tasks[0])
-    assert "llm.on_eks.converge" in tasks[1]
+    assert tasks[1]["ansible.builtin.include_role"] == {"name": "llm.on_eks.platform", "tasks_from": "converge"}
     specs = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]
     assert specs["describe"].get("options") == specs["main"].get("options")
 
