@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.slice import recap
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 
 
 @pytest.fixture
