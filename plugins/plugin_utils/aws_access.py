@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import base64
 import datetime
-import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ..module_utils.aws.connection import Connection
@@ -33,7 +32,6 @@ class AwsAccess:
     connection: Connection
     cluster: str
     lock_bucket: str = ""
-    _files: list[Any] = field(default_factory=list, repr=False)
 
     def client(self) -> Client | None:
         """A client of the cluster's API; None while the cluster is not there, or does not let us in yet."""
@@ -59,12 +57,8 @@ class AwsAccess:
 
     def client_at(self, endpoint: str, certificate_authority: str) -> Client:
         """A client that signs in with EKS tokens. `certificate_authority`: PEM in base64, as EKS gives it."""
-        # TLS libraries take files only; this one is ours alone and goes with the process.
-        file = tempfile.NamedTemporaryFile(prefix="llm-", suffix=".pem")  # noqa: SIM115
-        file.write(base64.b64decode(certificate_authority))
-        file.flush()
-        self._files.append(file)
-        return Client(KubernetesConnection(server=endpoint.rstrip("/"), ca_file=file.name, token=Token(self._token)))
+        authority = base64.b64decode(certificate_authority)
+        return Client(KubernetesConnection(server=endpoint.rstrip("/"), authority=authority, token=Token(self._token)))
 
     def _token(self) -> tuple[str, datetime.datetime]:
         return token(self.connection, self.cluster), datetime.datetime.now(datetime.UTC) + datetime.timedelta(

@@ -154,3 +154,4 @@ def test_no_secret_stands_in_anything_that_a_run_says_writes_or_starts(api_serve
     print(f"\n{len(canaries.planted)} canaries, {len(said)} runs, {len(list(reports.rglob('*')))} files, "
           f"{len(records)} records, {len(arguments.seen)} command lines: {len(hits)} hits")  # fmt: skip
     assert not hits
+    assert [path.name for path in playbooks.scratch.rglob("*")] == [], "left behind"

@@ -21,6 +21,9 @@ class Playbooks:
         self.folder, self.kubeconfig = folder, str(kubeconfig)
         hosts = {"eks_clusters": {"hosts": {"test": {"ansible_connection": "local"}}}}
         (folder / "inventory.yml").write_text(yaml.safe_dump(hosts))
+        # Where runs put what should be gone with them.
+        self.scratch = folder / "scratch"
+        self.scratch.mkdir()
 
     def command(self, action: str, components, *arguments: str, **options) -> list[str]:
         """The command line of a run; descriptors come from a vars file, as inventories have them."""
@@ -46,6 +49,7 @@ class Playbooks:
             self.command(action, components, *arguments, **options),
             cwd=REPO,
             env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", "HOME": str(self.folder)}
+            | {"TMPDIR": str(self.scratch)}
             | {"LLM_ON_EKS_CACHE": os.environ.get("LLM_ON_EKS_CACHE", str(Path.home() / ".cache" / "llm.on_eks"))},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

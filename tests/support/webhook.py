@@ -42,7 +42,7 @@ class Webhook:
         self.kind = "MutatingWebhookConfiguration" if mutating else "ValidatingWebhookConfiguration"
         self.name = f"test-{namespace}"
         self._options = {"sideEffects": side_effects, "timeoutSeconds": timeout_s}
-        self._authority = _certificate(folder, address)
+        self._authority = self_signed(folder, address)
         self._server = ThreadingHTTPServer((address, 0), self._handler())
         self._server.daemon_threads = True
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -113,7 +113,7 @@ def patch(*operations):
     return lambda request: {"allowed": True, "patchType": "JSONPatch", "patch": packed}
 
 
-def _certificate(folder, address) -> bytes:
+def self_signed(folder, address) -> bytes:
     """A self-signed certificate for an address; its PEM is its own authority."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "webhook")])

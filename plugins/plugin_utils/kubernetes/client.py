@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 import ssl
+import tempfile
 import threading
 import time
 import urllib.parse
@@ -85,8 +86,8 @@ class Client:
 
     def _ssl_context(self) -> ssl.SSLContext:
         try:
-            context = ssl.create_default_context(cafile=self.connection.ca_file or None)
-        except (ssl.SSLError, OSError) as error:
+            context = ssl.create_default_context(cadata=self.connection.authority.decode("ascii", "ignore"))
+        except ssl.SSLError as error:
             raise ConnectionError(
                 f"the certificates that {self.connection.server} is to be trusted by cannot be used ({_plain(error)}); "
                 "see certificate-authority in the kubeconfig, or what EKS says of the cluster"
@@ -94,8 +95,18 @@ class Client:
         if not self.connection.verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        if self.connection.certificate_file:
-            context.load_cert_chain(self.connection.certificate_file, self.connection.key_file or None)
+        if self.connection.certificate:
+            # TLS takes these from files only; this one is ours alone, and is gone at once.
+            with tempfile.NamedTemporaryFile(prefix="llm-", suffix=".pem") as file:
+                file.write(self.connection.certificate + b"\n" + self.connection.key)
+                file.flush()
+                try:
+                    context.load_cert_chain(file.name)
+                except ssl.SSLError as error:
+                    raise ConnectionError(
+                        f"the client certificate and key for {self.connection.server} cannot be used ({_plain(error)}); "
+                        "see client-certificate and client-key in the kubeconfig"
+                    ) from None
         return context
 
     # --- requests

@@ -11,7 +11,6 @@ import datetime
 import json
 import os
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -55,12 +54,12 @@ class Token:
 
 @dataclass(frozen=True)
 class Connection:
-    """Everything a client needs. File names point to PEM files; an empty one means none."""
+    """Everything a client needs. `authority`, `certificate` and `key` are PEM; an empty one means none."""
 
     server: str
-    ca_file: str = ""
-    certificate_file: str = ""
-    key_file: str = ""
+    authority: bytes = b""
+    certificate: bytes = b""
+    key: bytes = field(default=b"", repr=False)
     token: Token | None = None
     proxy: str = ""
     verify: bool = True
@@ -91,9 +90,9 @@ def connect(
     if host:
         return Connection(
             server=host.rstrip("/"),
-            ca_file=ca_cert,
-            certificate_file=client_cert,
-            key_file=client_key,
+            authority=_read(ca_cert, "ca_cert"),
+            certificate=_read(client_cert, "client_cert"),
+            key=_read(client_key, "client_key"),
             token=_fixed(api_key) if api_key else None,
             proxy=proxy,
             verify=validate_certs,
@@ -119,7 +118,8 @@ def _kubeconfig_file(given: str) -> Path | None:
 def _in_cluster(proxy: str, headers: Mapping[str, str]) -> Connection:
     server = f"https://{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ.get('KUBERNETES_SERVICE_PORT', '443')}"
     token = Token(lambda: ((SERVICE_ACCOUNT / "token").read_text().strip(), _soon()))
-    return Connection(server=server, ca_file=str(SERVICE_ACCOUNT / "ca.crt"), token=token, proxy=proxy, headers=headers)
+    authority = _read(SERVICE_ACCOUNT / "ca.crt", "the pod's service account")
+    return Connection(server=server, authority=authority, token=token, proxy=proxy, headers=headers)
 
 
 def _from_kubeconfig(file: Path, context: str) -> dict[str, Any]:
@@ -130,9 +130,9 @@ def _from_kubeconfig(file: Path, context: str) -> dict[str, Any]:
     user = _named(document, "users", chosen["user"], file)["user"] or {}
     return {
         "server": cluster["server"].rstrip("/"),
-        "ca_file": _pem(cluster, "certificate-authority", file),
-        "certificate_file": _pem(user, "client-certificate", file),
-        "key_file": _pem(user, "client-key", file),
+        "authority": _pem(cluster, "certificate-authority", file),
+        "certificate": _pem(user, "client-certificate", file),
+        "key": _pem(user, "client-key", file),
         "token": _token(user, file),
         "proxy": cluster.get("proxy-url", ""),
         "verify": not cluster.get("insecure-skip-tls-verify", False),
@@ -149,20 +149,22 @@ def _named(document: Mapping[str, Any], section: str, name: str, file: Path) -> 
     raise ConnectionError(f"kubeconfig {file} has no entry {name!r} in {section}; it has {known}")
 
 
-def _pem(section: Mapping[str, Any], key: str, file: Path) -> str:
-    """Path of a PEM file that a kubeconfig names or carries inline."""
-    if section.get(f"{key}-data"):
-        # TLS libraries take files only; this one is ours alone and goes with the process.
-        handle = tempfile.NamedTemporaryFile(prefix="llm-", suffix=".pem")  # noqa: SIM115
-        handle.write(base64.b64decode(section[f"{key}-data"]))
-        handle.flush()
-        _PEM_FILES.append(handle)
-        return handle.name
+def _pem(section: Mapping[str, Any], key: str, file: Path) -> bytes:
+    """What a kubeconfig carries inline, or names as a file beside it."""
+    if inline := section.get(f"{key}-data"):
+        try:
+            return base64.b64decode("".join(inline.split()), validate=True)
+        except ValueError:
+            raise ConnectionError(f"kubeconfig {file}: {key}-data is not base64") from None
     named = section.get(key, "")
-    return str(file.parent / named) if named else ""
+    return _read(file.parent / named, f"{key} of kubeconfig {file}") if named else b""
 
 
-_PEM_FILES: list[Any] = []
+def _read(file: str | Path, what: str) -> bytes:
+    try:
+        return Path(file).expanduser().read_bytes() if file else b""
+    except OSError as error:
+        raise ConnectionError(f"{what}: {file} cannot be read: {error.strerror}") from None
 
 
 def _token(user: Mapping[str, Any], file: Path) -> Token | None:
