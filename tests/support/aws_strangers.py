@@ -58,7 +58,10 @@ def plant_network(aws: EmulatedAws, components: list[dict[str, Any]], cluster: s
             address = ec2.allocate_address(Domain="vpc", TagSpecifications=_specified("elastic-ip", gateway, tags))
             if used:
                 given = {"SubnetId": subnets[0], "AllocationId": address["AllocationId"]}
-                ec2.create_nat_gateway(**given, TagSpecifications=_specified("natgateway", gateway, tags))
+                made = ec2.create_nat_gateway(**given, TagSpecifications=_specified("natgateway", gateway, tags))
+                # Or it would look as if somebody had changed it.
+                waiter = ec2.get_waiter("nat_gateway_available")
+                waiter.wait(NatGatewayIds=[made["NatGateway"]["NatGatewayId"]], WaiterConfig={"Delay": 1})
     for endpoint in names("ec2_endpoint"):
         given = {"VpcId": vpc, "ServiceName": f"com.amazonaws.{REGION}.s3"}
         ec2.create_vpc_endpoint(**given, TagSpecifications=_specified("vpc-endpoint", endpoint, tags))
