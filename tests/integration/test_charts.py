@@ -22,6 +22,7 @@ from support.simulated_node import SimulatedNode  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_SYSTEM  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils import engine  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.descriptor import parse  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds import adoption  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.base import Context  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.chart import ChartTests  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.plan import plan_of  # noqa: E402
@@ -347,8 +348,18 @@ def test_a_release_of_plain_helm_is_adopted_on_request(client, api_server, insta
 
 def test_a_second_run_after_an_adoption_changes_nothing(client, installed):
     component = chart_component(installed, "web", adopt=True)
-    run(client, component)
+    first = run(client, component)
+    assert not first.errors
     assert not run(client, component).actions
+
+
+def test_an_adoption_gets_over_a_controller_that_writes_meanwhile(client, api_server, installed):
+    stale = read(client, "policy/v1", "PodDisruptionBudget", installed, installed)
+    kubectl(api_server, "-n", installed, "annotate", "pdb", installed, "moved=on")
+    adoption.take_over(client, stale)
+    now = read(client, "policy/v1", "PodDisruptionBudget", installed, installed)
+    assert not [entry for entry in now["metadata"]["managedFields"] if entry["manager"] == "helm"]
+    assert now["metadata"]["annotations"]["moved"] == "on"
 
 
 def test_an_adopted_field_that_the_chart_no_longer_sets_goes(client, api_server, installed):

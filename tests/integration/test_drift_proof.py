@@ -8,6 +8,7 @@ import copy
 import json
 import random
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -316,6 +317,11 @@ def heal(client, component, chosen):
         if kind == "Thing":
             resource = client.resource(f"{component['name']}.example.com/v1", kind)
         client.delete(resource, own, namespace, policy="Background")
+        deadline = time.monotonic() + 30
+        # Finalizers of Kubernetes' own are cleared a moment later.
+        while client.get(resource, own, namespace) is not None:
+            assert time.monotonic() < deadline, f"{edit.object} does not go"
+            time.sleep(0.05)
     result = engine.converge([component], client)
     assert not result.errors, result.errors
 

@@ -15,13 +15,14 @@ import msgspec
 from ...module_utils.names import FIELD_MANAGER, LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
 from ..helm.documents import chunks, key_of, parse
 from ..helm.errors import ChartError
-from ..kubernetes.client import Client
+from ..kubernetes.client import ApiError, Client
 from .base import Action, Context, Document, NodeError, subject
 
 RELEASE_NAME = "meta.helm.sh/release-name"
 RELEASE_NAMESPACE = "meta.helm.sh/release-namespace"
 # Helm 3 updates under this name, Helm 4 applies under it.
 _MANAGERS = ("helm",)
+TAKE_OVER_ATTEMPTS = 5
 
 
 def check_owner(live: Document, component: str, release: str, namespace: str, *, adopt: bool) -> bool:
@@ -55,21 +56,33 @@ def check_owner(live: Document, component: str, release: str, namespace: str, *,
 def take_over(client: Client, live: Document) -> None:
     """Make the fields that Helm set ours, so that what the chart no longer sets goes, as at a Helm upgrade."""
     resource = client.resource(live["apiVersion"], live["kind"])
-    managed = merged_fields(live["metadata"].get("managedFields") or [], live["apiVersion"])
-    if resource is None or managed is None:
+    if resource is None:
         return
-    patch = [
-        {"op": "test", "path": "/metadata/resourceVersion", "value": live["metadata"]["resourceVersion"]},
-        {"op": "replace", "path": "/metadata/managedFields", "value": managed},
-    ]
-    client.request(
-        "PATCH",
-        resource.path(live["metadata"].get("namespace", ""), live["metadata"]["name"]),
-        query={"fieldManager": FIELD_MANAGER},
-        body=msgspec.json.encode(patch),
-        content_type="application/json-patch+json",
-        what=subject(live),
-    )
+    name, namespace = live["metadata"]["name"], live["metadata"].get("namespace", "")
+    found: Document | None = live
+    for attempt in range(TAKE_OVER_ATTEMPTS):
+        managed = found and merged_fields(found["metadata"].get("managedFields") or [], found["apiVersion"])
+        if not found or not managed:
+            return
+        patch = [
+            {"op": "test", "path": "/metadata/resourceVersion", "value": found["metadata"]["resourceVersion"]},
+            {"op": "replace", "path": "/metadata/managedFields", "value": managed},
+        ]
+        try:
+            client.request(
+                "PATCH",
+                resource.path(namespace, name),
+                query={"fieldManager": FIELD_MANAGER},
+                body=msgspec.json.encode(patch),
+                content_type="application/json-patch+json",
+                what=subject(live),
+            )
+            return
+        except ApiError as error:
+            # Its controller wrote its status in between: 422 where the test found that, 409 where the write did.
+            if error.status not in (409, 422) or attempt == TAKE_OVER_ATTEMPTS - 1:
+                raise
+        found = client.get(resource, name, namespace)
 
 
 def merged_fields(entries: Sequence[Mapping[str, Any]], api_version: str) -> list[dict[str, Any]] | None:
