@@ -57,7 +57,9 @@ class ActionModule(ActionBase):
     def _values(self, specs: dict[str, Any], variables: dict[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
         """The inputs that are defined, worked out, and those that cannot be."""
         values, findings = {}, []
-        for name in specs.keys() & variables.keys():
+        for name in specs:
+            if name not in variables:
+                continue
             try:
                 values[name] = self._templar.template(variables[name])
             except AnsibleError as error:
