@@ -37,6 +37,8 @@ TAIL_BYTES: Final = 2048
 # A policy looks at this much of a prompt at most.
 PREFIX_BYTES: Final = ENDS[-1]
 BYTES_PER_TOKEN: Final = 4
+# Copying a body of this size costs more than handing the kernel two pieces.
+APART_BYTES: Final = 16 << 10
 _RETRIED_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
 _SSE_STARTS: Final[tuple[bytes, ...]] = (b"data:", b"event:", b":", b"id:", b"retry:", b"\n", b"\r\n", b"\xef\xbb\xbf")
 _JSON: Final = b"application/json"
@@ -301,7 +303,10 @@ class Exchange:
         self._connection = connection
         self._pieces = None
         self._size = 0
-        connection.send(self, engine.frame(path, self.request_id, traceparent, body))
+        if len(body) < APART_BYTES:
+            connection.send(self, engine.frame(path, self.request_id, traceparent, body))
+        else:
+            connection.send(self, engine.frame(path, self.request_id, traceparent, body, apart=True), body)
         self.sent_at = monotonic()
 
     # --- the engine's reply

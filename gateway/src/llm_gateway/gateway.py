@@ -41,6 +41,7 @@ from llm_gateway.ledger import Ledger, LedgerFull
 from llm_gateway.limits import Limiter, Rules, Subject, Ticket, count_use
 from llm_gateway.metrics import Metrics, counts_only
 from llm_gateway.models import Catalogue
+from llm_gateway.outbox import Outbox
 from llm_gateway.registry import Endpoint, Registry
 from llm_gateway.settings import Settings
 from llm_gateway.upstream.engine import Engine, Health
@@ -79,6 +80,7 @@ class Gateway:
         self.remote_limits: RedisLimiter | None = None
         self.catalogue = Catalogue(settings.models)
         self.engine_token = read_secret(settings.engine_api_key_file)
+        self.outbox = Outbox()
         self.registry = Registry(self._make_engine)
         self.registry.on_change.append(self._engines_changed)
         self.dispatchers: dict[str, Dispatcher] = {}
@@ -121,6 +123,7 @@ class Gateway:
             token=self.engine_token,
             weight=endpoint.weight,
             ledger=self.ledger,
+            outbox=self.outbox,
         )
         engine.created_at = monotonic()
         return engine

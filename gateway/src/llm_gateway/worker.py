@@ -25,6 +25,7 @@ from llm_gateway.discovery.static import static_endpoints
 from llm_gateway.errors import ConfigError, EngineError
 from llm_gateway.gateway import Gateway, read_secret
 from llm_gateway.http.connection import ClientConnection
+from llm_gateway.heap import keep_freed
 from llm_gateway.ledger import Ledger
 from llm_gateway.routes import add_routes
 from llm_gateway.settings import Settings, fields, host_port
@@ -113,6 +114,7 @@ class Worker:
 
     def run(self) -> int:
         """Run in this process until SIGTERM or SIGINT; returns the exit status."""
+        keep_freed()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(self._until_signal())
 

@@ -289,7 +289,7 @@ class ClientConnection(HttpProtocol):
 
     def _expect(self, head: Head) -> None:
         if head.expects_continue:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _read_body(self, data: bytes) -> None:
         missing = self._missing - len(data)
@@ -339,7 +339,7 @@ class ClientConnection(HttpProtocol):
         """Answer with an error before any exchange. `announced` body bytes may still come; they are read, so that the answer is seen."""
         body = error.body() if self._head is None else tables.error_body(self._head.path, error)
         self.gateway.metrics.requests.add("", str(error.status), error.reason)
-        self.transport.write(
+        self.write(
             b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
             % (error.status, reason_phrase(error.status).encode(), error.header_lines(), len(body), body)
         )
@@ -362,6 +362,7 @@ class ClientConnection(HttpProtocol):
         if self.transport.is_closing():
             return
         if self.transport.can_write_eof() and self._missing:
+            self.gateway.outbox.flush()
             self.transport.write_eof()
             self._missing = DISCARD_BYTES
             self._discarded = 0
@@ -369,20 +370,20 @@ class ClientConnection(HttpProtocol):
             if self.mode is not _DISCARD:
                 self.mode = _DISCARD
         else:
-            self.transport.close()
+            self.gateway.outbox.close(self.transport)
 
     # --- exchange.Client
 
     def write(self, data: bytes) -> None:
         """See Client."""
-        self.transport.write(data)
+        self.gateway.outbox.put(self.transport, data)
 
     def exchange_over(self, *, keep: bool) -> None:
         """See Client."""
         self.exchange = None
         if not (keep and self.keep_alive) or self.gateway.draining:
             self.mode = _CLOSED
-            self.transport.close()
+            self.gateway.outbox.close(self.transport)
             return
         self.mode = _HEAD
         self._head = self._key = None
@@ -405,7 +406,7 @@ class ClientConnection(HttpProtocol):
             return
         self.mode = _CLOSED
         # What was written before should still go out; then the connection ends without the reply's own end.
-        self.transport.close()
+        self.gateway.outbox.close(self.transport)
 
     def cut(self) -> None:
         """End whatever is under way: the drain's time is over."""
@@ -432,6 +433,7 @@ class ClientConnection(HttpProtocol):
         self._expect(head)
         self.mode = _SANIC
         gateway = self.gateway
+        gateway.outbox.flush()
         super().connection_made(self.transport)  # type: ignore[no-untyped-call]
         gateway.connections.add(self)
         super().data_received(head.canonical(length) + (rest[:length] if length > 0 else b""))
@@ -446,7 +448,7 @@ class ClientConnection(HttpProtocol):
             if self._buffer:
                 self._refuse(ApiError(408, "The request's head did not arrive in time.", code="head_timeout"), 0)
             elif not self.transport.is_closing():
-                self.transport.close()
+                self.gateway.outbox.close(self.transport)
         elif self.mode in (_BODY, _CHUNKED):
             self._refuse(ApiError(408, "The request's body did not arrive in time.", code="body_timeout"), 0)
         elif self.mode is _DISCARD:
@@ -459,7 +461,7 @@ class ClientConnection(HttpProtocol):
             return bool(super().close_if_idle())
         if self.mode is _HEAD and not self._buffer:
             self.mode = _CLOSED
-            self.transport.close()
+            self.gateway.outbox.close(self.transport)
             return True
         return False
 

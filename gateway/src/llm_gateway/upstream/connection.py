@@ -137,13 +137,16 @@ class EngineConnection:
         self._pieces: list[bytes] = []
         self._done = self._keep = self._head_in = self._head_new = self._begun = False
 
-    def send(self, receiver: Receiver, request: bytes) -> None:
-        """Send a whole request; its reply goes to `receiver`."""
+    def send(self, receiver: Receiver, request: bytes, body: bytes = b"") -> None:
+        """Send a whole request; its reply goes to `receiver`. `body` is what follows, where it is too large to be copied behind the rest."""
         self.receiver = receiver
         self._done = self._head_in = self._head_new = False
         self.content_type = b""
         self._framed = self._chunked = self._aligned = self._begun = False
-        self.transport.write(request)
+        if body:
+            self.transport.writelines((request, body))
+        else:
+            self.engine.outbox.put(self.transport, request)
 
     def abort(self) -> None:
         """Drop the connection at once, so that the engine stops generating."""

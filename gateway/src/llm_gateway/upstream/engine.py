@@ -12,6 +12,7 @@ from llm_gateway.choice import seed_of
 from llm_gateway.errors import EngineError
 from llm_gateway.http.template import Template
 from llm_gateway.ledger import IN_FLIGHT, Ledger
+from llm_gateway.outbox import Outbox
 from llm_gateway.upstream.connection import EngineConnection
 
 MAX_COOLDOWN_S: Final = 60.0
@@ -59,6 +60,7 @@ class Engine:
         "models",
         "name",
         "open_until",
+        "outbox",
         "port",
         "probed",
         "queue_depth",
@@ -83,6 +85,7 @@ class Engine:
         token: str = "",
         weight: float = 1.0,
         ledger: Ledger | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
         # First what a choice looks at, then what each request touches (compiled, they stand in this order).
         self.in_flight = 0  # over all processes, as far as this one knows
@@ -96,6 +99,7 @@ class Engine:
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.frame_start = f" HTTP/1.1\r\nhost: {address}".encode("latin-1")
         self.frame_tail = _frame_tail(token)
+        self.outbox = Outbox() if outbox is None else outbox
         self.kind = kind
         self.name = name or address
         self.served = 0
@@ -123,8 +127,10 @@ class Engine:
     def __repr__(self) -> str:
         return f"Engine({self.name}, in_flight={self.in_flight}, {self.health.value})"
 
-    def frame(self, path: bytes, request_id: bytes, traceparent: bytes | None, body: bytes) -> bytes:
-        """A whole POST request."""
+    def frame(
+        self, path: bytes, request_id: bytes, traceparent: bytes | None, body: bytes, *, apart: bool = False
+    ) -> bytes:
+        """A whole POST request; of one that is sent with its body `apart`, what comes before that."""
         return b"".join(
             (
                 b"POST ",
@@ -134,7 +140,7 @@ class Engine:
                 request_id,
                 b"" if traceparent is None else b"\r\ntraceparent: " + traceparent,
                 b"\r\ncontent-length: %d\r\n\r\n" % len(body),
-                body,
+                b"" if apart else body,
             )
         )
 
