@@ -143,10 +143,13 @@ class EngineConnection:
         self._done = self._head_in = self._head_new = False
         self.content_type = b""
         self._framed = self._chunked = self._aligned = self._begun = False
+        outbox = self.engine.outbox
         if body:
             self.transport.writelines((request, body))
+        elif outbox is None:
+            self.transport.write(request)
         else:
-            self.engine.outbox.put(self.transport, request)
+            outbox.put(self.transport, request)
 
     def abort(self) -> None:
         """Drop the connection at once, so that the engine stops generating."""

@@ -99,7 +99,7 @@ class Engine:
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.frame_start = f" HTTP/1.1\r\nhost: {address}".encode("latin-1")
         self.frame_tail = _frame_tail(token)
-        self.outbox = Outbox() if outbox is None else outbox
+        self.outbox = outbox  # None: everything is written at once
         self.kind = kind
         self.name = name or address
         self.served = 0
