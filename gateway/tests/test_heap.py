@@ -18,9 +18,8 @@ if sys.argv[1] == "keep":
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(200):
-        block = bytes(range(256)) * 2000
-        other = block + block
-        del block, other
+        blocks = [bytes(100_000) for _ in range(4)]
+        del blocks
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 faults()
 print(faults())
