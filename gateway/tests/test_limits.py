@@ -12,7 +12,7 @@ import pytest
 from gateway_support.house import KEY, House
 
 from llm_gateway.errors import ApiError, ConfigError
-from llm_gateway.ledger import IN_FLIGHT, TOKENS, Ledger
+from llm_gateway.ledger import Ledger
 from llm_gateway.limits import Limiter, Rules, Subject, shown_time
 
 
@@ -47,6 +47,12 @@ def admitted(limiter: Limiter, wanted: list[Subject], count: int, tokens: float 
         except ApiError:
             pass
     return passed
+
+
+def numbers(ledger: Ledger, name: str) -> dict[str, float]:
+    record = ledger.peek(name)
+    assert record is not None
+    return {field: getattr(record, field) for field in record.__slots__} | {"at once": ledger.in_flight(record)}
 
 
 def test_a_fresh_key_gets_exactly_its_requests(ledger: Ledger, clock: Clock) -> None:
@@ -91,7 +97,7 @@ def test_tokens_are_reserved_and_settled(ledger: Ledger, clock: Clock) -> None:
     assert refused.value.code == "rate_limit_exceeded"
     ticket.settle(50, 50)
     ticket.settle(50, 50)  # a second time changes nothing
-    assert ledger.cells[ledger.record("key:a") + TOKENS + 2] == 100
+    assert ledger.record("key:a").tokens == 100
     assert admitted(limiter, subjects(tokens=1000), 1, 900) == 1
 
 
@@ -125,9 +131,9 @@ def test_a_request_refused_by_its_model_costs_its_key_nothing(ledger: Ledger, cl
     key = Subject("key:a", "a", Rules(requests=10, tokens=100, concurrency=5))
     model = Subject("model:m", "m", Rules(requests=1))
     limiter.admit([key, model], 10)
-    before = list(ledger.cells[ledger.record("key:a") : ledger.record("key:a") + ledger.width])
+    before = numbers(ledger, "key:a")
     assert admitted(limiter, [key, model], 5, 10) == 0
-    assert list(ledger.cells[ledger.record("key:a") : ledger.record("key:a") + ledger.width]) == before
+    assert numbers(ledger, "key:a") == before
 
 
 def test_without_redis_each_gateway_allows_its_share() -> None:
@@ -159,8 +165,9 @@ def test_processes_share_one_count_exactly() -> None:
     os.close(write)
     with os.fdopen(read) as results:
         assert sum(int(line) for line in results) == 500
-    record = ledger.record("key:a")
-    assert ledger.cells[record + TOKENS + 2] == 1000
+    record = ledger.peek("key:a")
+    assert record is not None
+    assert record.tokens == 1000
     assert ledger.in_flight(record) == 500
     for worker in range(4):
         ledger.forget_worker(worker)
@@ -173,13 +180,13 @@ def test_a_process_that_dies_with_a_lock_blocks_nobody() -> None:
     child = os.fork()
     if child == 0:
         ledger.worker = 1
-        ledger.cells[ledger.mine(record)] = 3
-        with ledger.lock(record):
+        ledger.set_mine(record, 3)
+        with ledger.held(record):
             os._exit(9)
     os.waitpid(child, 0)
-    with ledger.lock(record):
+    with ledger.held(record):
         pass
-    assert ledger.cells[record + IN_FLIGHT + 1] == 3
+    assert ledger.in_flight(record) == 3
 
 
 def test_a_budget_outlives_a_restart_in_its_file(tmp_path, clock: Clock) -> None:
@@ -230,7 +237,7 @@ def test_a_streams_tokens_count(house: House, usage: bool) -> None:
     assert stream.events()[-1] == "data: [DONE]"
     house.until(lambda: not front.gateway.active)
     record = front.gateway.ledger.record("key:key-1")
-    used = front.gateway.ledger.cells[record + TOKENS + 2]
+    used = record.tokens
     assert 40 <= used <= 60
 
 
@@ -239,7 +246,7 @@ def test_a_refused_or_failed_request_gives_its_tokens_back(house: House) -> None
     for _ in range(5):
         assert front.chat(max_tokens=900).status == 400
     record = front.gateway.ledger.record("key:key-1")
-    house.until(lambda: front.gateway.ledger.cells[record + TOKENS + 2] == 0)
+    house.until(lambda: record.tokens == 0)
     assert front.gateway.ledger.in_flight(record) == 0
 
 

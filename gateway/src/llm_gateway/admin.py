@@ -23,7 +23,6 @@ from llm_gateway.errors import ApiError, ConfigError, forbidden, malformed, mode
 from llm_gateway.gateway import Gateway, state_of
 from llm_gateway.key_documents import KeyDocument, KeyLimits
 from llm_gateway.keys import read_key_document
-from llm_gateway.ledger import USED_COMPLETION, USED_PROMPT, USED_REQUESTS
 from llm_gateway.metrics import Metrics
 from llm_gateway.replies import answer, key_of
 from llm_gateway.upstream.engine import Engine, Health
@@ -91,7 +90,7 @@ async def status(gateway: Gateway) -> dict[str, Any]:
             {
                 "name": name,
                 "policy": dispatcher.policy_name,
-                "queue_depth": 0 if dispatcher.record < 0 else int(ledger.in_flight(dispatcher.record)),
+                "queue_depth": 0 if dispatcher.record is None else int(ledger.in_flight(dispatcher.record)),
                 "queue_size": dispatcher.queue_size,
                 "in_flight": sum(engine["in_flight"] for engine in engines),
                 "requests": requests,
@@ -132,9 +131,7 @@ async def status(gateway: Gateway) -> dict[str, Any]:
 
 def key_uses(gateway: Gateway) -> list[dict[str, Any]]:
     """What each key has used since the counts began; the busiest first."""
-    gateway.write_use()
     ledger = gateway.ledger
-    cells = ledger.cells
     found: list[dict[str, Any]] = []
     for name in gateway.keys.names():
         record = ledger.peek("key:" + name)
@@ -142,9 +139,9 @@ def key_uses(gateway: Gateway) -> list[dict[str, Any]]:
             found.append(
                 {
                     "name": name,
-                    "requests": int(cells[record + USED_REQUESTS]),
-                    "prompt_tokens": int(cells[record + USED_PROMPT]),
-                    "completion_tokens": int(cells[record + USED_COMPLETION]),
+                    "requests": int(record.used_requests),
+                    "prompt_tokens": int(record.used_prompt),
+                    "completion_tokens": int(record.used_completion),
                     "in_flight": int(ledger.in_flight(record)),
                 }
             )

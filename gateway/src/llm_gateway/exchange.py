@@ -18,11 +18,11 @@ from llm_gateway.protocols import Translation, UntranslatableReply, openai, tabl
 from llm_gateway.upstream.probe import ask_models
 
 if TYPE_CHECKING:
+    from llm_gateway.callers import Caller
     from llm_gateway.counting import Histogram
     from llm_gateway.dispatch import Dispatcher
     from llm_gateway.gateway import Gateway
     from llm_gateway.http.head import Head
-    from llm_gateway.key_documents import Key
     from llm_gateway.limits import Subject, Ticket
     from llm_gateway.protocols.asked import Asked
     from llm_gateway.resume import Transcript
@@ -132,7 +132,7 @@ class Exchange:
     content: memoryview  # the prompt as the client wrote it
     _engine_body = b""  # in OpenAI's words, with the model's real name
 
-    def __init__(self, gateway: Gateway, client: Client, head: Head, body: bytes, key: Key) -> None:
+    def __init__(self, gateway: Gateway, client: Client, head: Head, body: bytes, caller: Caller) -> None:
         self.phase = _QUEUED
         self.tried = _NOBODY
         self._reply_type = _JSON
@@ -140,8 +140,7 @@ class Exchange:
         self.client = client
         self.head = head
         self.body = body
-        self.key = key
-        self.caller = gateway.caller_of(key)
+        self.caller = caller
         self.path = head.path
         self.request_id = head.request_id or gateway.new_request_id()
         self.started_at = monotonic()
@@ -161,12 +160,12 @@ class Exchange:
     @property
     def tenant(self) -> str:
         """See fair.Entry."""
-        return self.key.tenant
+        return self.caller.tenant
 
     @property
     def weight(self) -> float:
         """See fair.Entry."""
-        return self.key.weight
+        return self.caller.key.weight
 
     # --- towards an engine
 
@@ -183,19 +182,17 @@ class Exchange:
             self.asked = asked = openai.read(body)
             self.stream = asked.stream is True
             self.asked_model = asked_model = asked.model or gateway.default_model()
-            self.model = model = gateway.resolve(asked_model, self.key)
+            dispatcher = gateway.dispatcher(asked_model, self.caller)
+            self.model = model = dispatcher.model
             self._engine_body = body if model == asked.model else openai.with_model(body, model)
             self.content = content = asked.content()
             self.prompt_tokens = (len(content) or len(body)) // BYTES_PER_TOKEN + 1
             if self.head.priority is not None or gateway.has_classes:
-                self.rank = gateway.rank_of(self.key, self.head.priority)
+                self.rank = gateway.rank_of(self.caller.key, self.head.priority)
             self.cost = float(self.prompt_tokens)
             gateway.active.add(self)
             if gateway.tracer is not None:
                 self.span = gateway.tracer.begin(self.head.traceparent)
-            dispatcher = gateway.dispatchers.get(model)
-            if dispatcher is None:
-                raise gateway.unknown_model(model)
             subjects = gateway.limited(self.caller, dispatcher)
             if subjects is not None:
                 answer = asked.max_tokens or asked.max_completion_tokens or gateway.settings.limit_reserve_tokens

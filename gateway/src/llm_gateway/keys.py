@@ -56,6 +56,10 @@ class KeyStore:
             return None
         return key
 
+    def stored(self, digest: bytes) -> bool:
+        """Whether this is a configured key's SHA-256."""
+        return digest in self._keys
+
     def all(self) -> list[Key]:
         """All keys, one for each name, sorted by it."""
         return sorted({key.name: key for key in reversed(self._keys.values())}.values(), key=lambda key: key.name)

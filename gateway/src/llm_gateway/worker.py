@@ -24,8 +24,8 @@ from sanic.http.constants import HTTP
 from llm_gateway.discovery.static import static_endpoints
 from llm_gateway.errors import ConfigError, EngineError
 from llm_gateway.gateway import Gateway, read_secret
-from llm_gateway.http.connection import ClientConnection
 from llm_gateway.heap import keep_freed
+from llm_gateway.http.connection import ClientConnection
 from llm_gateway.ledger import Ledger
 from llm_gateway.routes import add_routes
 from llm_gateway.settings import Settings, fields, host_port

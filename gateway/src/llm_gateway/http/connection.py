@@ -22,6 +22,7 @@ from llm_gateway.protocols import tables
 if TYPE_CHECKING:
     import asyncio
 
+    from llm_gateway.callers import Caller
     from llm_gateway.gateway import Gateway
     from llm_gateway.http.head import Head
     from llm_gateway.http.template import Template
@@ -80,12 +81,12 @@ class ClientConnection(HttpProtocol):
 
     __slots__ = (
         "_buffer",
+        "_caller",
         "_chunks",
         "_deadline",
         "_digest",
         "_discarded",
         "_head",
-        "_key",
         "_known",
         "_missing",
         "_parser",
@@ -110,7 +111,7 @@ class ClientConnection(HttpProtocol):
         self.writing_paused = False
         self._buffer = b""
         self._head: Head | None = None
-        self._key: Any = None
+        self._caller: Caller | None = None
         # A head that came twice with the same key, what it was understood as, and its key: the next one is most likely the same.
         self._known: tuple[Template, Head, bytes | None, bytes | None] | None = None
         self._digest: bytes | None = None
@@ -195,13 +196,13 @@ class ClientConnection(HttpProtocol):
             template, head, digest, token = known
             end, length = template.fit(data)
             if 0 < end <= gateway.settings.max_head:
-                key = gateway.keys.find(digest, token)
-                if key is not None and length <= gateway.settings.max_body:
+                caller = gateway.caller(digest, token)
+                if caller is not None and length <= gateway.settings.max_body:
                     self._buffer = b""
                     self._head = head
                     self.http11 = head.http11
                     self.keep_alive = head.keep_alive and not gateway.draining
-                    self._key = key
+                    self._caller = caller
                     if len(data) == end + length:
                         self._begin(data[end:], b"")
                     else:
@@ -229,8 +230,8 @@ class ClientConnection(HttpProtocol):
         try:
             if head.method != b"POST":
                 raise ApiError(405, "Use POST.", code="method_not_allowed", headers=(("allow", "POST"),))
-            key = gateway.keys.find(digest, token)
-            if key is None:
+            caller = gateway.caller(digest, token)
+            if caller is None:
                 raise invalid_key()
             if length > gateway.settings.max_body:
                 raise too_large(gateway.settings.max_body)
@@ -239,7 +240,7 @@ class ClientConnection(HttpProtocol):
         except ApiError as error:
             self._refuse(error, length if length >= 0 else DISCARD_BYTES if head.chunked else 0, len(data) - end)
             return
-        self._key = key
+        self._caller = caller
         if length >= 0 and digest is not None and digest == self._digest:
             found = gateway.heads.template(data[:end], head)
             self._known = None if found is None else (found, head, digest, token)
@@ -325,12 +326,12 @@ class ClientConnection(HttpProtocol):
             self._deadline = monotonic() + self.gateway.settings.body_timeout
 
     def _begin(self, body: bytes, rest: bytes) -> None:
-        head = self._head
-        if head is None:
+        head, caller = self._head, self._caller
+        if head is None or caller is None:
             return
         self.mode = _BUSY
         self._buffer = rest
-        exchange = self.exchange = Exchange(self.gateway, self, head, body, self._key)
+        exchange = self.exchange = Exchange(self.gateway, self, head, body, caller)
         exchange.begin()
 
     # --- refusing
@@ -386,7 +387,7 @@ class ClientConnection(HttpProtocol):
             self.gateway.outbox.close(self.transport)
             return
         self.mode = _HEAD
-        self._head = self._key = None
+        self._head = self._caller = None
         self._deadline = monotonic() + self.gateway.settings.keep_alive_timeout
         if self._buffer:
             rest, self._buffer = self._buffer, b""

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 from llm_gateway.choice import seed_of
 from llm_gateway.errors import EngineError
 from llm_gateway.http.template import Template
-from llm_gateway.ledger import IN_FLIGHT, Ledger
+from llm_gateway.ledger import Ledger
 from llm_gateway.outbox import Outbox
 from llm_gateway.upstream.connection import EngineConnection
 
@@ -117,7 +117,7 @@ class Engine:
         self.weight = weight
         self.seed = seed_of(self.name)
         self.kv_use = 0.0
-        self.record = 0 if self.ledger is None else self.ledger.record("engine:" + address)
+        self.record = None if self.ledger is None else self.ledger.record("engine:" + address)
         self.cooldown_s = 0.0
         self.open_until = 0.0
         self.probed = False
@@ -150,12 +150,12 @@ class Engine:
         """One more request."""
         self.mine += 1
         self.in_flight += 1
-        if self.ledger is not None:
-            self.ledger.cells[self.record + IN_FLIGHT + self.ledger.worker] = self.mine
+        if self.record is not None and self.ledger is not None:
+            self.ledger.set_mine(self.record, self.mine)
 
     def enter_below(self, ceiling: int) -> bool:
         """One more request, unless all processes together have `ceiling` of them there. True when counted."""
-        if self.ledger is None or self.ledger.enter(self.record, ceiling):
+        if self.record is None or self.ledger is None or self.ledger.enter(self.record, ceiling):
             self.mine += 1
             self.in_flight += 1
             return True
@@ -166,12 +166,12 @@ class Engine:
         """One request less."""
         self.mine -= 1
         self.in_flight -= 1
-        if self.ledger is not None:
-            self.ledger.cells[self.record + IN_FLIGHT + self.ledger.worker] = self.mine
+        if self.record is not None and self.ledger is not None:
+            self.ledger.set_mine(self.record, self.mine)
 
     def look(self) -> None:
         """See what the other processes have there."""
-        if self.ledger is not None:
+        if self.record is not None and self.ledger is not None:
             self.in_flight = self.mine + int(self.ledger.others_in_flight(self.record))
 
     def warm_up(self, now: float, slow_start_s: float) -> None:
