@@ -23,8 +23,8 @@ class RealEngine:
 
 
 @contextmanager
-def llamacpp(folder: Path, *, name: str = "tiny", kind: str = "bigram") -> Iterator[RealEngine]:
-    """Start it, wait until it is ready, end it."""
+def llamacpp(folder: Path, *flags: str, name: str = "tiny", kind: str = "bigram") -> Iterator[RealEngine]:
+    """Start it (with more of its `flags`), wait until it is ready, end it."""
     source = REPO / "tests" / "support" / "tiny_model.py"
     spec = importlib.util.spec_from_file_location("tiny_model", source)
     module = importlib.util.module_from_spec(spec)
@@ -46,9 +46,12 @@ def llamacpp(folder: Path, *, name: str = "tiny", kind: str = "bigram") -> Itera
         str(port),
         "-np",
         "2",
+        # As the role engine_llamacpp has it: each connection that is open, idle or not, takes one of them.
+        "--threads-http",
+        "64",
     ]
     process = subprocess.Popen(
-        [*command, "--metrics"],
+        [*command, "--metrics", *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
