@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from gateway_support.house import KEY, Front, House
 from gateway_support.llamacpp import RealEngine, llamacpp
-from gateway_support.vllm import environment, vllm
+from gateway_support.vllm import environment, program
 
 REQUESTS, PROMPT_TOKENS, ANSWER_TOKENS = 40, 32, 16
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
 
 def bench(front: Front, folder: Path, backend: str, endpoint: str, *flags: str, key: str = KEY) -> tuple[Any, str]:
     """Run it: its result, and what it printed."""
-    command = [vllm(), "bench", "serve", "--backend", backend, "--base-url", front.url, "--endpoint", endpoint]
+    command = [program(), "bench", "serve", "--backend", backend, "--base-url", front.url, "--endpoint", endpoint]
     command += ["--tokenizer", tokenizer_folder(folder / "tokenizer"), "--dataset-name", "random"]
     command += ["--random-input-len", str(PROMPT_TOKENS), "--random-output-len", str(ANSWER_TOKENS)]
     command += ["--num-prompts", str(REQUESTS), "--max-concurrency", "4", *flags]
