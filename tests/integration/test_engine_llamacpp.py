@@ -68,6 +68,16 @@ def test_it_answers_under_its_alias(engine):
     assert "llamacpp:requests_processing" in requests.get(f"{url}/metrics", timeout=10).text
 
 
+def test_embeddings_are_pooled_as_asked(model):
+    process, url = start("-m", str(model), "--port", str(free_port()), "--embeddings", "--pooling", "mean")
+    try:
+        found = requests.post(f"{url}/v1/embeddings", json={"input": ["cake", "a cake"]}, timeout=60).json()
+    finally:
+        process.kill()
+        process.wait()
+    assert [len(each["embedding"]) for each in found["data"]] == [128, 128]
+
+
 def test_sigterm_in_the_middle_of_a_stream_lets_it_finish(engine):
     process, url = engine
     tokens = 2000

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Llama small enough to be made on the spot: about 4 MB of GGUF in two seconds, no torch, no download.
+"""A Llama small enough to be made on the spot: about 4 MB of GGUF or safetensors in two seconds, no torch, no download.
 
 `random`  random weights: token soup with some invalid UTF-8, good for tests of streams.
 `bigram`  words that follow each other in the corpus: the SVD of log P(next | current) goes into the embedding and the
@@ -7,7 +7,7 @@
           RMSNorm is a constant factor. No training.
 
 The corpus is CPython's own help text, which is wherever a Python is, and sentences made from templates.
-At temperature 0 every engine gives the same text for the same file.
+At temperature 0 every engine gives the same text for the same file, and for either kind of file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from typing import Literal
 import gguf
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 Kind = Literal["random", "bigram"]
 Matrix = npt.NDArray[np.float32]
@@ -55,9 +56,30 @@ class Shape:
 
 def make_tiny_gguf(path: str | Path, kind: Kind = "bigram", seed: int = 0, shape: Shape | None = None) -> Path:
     """Write the model to `path` (its folder is made) and return that path. The same arguments give the same text."""
-    shape = shape or Shape()
-    target = Path(path)
+    target, shape = Path(path), shape or Shape()
     target.parent.mkdir(parents=True, exist_ok=True)
+    _write(target, f"tiny-{kind}", shape, *_model(kind, seed, shape))
+    return target
+
+
+def make_tiny_folder(path: str | Path, kind: Kind = "bigram", seed: int = 0, shape: Shape | None = None) -> Path:
+    """The same model as a folder as transformers and vLLM load it. Returns its path."""
+    folder, shape = Path(path), shape or Shape()
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer, weights = _model(kind, seed, shape)
+    # GGUF says in its metadata that a text begins with <s>; here the tokenizer does.
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", BOS)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    words = {"bos_token": SPECIALS[BOS], "eos_token": SPECIALS[EOS], "pad_token": SPECIALS[EOS]}
+    known = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": shape.context}
+    (folder / "tokenizer_config.json").write_text(json.dumps(words | known | {"chat_template": CHAT_TEMPLATE}))
+    (folder / "config.json").write_text(json.dumps(_config(shape)))
+    tensors = {_their_name(name): _their_layout(name, values, shape) for name, values in weights.items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def _model(kind: Kind, seed: int, shape: Shape) -> tuple[Tokenizer, dict[str, Matrix]]:
     documents = _documents(random.Random(seed))
     tokenizer = _train_tokenizer(documents, shape.vocabulary)
     rng = np.random.default_rng(seed)
@@ -66,8 +88,60 @@ def make_tiny_gguf(path: str | Path, kind: Kind = "bigram", seed: int = 0, shape
     else:
         tokens = [token for encoded in tokenizer.encode_batch(documents) for token in [*encoded.ids, EOS]]
         weights = _bigram_weights(shape, np.asarray(tokens), rng)
-    _write(target, f"tiny-{kind}", shape, tokenizer, weights)
-    return target
+    return tokenizer, weights
+
+
+def _config(shape: Shape) -> dict[str, object]:
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": shape.vocabulary,
+        "hidden_size": shape.hidden,
+        "intermediate_size": shape.inner,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "head_dim": shape.head,
+        "hidden_act": "silu",
+        "max_position_embeddings": shape.context,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": False,
+        "bos_token_id": BOS,
+        "eos_token_id": EOS,
+        "pad_token_id": EOS,
+        "torch_dtype": "float32",
+    }
+
+
+_THEIR_NAMES = {
+    "token_embd": "model.embed_tokens",
+    "output_norm": "model.norm",
+    "output": "lm_head",
+    "attn_norm": "input_layernorm",
+    "ffn_norm": "post_attention_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+
+
+def _their_name(name: str) -> str:
+    """llama.cpp's `blk.0.attn_q.weight` as transformers calls it."""
+    *block, part, weight = name.split(".")
+    return ".".join([*(["model.layers", block[1]] if block else []), _THEIR_NAMES[part], weight])
+
+
+def _their_layout(name: str, values: Matrix, shape: Shape) -> Matrix:
+    """llama.cpp rotates neighbouring rows of a head, transformers the rows of its two halves."""
+    heads = {"attn_q": shape.heads, "attn_k": shape.kv_heads}.get(name.split(".")[-2])
+    if heads:
+        values = values.reshape(heads, shape.head // 2, 2, -1).swapaxes(1, 2).reshape(values.shape)
+    return np.ascontiguousarray(values)
 
 
 def _documents(rng: random.Random) -> list[str]:

@@ -38,6 +38,7 @@ def test_flags_have_llama_servers_names():
         ("-m x --ctx 5", "unknown: --ctx 5"),
         ("-m x --parallel 0", "--parallel is 0: give 1 or more"),
         ("-m x --port eighty", "invalid int value: 'eighty'"),
+        ("-m x --embeddings --pooling most", "invalid choice: 'most'"),
         ("--metrics", "--model is missing"),
     ],
 )

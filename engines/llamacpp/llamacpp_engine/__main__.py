@@ -35,6 +35,8 @@ def _parameters(settings: Settings, file: Path) -> Any:
     chosen.timeout_read = chosen.timeout_write = settings.http_timeout_s
     chosen.api_keys = list(settings.api_keys)
     chosen.embedding = settings.embeddings
+    if settings.pooling:
+        chosen.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{settings.pooling.upper()}")
     chosen.endpoint_metrics, chosen.endpoint_slots, chosen.ui = settings.metrics, False, False
     chosen.verbosity = settings.verbosity
     if settings.chat_template:

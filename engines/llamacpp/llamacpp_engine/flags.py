@@ -34,6 +34,7 @@ class Settings:
     api_keys: tuple[str, ...]
     chat_template: str
     embeddings: bool
+    pooling: str
     metrics: bool
     verbosity: int
     drain_timeout_s: float
@@ -79,6 +80,7 @@ def parse(arguments: Sequence[str]) -> Settings:
         api_keys=tuple(chosen.api_key),
         chat_template=chosen.chat_template,
         embeddings=chosen.embeddings,
+        pooling=chosen.pooling,
         metrics=chosen.metrics,
         verbosity=chosen.verbosity,
         drain_timeout_s=chosen.drain_timeout,
@@ -107,6 +109,8 @@ def _parser() -> _Parser:
     add("--api-key", action="append", default=[], help="may be repeated; none: everybody may ask")
     add("--chat-template", default="", help="default: the one in the GGUF")
     add("--embeddings", action="store_true")
+    poolings = ["none", "mean", "cls", "last", "rank"]
+    add("--pooling", choices=poolings, default="", help="how embeddings are made of tokens; default: as the GGUF says")
     add("--metrics", action="store_true", help="serve Prometheus metrics at /metrics")
     add("-lv", "--verbosity", type=int, default=1)
     add("--drain-timeout", type=float, default=60.0, metavar="S", help="after SIGTERM, time for answers under way")

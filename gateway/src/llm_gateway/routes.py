@@ -77,4 +77,5 @@ def add_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
 
 
 def _model(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": STARTED, "owned_by": "llm-gateway"}
+    # vLLM's clients look at the root, the model that this one was made from.
+    return {"id": name, "object": "model", "created": STARTED, "owned_by": "llm-gateway", "root": name, "parent": None}

@@ -114,7 +114,8 @@ class Stream:
 
     def __init__(self, port: int, path: str, body: Any, key: str) -> None:
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        self.connection.request("POST", path, json.dumps(body).encode(), {"authorization": f"Bearer {key}"})
+        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        self.connection.request("POST", path, json.dumps(body).encode(), headers)
         self.socket = self.connection.sock
         self.reply: http.client.HTTPResponse | None = None
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 REPO = Path(__file__).resolve().parents[3]
 
@@ -22,15 +23,19 @@ class RealEngine:
         self.url = url
 
 
-@contextmanager
-def llamacpp(folder: Path, *, name: str = "tiny", kind: str = "bigram") -> Iterator[RealEngine]:
-    """Start it, wait until it is ready, end it."""
-    source = REPO / "tests" / "support" / "tiny_model.py"
-    spec = importlib.util.spec_from_file_location("tiny_model", source)
+def tiny_model() -> ModuleType:
+    """What makes the model's files, from the tests of the whole."""
+    spec = importlib.util.spec_from_file_location("tiny_model", REPO / "tests" / "support" / "tiny_model.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules["tiny_model"] = module
     spec.loader.exec_module(module)
-    model = module.make_tiny_gguf(folder / f"{kind}.gguf", kind)
+    return module
+
+
+@contextmanager
+def llamacpp(folder: Path, *flags: str, name: str = "tiny", kind: str = "bigram") -> Iterator[RealEngine]:
+    """Start it (with more of its `flags`), wait until it is ready, end it."""
+    model = tiny_model().make_tiny_gguf(folder / f"{kind}.gguf", kind)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -46,9 +51,12 @@ def llamacpp(folder: Path, *, name: str = "tiny", kind: str = "bigram") -> Itera
         str(port),
         "-np",
         "2",
+        # As the role engine_llamacpp has it: each connection that is open, idle or not, takes one of them.
+        "--threads-http",
+        "64",
     ]
     process = subprocess.Popen(
-        [*command, "--metrics"],
+        [*command, "--metrics", *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

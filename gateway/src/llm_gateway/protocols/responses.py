@@ -101,8 +101,36 @@ class Request(msgspec.Struct):
     previous_response_id: str | None = None
     conversation: Any = None
     background: bool | None = None
+    # What vLLM's own Responses API takes besides.
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    stop_token_ids: list[int] | None = None
+    ignore_eos: bool | None = None
 
 
+# What a chat completion calls the same.
+_SAME = (
+    "temperature",
+    "top_p",
+    "user",
+    "parallel_tool_calls",
+    "top_k",
+    "min_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+    "logit_bias",
+    "seed",
+    "stop",
+    "stop_token_ids",
+    "ignore_eos",
+)
 _REQUEST = msgspec.json.Decoder(Request)
 
 
@@ -190,7 +218,7 @@ def chat_request(asked: Request) -> dict[str, Any]:
         said["stream_options"] = {"include_usage": True}
     if asked.max_output_tokens is not None:
         said["max_tokens"] = asked.max_output_tokens
-    for name in ("temperature", "top_p", "user", "parallel_tool_calls"):
+    for name in _SAME:
         value = getattr(asked, name)
         if value is not None:
             said[name] = value
