@@ -12,14 +12,12 @@ class Caller(Subject):
     """A key, its limits, and where its use is counted. What requests look at is here, not in the key: one of 100 000 keys is in none of the
     processor's caches, and each object more would be waited for."""
 
-    __slots__ = ("expires_at", "key", "key_name", "limited", "models", "tenant", "use")
+    __slots__ = ("expires_at", "key", "models", "tenant", "use")
 
     def __init__(self, key: Key, rules: Rules, use: KeyUse) -> None:
-        super().__init__(f"key:{key.name}", f"the key '{key.name}'", rules)
-        self.limited = rules.any
+        super().__init__("key", key.name, rules)
         self.expires_at = BOUNDLESS if key.expires_at is None else key.expires_at
         self.models = key.models
         self.use = use
-        self.key_name = key.name
         self.tenant = key.tenant
         self.key = key

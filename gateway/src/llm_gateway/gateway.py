@@ -318,9 +318,9 @@ class Gateway:
         if of_model is None:
             model = dispatcher.pool.model
             rules = self.rules(self.catalogue.config(model).limits, key=False)
-            of_model = [Subject(f"model:{model}", f"the model '{model}'", rules)] if rules.any else NO_SUBJECTS
+            of_model = [Subject("model", model, rules)] if rules.any else NO_SUBJECTS
             dispatcher.subjects = of_model
-        if not caller.limited:
+        if not caller.rules.any:
             return of_model or None
         return [caller, *of_model] if of_model else [caller]
 
@@ -396,61 +396,66 @@ class Gateway:
             asyncio.get_running_loop().call_soon(self.account)
         self._ended.append((monotonic(), exchange))
 
-    def _count_use(self, caller: Caller, prompt_tokens: int, completion_tokens: int) -> None:
-        """Add a request to what a key has used: for the metrics, and where all workers see it."""
-        use = caller.use
-        use.requests += 1
-        use.tokens += prompt_tokens + completion_tokens
-        record = caller.record
-        if record is None:
-            try:
-                record = caller.record = self.ledger.record(caller.name)
-            except LedgerFull:
-                return
-        count_use(self.ledger, record, prompt_tokens, completion_tokens)
-
     def account(self) -> None:
-        """Count and log the requests that have ended; all of one turn of the loop together, which is easier on the processor's caches."""
+        """Count and log the requests that have ended in one turn of the loop.
+
+        One thing after the other for all of them: what is counted of one of many keys or models is in none of the processor's caches, and short
+        loops let it wait for some of that at once."""
         ended, self._ended = self._ended, []
-        metrics = self.metrics
-        now_s = time.time()
-        logs = self.access_log.enabled
-        for now, exchange in ended:
-            model = exchange.model
+        self._count_by_key(ended)
+        self._count_by_model(ended)
+        if self.tracer is not None:
+            for now, exchange in ended:
+                if exchange.span is not None:
+                    prompt, completion = tokens_of(exchange)
+                    self.tracer.end(exchange, now, prompt, completion)
+        if self.access_log.enabled:
+            self._log(ended)
+
+    def _count_by_key(self, ended: list[tuple[float, Exchange]]) -> None:
+        """What keys have used: for the metrics, and where all workers see it."""
+        ledger = self.ledger
+        for _, exchange in ended:
             caller = exchange.caller
-            started_at, first_at, attempts = exchange.started_at, exchange.first_byte_at, exchange.attempts
+            prompt, completion = tokens_of(exchange)
+            use = caller.use
+            use.requests += 1
+            use.tokens += (prompt or 0) + (completion or 0)
+            record = caller.record
+            if record is None:
+                try:
+                    record = caller.record = ledger.record(caller.record_name)
+                except LedgerFull:
+                    continue
+            count_use(ledger, record, prompt or 0, completion or 0)
+
+    def _count_by_model(self, ended: list[tuple[float, Exchange]]) -> None:
+        metrics = self.metrics
+        if self.retry_tokens < RETRY_START:
+            self.retry_tokens = min(RETRY_START, self.retry_tokens + RETRY_SHARE * len(ended))
+        for now, exchange in ended:
             dispatcher = exchange.dispatcher
             of_model = None if dispatcher is None else dispatcher.metrics
             if of_model is None:
-                of_model = metrics.of_model.get(model) or metrics.model(model)
+                of_model = metrics.of_model.get(exchange.model) or metrics.model(exchange.model)
                 if dispatcher is not None:
                     dispatcher.metrics = of_model
-            if self.retry_tokens < RETRY_START:
-                self.retry_tokens = min(RETRY_START, self.retry_tokens + RETRY_SHARE)
-            prompt: int | None = None
-            completion: int | None = None
-            waited_s = 0.0
-            if exchange.usage is not None:
-                prompt, completion = exchange.usage
-                of_model.read(prompt)
-            elif exchange.events:
-                completion = exchange.events
-            if completion:
-                of_model.wrote(completion)
             if exchange.status == 200 and not exchange.reason:
                 of_model.answered += 1
             else:
-                metrics.requests.bump((model, status_text(exchange.status), exchange.reason), 1)
-            self._count_use(caller, prompt or 0, completion or 0)
-            if exchange.span is not None and self.tracer is not None:
-                self.tracer.end(exchange, now, prompt, completion)
-            if attempts:
-                if exchange.queued or attempts > 1:
-                    waited_s = exchange.engine_at - started_at
-                    of_model.waited(waited_s)
+                metrics.requests.bump((exchange.model, status_text(exchange.status), exchange.reason), 1)
+            prompt, completion = tokens_of(exchange)
+            if prompt is not None:
+                of_model.read(prompt)
+            if completion:
+                of_model.wrote(completion)
+            started_at, first_at = exchange.started_at, exchange.first_byte_at
+            if exchange.attempts:
+                if waited(exchange):
+                    of_model.waited(exchange.engine_at - started_at)
                 else:
                     of_model.at_once += 1
-                if attempts == 1 and exchange.reply_at:
+                if exchange.attempts == 1 and exchange.reply_at:
                     # What the gateway itself took: until the engine had it, and after its reply had come. Not where the request waited.
                     before_s = 0.0 if exchange.queued else exchange.sent_at - started_at
                     of_model.took_itself(before_s + now - exchange.reply_at)
@@ -458,28 +463,34 @@ class Gateway:
                 of_model.took(now - started_at, first_at - started_at)
                 if exchange.stream and completion and completion > 1:
                     of_model.went_on((exchange.last_byte_at - first_at) / (completion - 1))
-            if logs:
-                self.access_log.write(
-                    Line(
-                        now_s,
-                        exchange.request_id.decode(),
-                        caller.key_name,
-                        model,
-                        exchange.head.path.decode("latin-1"),
-                        exchange.status,
-                        int((now - started_at) * 1e6) / 1e6,
-                        exchange.stream,
-                        exchange.reason,
-                        exchange.engine_name,
-                        attempts,
-                        int(waited_s * 1e6) / 1e6,
-                        int((first_at - started_at) * 1e6) / 1e6 if first_at else None,
-                        prompt,
-                        completion,
-                        None if exchange.span is None else exchange.span.trace_id,
-                        caller.tenant,
-                    )
+
+    def _log(self, ended: list[tuple[float, Exchange]]) -> None:
+        now_s = time.time()
+        for now, exchange in ended:
+            caller = exchange.caller
+            prompt, completion = tokens_of(exchange)
+            started_at, first_at = exchange.started_at, exchange.first_byte_at
+            self.access_log.write(
+                Line(
+                    now_s,
+                    exchange.request_id.decode(),
+                    caller.name,
+                    exchange.model,
+                    exchange.head.path.decode("latin-1"),
+                    exchange.status,
+                    microseconds(now - started_at),
+                    exchange.stream,
+                    exchange.reason,
+                    exchange.engine_name,
+                    exchange.attempts,
+                    microseconds(exchange.engine_at - started_at) if waited(exchange) else 0.0,
+                    microseconds(first_at - started_at) if first_at else None,
+                    prompt,
+                    completion,
+                    None if exchange.span is None else exchange.span.trace_id,
+                    caller.tenant,
                 )
+            )
 
     @property
     def ready(self) -> bool:
@@ -643,6 +654,23 @@ class Gateway:
         )
         add(Gauge("client_connections", "Open client connections", (), lambda: [((), len(self.connections))]))
         add(Gauge("keys", "Keys that are known", (), lambda: [((), len(self.keys))], max))
+
+
+def tokens_of(exchange: Exchange) -> tuple[int | None, int | None]:
+    """Tokens in and out, as the engine told them, or a stream's events did; None: unknown."""
+    if exchange.usage is not None:
+        return exchange.usage
+    return None, exchange.events or None
+
+
+def waited(exchange: Exchange) -> bool:
+    """Whether a request had to wait for its engine, or for another one."""
+    return exchange.attempts > 0 and (exchange.queued or exchange.attempts > 1)
+
+
+def microseconds(seconds: float) -> float:
+    """Seconds without what is beyond microseconds."""
+    return int(seconds * 1e6) / 1e6
 
 
 def state_of(engine: Engine) -> str:

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 from llm_gateway.errors import ApiError, unavailable
@@ -26,20 +24,38 @@ MINUTE_S: Final = 60.0
 BOUNDLESS: Final = float("inf")
 
 
-@dataclass(frozen=True, slots=True)
 class Rules:
     """The limits of one subject; 0: none. Rates are per minute, the budget is tokens in `budget_period_s`."""
 
-    requests: float = 0
-    tokens: float = 0
-    concurrency: float = 0
-    budget: float = 0
-    budget_period_s: float = 30 * 86400.0
+    __slots__ = (
+        "any",
+        "budget",
+        "budget_period_s",
+        "concurrency",
+        "request_lines",
+        "requests",
+        "token_lines",
+        "tokens",
+    )
 
-    @property
-    def any(self) -> bool:
-        """Whether there is anything to look after."""
-        return bool(self.requests or self.tokens or self.concurrency or self.budget)
+    def __init__(
+        self,
+        requests: float = 0,
+        tokens: float = 0,
+        concurrency: float = 0,
+        budget: float = 0,
+        budget_period_s: float = 30 * 86400.0,
+    ) -> None:
+        self.requests = requests
+        self.tokens = tokens
+        self.concurrency = concurrency
+        self.budget = budget
+        self.budget_period_s = budget_period_s
+        # Whether there is anything to look after.
+        self.any = bool(requests or tokens or concurrency or budget)
+        # `rate_lines`, as far as they are the same for every request.
+        self.request_lines = _lines_of("requests", requests)
+        self.token_lines = _lines_of("tokens", tokens)
 
     def share(self, replicas: int) -> Rules:
         """What one of several gateways may allow, so that all together allow no more than was said (but each at least one)."""
@@ -56,6 +72,14 @@ class Rules:
             part(self.budget),
             self.budget_period_s,
         )
+
+
+def _lines_of(kind: str, limit: float) -> tuple[bytes, bytes]:
+    """What stands before the remaining number, and between it and the seconds."""
+    return (
+        f"x-ratelimit-limit-{kind}: {limit:.0f}\r\nx-ratelimit-remaining-{kind}: ".encode(),
+        f"\r\nx-ratelimit-reset-{kind}: ".encode(),
+    )
 
 
 def move_on(record: Record, now: float) -> None:
@@ -169,31 +193,29 @@ def rate_lines(requests: tuple[float, float, float] | None, tokens: tuple[float,
 
 
 class Subject:
-    """Who is limited: the name of its record (found when first needed), what it is called towards clients, and its rules."""
+    """Who is limited: a key or a model, by its name, with its rules and its record (found when first needed)."""
 
-    __slots__ = ("name", "record", "request_lines", "rules", "shown", "token_lines")
+    __slots__ = ("kind", "name", "record", "rules")
 
-    def __init__(self, name: str, shown: str, rules: Rules) -> None:
+    def __init__(self, kind: str, name: str, rules: Rules) -> None:
         self.record: Record | None = None
         self.rules = rules
+        self.kind = kind
         self.name = name
-        self.shown = shown
-        # `rate_lines`, as far as they are the same for every request.
-        self.request_lines = _lines_of("requests", rules.requests)
-        self.token_lines = _lines_of("tokens", rules.tokens)
+
+    @property
+    def record_name(self) -> str:
+        """What its record is called."""
+        return f"{self.kind}:{self.name}"
+
+    @property
+    def shown(self) -> str:
+        """What it is called towards clients."""
+        return f"the {self.kind} '{self.name}'"
 
     def share(self, replicas: int) -> Subject:
         """The same, with one gateway's share of the limits."""
-        return Subject(self.name, self.shown, self.rules.share(replicas))
-
-
-@lru_cache(maxsize=4096)
-def _lines_of(kind: str, limit: float) -> tuple[bytes, bytes]:
-    """What stands before the remaining number, and between it and the seconds."""
-    return (
-        f"x-ratelimit-limit-{kind}: {limit:.0f}\r\nx-ratelimit-remaining-{kind}: ".encode(),
-        f"\r\nx-ratelimit-reset-{kind}: ".encode(),
-    )
+        return Subject(self.kind, self.name, self.rules.share(replicas))
 
 
 # The ends of `rate_lines`, by the seconds in them.
@@ -287,7 +309,7 @@ class Limiter:
 
     def _record(self, subject: Subject) -> Record:
         try:
-            return self._ledger.record(subject.name)
+            return self._ledger.record(subject.record_name)
         except LedgerFull as error:
             # A limit that cannot be kept count of must not become no limit.
             raise unavailable(f"The limits of {subject.shown} cannot be kept: {error}.", code="limits_full") from error
@@ -315,10 +337,10 @@ class Limiter:
         lines = b""
         if requests:
             record.requests += 1.0
-            lines = _rate_line(subject.request_lines, requests, requests_used, reset_s)
+            lines = _rate_line(rules.request_lines, requests, requests_used, reset_s)
         if token_limit:
             record.tokens += tokens
-            lines += _rate_line(subject.token_lines, token_limit, tokens_used, reset_s)
+            lines += _rate_line(rules.token_lines, token_limit, tokens_used, reset_s)
         if budget:
             record.budget_used += tokens
         if concurrency:
