@@ -39,8 +39,9 @@ def fuzz(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(RUN), *arguments, f"-artifact_prefix={folder}/"],
         cwd=folder,
-        env={**os.environ, "PYTHONHASHSEED": "0"},
-        capture_output=True,
+        env={**os.environ, "PYTHONHASHSEED": "0", "TMPDIR": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
         check=False,
@@ -49,7 +50,7 @@ def fuzz(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def said(ran: subprocess.CompletedProcess[str]) -> str:
     """What went wrong, without the fuzzer's own lines."""
-    return "\n".join(line for line in ran.stderr.splitlines() if not line.startswith(("#", "INFO", "WARNING")))[-8000:]
+    return "\n".join(line for line in ran.stdout.splitlines() if not line.startswith(("#", "INFO", "WARNING")))[-8000:]
 
 
 @pytest.mark.parametrize("target", COUNTS)
@@ -59,22 +60,22 @@ def said(ran: subprocess.CompletedProcess[str]) -> str:
 def test_no_bytes_are_too_much(tmp_path: Path, target: str, full: bool) -> None:
     ran = fuzz(tmp_path, target, *([f"-max_total_time={FULL_S}"] if full else ["-seed=1", f"-runs={COUNTS[target]}"]))
     assert ran.returncode == 0, said(ran)
-    done = re.search(r"Done (\d+) runs", ran.stderr)
+    done = re.search(r"Done (\d+) runs", ran.stdout)
     assert done is not None and int(done[1]) >= COUNTS[target], said(ran)
 
 
 def test_all_targets_are_in_these_tests(tmp_path: Path) -> None:
     ran = fuzz(tmp_path, "no such target")
     assert ran.returncode == 1
-    assert ran.stderr.strip() == "say which target: " + ", ".join(sorted([*COUNTS, "planted"]))
+    assert ran.stdout.strip() == "say which target: " + ", ".join(sorted([*COUNTS, "planted"]))
 
 
 def test_a_bug_is_found_and_can_be_replayed(tmp_path: Path) -> None:
     found = fuzz(tmp_path, "planted", "-seed=1", "-runs=300000")
     assert found.returncode != 0
-    assert "AssertionError: planted" in found.stderr
-    assert "planted: this input fails: b'" in found.stderr
+    assert "AssertionError: planted" in found.stdout
+    assert "planted: this input fails: b'" in found.stdout
     (file,) = tmp_path.glob("crash-*")
     again = fuzz(tmp_path, "planted", str(file))
     assert again.returncode != 0
-    assert f"planted: this input fails: {file.read_bytes()!r}" in again.stderr
+    assert f"planted: this input fails: {file.read_bytes()!r}" in again.stdout

@@ -240,11 +240,12 @@ def test_what_comes_while_one_request_ends_comes_after_what_was_there_already() 
     memory = HouseInMemory(answer, engine=("http://127.0.0.1:9",))
     sent = [BODY, BODY.replace(b'"x"', b'"the other"')]
     whole = b"".join(START + b"content-length: %d\r\n\r\n" % len(body) + body for body in sent)
-    for turns in range(12):
-        bodies.clear()
-        received = memory.run(ask(turns))
-        assert [part[:3] for part in received.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200"], turns
-        assert bodies == sent
+    with contextlib.closing(memory):
+        for turns in range(12):
+            bodies.clear()
+            received = memory.run(ask(turns))
+            assert [part[:3] for part in received.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200"], turns
+            assert bodies == sent
 
 
 def test_known_heads_never_give_one_client_anothers_rights(house: House) -> None:

@@ -179,11 +179,12 @@ class House:
         self.loop = _Loop()
         self.loop.engine = self._connected
         self.loop.set_exception_handler(self._note)
-        folder = Path(tempfile.mkdtemp(prefix="fuzz-house-"))
-        (folder / "keys").write_bytes(KEY + b"\n")
+        self._folder = tempfile.TemporaryDirectory(prefix="fuzz-house-")
+        keys = Path(self._folder.name, "keys")
+        keys.write_bytes(KEY + b"\n")
         settings = Settings(
             listen="127.0.0.1:0",
-            api_key_file=str(folder / "keys"),
+            api_key_file=str(keys),
             access_log="",
             probe_interval=0.0,
             **options,
@@ -212,6 +213,12 @@ class House:
         plain.setblocking(False)
         await asyncio.get_running_loop().sock_connect(plain, ("127.0.0.1", port))
         return plain
+
+    def close(self) -> None:
+        """Nothing more is to be done."""
+        self.worker.listener.close()
+        self.loop.close()
+        self._folder.cleanup()
 
     def _note(self, _loop: Any, context: dict[str, Any]) -> None:
         self._problems.append(context.get("exception") or AssertionError(context["message"]))
