@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fuzz.heads import same_for_sanic
+from fuzz.streams import plain_events
 from gateway_support.chat import call, stream, whole
-from gateway_support.sanic_parser import sanic_reads
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sanic.exceptions import SanicException
 
 from llm_gateway.errors import ApiError
 from llm_gateway.http.head import HeadParser, read_head
@@ -120,20 +120,8 @@ def test_no_head_passes_that_sanic_refuses_or_reads_otherwise(count: int) -> Non
         except ApiError as error:
             assert 400 <= error.status < 500 or error.status in (501, 505)
             return
-        # Sanic is given what it will really get: the head as it was rewritten, chunked bodies are not handed to it.
-        for form in (data, ours.canonical(length)):
-            try:
-                method, url, headers, body = sanic_reads(form)
-            except SanicException as refused:
-                raise AssertionError(f"Sanic refuses what we take ({refused}): {form!r}") from refused
-            assert method.encode() == ours.method
-            assert url.encode() == ours.target
-            if form is data:
-                assert body == ("chunked" if ours.chunked else length)
-                known = {name.decode("latin-1"): value for name, value in ours.headers}
-                for name, value in headers:
-                    if name in ("host", "authorization", "transfer-encoding"):
-                        assert value.encode("utf-8", "surrogateescape").strip() == known[name].strip()
+        # Sanic is given what it will really get, too: the head as it was rewritten; chunked bodies are not handed to it.
+        same_for_sanic(data, ours, length)
 
     fuzz(count, check, HEAD)
 
@@ -160,21 +148,6 @@ def test_a_head_means_the_same_from_memory(count: int) -> None:
 
 
 # --- event streams
-
-
-def plain_events(data: bytes) -> list[bytes]:
-    """The specification, word for word, for a stream that is there as a whole."""
-    text = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    found, lines = [], []
-    *whole_lines, _rest = text.split(b"\n")
-    for line in whole_lines:
-        if not line:
-            if lines:
-                found.append(b"\n".join(lines))
-            lines = []
-        elif line.partition(b":")[0] == b"data":
-            lines.append(line.partition(b":")[2].removeprefix(b" "))
-    return found
 
 
 PIECE = st.sampled_from(
