@@ -59,6 +59,24 @@ def test_a_fresh_key_gets_exactly_its_requests(ledger: Ledger, clock: Clock) -> 
     assert admitted(Limiter(ledger, clock), subjects(requests=60), 100) == 60
 
 
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens", "n"])
+def test_a_number_that_no_engine_can_mean_is_a_400(house: House, field: str) -> None:
+    front = house.front(house.engine(), limit_tokens_per_minute=1000)
+    for number in (10**16, 10**400, -(10**400)):
+        assert front.chat(**{field: number}).status == 400
+
+
+def test_less_than_nothing_is_not_reserved(house: House) -> None:
+    # llama.cpp takes -1 for an answer without end; for the limits that is an answer of unknown length, never a credit.
+    front = house.front(house.engine(mode="hang"), limit_tokens_per_minute=1000, limit_reserve_tokens=100)
+    stream = front.open_stream(max_tokens=-1_000_000)
+    house.until(lambda: front.gateway.active)
+    cells = front.gateway.ledger.cells
+    record = front.gateway.ledger.record("key:key-1")
+    assert 100 < cells[record + TOKENS + 2] < 200
+    stream.close()
+
+
 def test_no_burst_at_a_minutes_edge_gets_twice_the_limit(ledger: Ledger, clock: Clock) -> None:
     limiter = Limiter(ledger, clock)
     assert admitted(limiter, subjects(requests=60), 1) == 1

@@ -19,7 +19,7 @@ from sanic.response import HTTPResponse
 
 from llm_gateway import __version__
 from llm_gateway.dispatch import Dispatcher
-from llm_gateway.errors import ApiError, ConfigError, forbidden, malformed, model_not_found, printable
+from llm_gateway.errors import UNREADABLE, ApiError, ConfigError, forbidden, malformed, model_not_found, printable
 from llm_gateway.gateway import Gateway, state_of
 from llm_gateway.key_documents import KeyDocument, KeyLimits
 from llm_gateway.keys import read_key_document
@@ -281,7 +281,7 @@ def add_admin_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
     def body(request: Request, kind: type[BodyT]) -> BodyT:
         try:
             return msgspec.json.decode(request.body or b"{}", type=kind)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             raise malformed(f"The body cannot be understood: {error}") from error
 
     async def everywhere(command: str) -> None:

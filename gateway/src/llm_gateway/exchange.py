@@ -195,8 +195,8 @@ class Exchange:
                 self.span = gateway.tracer.begin(self.head.traceparent)
             subjects = gateway.limited(self.caller, dispatcher)
             if subjects is not None:
-                answer = asked.max_tokens or asked.max_completion_tokens or gateway.settings.limit_reserve_tokens
-                reserved = float(self.prompt_tokens + answer * max(1, asked.n or 1))
+                answer = asked.answer_tokens(gateway.settings.limit_reserve_tokens)
+                reserved = float(self.prompt_tokens + answer)
                 if gateway.remote_limits is not None:
                     gateway.run(self._admit_remotely(subjects, reserved, dispatcher))
                     return

@@ -386,18 +386,21 @@ class ClientConnection(HttpProtocol):
             self.mode = _CLOSED
             self.gateway.outbox.close(self.transport)
             return
-        self.mode = _HEAD
         self._head = self._caller = None
         self._deadline = monotonic() + self.gateway.settings.keep_alive_timeout
         if self._buffer:
+            # Not at once: a client that pipelines thousands of requests must not build a stack of them. Busy until then, as what comes
+            # meanwhile comes after what is here already.
+            self.loop.call_soon(self._next)
+        else:
+            self.mode = _HEAD
+
+    def _next(self) -> None:
+        if self.mode is _BUSY and self.exchange is None and not self.transport.is_closing():
+            self.mode = _HEAD
             rest, self._buffer = self._buffer, b""
             self.transport.resume_reading()
-            # Not at once: a client that pipelines thousands of requests must not build a stack of them.
-            self.loop.call_soon(self._next, rest)
-
-    def _next(self, rest: bytes) -> None:
-        if self.mode is _HEAD:
-            self.data_received(rest) if not self._buffer else self._read_head(rest + self._buffer)
+            self._read_head(rest)
 
     def abort(self) -> None:
         """See Client."""
