@@ -104,7 +104,6 @@ def make() -> Callable[[bytes], None]:
         await house.leave(transport, connection)
         house.gateway.retry_tokens = 100.0
         house.gateway.account()
-        house.gateway.write_use()
         return answered, aborted
 
     house: House
