@@ -172,7 +172,7 @@ def explain(gateway: Gateway, model: str, prompt: str, session: str | None) -> d
             why = "not ready, or terminating, says discovery"
         elif engine.drained:
             why = "drained by an operator"
-        elif engine not in dispatcher.pool.ready:
+        elif engine not in dispatcher.ready:
             why = f"its breaker is open after {engine.failures} failures"
         elif engine.health is Health.TRIAL and engine.in_flight:
             why = "it is on trial with one request"
@@ -189,7 +189,7 @@ def explain(gateway: Gateway, model: str, prompt: str, session: str | None) -> d
         policy = copy.deepcopy(dispatcher.policy)
         chosen = room[policy.pick(room, _Prompt(text, session.encode() if session else None))].name
         reason = f"the policy {dispatcher.policy_name} picks it among {len(room)} with room"
-    elif dispatcher.pool.ready:
+    elif dispatcher.ready:
         reason = "no engine has room: the request would wait in the queue"
     elif dispatcher.hold_timeout_s:
         reason = f"no engine is ready: the request would be held for {dispatcher.hold_timeout_s:g} s"

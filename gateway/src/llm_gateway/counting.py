@@ -260,9 +260,10 @@ class ModelMetrics:
         usage: tuple[Histogram, Histogram],
         token_time: Histogram,
     ) -> None:
-        self.cells = [0] * _CELLS
+        # In this order (compiled, they stand so): first what each request counts.
         self.answered = 0
         self.at_once = 0  # those that did not wait
+        self.cells = [0] * _CELLS
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.duration_s = 0.0

@@ -58,6 +58,7 @@ class Dispatcher:
         "pool",
         "queue_size",
         "queue_timeout_s",
+        "ready",
         "record",
         "subjects",
         "waiting",
@@ -79,11 +80,10 @@ class Dispatcher:
         active: Collection[object] | None = None,
     ) -> None:
         # First what each request looks at (compiled, they stand in this order): with many models, it is in none of the processor's caches.
-        self.pool = pool
         self.model = pool.model
+        self.ready = pool.ready
         self.policy = policy
         self.ceiling = ceiling
-        self.ledger = ledger
         # All dispatchers at which somebody waits; most of the time nobody does anywhere, and one look says so.
         self.crowd: set[Dispatcher] = set() if crowd is None else crowd
         # All requests of a single worker: while they are fewer than an engine may have, there is no need to look at each engine.
@@ -91,6 +91,8 @@ class Dispatcher:
         # What is limited and counted of this model, found when first needed (see Gateway).
         self.subjects: list[Subject] | None = None
         self.metrics: ModelMetrics | None = None
+        self.pool = pool
+        self.ledger = ledger
         self.waiting: FairQueue[Waiter] = FairQueue()
         self.policy_name = ""
         self.queue_size = queue_size
@@ -101,19 +103,18 @@ class Dispatcher:
 
     def ask(self, waiter: Waiter, *, hold: bool = True) -> Engine | None:
         """An engine at once, or None: the waiter stands in the queue. Raises ApiError when it cannot even do that."""
-        pool = self.pool
         if not self.crowd or not self.waiting:
             engine = self._take(waiter)
             if engine is not None:
                 return engine
-        if not pool.ready and not (hold and self.hold_timeout_s):
+        if not self.ready and not (hold and self.hold_timeout_s):
             raise self.nobody_ready()
         if self.record is None:
-            self.record = self.ledger.record("queue:" + pool.model)
+            self.record = self.ledger.record("queue:" + self.model)
         if not self.ledger.enter(self.record, self.queue_size):
             raise ApiError(
                 429,
-                f"The queue of the model '{pool.model}' is full ({self.queue_size} waiting). Try again later.",
+                f"The queue of the model '{self.model}' is full ({self.queue_size} waiting). Try again later.",
                 code="queue_full",
                 error_type="rate_limit_error",
                 retry_after_s=1,
@@ -126,9 +127,7 @@ class Dispatcher:
 
     def nobody_ready(self) -> ApiError:
         """What to say when no engine is there."""
-        return unavailable(
-            f"No engine of the model '{self.pool.model}' is ready. Try again later.", code="no_ready_engine"
-        )
+        return unavailable(f"No engine of the model '{self.model}' is ready. Try again later.", code="no_ready_engine")
 
     def ask_another(self, waiter: Waiter) -> Engine | None:
         """An engine that the waiter has not tried yet, whatever the queue: it has waited its turn already. None: there is none."""
@@ -164,7 +163,7 @@ class Dispatcher:
 
     def _take(self, waiter: Waiter) -> Engine | None:
         """Choose and count in one step."""
-        ready = self.pool.ready
+        ready = self.ready
         if not ready:
             return None
         ceiling = self.ceiling

@@ -747,7 +747,7 @@ class Exchange:
         if dispatcher is None:
             return
         waited_s = now - self.started_at
-        ready = bool(dispatcher.pool.ready)
+        ready = bool(dispatcher.ready)
         timeout_s = dispatcher.queue_timeout_s if ready else max(dispatcher.hold_timeout_s, dispatcher.queue_timeout_s)
         if waited_s > timeout_s:
             self.refuse(

@@ -149,7 +149,7 @@ class Gateway:
 
     def _configure(self, dispatcher: Dispatcher) -> None:
         settings = self.settings
-        config = self.catalogue.config(dispatcher.pool.model)
+        config = self.catalogue.config(dispatcher.model)
 
         def chosen(own: Any, general: Any) -> Any:
             return general if own is None else own
@@ -190,7 +190,7 @@ class Gateway:
     def _poll(self, dispatcher: Dispatcher, again: bool) -> None:
         if not dispatcher.waiting:
             return
-        for engine in dispatcher.pool.ready:
+        for engine in dispatcher.ready:
             engine.look()
         dispatcher.serve()
         if dispatcher.waiting and again:
@@ -316,7 +316,7 @@ class Gateway:
         """The limits that a request must pass; None: none."""
         of_model = dispatcher.subjects
         if of_model is None:
-            model = dispatcher.pool.model
+            model = dispatcher.model
             rules = self.rules(self.catalogue.config(model).limits, key=False)
             of_model = [Subject("model", model, rules)] if rules.any else NO_SUBJECTS
             dispatcher.subjects = of_model

@@ -291,7 +291,7 @@ class Worker:
                 engine
                 for dispatcher in gateway.dispatchers.values()
                 if dispatcher.policy_name == "queue-aware"
-                for engine in dispatcher.pool.ready
+                for engine in dispatcher.ready
             ]
             for start in range(0, len(wanted), 32):
                 await asyncio.gather(*(ask_load(engine) for engine in wanted[start : start + 32]))

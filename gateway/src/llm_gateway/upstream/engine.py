@@ -90,8 +90,6 @@ class Engine:
         # First what a choice looks at, then what each request touches (compiled, they stand in this order).
         self.in_flight = 0  # over all processes, as far as this one knows
         self.health = Health.CLOSED
-        self.serving = True
-        self.drained = False
         self.share = weight
         self.ledger = ledger if ledger is not None and ledger.shared else None
         self.mine = 0
@@ -108,6 +106,8 @@ class Engine:
         # The head of its last whole reply, and the content type in it.
         self.reply: Template | None = None
         self.reply_type = b""
+        self.serving = True
+        self.drained = False
         self.host = host
         self.port = port
         self.address = address
@@ -150,12 +150,12 @@ class Engine:
         """One more request."""
         self.mine += 1
         self.in_flight += 1
-        if self.record is not None and self.ledger is not None:
+        if self.ledger is not None and self.record is not None:
             self.ledger.set_mine(self.record, self.mine)
 
     def enter_below(self, ceiling: int) -> bool:
         """One more request, unless all processes together have `ceiling` of them there. True when counted."""
-        if self.record is None or self.ledger is None or self.ledger.enter(self.record, ceiling):
+        if self.ledger is None or self.record is None or self.ledger.enter(self.record, ceiling):
             self.mine += 1
             self.in_flight += 1
             return True
@@ -166,12 +166,12 @@ class Engine:
         """One request less."""
         self.mine -= 1
         self.in_flight -= 1
-        if self.record is not None and self.ledger is not None:
+        if self.ledger is not None and self.record is not None:
             self.ledger.set_mine(self.record, self.mine)
 
     def look(self) -> None:
         """See what the other processes have there."""
-        if self.record is not None and self.ledger is not None:
+        if self.ledger is not None and self.record is not None:
             self.in_flight = self.mine + int(self.ledger.others_in_flight(self.record))
 
     def warm_up(self, now: float, slow_start_s: float) -> None:
