@@ -29,6 +29,7 @@ COMPILED = (
     "ledger.py",
     "limits.py",
     "limits_redis.py",
+    "outbox.py",
     "protocols/openai.py",
     "registry.py",
     "tracing.py",

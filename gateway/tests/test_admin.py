@@ -69,6 +69,11 @@ def test_a_key_is_made_used_rotated_and_revoked(front: Front) -> None:
     assert front.request("DELETE", "/admin/keys/team-a", key=ADMIN).status == 404
 
 
+@pytest.mark.parametrize("body", [b'{"name":"\xff"}', b'{"name":' + b"[" * 9000, b"1"])
+def test_a_body_that_makes_no_sense_is_a_400(front: Front, body: bytes) -> None:
+    assert front.post("/admin/keys", body, key=ADMIN).status == 400
+
+
 @pytest.mark.parametrize("name", ["../evil", "", ".hidden", "a/b", "x" * 200])
 def test_a_keys_name_never_leads_out_of_its_folder(front: Front, house: House, name: str) -> None:
     assert front.post("/admin/keys", {"name": name}, key=ADMIN).status == 400

@@ -14,6 +14,7 @@ from llm_gateway.choice import (
     LeastInFlight,
     PowerOfTwo,
     PrefixAffinity,
+    PrefixMemory,
     QueueAware,
     SessionAffinity,
     make_policy,
@@ -131,11 +132,27 @@ def test_a_hot_prefix_spreads_before_it_overloads_its_engine() -> None:
 
 
 def test_what_a_policy_remembers_is_bounded() -> None:
-    pool, policy = engines(4), PrefixAffinity(capacity=1000)
+    memory = PrefixMemory(capacity=1000)
+    pool, policy = engines(4), PrefixAffinity(memory=memory)
     chance = random.Random(1)
     for _ in range(500):
         policy.pick(pool, Request(chance.randbytes(8000)))
-    assert len(policy._young) + len(policy._old) <= 1000
+    assert 100 < len(memory.young) + len(memory.old) <= 1000
+
+
+def test_models_that_share_a_memory_do_not_take_each_other_s_prompts() -> None:
+    memory = PrefixMemory()
+    pools = {model: engines(3) for model in ("one", "two")}
+    policies = {model: make_policy("prefix", model, memory) for model in pools}
+    prompts = [b"%d " % number * 2000 for number in range(20)]
+    homes = {
+        (model, prompt): policy.pick(pools[model], Request(prompt))
+        for model, policy in policies.items()
+        for prompt in prompts
+    }
+    for (model, prompt), home in homes.items():
+        assert policies[model].pick(pools[model], Request(prompt + b"and more " * 500)) == home
+    assert all(policy.misses == policy.hits == len(prompts) for policy in policies.values())
 
 
 def test_a_thousand_engines_are_still_used_evenly() -> None:

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from llm_gateway.errors import EngineError
-from llm_gateway.upstream.connection import EngineConnection
+from llm_gateway.upstream.connection import EngineConnection, whole_chunks
 from llm_gateway.upstream.engine import Engine
 
 
@@ -91,6 +91,10 @@ CASES = [
     head(b"content-length: 5") + b"{}",
     head(b"content-type: text/event-stream", b"content-length: 9") + b"data: x\n\n",
     head(b"content-type: a", b"content-type: b", b"content-length: 2") + b"{}",
+    head(b"content-type: a", b"content-length: 2", b"content-type: b") + b"{}",
+    head(b"content-type: \t a ", b"content-length: 2") + b"{}",
+    head(b"content-type:  a  ", b"content-length: 2") + b"{}",
+    head(b"content-length: 2", b"proxy-connection: close") + b"{}",
     head(b"content-length: 2", status=b"503 Busy") + b"{}",
     head(b"x y: z", b"content-length: 2") + b"{}",
     b"HTTP/1.1 100 Continue\r\n\r\n" + head(b"content-length: 2") + b"{}",
@@ -130,6 +134,9 @@ STREAM = head(b"transfer-encoding: chunked", b"content-type: text/event-stream")
         [STREAM, chunk(b"a"), chunk(b"b") + chunk(b"c"), b"0\r\n\r\n"],
         [STREAM + chunk(b"a"), chunk(b"bc"), b"0\r\n\r\n"],
         [STREAM, chunk(b"a") + b"2\r\nb", b"c\r\n", b"0\r\n\r\n"],
+        # Python would read such a number.
+        [STREAM, b"0x1\r\na\r\n", b"0\r\n\r\n"],
+        [STREAM, b"1_1\r\n" + b"a" * 17 + b"\r\n", b"0\r\n\r\n"],
         # What looks like a chunk inside one is text.
         [STREAM, b"6\r\na", chunk(b"")[:0] + b"bc\r\n3" + b"\r\n", b"0\r\n\r\n"],
     ],
@@ -143,6 +150,19 @@ def test_chunks_are_understood_the_same_wherever_they_are_cut(pieces: list[bytes
     for piece in pieces:
         connection.data_received(piece)
     assert (receiver.heard, connection in engine.idle) == heard(b"".join(pieces), len(b"".join(pieces)))
+
+
+@pytest.mark.parametrize("size", [1, 9, 15, 16, 300])
+def test_whole_chunks_go_past_the_parser(size: int) -> None:
+    assert whole_chunks(chunk(b"a" * size)) == b"a" * size
+    assert whole_chunks(chunk(b"a" * size).upper() + chunk(b"b")) == b"A" * size + b"b"
+
+
+@pytest.mark.parametrize(
+    "data", [b"0x1\r\na\r\n", b"0X1\r\na\r\n", b"1_0\r\n" + b"a" * 16 + b"\r\n", b"0\r\n\r\n", b"1\r\na"]
+)
+def test_what_is_no_whole_chunk_does_not(data: bytes) -> None:
+    assert whole_chunks(data) == b""
 
 
 def test_text_that_looks_like_a_chunk_stays_text() -> None:

@@ -140,6 +140,6 @@ def test_an_urgent_request_overtakes_and_a_class_out_of_scope_is_refused(house: 
     for key in ("sk-bulk", "sk-test"):
         waiting.append(front.open_stream(key=key))
         house.until(lambda: len(dispatcher.waiting) == len(waiting))
-    assert [entry.key.name for entry in dispatcher.waiting] == ["all", "bulk"]
+    assert [entry.caller.name for entry in dispatcher.waiting] == ["all", "bulk"]
     for stream in (held, *waiting):
         stream.close()

@@ -6,24 +6,22 @@ Short and always the same by default; long and ever new with the mark `full`.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fuzz.heads import same_for_sanic
+from fuzz.streams import plain_events
 from gateway_support.chat import call, stream, whole
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sanic import Sanic
-from sanic.exceptions import SanicException
-from sanic.http.http1 import Http
-from sanic.request import Request
 
 from llm_gateway.errors import ApiError
 from llm_gateway.http.head import HeadParser, read_head
 from llm_gateway.protocols import UntranslatableReply, anthropic, openai, responses, tables, tgi, tokens
 from llm_gateway.protocols.sse import EventReader
+from llm_gateway.upstream.probe import models_in
 
 COUNTS = [150, pytest.param(20_000, marks=pytest.mark.full)]
 
@@ -112,43 +110,6 @@ HEAD = st.builds(
     st.lists(st.one_of(GOOD_LINE, LINE), max_size=6),
 )
 
-_APP: Sanic[Any, Any] = Sanic("fuzz", configure_logging=False)
-
-
-class _Protocol:
-    """As much of Sanic's connection as its parser looks at."""
-
-    def __init__(self) -> None:
-        self.app = _APP
-        self.request_class = Request
-        self.transport = None
-        self.loop = None
-        self.url_bytes = b""
-        self.state = {"requests_count": 0}
-
-
-def sanic_reads(head: bytes) -> Any:
-    """(method, target, headers, body length or "chunked") as Sanic's own parser has it. Raises SanicException."""
-
-    async def no_signal(*_: Any, **__: Any) -> None:
-        return None
-
-    http = object.__new__(Http)
-    http.protocol = _Protocol()
-    http.recv_buffer = bytearray(head)
-    http.dispatch = no_signal
-    http.request_body = None
-    http.expecting_continue = False
-    http.keep_alive = True
-    http.head_only = None
-    http.request_max_size = 1 << 30
-    http.request_bytes = http.request_bytes_left = 0
-    http.response = None
-    asyncio.run(http.http1_request_header())
-    request = http.request
-    length = "chunked" if http.request_body == "chunked" else http.request_bytes if http.request_body else -1
-    return request.method, http.url, list(request.headers.items()), length
-
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_no_head_passes_that_sanic_refuses_or_reads_otherwise(count: int) -> None:
@@ -159,20 +120,8 @@ def test_no_head_passes_that_sanic_refuses_or_reads_otherwise(count: int) -> Non
         except ApiError as error:
             assert 400 <= error.status < 500 or error.status in (501, 505)
             return
-        # Sanic is given what it will really get: the head as it was rewritten, chunked bodies are not handed to it.
-        for form in (data, ours.canonical(length)):
-            try:
-                method, url, headers, body = sanic_reads(form)
-            except SanicException as refused:
-                raise AssertionError(f"Sanic refuses what we take ({refused}): {form!r}") from refused
-            assert method.encode() == ours.method
-            assert url.encode() == ours.target
-            if form is data:
-                assert body == ("chunked" if ours.chunked else length)
-                known = {name.decode("latin-1"): value for name, value in ours.headers}
-                for name, value in headers:
-                    if name in ("host", "authorization", "transfer-encoding"):
-                        assert value.encode("utf-8", "surrogateescape").strip() == known[name].strip()
+        # Sanic is given what it will really get, too: the head as it was rewritten; chunked bodies are not handed to it.
+        same_for_sanic(data, ours, length)
 
     fuzz(count, check, HEAD)
 
@@ -199,21 +148,6 @@ def test_a_head_means_the_same_from_memory(count: int) -> None:
 
 
 # --- event streams
-
-
-def plain_events(data: bytes) -> list[bytes]:
-    """The specification, word for word, for a stream that is there as a whole."""
-    text = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    found, lines = [], []
-    *whole_lines, _rest = text.split(b"\n")
-    for line in whole_lines:
-        if not line:
-            if lines:
-                found.append(b"\n".join(lines))
-            lines = []
-        elif line.partition(b":")[0] == b"data":
-            lines.append(line.partition(b":")[2].removeprefix(b" "))
-    return found
 
 
 PIECE = st.sampled_from(
@@ -435,6 +369,31 @@ def test_any_stream_is_translated_or_said_to_make_no_sense(count: int) -> None:
 
     chunk = st.tuples(st.integers(0, len(CHUNKS) - 1), PLACES, VALUES)
     fuzz(count // 2, check, st.lists(chunk, max_size=4), st.binary(max_size=20))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" * 2000 + b"]" * 2000,
+        b'"\xff"',
+        b'{"a":' * 2000 + b"1" + b"}" * 2000,
+        b'[{"loc":5}]',
+        b'[{"loc":{}}]',
+        b"9" * 400,
+    ],
+)
+@pytest.mark.parametrize("field", ["usage", "error", "detail", "message", "data", "model_id"])
+def test_what_engines_say_oddly_is_passed_over(field: str, text: bytes) -> None:
+    for document in (b'{"%b":%b}', b'{"%b":{"x":%b,"prompt_tokens":1}}', b'{"%b":{"prompt_tokens":%b}}'):
+        body = document % (field.encode(), text)
+        assert openai.usage_in(body) in (None, (0, 0), (1, 0))
+        assert json.loads(openai.from_engine(500, body).body())["error"]["message"]
+        assert models_in(body) == frozenset()
+
+
+@pytest.mark.parametrize("count", ["-1", "9007199254740994", "9" * 400, "1.5", "null"])
+def test_counts_that_cannot_be_are_none(count: str) -> None:
+    assert openai.usage_in(b'{"usage":{"prompt_tokens":%b,"completion_tokens":2}}' % count.encode()) is None
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import contextlib
 import random
 
 import pytest
+from fuzz.memory import House as HouseInMemory
+from fuzz.memory import Transport
 from gateway_support.house import House
 
 from llm_gateway.errors import ApiError
@@ -29,6 +31,7 @@ HOSTILE = {
     "two codings": START + b"transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
     "a coding twice": START + b"transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n0\r\n\r\n",
     "a coding with a space": START + b"transfer-encoding : chunked\r\n\r\n0\r\n\r\n",
+    "a coding in capitals": START + b"transfer-encoding: Chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY),
     "a folded header": START + b"x-a: b\r\n content-length: 5\r\n\r\nhello",
     "a bare line feed": START + b"x-a: b\ncontent-length: 5\r\n\r\nhello",
     "a bare carriage return": START + b"x-a: b\rcontent-length: 5\r\n\r\nhello",
@@ -40,6 +43,8 @@ HOSTILE = {
     "no name": START + b": x\r\n\r\n",
     "a name with a space": START + b"a b: x\r\n\r\n",
     "an absolute target": b"POST http://x/v1/completions HTTP/1.1\r\nhost: x\r\n\r\n",
+    "an empty line first": b"\r\n" + START + b"content-length: %d\r\n\r\n" % len(BODY) + BODY,
+    "two spaces": START.replace(b" HTTP", b"  HTTP") + b"content-length: %d\r\n\r\n" % len(BODY) + BODY,
     "HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "HTTP/0.9": b"GET /\r\n\r\n",
     "HTTP/3.0": b"GET / HTTP/3.0\r\nhost: x\r\n\r\n",
@@ -198,6 +203,49 @@ def test_a_head_that_differs_in_its_key_only_is_known_and_never_mistaken_for_ano
                 for parse in (parser.parse, parser.find, read_head):
                     with pytest.raises(ApiError):
                         parse(doubled)
+
+
+@pytest.mark.parametrize("length", [b"content-length: 0\r\n", b"content-length: 5\r\n", b""])
+@pytest.mark.parametrize(
+    ("version", "connection", "stays"),
+    [
+        (b"1.1", b"close", False),
+        (b"1.1", b"keep-alive", True),
+        (b"1.0", b"keep-alive", True),
+        (b"1.0", b"close", False),
+    ],
+)
+def test_whether_a_connection_stays_is_no_matter_of_the_body(
+    version: bytes, connection: bytes, stays: bool, length: bytes
+) -> None:
+    # Heads are kept without their lengths: what one of them says would be taken for what all of them say.
+    lines = b"host: x\r\nconnection: " + connection + b"\r\n" + length
+    head, _ = read_head(b"POST / HTTP/" + version + b"\r\n" + lines + b"\r\n")
+    assert head.keep_alive is stays
+
+
+def test_what_comes_while_one_request_ends_comes_after_what_was_there_already() -> None:
+    """A pipelined request is here in part, the reply before it goes out, and the rest comes in the same turn of the loop."""
+    bodies: list[bytes] = []
+
+    def answer(engine: Transport, _path: bytes, body: bytes) -> None:
+        bodies.append(body)
+        memory.loop.call_soon(engine.receive, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+
+    async def ask(turns: int) -> bytes:
+        transport, connection = await memory.send([whole[:-20], whole[-20:]], turns=turns)
+        await memory.leave(transport, connection)
+        return transport.written
+
+    memory = HouseInMemory(answer, engine=("http://127.0.0.1:9",))
+    sent = [BODY, BODY.replace(b'"x"', b'"the other"')]
+    whole = b"".join(START + b"content-length: %d\r\n\r\n" % len(body) + body for body in sent)
+    with contextlib.closing(memory):
+        for turns in range(12):
+            bodies.clear()
+            received = memory.run(ask(turns))
+            assert [part[:3] for part in received.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200"], turns
+            assert bodies == sent
 
 
 def test_known_heads_never_give_one_client_anothers_rights(house: House) -> None:

@@ -57,6 +57,7 @@ def test_rotation_keeps_the_old_key_for_a_while() -> None:
         "sha256:abc",
         "{",
         '{"sha256": "x"}',
+        '{"sha256": "x", "more": ' + "[" * 9000,
         '{"sha256": "%s", "modles": []}' % ("a" * 64),
         '{"sha256": "%s", "expires": "2030-01-01T00:00:00"}' % ("a" * 64),
     ],

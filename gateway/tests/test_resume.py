@@ -66,6 +66,34 @@ def test_a_finished_or_used_up_answer_is_not_continued() -> None:
     assert transcript.continued(b'{"messages":[]}') is None
 
 
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        b'{"choices":["x"]}',
+        b'{"choices":[{"delta":[1]}]}',
+        b'{"choices":"x"}',
+        b'{"choices":[[1]]}',
+        b"[]",
+        b"[" * 9000,
+        b'"\xff"',
+    ],
+)
+def test_what_makes_no_sense_is_given_on_and_never_continued(chunk: bytes) -> None:
+    transcript = Transcript(chat=True)
+    told = b"data: " + chunk + b"\n\n"
+    assert transcript.piece(told) == told
+    assert transcript.continued(b'{"messages":[]}') is None
+
+
+@pytest.mark.parametrize("size", range(1, 12))
+def test_lines_may_end_as_they_like_and_be_cut_anywhere(size: int) -> None:
+    told = (chat_piece("a") + chat_piece("b")).replace(b"\n", b"\r\n")
+    transcript = Transcript(chat=True)
+    assert b"".join([transcript.piece(told[start : start + size]) for start in range(0, len(told), size)]) == told
+    continued = transcript.continued(b'{"messages":[{"role":"user","content":"x"}]}')
+    assert json.loads(continued)["messages"][-1]["content"] == "ab"
+
+
 @pytest.mark.parametrize("mode", ["cut", "stall"])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
 def test_a_broken_stream_goes_on_at_another_engine(house: House, mode: str, path: str) -> None:

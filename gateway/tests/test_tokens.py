@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 import json
@@ -14,6 +15,10 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from gateway_support.house import Front, House
+from gateway_support.scripted import scripted
+
+from llm_gateway.settings import Settings
+from llm_gateway.tokens import TokenVerifier
 
 ISSUER = "https://issuer.example"
 
@@ -100,10 +105,38 @@ def test_a_forged_token_is_401(front: Front) -> None:
         good[:-2],
         "a.b.c",
         "..",
+        f"{base64.urlsafe_b64encode(b'[' * 9000).decode()}.{body}.{signature}",
         "x" * 20000 + ".y.z",
     ]
     for token in forged:
         assert front.chat(key=token).status == 401, token[:60]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [b'{"keys":[{"kid":"\xff"}]}', b'{"keys":' + b"[" * 9000, b'{"keys":[1]}', b"[]"],
+    ids=["no UTF-8", "deep", "no keys", "no object"],
+)
+def test_a_key_set_that_makes_no_sense_leaves_the_old_keys(front: Front, house: House, document: bytes) -> None:
+    (house.folder / "jwks.json").write_bytes(document)
+    house.run(front.gateway.tokens.load())
+    assert front.chat(key=SIGNER.token()).status == 200
+
+
+@pytest.mark.parametrize("place", ["http://[", "http://x:y/", "ftp://x/", "/no/such/file", "\u2028", "", None, 5])
+def test_an_issuer_that_says_nonsense_is_no_end(place: object) -> None:
+    with scripted({"/.well-known/openid-configuration": {"jwks_uri": place}}) as issuer:
+        verifier = TokenVerifier(Settings(jwt_issuer=issuer.url))
+        asyncio.run(verifier.load())
+        assert verifier.find(b"", SIGNER.token().encode()) is None
+
+
+def test_a_signed_token_that_makes_no_sense_is_401(front: Front) -> None:
+    deep = b'{"sub":"alice","exp":4000000000,"x":' + b"[" * 3000 + b"]" * 3000 + b"}"
+    endless = b'{"sub":"alice","iss":"%b","aud":"llm","exp":Infinity}' % ISSUER.encode()
+    for claims in (deep, endless, b"[]", b"1"):
+        token = jwt.api_jws.encode(claims, SIGNER.private, SIGNER.algorithm, {"kid": SIGNER.kid})
+        assert front.chat(key=token).status == 401, claims[:60]
 
 
 def test_a_token_that_expires_while_it_is_remembered_is_refused(front: Front, house: House) -> None:

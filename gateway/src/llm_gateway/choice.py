@@ -200,19 +200,32 @@ ENDS: Final[tuple[int, ...]] = tuple(
 )
 
 
+class PrefixMemory:
+    """Which engine served a block of a prompt last; for the policies of all models together, so that a thousand models need no more memory than one.
+
+    Blocks are remembered in two generations of half of `capacity`: what is not asked for again while one fills is forgotten with it.
+    """
+
+    __slots__ = ("half", "old", "young")
+
+    def __init__(self, capacity: int = 262_144) -> None:
+        self.half = max(1, capacity // 2 - len(ENDS))
+        self.young: dict[int, Candidate] = {}
+        self.old: dict[int, Candidate] = {}
+
+
 class PrefixAffinity:
     """The engine that most likely still has the beginning of the prompt in its KV cache, unless it is busier than its bound.
 
     The prompt is cut into blocks, longer ones further in; a block's hash covers all that comes before it. The longest known chain of blocks
-    names the engine that served it last. An unknown prompt goes by its first block (rendezvous), so that gateways and workers that share nothing agree. Blocks
-    are remembered in two generations of half of `capacity`: what is not asked for again while one fills is forgotten with it.
+    names the engine that served it last. An unknown prompt goes by its first block (rendezvous), so that gateways and workers that share nothing agree.
+    `seed` tells the prompts of models apart that share a memory.
     """
 
-    def __init__(self, bound: float = 2.0, capacity: int = 65_536) -> None:
+    def __init__(self, bound: float = 2.0, memory: PrefixMemory | None = None, seed: int = 0) -> None:
+        self._memory = PrefixMemory() if memory is None else memory
+        self._seed = seed
         self._bound = bound
-        self._half = max(1, capacity // 2 - len(ENDS))
-        self._young: dict[int, Candidate] = {}
-        self._old: dict[int, Candidate] = {}
         self._otherwise = LeastInFlight()
         self.hits = 0
         self.misses = 0
@@ -222,8 +235,9 @@ class PrefixAffinity:
         prefix = request.prefix
         if not prefix:
             return self._otherwise.pick(engines, request)
-        hashes = blocks(prefix)
-        young, old = self._young, self._old
+        hashes = blocks(prefix, self._seed)
+        memory = self._memory
+        young, old = memory.young, memory.old
         chosen = -1
         known = len(hashes)
         while known:
@@ -248,9 +262,9 @@ class PrefixAffinity:
             # What is shared stays where it is; only this prompt's own end is looked for elsewhere from now on.
             known = min(known, len(hashes) - 1)
         if known < len(hashes) or hashes[-1] not in young:
-            if len(young) >= self._half:
-                self._old = young
-                young = self._young = {}
+            if len(young) >= memory.half:
+                memory.old = young
+                young = memory.young = {}
             for number in hashes[:known]:
                 # What is asked for again outlives its generation.
                 if number not in young and number in old:
@@ -266,13 +280,13 @@ class PrefixAffinity:
 STRIDE: Final = 8
 
 
-def blocks(prefix: bytes | memoryview) -> list[int]:
+def blocks(prefix: bytes | memoryview, seed: int = 0) -> list[int]:
     """One hash for each whole block, each over what comes before its end; a prompt shorter than a block is one of its own."""
     length = len(prefix)
     if length < ENDS[0]:
-        return [crc32(prefix) << 6 | 63]
+        return [crc32(prefix, seed) << 6 | 63]
     sample = bytes(prefix)[::STRIDE]
-    running = start = 0
+    running, start = seed, 0
     found = []
     for number, limit in enumerate(ENDS):
         if limit > length:
@@ -303,6 +317,8 @@ POLICIES: dict[
 }
 
 
-def make_policy(name: str) -> Policy:
-    """The policy of this name (the settings have checked that there is one)."""
+def make_policy(name: str, model: str = "", memory: PrefixMemory | None = None) -> Policy:
+    """The policy of this name (the settings have checked that there is one), for one of the models that share `memory`."""
+    if name == "prefix":
+        return PrefixAffinity(memory=memory, seed=seed_of(model))
     return POLICIES[name]()

@@ -10,6 +10,7 @@ from typing import Final
 PREFIX = "llm_gateway_"
 # A label gets this many values; whatever comes later is counted as "other". Prometheus falls over otherwise.
 MAX_LABEL_VALUES = 200
+MAX_LABELS = MAX_LABEL_VALUES * 4  # of a counter, all label values together
 OTHER = "other"
 
 SECONDS: Final[tuple[float, ...]] = (
@@ -122,15 +123,10 @@ class Counter:
         else:
             self.add(*values, by=by)
 
-    def label(self, values: tuple[str, ...]) -> tuple[str, ...]:
-        """The label values that `values` are counted under; for whoever counts the same again and again with `bump`."""
-        if values not in self.values and len(self.values) >= MAX_LABEL_VALUES * 4:
-            return (OTHER,) * len(values)
-        return values
-
     def add(self, *values: str, by: float = 1) -> None:
         """Count `by` more."""
-        values = self.label(values)
+        if values not in self.values and len(self.values) >= MAX_LABELS:
+            values = (OTHER,) * len(values)
         self.values[values] = self.values.get(values, 0) + by
 
     def expose(self) -> Iterator[str]:
@@ -215,14 +211,25 @@ def status_text(status: int) -> str:
     return _STATUS_TEXTS.get(status) or str(status)
 
 
-# Of one model's buckets, all in one list and in the order of `ModelMetrics.histograms`, each one's begin here.
-_AT_QUEUE: Final = 0
-_AT_DURATION: Final = _AT_QUEUE + len(SECONDS) + 1
-_AT_FIRST_TOKEN: Final = _AT_DURATION + len(SECONDS) + 1
-_AT_OVERHEAD: Final = _AT_FIRST_TOKEN + len(SECONDS) + 1
-_AT_INPUT: Final = _AT_OVERHEAD + len(OVERHEAD_SECONDS) + 1
-_AT_OUTPUT: Final = _AT_INPUT + len(USAGE_TOKENS) + 1
-_AT_TOKEN_TIME: Final = _AT_OUTPUT + len(USAGE_TOKENS) + 1
+class KeyUse:
+    """What one key, or all that are counted as "other", has used since that was last brought to where it is shown."""
+
+    __slots__ = ("requests", "tokens")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.tokens = 0
+
+
+# Of one model's buckets, all in one list, each histogram's begin here. Two that a request counts with much the same values take turns: so the
+# two buckets are most likely in one line of the processor's cache.
+_AT_OVERHEAD: Final = 0
+_AT_DURATION: Final = _AT_OVERHEAD + len(OVERHEAD_SECONDS) + 1
+_AT_FIRST_TOKEN: Final = _AT_DURATION + 1
+_AT_INPUT: Final = _AT_DURATION + 2 * (len(SECONDS) + 1)
+_AT_OUTPUT: Final = _AT_INPUT + 1
+_AT_QUEUE: Final = _AT_INPUT + 2 * (len(USAGE_TOKENS) + 1)
+_AT_TOKEN_TIME: Final = _AT_QUEUE + len(SECONDS) + 1
 _CELLS: Final = _AT_TOKEN_TIME + len(TOKEN_SECONDS) + 1
 
 
@@ -253,9 +260,10 @@ class ModelMetrics:
         usage: tuple[Histogram, Histogram],
         token_time: Histogram,
     ) -> None:
-        self.cells = [0] * _CELLS
+        # In this order (compiled, they stand so): first what each request counts.
         self.answered = 0
         self.at_once = 0  # those that did not wait
+        self.cells = [0] * _CELLS
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.duration_s = 0.0
@@ -273,8 +281,8 @@ class ModelMetrics:
     def took(self, seconds: float, first_s: float) -> None:
         """Until a reply's last and first byte."""
         cells = self.cells
-        cells[_AT_DURATION + bisect_left(SECONDS, seconds)] += 1
-        cells[_AT_FIRST_TOKEN + bisect_left(SECONDS, first_s)] += 1
+        cells[_AT_DURATION + 2 * bisect_left(SECONDS, seconds)] += 1
+        cells[_AT_FIRST_TOKEN + 2 * bisect_left(SECONDS, first_s)] += 1
         self.duration_s += seconds
         self.first_token_s += first_s
 
@@ -285,12 +293,12 @@ class ModelMetrics:
 
     def read(self, tokens: int) -> None:
         """A prompt of so many tokens."""
-        self.cells[_AT_INPUT + bisect_left(USAGE_TOKENS, tokens)] += 1
+        self.cells[_AT_INPUT + 2 * bisect_left(USAGE_TOKENS, tokens)] += 1
         self.prompt_tokens += tokens
 
     def wrote(self, tokens: int) -> None:
         """An answer of so many."""
-        self.cells[_AT_OUTPUT + bisect_left(USAGE_TOKENS, tokens)] += 1
+        self.cells[_AT_OUTPUT + 2 * bisect_left(USAGE_TOKENS, tokens)] += 1
         self.completion_tokens += tokens
 
     def went_on(self, seconds: float) -> None:
@@ -304,20 +312,14 @@ class ModelMetrics:
         cells[_AT_QUEUE] += self.at_once
         found = (self.answered, self.prompt_tokens, self.completion_tokens)
         if any(cells):
-            sums = (
-                self.queue_s,
-                self.duration_s,
-                self.first_token_s,
-                self.overhead_s,
-                float(self.prompt_tokens),
-                float(self.completion_tokens),
-                self.token_time_s,
-            )
-            at = 0
-            for histogram, total in zip(self.histograms, sums, strict=True):
-                end = at + len(histogram.counts)
-                histogram.add(cells[at:end], total)
-                at = end
+            queue, duration, first_token, overhead, read, wrote, token_time = self.histograms
+            overhead.add(cells[_AT_OVERHEAD:_AT_DURATION], self.overhead_s)
+            duration.add(cells[_AT_DURATION:_AT_INPUT:2], self.duration_s)
+            first_token.add(cells[_AT_FIRST_TOKEN:_AT_INPUT:2], self.first_token_s)
+            read.add(cells[_AT_INPUT:_AT_QUEUE:2], float(self.prompt_tokens))
+            wrote.add(cells[_AT_OUTPUT:_AT_QUEUE:2], float(self.completion_tokens))
+            queue.add(cells[_AT_QUEUE:_AT_TOKEN_TIME], self.queue_s)
+            token_time.add(cells[_AT_TOKEN_TIME:], self.token_time_s)
             self.cells = [0] * _CELLS
             self.queue_s = self.duration_s = self.first_token_s = self.overhead_s = self.token_time_s = 0.0
         self.answered = self.at_once = self.prompt_tokens = self.completion_tokens = 0

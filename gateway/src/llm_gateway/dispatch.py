@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
 from llm_gateway.choice import ALL_OF, Policy
 from llm_gateway.counting import ModelMetrics
 from llm_gateway.errors import ApiError, unavailable
 from llm_gateway.fair import Entry, FairQueue
-from llm_gateway.ledger import Ledger
+from llm_gateway.ledger import Ledger, Record
 from llm_gateway.limits import Subject
 from llm_gateway.registry import Pool
 from llm_gateway.upstream.engine import Engine, Health
@@ -46,16 +46,19 @@ class Dispatcher:
     """
 
     __slots__ = (
+        "active",
         "ceiling",
         "crowd",
         "hold_timeout_s",
         "ledger",
         "metrics",
+        "model",
         "policy",
         "policy_name",
         "pool",
         "queue_size",
         "queue_timeout_s",
+        "ready",
         "record",
         "subjects",
         "waiting",
@@ -74,40 +77,44 @@ class Dispatcher:
         hold_timeout_s: float = 0.0,
         when_blocked: Callable[[Dispatcher], None] | None = None,
         crowd: set[Dispatcher] | None = None,
+        active: Collection[object] | None = None,
     ) -> None:
         # First what each request looks at (compiled, they stand in this order): with many models, it is in none of the processor's caches.
-        self.pool = pool
+        self.model = pool.model
+        self.ready = pool.ready
         self.policy = policy
         self.ceiling = ceiling
-        self.ledger = ledger
         # All dispatchers at which somebody waits; most of the time nobody does anywhere, and one look says so.
         self.crowd: set[Dispatcher] = set() if crowd is None else crowd
+        # All requests of a single worker: while they are fewer than an engine may have, there is no need to look at each engine.
+        self.active = None if ledger.shared else active
         # What is limited and counted of this model, found when first needed (see Gateway).
         self.subjects: list[Subject] | None = None
         self.metrics: ModelMetrics | None = None
+        self.pool = pool
+        self.ledger = ledger
         self.waiting: FairQueue[Waiter] = FairQueue()
         self.policy_name = ""
         self.queue_size = queue_size
         self.queue_timeout_s = queue_timeout_s
         self.hold_timeout_s = hold_timeout_s
-        self.record = -1
+        self.record: Record | None = None
         self.when_blocked = when_blocked
 
     def ask(self, waiter: Waiter, *, hold: bool = True) -> Engine | None:
         """An engine at once, or None: the waiter stands in the queue. Raises ApiError when it cannot even do that."""
-        pool = self.pool
         if not self.crowd or not self.waiting:
             engine = self._take(waiter)
             if engine is not None:
                 return engine
-        if not pool.ready and not (hold and self.hold_timeout_s):
+        if not self.ready and not (hold and self.hold_timeout_s):
             raise self.nobody_ready()
-        if self.record < 0:
-            self.record = self.ledger.record("queue:" + pool.model)
+        if self.record is None:
+            self.record = self.ledger.record("queue:" + self.model)
         if not self.ledger.enter(self.record, self.queue_size):
             raise ApiError(
                 429,
-                f"The queue of the model '{pool.model}' is full ({self.queue_size} waiting). Try again later.",
+                f"The queue of the model '{self.model}' is full ({self.queue_size} waiting). Try again later.",
                 code="queue_full",
                 error_type="rate_limit_error",
                 retry_after_s=1,
@@ -120,9 +127,7 @@ class Dispatcher:
 
     def nobody_ready(self) -> ApiError:
         """What to say when no engine is there."""
-        return unavailable(
-            f"No engine of the model '{self.pool.model}' is ready. Try again later.", code="no_ready_engine"
-        )
+        return unavailable(f"No engine of the model '{self.model}' is ready. Try again later.", code="no_ready_engine")
 
     def ask_another(self, waiter: Waiter) -> Engine | None:
         """An engine that the waiter has not tried yet, whatever the queue: it has waited its turn already. None: there is none."""
@@ -131,8 +136,7 @@ class Dispatcher:
     def leave(self, waiter: Waiter) -> None:
         """The waiter gave up."""
         if self.waiting.remove(waiter):
-            self.ledger.leave(self.record)
-            self._dispersed()
+            self._left()
 
     def serve(self) -> None:
         """Engines have room again: let the queue go on."""
@@ -143,11 +147,12 @@ class Dispatcher:
             if waiter is None or engine is None:
                 return
             waiting.pop()
-            self.ledger.leave(self.record)
-            self._dispersed()
+            self._left()
             waiter.granted(engine)
 
-    def _dispersed(self) -> None:
+    def _left(self) -> None:
+        if self.record is not None:
+            self.ledger.leave(self.record)
         if not self.waiting:
             self.crowd.discard(self)
 
@@ -158,12 +163,13 @@ class Dispatcher:
 
     def _take(self, waiter: Waiter) -> Engine | None:
         """Choose and count in one step."""
-        ready = self.pool.ready
+        ready = self.ready
         if not ready:
             return None
         ceiling = self.ceiling
         tried = waiter.tried
-        if ceiling == 0 and not tried:
+        active = self.active
+        if not tried and (ceiling == 0 or (active is not None and len(active) <= ceiling)):
             engine = ready[self.policy.pick(ready, waiter)]
             if engine.health is not _TRIAL or engine.in_flight == 0:
                 engine.enter()

@@ -4,8 +4,12 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Final
 
 import msgspec
+
+# What msgspec raises for bytes that are not the document they should be: no JSON or of another shape, no UTF-8, nested too deeply.
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class GatewayError(Exception):

@@ -18,11 +18,11 @@ from llm_gateway.protocols import Translation, UntranslatableReply, openai, tabl
 from llm_gateway.upstream.probe import ask_models
 
 if TYPE_CHECKING:
+    from llm_gateway.callers import Caller
     from llm_gateway.counting import Histogram
     from llm_gateway.dispatch import Dispatcher
     from llm_gateway.gateway import Gateway
     from llm_gateway.http.head import Head
-    from llm_gateway.key_documents import Key
     from llm_gateway.limits import Subject, Ticket
     from llm_gateway.protocols.asked import Asked
     from llm_gateway.resume import Transcript
@@ -37,6 +37,8 @@ TAIL_BYTES: Final = 2048
 # A policy looks at this much of a prompt at most.
 PREFIX_BYTES: Final = ENDS[-1]
 BYTES_PER_TOKEN: Final = 4
+# Copying a body of this size costs more than handing the kernel two pieces.
+APART_BYTES: Final = 16 << 10
 _RETRIED_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
 _SSE_STARTS: Final[tuple[bytes, ...]] = (b"data:", b"event:", b":", b"id:", b"retry:", b"\n", b"\r\n", b"\xef\xbb\xbf")
 _JSON: Final = b"application/json"
@@ -130,7 +132,7 @@ class Exchange:
     content: memoryview  # the prompt as the client wrote it
     _engine_body = b""  # in OpenAI's words, with the model's real name
 
-    def __init__(self, gateway: Gateway, client: Client, head: Head, body: bytes, key: Key) -> None:
+    def __init__(self, gateway: Gateway, client: Client, head: Head, body: bytes, caller: Caller) -> None:
         self.phase = _QUEUED
         self.tried = _NOBODY
         self._reply_type = _JSON
@@ -138,8 +140,7 @@ class Exchange:
         self.client = client
         self.head = head
         self.body = body
-        self.key = key
-        self.caller = gateway.caller_of(key)
+        self.caller = caller
         self.path = head.path
         self.request_id = head.request_id or gateway.new_request_id()
         self.started_at = monotonic()
@@ -159,12 +160,12 @@ class Exchange:
     @property
     def tenant(self) -> str:
         """See fair.Entry."""
-        return self.key.tenant
+        return self.caller.tenant
 
     @property
     def weight(self) -> float:
         """See fair.Entry."""
-        return self.key.weight
+        return self.caller.key.weight
 
     # --- towards an engine
 
@@ -181,23 +182,21 @@ class Exchange:
             self.asked = asked = openai.read(body)
             self.stream = asked.stream is True
             self.asked_model = asked_model = asked.model or gateway.default_model()
-            self.model = model = gateway.resolve(asked_model, self.key)
+            dispatcher = gateway.dispatcher(asked_model, self.caller)
+            self.model = model = dispatcher.model
             self._engine_body = body if model == asked.model else openai.with_model(body, model)
             self.content = content = asked.content()
             self.prompt_tokens = (len(content) or len(body)) // BYTES_PER_TOKEN + 1
             if self.head.priority is not None or gateway.has_classes:
-                self.rank = gateway.rank_of(self.key, self.head.priority)
+                self.rank = gateway.rank_of(self.caller.key, self.head.priority)
             self.cost = float(self.prompt_tokens)
             gateway.active.add(self)
             if gateway.tracer is not None:
                 self.span = gateway.tracer.begin(self.head.traceparent)
-            dispatcher = gateway.dispatchers.get(model)
-            if dispatcher is None:
-                raise gateway.unknown_model(model)
             subjects = gateway.limited(self.caller, dispatcher)
             if subjects is not None:
-                answer = asked.max_tokens or asked.max_completion_tokens or gateway.settings.limit_reserve_tokens
-                reserved = float(self.prompt_tokens + answer * max(1, asked.n or 1))
+                answer = asked.answer_tokens(gateway.settings.limit_reserve_tokens)
+                reserved = float(self.prompt_tokens + answer)
                 if gateway.remote_limits is not None:
                     gateway.run(self._admit_remotely(subjects, reserved, dispatcher))
                     return
@@ -301,7 +300,10 @@ class Exchange:
         self._connection = connection
         self._pieces = None
         self._size = 0
-        connection.send(self, engine.frame(path, self.request_id, traceparent, body))
+        if len(body) < APART_BYTES:
+            connection.send(self, engine.frame(path, self.request_id, traceparent, body))
+        else:
+            connection.send(self, engine.frame(path, self.request_id, traceparent, body, apart=True), body)
         self.sent_at = monotonic()
 
     # --- the engine's reply
@@ -745,7 +747,7 @@ class Exchange:
         if dispatcher is None:
             return
         waited_s = now - self.started_at
-        ready = bool(dispatcher.pool.ready)
+        ready = bool(dispatcher.ready)
         timeout_s = dispatcher.queue_timeout_s if ready else max(dispatcher.hold_timeout_s, dispatcher.queue_timeout_s)
         if waited_s > timeout_s:
             self.refuse(

@@ -20,7 +20,7 @@ import msgspec
 from llm_gateway.access_log import AccessLog
 from llm_gateway.access_log_line import Line
 from llm_gateway.callers import Caller
-from llm_gateway.choice import make_policy
+from llm_gateway.choice import PrefixMemory, make_policy
 from llm_gateway.counting import Gauge, status_text
 from llm_gateway.dispatch import Dispatcher
 from llm_gateway.errors import (
@@ -38,9 +38,10 @@ from llm_gateway.http.head import HeadParser
 from llm_gateway.key_documents import Key, KeyLimits
 from llm_gateway.keys import KeyStore, read_keys
 from llm_gateway.ledger import Ledger, LedgerFull
-from llm_gateway.limits import Limiter, Rules, Subject, Ticket, count_use
+from llm_gateway.limits import BOUNDLESS, Limiter, Rules, Subject, Ticket, count_use
 from llm_gateway.metrics import Metrics, counts_only
 from llm_gateway.models import Catalogue
+from llm_gateway.outbox import Outbox
 from llm_gateway.registry import Endpoint, Registry
 from llm_gateway.settings import Settings
 from llm_gateway.upstream.engine import Engine, Health
@@ -61,8 +62,6 @@ RETRY_START: Final = 100.0
 OTHERS_POLL_S: Final = 0.005
 # Keys whose limits and counts are kept at hand.
 MAX_CALLERS: Final = 200_000
-# So many callers' use is written down at once, while what they touched is still at hand.
-USED_AT_ONCE: Final = 64
 NO_SUBJECTS: Final[list[Subject]] = []
 # Most keys have the same limits.
 MAX_RULES: Final = 10_000
@@ -79,8 +78,10 @@ class Gateway:
         self.remote_limits: RedisLimiter | None = None
         self.catalogue = Catalogue(settings.models)
         self.engine_token = read_secret(settings.engine_api_key_file)
+        self.outbox = Outbox()
         self.registry = Registry(self._make_engine)
         self.registry.on_change.append(self._engines_changed)
+        self.prefixes = PrefixMemory()
         self.dispatchers: dict[str, Dispatcher] = {}
         self.crowd: set[Dispatcher] = set()
         self.heads = HeadParser()
@@ -99,11 +100,10 @@ class Gateway:
         self.has_classes = False
         self.reload_error = ""
         self.on_reload: Callable[[], object] = self.load_keys
-        self._callers: dict[str, Caller] = {}
-        self._epoch = object()  # another one whenever limits have changed
-        self._used: list[Caller] = []  # those with something to be written down
+        # By the SHA-256 of their key; and by name, those that are known otherwise (by a token, or not at all).
+        self._callers: dict[bytes, Caller] = {}
+        self._named: dict[str, Caller] = {}
         self._ended: list[tuple[float, Exchange]] = []
-        self.metrics.before_gathering = self.write_use
         self._rules: dict[tuple[KeyLimits, bool], Rules] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._id_prefix = os.urandom(6).hex().encode()
@@ -121,6 +121,7 @@ class Gateway:
             token=self.engine_token,
             weight=endpoint.weight,
             ledger=self.ledger,
+            outbox=self.outbox,
         )
         engine.created_at = monotonic()
         return engine
@@ -136,10 +137,11 @@ class Gateway:
                     continue
                 dispatcher = self.dispatchers[model] = Dispatcher(
                     pool,
-                    make_policy(self.settings.policy),
+                    make_policy(self.settings.policy, model, self.prefixes),
                     self.ledger,
                     when_blocked=self._blocked if self.ledger.shared else None,
                     crowd=self.crowd,
+                    active=self.active,
                 )
                 self._configure(dispatcher)
             elif dispatcher.waiting:
@@ -147,7 +149,7 @@ class Gateway:
 
     def _configure(self, dispatcher: Dispatcher) -> None:
         settings = self.settings
-        config = self.catalogue.config(dispatcher.pool.model)
+        config = self.catalogue.config(dispatcher.model)
 
         def chosen(own: Any, general: Any) -> Any:
             return general if own is None else own
@@ -158,7 +160,7 @@ class Gateway:
         dispatcher.hold_timeout_s = chosen(config.hold_timeout, settings.hold_timeout)
         policy = chosen(config.policy, settings.policy)
         if policy != dispatcher.policy_name:
-            dispatcher.policy = make_policy(policy)
+            dispatcher.policy = make_policy(policy, dispatcher.model, self.prefixes)
             dispatcher.policy_name = policy
 
     def configure(self, settings: Settings) -> None:
@@ -188,7 +190,7 @@ class Gateway:
     def _poll(self, dispatcher: Dispatcher, again: bool) -> None:
         if not dispatcher.waiting:
             return
-        for engine in dispatcher.pool.ready:
+        for engine in dispatcher.ready:
             engine.look()
         dispatcher.serve()
         if dispatcher.waiting and again:
@@ -249,18 +251,16 @@ class Gateway:
             return next(iter(self.dispatchers))
         raise malformed("The request names no model, and there is more than one. Say which.", param="model")
 
-    def resolve(self, asked: str, key: Key) -> str:
-        """The model that is meant by the name a client used. Raises ApiError (403, 404, 503)."""
-        dispatchers = self.dispatchers
-        if asked in dispatchers and not self.catalogue.models:
-            model = asked
-        else:
-            model = self.catalogue.resolve(asked, self.chance)
-            if model not in dispatchers:
+    def dispatcher(self, asked: str, caller: Caller) -> Dispatcher:
+        """The way to the model that is meant by the name a client used. Raises ApiError (403, 404, 503)."""
+        dispatcher = self.dispatchers.get(asked)
+        if dispatcher is None or self.catalogue.models:
+            dispatcher = self.dispatchers.get(self.catalogue.resolve(asked, self.chance))
+            if dispatcher is None:
                 raise self.unknown_model(asked)
-        if key.models is not None and not (key.may_use(asked) or key.may_use(model)):
+        if caller.models is not None and not (asked in caller.models or dispatcher.model in caller.models):
             raise forbidden(f"This key may not use the model '{printable(asked)}'.", code="model_not_allowed")
-        return model
+        return dispatcher
 
     def unknown_model(self, model: str) -> ApiError:
         """404; or 503 while an engine has not said yet what it serves."""
@@ -291,34 +291,42 @@ class Gateway:
             raise forbidden(f"This key may not use the class '{name}'.", code="class_not_allowed")
         return classes.index(name)
 
-    def caller_of(self, key: Key) -> Caller:
-        """What is kept of a key."""
-        caller: Caller | None = key.caller
-        if caller is not None and caller.epoch is self._epoch:
+    def caller(self, digest: bytes | None, token: bytes | None) -> Caller | None:
+        """Who shows the key with this SHA-256; None for nobody who is known (any more)."""
+        caller = None if digest is None else self._callers.get(digest)
+        if caller is not None:
+            return None if caller.expires_at != BOUNDLESS and time.time() >= caller.expires_at else caller
+        key = self.keys.find(digest, token)
+        if key is None:
+            return None
+        if digest is not None and self.keys.stored(digest):
+            caller = self._callers[digest] = self._make_caller(key)
             return caller
-        caller = self._callers.get(key.name)
-        if caller is None:
-            if len(self._callers) >= MAX_CALLERS:
-                self._callers.clear()
-            caller = self._callers[key.name] = Caller(key.name, self.rules(key.limits, key=True), self._epoch)
-        object.__setattr__(key, "caller", caller)
+        caller = self._named.get(key.name)
+        if caller is None or caller.key is not key:
+            if len(self._named) >= MAX_CALLERS:
+                self._named.clear()
+            caller = self._named[key.name] = self._make_caller(key)
         return caller
+
+    def _make_caller(self, key: Key) -> Caller:
+        return Caller(key, self.rules(key.limits, key=True), self.metrics.key(key.name))
 
     def limited(self, caller: Caller, dispatcher: Dispatcher) -> list[Subject] | None:
         """The limits that a request must pass; None: none."""
         of_model = dispatcher.subjects
         if of_model is None:
-            model = dispatcher.pool.model
+            model = dispatcher.model
             rules = self.rules(self.catalogue.config(model).limits, key=False)
-            of_model = [Subject(f"model:{model}", f"the model '{model}'", rules)] if rules.any else NO_SUBJECTS
+            of_model = [Subject("model", model, rules)] if rules.any else NO_SUBJECTS
             dispatcher.subjects = of_model
-        if not caller.limited:
+        if not caller.rules.any:
             return of_model or None
         return [caller, *of_model] if of_model else [caller]
 
     def _forget_limits(self) -> None:
         self._callers.clear()
-        self._epoch = object()
+        self._named.clear()
         for dispatcher in self.dispatchers.values():
             dispatcher.subjects = None
 
@@ -388,71 +396,66 @@ class Gateway:
             asyncio.get_running_loop().call_soon(self.account)
         self._ended.append((monotonic(), exchange))
 
-    def write_use(self) -> None:
-        """Bring what keys have used to where others see it: the metrics, and the memory that all workers share."""
-        used, self._used = self._used, []
-        metrics = self.metrics
-        for caller in used:
-            requests, prompt, completion = caller.requests, caller.prompt_tokens, caller.completion_tokens
-            caller.requests = caller.prompt_tokens = caller.completion_tokens = 0
-            if not caller.known:
-                caller.known = True
-                caller.label = metrics.key_requests.label(caller.label)
-                with suppress(LedgerFull):
-                    caller.record = self.ledger.record(caller.name)
-            metrics.key_requests.bump(caller.label, requests)
-            if prompt or completion:
-                metrics.key_tokens.bump(caller.label, prompt + completion)
-            if caller.record >= 0:
-                count_use(self.ledger, caller.record, requests, prompt, completion)
-
     def account(self) -> None:
-        """Count and log the requests that have ended; all of one turn of the loop together, which is easier on the processor's caches."""
+        """Count and log the requests that have ended in one turn of the loop.
+
+        One thing after the other for all of them: what is counted of one of many keys or models is in none of the processor's caches, and short
+        loops let it wait for some of that at once."""
         ended, self._ended = self._ended, []
+        self._count_by_key(ended)
+        self._count_by_model(ended)
+        if self.tracer is not None:
+            for now, exchange in ended:
+                if exchange.span is not None:
+                    prompt, completion = tokens_of(exchange)
+                    self.tracer.end(exchange, now, prompt, completion)
+        if self.access_log.enabled:
+            self._log(ended)
+
+    def _count_by_key(self, ended: list[tuple[float, Exchange]]) -> None:
+        """What keys have used: for the metrics, and where all workers see it."""
+        ledger = self.ledger
+        for _, exchange in ended:
+            caller = exchange.caller
+            prompt, completion = tokens_of(exchange)
+            use = caller.use
+            use.requests += 1
+            use.tokens += (prompt or 0) + (completion or 0)
+            record = caller.record
+            if record is None:
+                try:
+                    record = caller.record = ledger.record(caller.record_name)
+                except LedgerFull:
+                    continue
+            count_use(ledger, record, prompt or 0, completion or 0)
+
+    def _count_by_model(self, ended: list[tuple[float, Exchange]]) -> None:
         metrics = self.metrics
-        now_s = time.time()
-        logs = self.access_log.enabled
+        if self.retry_tokens < RETRY_START:
+            self.retry_tokens = min(RETRY_START, self.retry_tokens + RETRY_SHARE * len(ended))
         for now, exchange in ended:
-            model = exchange.model
-            key = exchange.key
-            started_at, first_at, attempts = exchange.started_at, exchange.first_byte_at, exchange.attempts
             dispatcher = exchange.dispatcher
             of_model = None if dispatcher is None else dispatcher.metrics
             if of_model is None:
-                of_model = metrics.of_model.get(model) or metrics.model(model)
+                of_model = metrics.of_model.get(exchange.model) or metrics.model(exchange.model)
                 if dispatcher is not None:
                     dispatcher.metrics = of_model
-            if self.retry_tokens < RETRY_START:
-                self.retry_tokens = min(RETRY_START, self.retry_tokens + RETRY_SHARE)
-            prompt: int | None = None
-            completion: int | None = None
-            waited_s = 0.0
-            if exchange.usage is not None:
-                prompt, completion = exchange.usage
-                of_model.read(prompt)
-            elif exchange.events:
-                completion = exchange.events
-            if completion:
-                of_model.wrote(completion)
             if exchange.status == 200 and not exchange.reason:
                 of_model.answered += 1
             else:
-                metrics.requests.bump((model, status_text(exchange.status), exchange.reason), 1)
-            caller = exchange.caller
-            if not caller.requests:
-                self._used.append(caller)
-            caller.requests += 1
-            caller.prompt_tokens += prompt or 0
-            caller.completion_tokens += completion or 0
-            if exchange.span is not None and self.tracer is not None:
-                self.tracer.end(exchange, now, prompt, completion)
-            if attempts:
-                if exchange.queued or attempts > 1:
-                    waited_s = exchange.engine_at - started_at
-                    of_model.waited(waited_s)
+                metrics.requests.bump((exchange.model, status_text(exchange.status), exchange.reason), 1)
+            prompt, completion = tokens_of(exchange)
+            if prompt is not None:
+                of_model.read(prompt)
+            if completion:
+                of_model.wrote(completion)
+            started_at, first_at = exchange.started_at, exchange.first_byte_at
+            if exchange.attempts:
+                if waited(exchange):
+                    of_model.waited(exchange.engine_at - started_at)
                 else:
                     of_model.at_once += 1
-                if attempts == 1 and exchange.reply_at:
+                if exchange.attempts == 1 and exchange.reply_at:
                     # What the gateway itself took: until the engine had it, and after its reply had come. Not where the request waited.
                     before_s = 0.0 if exchange.queued else exchange.sent_at - started_at
                     of_model.took_itself(before_s + now - exchange.reply_at)
@@ -460,30 +463,34 @@ class Gateway:
                 of_model.took(now - started_at, first_at - started_at)
                 if exchange.stream and completion and completion > 1:
                     of_model.went_on((exchange.last_byte_at - first_at) / (completion - 1))
-            if logs:
-                self.access_log.write(
-                    Line(
-                        now_s,
-                        exchange.request_id.decode(),
-                        key.name,
-                        model,
-                        exchange.head.path.decode("latin-1"),
-                        exchange.status,
-                        int((now - started_at) * 1e6) / 1e6,
-                        exchange.stream,
-                        exchange.reason,
-                        exchange.engine_name,
-                        attempts,
-                        int(waited_s * 1e6) / 1e6,
-                        int((first_at - started_at) * 1e6) / 1e6 if first_at else None,
-                        prompt,
-                        completion,
-                        None if exchange.span is None else exchange.span.trace_id,
-                        key.tenant,
-                    )
+
+    def _log(self, ended: list[tuple[float, Exchange]]) -> None:
+        now_s = time.time()
+        for now, exchange in ended:
+            caller = exchange.caller
+            prompt, completion = tokens_of(exchange)
+            started_at, first_at = exchange.started_at, exchange.first_byte_at
+            self.access_log.write(
+                Line(
+                    now_s,
+                    exchange.request_id.decode(),
+                    caller.name,
+                    exchange.model,
+                    exchange.head.path.decode("latin-1"),
+                    exchange.status,
+                    microseconds(now - started_at),
+                    exchange.stream,
+                    exchange.reason,
+                    exchange.engine_name,
+                    exchange.attempts,
+                    microseconds(exchange.engine_at - started_at) if waited(exchange) else 0.0,
+                    microseconds(first_at - started_at) if first_at else None,
+                    prompt,
+                    completion,
+                    None if exchange.span is None else exchange.span.trace_id,
+                    caller.tenant,
                 )
-        if len(self._used) >= USED_AT_ONCE:
-            self.write_use()
+            )
 
     @property
     def ready(self) -> bool:
@@ -583,7 +590,6 @@ class Gateway:
             engine.warm_up(now, slow_start)
             if engine.half_open(now):
                 self.registry.refresh(engine)
-        self.write_use()
         self.access_log.flush()
 
     # --- gauges
@@ -648,6 +654,23 @@ class Gateway:
         )
         add(Gauge("client_connections", "Open client connections", (), lambda: [((), len(self.connections))]))
         add(Gauge("keys", "Keys that are known", (), lambda: [((), len(self.keys))], max))
+
+
+def tokens_of(exchange: Exchange) -> tuple[int | None, int | None]:
+    """Tokens in and out, as the engine told them, or a stream's events did; None: unknown."""
+    if exchange.usage is not None:
+        return exchange.usage
+    return None, exchange.events or None
+
+
+def waited(exchange: Exchange) -> bool:
+    """Whether a request had to wait for its engine, or for another one."""
+    return exchange.attempts > 0 and (exchange.queued or exchange.attempts > 1)
+
+
+def microseconds(seconds: float) -> float:
+    """Seconds without what is beyond microseconds."""
+    return int(seconds * 1e6) / 1e6
 
 
 def state_of(engine: Engine) -> str:

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import msgspec
 
@@ -44,8 +43,6 @@ class Key:
     """One caller. `models` None: all. Times are seconds since the epoch."""
 
     name: str
-    # What a worker keeps of the key (`callers.Caller`): here, it costs no look-up.
-    caller: Any = field(default=None, init=False, repr=False, compare=False)
     tenant: str = ""
     models: frozenset[str] | None = None
     expires_at: float | None = None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from llm_gateway.errors import ConfigError
+from llm_gateway.errors import UNREADABLE, ConfigError
 from llm_gateway.key_documents import ANONYMOUS, Key, KeyDocument
 
 if TYPE_CHECKING:
@@ -55,6 +55,10 @@ class KeyStore:
         if key.expires_at is not None and time.time() >= key.expires_at:
             return None
         return key
+
+    def stored(self, digest: bytes) -> bool:
+        """Whether this is a configured key's SHA-256."""
+        return digest in self._keys
 
     def all(self) -> list[Key]:
         """All keys, one for each name, sorted by it."""
@@ -100,7 +104,7 @@ def read_key_document(name: str, content: str) -> list[tuple[bytes, Key]]:
         return [(_digest(text, where), Key(name=name, tenant=name))]
     try:
         document = msgspec.json.decode(text.encode(), type=KeyDocument)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise ConfigError(f"{where}: {error}") from error
     expires_at = moment(document.expires, where)
     if document.name is not None:

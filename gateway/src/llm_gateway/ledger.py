@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers that all worker processes share: one record of doubles per key, model or engine, in memory they all map.
+"""What is counted of each key and model: limits, use, requests at once.
 
-The memory is an anonymous file (or the file of `--state-file`, so that budgets outlive a restart), made before the workers are forked; a
-single worker without that file has it for itself.
-A record is found through a hash table in the same memory, once per process and name; after that it is an offset. Changes that must be
-exact take a file lock on the record: the kernel gives it back when its holder dies, so a killed worker can never block the others. A
-single worker needs no lock.
+A single worker keeps that in one object per name. Workers that share it, and a `--state-file` that lets budgets outlive a restart, have it in
+memory that all of them map: an anonymous file (or that file), made before the workers are forked. There a record is found through a hash
+table in the same memory, once per process and name, and read and written back under a file lock: the kernel gives that back when its holder
+dies, so a killed worker can never block the others.
 """
 
 from __future__ import annotations
@@ -15,21 +14,12 @@ import mmap
 import os
 from contextlib import AbstractContextManager, nullcontext
 from hashlib import sha256
+from struct import Struct
 from typing import Final
 
 from llm_gateway.errors import ConfigError, GatewayError
 
-# What stands where in a record. A window: start of the current minute (s since the epoch), count of the one before, count of this one, time
-# of the last count in the one before, and in this one.
-REQUESTS: Final = 0
-TOKENS: Final = 5
-BUDGET: Final = 10  # start of the period, tokens used in it
-USED_REQUESTS: Final = 12
-USED_PROMPT: Final = 13
-USED_COMPLETION: Final = 14
-IN_FLIGHT: Final = 15  # from here on: one number for each worker; with one, a record is two cache lines
-
-MAGIC: Final = 0x6C6C6D2D67772D33  # "llm-gw-3"
+MAGIC: Final = 0x6C6C6D2D67772D34  # "llm-gw-4"
 HEADER: Final = 8  # numbers before the index: magic, workers, slots, records in use
 DEFAULT_SLOTS: Final = 1 << 18
 
@@ -38,56 +28,109 @@ class LedgerFull(GatewayError):
     """More names than the memory has records for."""
 
 
-class _RecordLock:
-    __slots__ = ("_descriptor", "_record")
+class Record:
+    """The numbers of one key or model.
 
-    def __init__(self, descriptor: int, record: int) -> None:
-        self._descriptor = descriptor
+    Of the current minute, which began at `start`, `requests` and `tokens` were admitted, the last of them at `last_at`; of the minute before
+    it, `requests_before` and `tokens_before`, the last at `before_at`. Of the budget's period, which began at `budget_start`, `budget_used`
+    tokens. `used_…` is for the admin's eyes. Times are seconds since the epoch.
+    """
+
+    # In this order (compiled, they stand so): a request looks at most of them, and they should be few cache lines.
+    __slots__ = (
+        "at",
+        "before_at",
+        "budget_start",
+        "budget_used",
+        "in_flight",
+        "last_at",
+        "requests",
+        "requests_before",
+        "start",
+        "tokens",
+        "tokens_before",
+        "used_completion",
+        "used_prompt",
+        "used_requests",
+    )
+
+    def __init__(self, at: int = -1) -> None:
+        self.start = 0.0
+        self.requests = 0.0
+        self.tokens = 0.0
+        self.requests_before = 0.0
+        self.tokens_before = 0.0
+        self.before_at = 0.0
+        self.last_at = 0.0
+        self.budget_start = 0.0
+        self.budget_used = 0.0
+        self.in_flight = 0.0  # of a single worker; others have theirs in the shared memory
+        self.used_requests = 0.0
+        self.used_prompt = 0.0
+        self.used_completion = 0.0
+        self.at = at  # where it stands in the shared memory, in doubles
+
+
+_FIELDS: Final = Struct("12d")
+# After the fields: one number in flight for each worker.
+IN_FLIGHT: Final = 12
+
+
+class _Held:
+    """A record of the shared memory: read when it is entered, written back when it is left, and nobody else changes it meanwhile."""
+
+    __slots__ = ("_ledger", "_record")
+
+    def __init__(self, ledger: Ledger, record: Record) -> None:
+        self._ledger = ledger
         self._record = record
 
     def __enter__(self) -> None:
-        fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1, self._record)
+        self._ledger.lock(self._record.at)
+        self._ledger.read(self._record)
 
     def __exit__(self, *_: object) -> None:
-        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, self._record)
+        self._ledger.write(self._record)
+        self._ledger.unlock(self._record.at)
 
 
-_NO_LOCK: Final = nullcontext()
+_ITS_OWN: Final = nullcontext()
 
 
 class Ledger:
-    """The shared records. `cells` is all of them as doubles; `record(name)` says where one begins."""
+    """The records by name. `mapped` tells whether they are in shared memory, `shared` whether other workers change them too."""
 
     def __init__(self, workers: int = 1, *, path: str = "", slots: int = DEFAULT_SLOTS) -> None:
         self.workers = workers
         self.worker = 0
         self.shared = workers > 1
-        self.width = IN_FLIGHT + workers
+        self.mapped = self.shared or bool(path)
+        self._capacity = slots // 2
+        self._known: dict[str, Record] = {}
+        self._width = IN_FLIGHT + workers
         self._slots = slots
         # An index entry is a hash and a position; at most half of the entries are used, so that probing stays short.
         self._records_at = HEADER + slots * 2
-        self._capacity = slots // 2
-        size = (self._records_at + self._capacity * self.width) * 8
-        if path or self.shared:
-            self._descriptor = self._open(path, size)
-            self._memory = mmap.mmap(self._descriptor, size)
-        else:
-            # Private memory can be in huge pages.
-            self._descriptor = -1
-            self._memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._descriptor = -1
+        if self.mapped:
+            self._map(path)
+
+    def _map(self, path: str) -> None:
+        size = (self._records_at + self._capacity * self._width) * 8
+        self._descriptor = self._open(path, size)
+        self._memory = mmap.mmap(self._descriptor, size)
         view = memoryview(self._memory)
         self.cells = view.cast("d")
         self._words = view.cast("Q")
-        self._known: dict[str, int] = {}
-        self._empty = memoryview(bytes(8 * self.width)).cast("d")
-        stamp = [MAGIC, workers, slots]
+        self._empty = memoryview(bytes(8 * self._width)).cast("d")
+        stamp = [MAGIC, self.workers, self._slots]
         if self._words[:3].tolist() != stamp:
             self._words[0:3] = memoryview(b"".join(word.to_bytes(8, "little") for word in stamp)).cast("Q")
             self._words[3] = 0
             if path:
                 # Written by another version, or for another number of workers: its numbers mean something else.
                 self._memory[HEADER * 8 : self._records_at * 8] = bytes((self._records_at - HEADER) * 8)
-        for worker in range(workers):
+        for worker in range(self.workers):
             self.forget_worker(worker)
 
     @staticmethod
@@ -102,12 +145,37 @@ class Ledger:
         os.ftruncate(descriptor, size)
         return descriptor
 
-    def record(self, name: str) -> int:
-        """Where the record of this name begins; it is made if there was none. Raises LedgerFull."""
+    # --- finding records
+
+    def record(self, name: str) -> Record:
+        """The record of this name; it is made if there was none. Raises LedgerFull."""
         found = self._known.get(name)
         if found is None:
-            found = self._known[name] = self._find(name)
+            if self.mapped:
+                found = Record(self._find(name))
+            else:
+                self._check_room(name, len(self._known))
+                found = Record()
+            self._known[name] = found
         return found
+
+    def peek(self, name: str) -> Record | None:
+        """The record of this name as it is now, if there is one."""
+        found = self._known.get(name)
+        if not self.mapped:
+            return found
+        if found is None:
+            place, wanted = self._place(name)
+            if self._words[place] != wanted:
+                return None
+            found = self._known[name] = Record(int(self._words[place + 1]))
+        self.read(found)
+        return found
+
+    def _check_room(self, name: str, count: int) -> None:
+        # Callers can be many (every tenant of a token is one); models and engines must find room even then.
+        if count >= self._capacity or (name.startswith("key:") and count >= self._capacity * 0.9):
+            raise LedgerFull(f"no room for more than {self._capacity} keys, models and engines")
 
     def _place(self, name: str) -> tuple[int, int]:
         """Where the index has, or would have, this name; and its hash."""
@@ -121,70 +189,115 @@ class Ledger:
 
     def _find(self, name: str) -> int:
         words = self._words
-        with self.lock(0):
+        self.lock(0)
+        try:
             at, wanted = self._place(name)
             if words[at] == wanted:
                 return int(words[at + 1])
             count = words[3]
-            # Callers can be many (every tenant of a token is one); models and engines must find room even then.
-            if count >= self._capacity or (name.startswith("key:") and count >= self._capacity * 0.9):
-                raise LedgerFull(f"no room for more than {self._capacity} keys, models and engines")
-            begins = self._records_at + count * self.width
-            self.cells[begins : begins + self.width] = self._empty
+            self._check_room(name, count)
+            begins = self._records_at + count * self._width
+            self.cells[begins : begins + self._width] = self._empty
             words[at + 1] = begins
             words[at] = wanted
             words[3] = count + 1
             return int(begins)
+        finally:
+            self.unlock(0)
 
-    def peek(self, name: str) -> int | None:
-        """Where the record of this name begins, if there is one."""
-        found = self._known.get(name)
-        if found is None:
-            place, wanted = self._place(name)
-            if self._words[place] != wanted:
-                return None
-            found = self._known[name] = int(self._words[place + 1])
-        return found
+    # --- changing them
 
-    def lock(self, record: int) -> AbstractContextManager[None]:
-        """Nobody else changes this record meanwhile."""
-        return _RecordLock(self._descriptor, record) if self.shared else _NO_LOCK
+    def held(self, record: Record) -> AbstractContextManager[None]:
+        """While the record is looked at and changed."""
+        return _Held(self, record) if self.mapped else _ITS_OWN
 
-    def in_flight(self, record: int) -> float:
+    def lock(self, at: int) -> None:
+        """Nobody else changes what stands there."""
+        if self.shared:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1, at)
+
+    def unlock(self, at: int) -> None:
+        """The end of that."""
+        if self.shared:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, at)
+
+    def read(self, record: Record) -> None:
+        """Take a record's numbers from the shared memory."""
+        (
+            record.start,
+            record.requests,
+            record.tokens,
+            record.requests_before,
+            record.tokens_before,
+            record.before_at,
+            record.last_at,
+            record.budget_start,
+            record.budget_used,
+            record.used_requests,
+            record.used_prompt,
+            record.used_completion,
+        ) = _FIELDS.unpack_from(self._memory, record.at * 8)
+
+    def write(self, record: Record) -> None:
+        """Put a record's numbers into the shared memory."""
+        _FIELDS.pack_into(
+            self._memory,
+            record.at * 8,
+            record.start,
+            record.requests,
+            record.tokens,
+            record.requests_before,
+            record.tokens_before,
+            record.before_at,
+            record.last_at,
+            record.budget_start,
+            record.budget_used,
+            record.used_requests,
+            record.used_prompt,
+            record.used_completion,
+        )
+
+    # --- requests at once
+
+    def in_flight(self, record: Record) -> float:
         """The sum over all workers."""
-        if not self.shared:
-            return float(self.cells[record + IN_FLIGHT])
-        begins = record + IN_FLIGHT
+        if not self.mapped:
+            return record.in_flight
+        begins = record.at + IN_FLIGHT
         return sum(self.cells[begins : begins + self.workers])
 
-    def mine(self, record: int) -> int:
-        """Where this worker's own number in flight is."""
-        return record + IN_FLIGHT + self.worker
-
-    def others_in_flight(self, record: int) -> float:
+    def others_in_flight(self, record: Record) -> float:
         """The sum over all workers but this one."""
-        return self.in_flight(record) - self.cells[self.mine(record)]
+        return self.in_flight(record) - self.cells[record.at + IN_FLIGHT + self.worker]
 
-    def enter(self, record: int, limit: float) -> bool:
+    def enter(self, record: Record, limit: float) -> bool:
         """Count one more in flight here, unless the sum over all workers has reached `limit`. True when counted."""
-        cells = self.cells
-        mine = self.mine(record)
-        if not self.shared:
-            if cells[mine] >= limit:
-                return False
-            cells[mine] += 1
-            return True
-        with self.lock(record):
+        self.lock(record.at)
+        try:
             if self.in_flight(record) >= limit:
                 return False
-            cells[mine] += 1
+            self.add(record, 1.0)
             return True
+        finally:
+            self.unlock(record.at)
 
-    def leave(self, record: int) -> None:
+    def leave(self, record: Record) -> None:
         """Count one less in flight here."""
-        self.cells[self.mine(record)] -= 1
+        self.add(record, -1.0)
+
+    def add(self, record: Record, count: float) -> None:
+        """Count so many more in flight here, whatever the sum."""
+        if self.mapped:
+            self.cells[record.at + IN_FLIGHT + self.worker] += count
+        else:
+            record.in_flight += count
+
+    def set_mine(self, record: Record, count: float) -> None:
+        """So many are in flight here: for whoever counts them itself, and tells the other workers."""
+        self.cells[record.at + IN_FLIGHT + self.worker] = count
 
     def forget_worker(self, worker: int) -> None:
         """A worker is gone: nothing is in flight there."""
-        for number in range(self._words[3]):
-            self.cells[self._records_at + number * self.width + IN_FLIGHT + worker] = 0.0
+        if self.mapped:
+            for number in range(self._words[3]):
+                self.cells[self._records_at + number * self._width + IN_FLIGHT + worker] = 0.0

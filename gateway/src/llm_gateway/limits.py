@@ -14,41 +14,48 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 from llm_gateway.errors import ApiError, unavailable
-from llm_gateway.ledger import (
-    BUDGET,
-    REQUESTS,
-    TOKENS,
-    USED_COMPLETION,
-    USED_PROMPT,
-    USED_REQUESTS,
-    Ledger,
-    LedgerFull,
-)
+from llm_gateway.ledger import Ledger, LedgerFull, Record
 
 MINUTE_S: Final = 60.0
 # A number no limit reaches.
 BOUNDLESS: Final = float("inf")
 
 
-@dataclass(frozen=True, slots=True)
 class Rules:
     """The limits of one subject; 0: none. Rates are per minute, the budget is tokens in `budget_period_s`."""
 
-    requests: float = 0
-    tokens: float = 0
-    concurrency: float = 0
-    budget: float = 0
-    budget_period_s: float = 30 * 86400.0
+    __slots__ = (
+        "any",
+        "budget",
+        "budget_period_s",
+        "concurrency",
+        "request_lines",
+        "requests",
+        "token_lines",
+        "tokens",
+    )
 
-    @property
-    def any(self) -> bool:
-        """Whether there is anything to look after."""
-        return bool(self.requests or self.tokens or self.concurrency or self.budget)
+    def __init__(
+        self,
+        requests: float = 0,
+        tokens: float = 0,
+        concurrency: float = 0,
+        budget: float = 0,
+        budget_period_s: float = 30 * 86400.0,
+    ) -> None:
+        self.requests = requests
+        self.tokens = tokens
+        self.concurrency = concurrency
+        self.budget = budget
+        self.budget_period_s = budget_period_s
+        # Whether there is anything to look after.
+        self.any = bool(requests or tokens or concurrency or budget)
+        # `rate_lines`, as far as they are the same for every request.
+        self.request_lines = _lines_of("requests", requests)
+        self.token_lines = _lines_of("tokens", tokens)
 
     def share(self, replicas: int) -> Rules:
         """What one of several gateways may allow, so that all together allow no more than was said (but each at least one)."""
@@ -67,42 +74,56 @@ class Rules:
         )
 
 
-def window_used(cells: memoryview[float], at: int, now: float, period_s: float = MINUTE_S) -> float:
-    """What the window at `at` has counted in the last `period_s`; moves it on to `now`."""
-    elapsed = now - cells[at]
-    if not 0 <= elapsed < period_s:
-        if period_s <= elapsed < 2 * period_s:
-            cells[at] += period_s
-            cells[at + 1] = cells[at + 2]
-            cells[at + 3] = cells[at + 4]
-        else:
-            cells[at] = now
-            cells[at + 1] = 0.0
-        cells[at + 2] = 0.0
-    before: float = cells[at + 1]
-    if not before:
-        return float(cells[at + 2])
-    # Of the minute before, from its begin to its last count, this much is younger than a minute.
-    spread_s = cells[at + 3] - (cells[at] - period_s)
-    young_s = cells[at + 3] - (now - period_s)
-    if young_s <= 0:
-        return float(cells[at + 2])
-    return before * min(1.0, young_s / spread_s) + cells[at + 2]
+def _lines_of(kind: str, limit: float) -> tuple[bytes, bytes]:
+    """What stands before the remaining number, and between it and the seconds."""
+    return (
+        f"x-ratelimit-limit-{kind}: {limit:.0f}\r\nx-ratelimit-remaining-{kind}: ".encode(),
+        f"\r\nx-ratelimit-reset-{kind}: ".encode(),
+    )
 
 
-def window_wait_s(
-    cells: memoryview[float], at: int, now: float, limit: float, wanted: float, period_s: float = MINUTE_S
-) -> float:
-    """Seconds until `wanted` more fit, if nobody else takes them; `window_used` was called just before."""
-    start, before, current = cells[at], cells[at + 1], cells[at + 2]
+def move_on(record: Record, now: float) -> None:
+    """Begin a new minute in a record where the last one is over."""
+    elapsed = now - record.start
+    if 0.0 <= elapsed < MINUTE_S:
+        return
+    if MINUTE_S <= elapsed < 2 * MINUTE_S:
+        record.start += MINUTE_S
+        record.requests_before = record.requests
+        record.tokens_before = record.tokens
+        record.before_at = record.last_at
+    else:
+        record.start = now
+        record.requests_before = record.tokens_before = 0.0
+    record.requests = record.tokens = 0.0
+
+
+def young_share(record: Record, now: float) -> float:
+    """How much of the minute before counts still; `move_on` was called just before."""
+    if not (record.requests_before or record.tokens_before):
+        return 0.0
+    # From its begin to its last count, this much of it is younger than a minute.
+    young_s = record.before_at - (now - MINUTE_S)
+    return min(1.0, young_s / _spread_s(record)) if young_s > 0 else 0.0
+
+
+def _spread_s(record: Record) -> float:
+    """How long the minute before has counted."""
+    return record.before_at - (record.start - MINUTE_S)
+
+
+def wait_s(record: Record, now: float, before: float, current: float, limit: float, wanted: float) -> float:
+    """Seconds until `wanted` more fit, if nobody else takes them, where the minute before has counted `before` and this one `current`;
+    `move_on` was called just before."""
     room = limit - current - wanted
     if room >= 0:
-        spread_s = cells[at + 3] - (start - period_s)
-        return max(0.0, cells[at + 3] + period_s - min(1.0, room / before) * spread_s - now) if before else 0.0
+        if not before:
+            return 0.0
+        return max(0.0, record.before_at + MINUTE_S - min(1.0, room / before) * _spread_s(record) - now)
     if wanted > limit or not current:
-        return period_s
-    fits = cells[at + 4] + period_s - min(1.0, (limit - wanted) / current) * (cells[at + 4] - start)
-    return max(0.0, start + period_s - now, fits - now)
+        return MINUTE_S
+    fits = record.last_at + MINUTE_S - min(1.0, (limit - wanted) / current) * (record.last_at - record.start)
+    return max(0.0, record.start + MINUTE_S - now, fits - now)
 
 
 def shown_time(seconds: float) -> str:
@@ -172,31 +193,29 @@ def rate_lines(requests: tuple[float, float, float] | None, tokens: tuple[float,
 
 
 class Subject:
-    """Who is limited: the name of its record (found when first needed, -1 before), what it is called towards clients, and its rules."""
+    """Who is limited: a key or a model, by its name, with its rules and its record (found when first needed)."""
 
-    __slots__ = ("name", "record", "request_lines", "rules", "shown", "token_lines")
+    __slots__ = ("kind", "name", "record", "rules")
 
-    def __init__(self, name: str, shown: str, rules: Rules) -> None:
+    def __init__(self, kind: str, name: str, rules: Rules) -> None:
+        self.record: Record | None = None
         self.rules = rules
-        self.record = -1
+        self.kind = kind
         self.name = name
-        self.shown = shown
-        # `rate_lines`, as far as they are the same for every request.
-        self.request_lines = _lines_of("requests", rules.requests)
-        self.token_lines = _lines_of("tokens", rules.tokens)
+
+    @property
+    def record_name(self) -> str:
+        """What its record is called."""
+        return f"{self.kind}:{self.name}"
+
+    @property
+    def shown(self) -> str:
+        """What it is called towards clients."""
+        return f"the {self.kind} '{self.name}'"
 
     def share(self, replicas: int) -> Subject:
         """The same, with one gateway's share of the limits."""
-        return Subject(self.name, self.shown, self.rules.share(replicas))
-
-
-@lru_cache(maxsize=4096)
-def _lines_of(kind: str, limit: float) -> tuple[bytes, bytes]:
-    """What stands before the remaining number, and between it and the seconds."""
-    return (
-        f"x-ratelimit-limit-{kind}: {limit:.0f}\r\nx-ratelimit-remaining-{kind}: ".encode(),
-        f"\r\nx-ratelimit-reset-{kind}: ".encode(),
-    )
+        return Subject(self.kind, self.name, self.rules.share(replicas))
 
 
 # The ends of `rate_lines`, by the seconds in them.
@@ -230,30 +249,33 @@ class Ticket:
             give_back(self._ledger, subject, change)
 
 
-def give_back(ledger: Ledger, subject: Subject, token_change: float) -> None:
-    """Correct the tokens that were reserved, and count one request less at once."""
+def give_back(ledger: Ledger, subject: Subject, token_change: float, *, unasked: bool = False) -> None:
+    """Correct the tokens that were reserved, and count one request less at once; one that is `unasked` never was."""
     record = subject.record
-    if not ledger.shared:
-        _give_back(ledger, record, subject.rules, token_change)
+    if record is None:
         return
-    with ledger.lock(record):
-        _give_back(ledger, record, subject.rules, token_change)
-
-
-def _give_back(ledger: Ledger, record: int, rules: Rules, token_change: float) -> None:
-    cells = ledger.cells
-    if rules.tokens and token_change:
-        # Into the current count; or the last one's where this window is newer than the reservation.
-        current = cells[record + TOKENS + 2] + token_change
-        if current >= 0:
-            cells[record + TOKENS + 2] = current
-        else:
-            cells[record + TOKENS + 2] = 0.0
-            cells[record + TOKENS + 1] = max(0.0, cells[record + TOKENS + 1] + current)
-    if rules.budget:
-        cells[record + BUDGET + 1] = max(0.0, cells[record + BUDGET + 1] + token_change)
-    if rules.concurrency:
+    if ledger.mapped:
+        with ledger.held(record):
+            _give_back(record, subject.rules, token_change, unasked)
+    else:
+        _give_back(record, subject.rules, token_change, unasked)
+    if subject.rules.concurrency:
         ledger.leave(record)
+
+
+def _give_back(record: Record, rules: Rules, token_change: float, unasked: bool) -> None:
+    if rules.tokens and token_change:
+        # Into the current count; or the last one's where this minute is newer than the reservation.
+        current = record.tokens + token_change
+        if current >= 0:
+            record.tokens = current
+        else:
+            record.tokens = 0.0
+            record.tokens_before = max(0.0, record.tokens_before + current)
+    if rules.budget:
+        record.budget_used = max(0.0, record.budget_used + token_change)
+    if unasked and rules.requests:
+        record.requests = max(0.0, record.requests - 1)
 
 
 class Limiter:
@@ -269,104 +291,96 @@ class Limiter:
         now = self._clock()
         lines = b""
         for position, subject in enumerate(subjects):
-            record = subject.record
             try:
-                if record < 0:
+                record = subject.record
+                if record is None:
                     record = subject.record = self._record(subject)
-                if ledger.shared:
-                    with ledger.lock(record):
+                if ledger.mapped:
+                    with ledger.held(record):
                         found = self._take(record, subject, tokens, now)
                 else:
                     found = self._take(record, subject, tokens, now)
             except ApiError:
                 for earlier in subjects[:position]:
-                    give_back(ledger, earlier, -tokens)
-                    self._return_request(earlier)
+                    give_back(ledger, earlier, -tokens, unasked=True)
                 raise
             lines = lines or found
         return Ticket(ledger, subjects, tokens, lines)
 
-    def _record(self, subject: Subject) -> int:
+    def _record(self, subject: Subject) -> Record:
         try:
-            return self._ledger.record(subject.name)
+            return self._ledger.record(subject.record_name)
         except LedgerFull as error:
             # A limit that cannot be kept count of must not become no limit.
             raise unavailable(f"The limits of {subject.shown} cannot be kept: {error}.", code="limits_full") from error
 
-    def _return_request(self, subject: Subject) -> None:
-        if subject.rules.requests:
-            with self._ledger.lock(subject.record):
-                at = subject.record + REQUESTS + 2
-                self._ledger.cells[at] = max(0.0, self._ledger.cells[at] - 1)
-
-    def _take(self, record: int, subject: Subject, tokens: float, now: float) -> bytes:
+    def _take(self, record: Record, subject: Subject, tokens: float, now: float) -> bytes:
         ledger = self._ledger
-        cells = ledger.cells
         rules = subject.rules
         requests, token_limit, budget, concurrency = rules.requests, rules.tokens, rules.budget, rules.concurrency
-        requests_used = tokens_used = 0.0
-        refusal: tuple[str, float, float] | None = None
-        if requests:
-            requests_used = window_used(cells, record + REQUESTS, now)
-            if requests_used + 1 > requests + 1e-9:
-                refusal = ("requests", requests, window_wait_s(cells, record + REQUESTS, now, requests, 1))
-            else:
-                requests_used += 1
-        if token_limit:
-            tokens_used = window_used(cells, record + TOKENS, now)
-            if refusal is None:
-                if tokens_used + tokens > token_limit + 1e-9:
-                    refusal = ("tokens", token_limit, window_wait_s(cells, record + TOKENS, now, token_limit, tokens))
-                else:
-                    tokens_used += tokens
-        if budget:
-            start = cells[record + BUDGET]
-            if not 0 <= now - start < rules.budget_period_s:
-                start = cells[record + BUDGET] = now
-                cells[record + BUDGET + 1] = 0.0
-            if refusal is None and cells[record + BUDGET + 1] + tokens > budget + 1e-9:
-                refusal = ("budget", budget, start + rules.budget_period_s - now)
-        if refusal is None and concurrency and ledger.in_flight(record) >= concurrency:
-            refusal = ("concurrency", concurrency, 1.0)
-        if refusal is not None:
-            what, limit, wait_s = refusal
-            headers = rate_headers(
-                (requests, requests_used, cells[record + REQUESTS] + MINUTE_S - now) if requests else None,
-                (token_limit, tokens_used, cells[record + TOKENS] + MINUTE_S - now) if token_limit else None,
-            )
-            raise refused(what, limit, subject.shown, wait_s, headers)
+        move_on(record, now)
+        young = young_share(record, now)
+        requests_used = record.requests + record.requests_before * young + 1.0
+        tokens_used = record.tokens + record.tokens_before * young + tokens
+        if budget and not 0 <= now - record.budget_start < rules.budget_period_s:
+            record.budget_start = now
+            record.budget_used = 0.0
+        if (
+            (requests and requests_used > requests + 1e-9)
+            or (token_limit and tokens_used > token_limit + 1e-9)
+            or (budget and record.budget_used + tokens > budget + 1e-9)
+            or (concurrency and ledger.in_flight(record) >= concurrency)
+        ):
+            raise self._refusal(record, subject, requests_used, tokens_used, tokens, now)
+        record.last_at = now
+        reset_s = record.start + MINUTE_S - now
         lines = b""
         if requests:
-            at = record + REQUESTS
-            cells[at + 2] += 1
-            cells[at + 4] = now
-            lines = _rate_line(subject.request_lines, requests, requests_used, cells[at] + MINUTE_S - now)
+            record.requests += 1.0
+            lines = _rate_line(rules.request_lines, requests, requests_used, reset_s)
         if token_limit:
-            at = record + TOKENS
-            cells[at + 2] += tokens
-            cells[at + 4] = now
-            lines += _rate_line(subject.token_lines, token_limit, tokens_used, cells[at] + MINUTE_S - now)
+            record.tokens += tokens
+            lines += _rate_line(rules.token_lines, token_limit, tokens_used, reset_s)
         if budget:
-            cells[record + BUDGET + 1] += tokens
+            record.budget_used += tokens
         if concurrency:
-            cells[ledger.mine(record)] += 1
+            ledger.add(record, 1.0)
         return lines
 
+    def _refusal(
+        self, record: Record, subject: Subject, requests_used: float, tokens_used: float, tokens: float, now: float
+    ) -> ApiError:
+        """What to say to a request that would have made it `…_used`."""
+        rules = subject.rules
+        if rules.requests and requests_used > rules.requests + 1e-9:
+            what, limit = "requests", rules.requests
+            pause_s = wait_s(record, now, record.requests_before, record.requests, limit, 1)
+        elif rules.tokens and tokens_used > rules.tokens + 1e-9:
+            what, limit = "tokens", rules.tokens
+            pause_s = wait_s(record, now, record.tokens_before, record.tokens, limit, tokens)
+        elif rules.budget and record.budget_used + tokens > rules.budget + 1e-9:
+            what, limit = "budget", rules.budget
+            pause_s = record.budget_start + rules.budget_period_s - now
+        else:
+            what, limit, pause_s = "concurrency", rules.concurrency, 1.0
+        reset_s = record.start + MINUTE_S - now
+        headers = rate_headers(
+            (rules.requests, requests_used - 1, reset_s) if rules.requests else None,
+            (rules.tokens, tokens_used - tokens, reset_s) if rules.tokens else None,
+        )
+        return refused(what, limit, subject.shown, pause_s, headers)
 
-def count_use(ledger: Ledger, record: int, requests: int, prompt_tokens: float, completion_tokens: float) -> None:
-    """Add to what a key has used in all; for the admin's eyes, no limit looks at it."""
-    if not ledger.shared:
-        _count_use(ledger.cells, record, requests, prompt_tokens, completion_tokens)
-        return
-    with ledger.lock(record):
-        _count_use(ledger.cells, record, requests, prompt_tokens, completion_tokens)
+
+def count_use(ledger: Ledger, record: Record, prompt_tokens: float, completion_tokens: float) -> None:
+    """Add a request to what a key has used in all; for the admin's eyes, no limit looks at it."""
+    if ledger.mapped:
+        with ledger.held(record):
+            _count_use(record, prompt_tokens, completion_tokens)
+    else:
+        _count_use(record, prompt_tokens, completion_tokens)
 
 
-def _count_use(
-    cells: memoryview[float], record: int, requests: int, prompt_tokens: float, completion_tokens: float
-) -> None:
-    cells[record + USED_REQUESTS] += requests
-    if prompt_tokens:
-        cells[record + USED_PROMPT] += prompt_tokens
-    if completion_tokens:
-        cells[record + USED_COMPLETION] += completion_tokens
+def _count_use(record: Record, prompt_tokens: float, completion_tokens: float) -> None:
+    record.used_requests += 1.0
+    record.used_prompt += prompt_tokens
+    record.used_completion += completion_tokens

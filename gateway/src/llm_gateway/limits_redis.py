@@ -24,7 +24,7 @@ LOG = logging.getLogger("llm_gateway.limits")
 PREFIX = "llm-gateway:"
 TIMEOUT_S = 0.5
 
-# Shared by both scripts: the window of `limits.window_used`, in a hash with the fields KIND:s, p, c, l (last before) and m (last now).
+# Shared by both scripts: a window as `limits` has it, in a hash with the fields KIND:s, p, c, l (last before) and m (last now).
 _WINDOW = """
 local t = redis.call('TIME')
 local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
@@ -203,7 +203,7 @@ class RedisLimiter:
         for rules in (subject.rules for subject in subjects):
             arguments += [rules.requests, rules.tokens, rules.concurrency, rules.budget, rules.budget_period_s]
         try:
-            answer = await self._admit(keys=[PREFIX + subject.name for subject in subjects], args=arguments)
+            answer = await self._admit(keys=[PREFIX + subject.record_name for subject in subjects], args=arguments)
         except (RedisError, OSError, TimeoutError) as error:
             LOG.warning("Redis did not answer, limits are this gateway's share: %s", error)
             raise ConnectionError(str(error)) from error
@@ -226,7 +226,7 @@ class RedisLimiter:
         for rules in (subject.rules for subject in subjects):
             arguments += [rules.tokens, rules.concurrency, rules.budget]
         try:
-            await self._settle(keys=[PREFIX + subject.name for subject in subjects], args=arguments)
+            await self._settle(keys=[PREFIX + subject.record_name for subject in subjects], args=arguments)
         except (RedisError, OSError, TimeoutError) as error:
             LOG.warning("Redis did not answer, a reservation stays until it ends by itself: %s", error)
 

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from llm_gateway.counting import (
     MAX_LABEL_VALUES,
+    MAX_LABELS,
     OTHER,
     OVERHEAD_SECONDS,
     SECONDS,
@@ -17,6 +18,7 @@ from llm_gateway.counting import (
     Counter,
     Gauge,
     Histograms,
+    KeyUse,
     ModelMetrics,
     escape,
 )
@@ -77,8 +79,7 @@ class Metrics:
         self.token_usage = Histograms("", "Tokens of one request", "", USAGE_TOKENS, hidden=True)
         self.gauges: list[Gauge] = []
         self.of_model: dict[str, ModelMetrics] = {}
-        # Whoever keeps counts of its own brings them then.
-        self.before_gathering: Callable[[], None] = lambda: None
+        self.of_key: dict[str, KeyUse] = {}
 
     def model(self, model: str) -> ModelMetrics:
         """The counts of one model."""
@@ -96,9 +97,20 @@ class Metrics:
             )
         return found
 
+    def key(self, name: str) -> KeyUse:
+        """The counts of one key."""
+        if name not in self.of_key and len(self.of_key) >= MAX_LABELS:
+            name = OTHER
+        return self.of_key.setdefault(name, KeyUse())
+
     def gather(self) -> None:
         """Put what keys and models count by themselves where it is shown."""
-        self.before_gathering()
+        for name, use in self.of_key.items():
+            if use.requests:
+                self.key_requests.add(name, by=use.requests)
+            if use.tokens:
+                self.key_tokens.add(name, by=use.tokens)
+            use.requests = use.tokens = 0
         for model, found in self.of_model.items():
             answered, prompt, completion = found.bring()
             if answered:

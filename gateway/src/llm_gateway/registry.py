@@ -23,7 +23,7 @@ class Endpoint:
 
 
 class Pool:
-    """The engines of one model. `ready` are those that may get requests now; `engines` all that exist."""
+    """The engines of one model. `ready` are those that may get requests now, always in the same list; `engines` all that exist."""
 
     __slots__ = ("engines", "model", "ready", "turn")
 
@@ -37,7 +37,7 @@ class Pool:
         """Work out `ready` anew, after any change of an engine's state."""
         serving = [engine for engine in self.engines if engine.serving and not engine.drained]
         # When every breaker is open, asking anyway is better than refusing everybody: they may all have recovered.
-        self.ready = [engine for engine in serving if engine.health is not Health.OPEN] or serving
+        self.ready[:] = [engine for engine in serving if engine.health is not Health.OPEN] or serving
 
 
 class Registry:

@@ -8,11 +8,15 @@ probabilities, structured output, prompts that are token ids.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
+from llm_gateway.errors import UNREADABLE
+
 _DECODE = msgspec.json.Decoder().decode
+_EVENT_END = re.compile(rb"\r?\n\r?\n")
 _NOT_CONTINUED = (
     "tools",
     "functions",
@@ -35,7 +39,7 @@ def transcript_of(path: bytes, body: bytes) -> Transcript | None:
         return None
     try:
         asked = _DECODE(body)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return None
     if (
         not isinstance(asked, dict)
@@ -72,8 +76,14 @@ class Transcript:
 
     def piece(self, data: bytes) -> bytes:
         """The next bytes for the client."""
-        *events, self._rest = (self._rest + data.replace(b"\r\n", b"\n")).split(b"\n\n")
-        return b"".join([self._event(event) for event in events])
+        data = self._rest + data
+        found: list[bytes] = []
+        start = 0
+        for end in _EVENT_END.finditer(data):
+            found.append(self._event(data[start : end.end()]))
+            start = end.end()
+        self._rest = data[start:]
+        return b"".join(found)
 
     def end(self, data: bytes) -> bytes:
         """The last bytes for the client."""
@@ -81,18 +91,18 @@ class Transcript:
         self._rest = b""
         return found
 
-    def _event(self, event: bytes) -> bytes:
-        whole = event + b"\n\n"
-        if not event.startswith(b"data:"):
+    def _event(self, whole: bytes) -> bytes:
+        if not whole.startswith(b"data:"):
             return whole
-        content = event[5:].strip()
+        content = whole[5:].strip()
         if content == b"[DONE]":
             return whole
         try:
             chunk = _DECODE(content)
-            choices = chunk["choices"]
-            choice = choices[0] if choices else None
-        except (msgspec.MsgspecError, RecursionError, KeyError, TypeError):
+            choice = chunk["choices"][0] if chunk["choices"] else {}
+            delta = (choice.get("delta") or {}) if self._chat else choice
+            text = delta.get("content" if self._chat else "text")
+        except (*UNREADABLE, KeyError, TypeError, AttributeError):
             self._lost = True
             return whole
         changed = False
@@ -102,22 +112,19 @@ class Transcript:
             # To the client it is one answer.
             chunk["id"] = self._id
             changed = True
-        if choice is not None:
-            delta = choice.get("delta") if self._chat else choice
-            text = (delta or {}).get("content" if self._chat else "text")
-            if self._continued and self._chat and isinstance(delta, dict) and "role" in delta and not text:
-                return b""  # the second engine introduces itself; the client knows the assistant already
-            if isinstance(text, str) and text:
-                self._size += len(text)
-                self._tokens += 1
-                if self._size <= MAX_TEXT_BYTES:
-                    self._text.append(text)
-                else:
-                    self._lost = True
-            if isinstance(delta, dict) and (delta.get("tool_calls") or delta.get("reasoning_content")):
+        if self._continued and self._chat and "role" in delta and not text:
+            return b""  # the second engine introduces itself; the client knows the assistant already
+        if isinstance(text, str) and text:
+            self._size += len(text)
+            self._tokens += 1
+            if self._size <= MAX_TEXT_BYTES:
+                self._text.append(text)
+            else:
                 self._lost = True
-            if choice.get("finish_reason"):
-                self._finished = True
+        if delta.get("tool_calls") or delta.get("reasoning_content"):
+            self._lost = True
+        if choice.get("finish_reason"):
+            self._finished = True
         return b"data: " + msgspec.json.encode(chunk) + b"\n\n" if changed else whole
 
     def continued(self, body: bytes) -> bytes | None:
@@ -126,7 +133,7 @@ class Transcript:
             return None
         try:
             asked: dict[str, Any] = _DECODE(body)
-        except (msgspec.MsgspecError, RecursionError):
+        except UNREADABLE:
             return None
         text = "".join(self._text)
         self._text = [] if not self._chat else self._text

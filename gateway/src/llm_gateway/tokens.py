@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.errors import ConfigError
+from llm_gateway.errors import UNREADABLE, ConfigError
 from llm_gateway.http.outgoing import OutgoingError, request
 from llm_gateway.key_documents import Key
 from llm_gateway.settings import Settings
@@ -56,9 +56,9 @@ class TokenVerifier:
                     continue
                 try:
                     keys[str(entry.get("kid", ""))] = jwt.PyJWK.from_dict(entry)
-                except (jwt.exceptions.PyJWKError, jwt.exceptions.InvalidKeyError):
+                except (jwt.exceptions.PyJWTError, ValueError, TypeError):
                     continue  # a kind of key that we do not know
-        except (OutgoingError, OSError, msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
+        except (*UNREADABLE, OutgoingError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
             LOG.error("JWKS not read, the old keys stay: %s", error)
             return
         if keys.keys() != self._keys.keys():
@@ -139,7 +139,7 @@ class TokenVerifier:
                     "verify_iss": bool(settings.jwt_issuer),
                 },
             )
-        except (jwt.exceptions.PyJWTError, ValueError, TypeError):
+        except (jwt.exceptions.PyJWTError, ValueError, TypeError, RecursionError, OverflowError):
             return None
         tenant = claims.get(settings.jwt_tenant_claim)
         if not isinstance(tenant, str) or not tenant:

@@ -89,7 +89,7 @@ class Tracer:
             "error.type": exchange.reason or None,
             "llm_gateway.engine": exchange.engine_name,
             "llm_gateway.attempts": exchange.attempts,
-            "llm_gateway.tenant": exchange.key.tenant,
+            "llm_gateway.tenant": exchange.caller.tenant,
             "llm_gateway.stream": exchange.stream,
         }
         document: dict[str, Any] = {

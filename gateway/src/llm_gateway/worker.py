@@ -24,6 +24,7 @@ from sanic.http.constants import HTTP
 from llm_gateway.discovery.static import static_endpoints
 from llm_gateway.errors import ConfigError, EngineError
 from llm_gateway.gateway import Gateway, read_secret
+from llm_gateway.heap import keep_freed
 from llm_gateway.http.connection import ClientConnection
 from llm_gateway.ledger import Ledger
 from llm_gateway.routes import add_routes
@@ -113,6 +114,7 @@ class Worker:
 
     def run(self) -> int:
         """Run in this process until SIGTERM or SIGINT; returns the exit status."""
+        keep_freed()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(self._until_signal())
 
@@ -289,7 +291,7 @@ class Worker:
                 engine
                 for dispatcher in gateway.dispatchers.values()
                 if dispatcher.policy_name == "queue-aware"
-                for engine in dispatcher.pool.ready
+                for engine in dispatcher.ready
             ]
             for start in range(0, len(wanted), 32):
                 await asyncio.gather(*(ask_load(engine) for engine in wanted[start : start + 32]))

@@ -18,7 +18,7 @@ import msgspec
 
 from llm_gateway.discovery.api_client import ApiClient, ApiServer, ApiServerError
 from llm_gateway.discovery.slices import Event, Metadata, Slice, SliceList, SliceSet
-from llm_gateway.errors import ConfigError
+from llm_gateway.errors import UNREADABLE, ConfigError
 from llm_gateway.registry import Endpoint
 from llm_gateway.settings import Settings
 
@@ -85,7 +85,7 @@ class EndpointWatch:
                     await sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311  jitter is no secret
                     backoff_s = min(BACKOFF_END_S, backoff_s * 2)
                     continue
-            except msgspec.MsgspecError as error:
+            except UNREADABLE as error:
                 LOG.warning("endpoint slices: the API server's answer makes no sense: %s", error)
             # A watch that ends at once must not become a storm of lists.
             if monotonic() - began < 1.0:

@@ -22,6 +22,7 @@ from llm_gateway.protocols import tables
 if TYPE_CHECKING:
     import asyncio
 
+    from llm_gateway.callers import Caller
     from llm_gateway.gateway import Gateway
     from llm_gateway.http.head import Head
     from llm_gateway.http.template import Template
@@ -80,12 +81,12 @@ class ClientConnection(HttpProtocol):
 
     __slots__ = (
         "_buffer",
+        "_caller",
         "_chunks",
         "_deadline",
         "_digest",
         "_discarded",
         "_head",
-        "_key",
         "_known",
         "_missing",
         "_parser",
@@ -110,7 +111,7 @@ class ClientConnection(HttpProtocol):
         self.writing_paused = False
         self._buffer = b""
         self._head: Head | None = None
-        self._key: Any = None
+        self._caller: Caller | None = None
         # A head that came twice with the same key, what it was understood as, and its key: the next one is most likely the same.
         self._known: tuple[Template, Head, bytes | None, bytes | None] | None = None
         self._digest: bytes | None = None
@@ -195,13 +196,13 @@ class ClientConnection(HttpProtocol):
             template, head, digest, token = known
             end, length = template.fit(data)
             if 0 < end <= gateway.settings.max_head:
-                key = gateway.keys.find(digest, token)
-                if key is not None and length <= gateway.settings.max_body:
+                caller = gateway.caller(digest, token)
+                if caller is not None and length <= gateway.settings.max_body:
                     self._buffer = b""
                     self._head = head
                     self.http11 = head.http11
                     self.keep_alive = head.keep_alive and not gateway.draining
-                    self._key = key
+                    self._caller = caller
                     if len(data) == end + length:
                         self._begin(data[end:], b"")
                     else:
@@ -229,8 +230,8 @@ class ClientConnection(HttpProtocol):
         try:
             if head.method != b"POST":
                 raise ApiError(405, "Use POST.", code="method_not_allowed", headers=(("allow", "POST"),))
-            key = gateway.keys.find(digest, token)
-            if key is None:
+            caller = gateway.caller(digest, token)
+            if caller is None:
                 raise invalid_key()
             if length > gateway.settings.max_body:
                 raise too_large(gateway.settings.max_body)
@@ -239,7 +240,7 @@ class ClientConnection(HttpProtocol):
         except ApiError as error:
             self._refuse(error, length if length >= 0 else DISCARD_BYTES if head.chunked else 0, len(data) - end)
             return
-        self._key = key
+        self._caller = caller
         if length >= 0 and digest is not None and digest == self._digest:
             found = gateway.heads.template(data[:end], head)
             self._known = None if found is None else (found, head, digest, token)
@@ -289,7 +290,7 @@ class ClientConnection(HttpProtocol):
 
     def _expect(self, head: Head) -> None:
         if head.expects_continue:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _read_body(self, data: bytes) -> None:
         missing = self._missing - len(data)
@@ -325,12 +326,12 @@ class ClientConnection(HttpProtocol):
             self._deadline = monotonic() + self.gateway.settings.body_timeout
 
     def _begin(self, body: bytes, rest: bytes) -> None:
-        head = self._head
-        if head is None:
+        head, caller = self._head, self._caller
+        if head is None or caller is None:
             return
         self.mode = _BUSY
         self._buffer = rest
-        exchange = self.exchange = Exchange(self.gateway, self, head, body, self._key)
+        exchange = self.exchange = Exchange(self.gateway, self, head, body, caller)
         exchange.begin()
 
     # --- refusing
@@ -339,7 +340,7 @@ class ClientConnection(HttpProtocol):
         """Answer with an error before any exchange. `announced` body bytes may still come; they are read, so that the answer is seen."""
         body = error.body() if self._head is None else tables.error_body(self._head.path, error)
         self.gateway.metrics.requests.add("", str(error.status), error.reason)
-        self.transport.write(
+        self.write(
             b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
             % (error.status, reason_phrase(error.status).encode(), error.header_lines(), len(body), body)
         )
@@ -362,6 +363,7 @@ class ClientConnection(HttpProtocol):
         if self.transport.is_closing():
             return
         if self.transport.can_write_eof() and self._missing:
+            self.gateway.outbox.flush()
             self.transport.write_eof()
             self._missing = DISCARD_BYTES
             self._discarded = 0
@@ -369,33 +371,36 @@ class ClientConnection(HttpProtocol):
             if self.mode is not _DISCARD:
                 self.mode = _DISCARD
         else:
-            self.transport.close()
+            self.gateway.outbox.close(self.transport)
 
     # --- exchange.Client
 
     def write(self, data: bytes) -> None:
         """See Client."""
-        self.transport.write(data)
+        self.gateway.outbox.put(self.transport, data)
 
     def exchange_over(self, *, keep: bool) -> None:
         """See Client."""
         self.exchange = None
         if not (keep and self.keep_alive) or self.gateway.draining:
             self.mode = _CLOSED
-            self.transport.close()
+            self.gateway.outbox.close(self.transport)
             return
-        self.mode = _HEAD
-        self._head = self._key = None
+        self._head = self._caller = None
         self._deadline = monotonic() + self.gateway.settings.keep_alive_timeout
         if self._buffer:
+            # Not at once: a client that pipelines thousands of requests must not build a stack of them. Busy until then, as what comes
+            # meanwhile comes after what is here already.
+            self.loop.call_soon(self._next)
+        else:
+            self.mode = _HEAD
+
+    def _next(self) -> None:
+        if self.mode is _BUSY and self.exchange is None and not self.transport.is_closing():
+            self.mode = _HEAD
             rest, self._buffer = self._buffer, b""
             self.transport.resume_reading()
-            # Not at once: a client that pipelines thousands of requests must not build a stack of them.
-            self.loop.call_soon(self._next, rest)
-
-    def _next(self, rest: bytes) -> None:
-        if self.mode is _HEAD:
-            self.data_received(rest) if not self._buffer else self._read_head(rest + self._buffer)
+            self._read_head(rest)
 
     def abort(self) -> None:
         """See Client."""
@@ -405,7 +410,7 @@ class ClientConnection(HttpProtocol):
             return
         self.mode = _CLOSED
         # What was written before should still go out; then the connection ends without the reply's own end.
-        self.transport.close()
+        self.gateway.outbox.close(self.transport)
 
     def cut(self) -> None:
         """End whatever is under way: the drain's time is over."""
@@ -432,6 +437,7 @@ class ClientConnection(HttpProtocol):
         self._expect(head)
         self.mode = _SANIC
         gateway = self.gateway
+        gateway.outbox.flush()
         super().connection_made(self.transport)  # type: ignore[no-untyped-call]
         gateway.connections.add(self)
         super().data_received(head.canonical(length) + (rest[:length] if length > 0 else b""))
@@ -446,7 +452,7 @@ class ClientConnection(HttpProtocol):
             if self._buffer:
                 self._refuse(ApiError(408, "The request's head did not arrive in time.", code="head_timeout"), 0)
             elif not self.transport.is_closing():
-                self.transport.close()
+                self.gateway.outbox.close(self.transport)
         elif self.mode in (_BODY, _CHUNKED):
             self._refuse(ApiError(408, "The request's body did not arrive in time.", code="body_timeout"), 0)
         elif self.mode is _DISCARD:
@@ -459,7 +465,7 @@ class ClientConnection(HttpProtocol):
             return bool(super().close_if_idle())
         if self.mode is _HEAD and not self._buffer:
             self.mode = _CLOSED
-            self.transport.close()
+            self.gateway.outbox.close(self.transport)
             return True
         return False
 

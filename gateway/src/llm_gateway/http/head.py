@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
 import httptools
 
@@ -158,6 +158,8 @@ class _Collector:
         self.url = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.complete = False
+        self.keep_alive = False
+        self.parser: Any = None
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -167,6 +169,8 @@ class _Collector:
 
     def on_headers_complete(self) -> None:
         self.complete = True
+        # Asked later, llhttp has forgotten it if the body is empty.
+        self.keep_alive = self.parser.should_keep_alive()
 
 
 def read_head(head: bytes) -> tuple[Head, int]:
@@ -174,18 +178,23 @@ def read_head(head: bytes) -> tuple[Head, int]:
     if _FORBIDDEN.search(head) is not None:
         raise malformed("The request head contains a forbidden control character or a folded line.")
     collector = _Collector()
-    parser = httptools.HttpRequestParser(collector)
+    parser = collector.parser = httptools.HttpRequestParser(collector)
     try:
         parser.feed_data(head)
     except httptools.HttpParserUpgrade:
         pass  # an upgrade that is ignored, as RFC 9110 section 7.8 allows (Java's client asks for h2c so)
     except httptools.HttpParserError as error:
         raise malformed("The request head is not HTTP/1.1.") from error
+    finally:
+        collector.parser = None  # they hold each other; garbage of that kind would wait long for its collection
     if not collector.complete:
         raise malformed("The request head is not HTTP/1.1.")
     version = parser.get_http_version()
     if version not in ("1.1", "1.0"):
         raise ApiError(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here.", code="http_version_not_supported")
+    # llhttp passes over empty lines before the request's, and over more than one space in it; Sanic does not.
+    if not head.startswith(b"%b %b HTTP/%b\r\n" % (parser.get_method(), collector.url, version.encode())):
+        raise malformed("The request line is not METHOD TARGET HTTP/1.1.")
     return _understand(parser, collector, version == "1.1")
 
 
@@ -204,7 +213,8 @@ def _understand(parser: httptools.HttpRequestParser, collector: _Collector, http
     if coding is not None:
         if length is not None:
             raise malformed("Content-Length and Transfer-Encoding exclude each other.")
-        if coding.strip().lower() != b"chunked" or not http11:
+        # To HTTP its case does not matter; Sanic knows this one, which everybody sends.
+        if coding != b"chunked" or not http11:
             raise ApiError(
                 501, "Of the transfer codings only chunked is understood.", code="unsupported_transfer_coding"
             )
@@ -222,7 +232,7 @@ def _understand(parser: httptools.HttpRequestParser, collector: _Collector, http
             target=collector.url,
             path=collector.url.partition(b"?")[0],
             http11=http11,
-            keep_alive=parser.should_keep_alive() or (http11 and b"upgrade" in fields and _stays(fields)),
+            keep_alive=collector.keep_alive or (http11 and b"upgrade" in fields and _stays(fields)),
             chunked=coding is not None,
             expects_continue=expectation is not None and http11,
             token=token,

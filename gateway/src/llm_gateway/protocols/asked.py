@@ -3,7 +3,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+
+# What can be a number of tokens or answers. Below 0 means "without end" to some engines; beyond 2**53 a float is another number.
+Wanted = Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 
 
 class Asked(msgspec.Struct):
@@ -11,13 +17,18 @@ class Asked(msgspec.Struct):
 
     model: str
     stream: bool | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    n: int | None = None
+    max_tokens: Wanted | None = None
+    max_completion_tokens: Wanted | None = None
+    n: Wanted | None = None
     user: msgspec.Raw = msgspec.Raw(b"")
     messages: msgspec.Raw = msgspec.Raw(b"")
     prompt: msgspec.Raw = msgspec.Raw(b"")
     input: msgspec.Raw = msgspec.Raw(b"")
+
+    def answer_tokens(self, otherwise: int) -> int:
+        """The most tokens that all answers may have; of one, `otherwise`, where the request sets no maximum."""
+        most = self.max_tokens or self.max_completion_tokens or 0
+        return (most if most > 0 else otherwise) * max(1, self.n or 1)
 
     def content(self) -> memoryview:
         """The prompt as the client wrote it."""
@@ -31,5 +42,5 @@ class Asked(msgspec.Struct):
 class Usage(msgspec.Struct):
     """Token counts as engines report them."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int | None = 0
+    prompt_tokens: Count = 0
+    completion_tokens: Count | None = 0

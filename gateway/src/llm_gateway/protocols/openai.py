@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from llm_gateway.errors import ApiError, malformed
+from llm_gateway.errors import UNREADABLE, ApiError, malformed
 from llm_gateway.protocols.asked import Asked, Usage
 
 _DECODER: Final = msgspec.json.Decoder(Asked)
@@ -22,7 +22,7 @@ def read(body: bytes) -> Asked:
         # What was skipped over has not been looked at; engines differ in what they do with bytes that are no text.
         if not body.isascii():
             body.decode("utf-8")
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise malformed(f"The body cannot be understood: {_why(error)}") from error
     return asked
 
@@ -31,7 +31,7 @@ def with_model(body: bytes, model: str) -> bytes:
     """The request, asking for another model. Raises ApiError 400."""
     try:
         fields = _FIELDS.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNREADABLE as error:
         raise malformed(f"The body cannot be understood: {_why(error)}") from error
     fields["model"] = msgspec.Raw(msgspec.json.encode(model))
     return msgspec.json.encode(fields)
@@ -58,7 +58,7 @@ def usage_in(tail: bytes) -> tuple[int, int] | None:
         return None
     try:
         usage = _USAGE.decode(tail[start:end])
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
     return usage.prompt_tokens, usage.completion_tokens or 0
 
@@ -81,7 +81,7 @@ def error_message(body: bytes) -> str | None:
     """What an engine's error reply says, in whichever of the customary shapes it says it."""
     try:
         document = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return None
     if not isinstance(document, dict):
         return None
@@ -93,7 +93,8 @@ def error_message(body: bytes) -> str | None:
             return candidate
     detail = document.get("detail")
     if isinstance(detail, list) and detail and isinstance(detail[0], dict):
-        where = ".".join(str(part) for part in detail[0].get("loc", ()))
+        place = detail[0].get("loc")
+        where = ".".join(str(part) for part in place) if isinstance(place, list) else "?"
         return f"{where}: {detail[0].get('msg', 'invalid')}"
     return None
 

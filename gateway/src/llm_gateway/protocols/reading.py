@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from llm_gateway.errors import ApiError, malformed
+from llm_gateway.errors import UNREADABLE, ApiError, malformed
 from llm_gateway.protocols import UntranslatableReply
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ def reply(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """An engine's reply. Raises UntranslatableReply."""
     try:
         return decoder.decode(body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise UntranslatableReply(f"the engine's reply makes no sense: {error}") from error
 
 

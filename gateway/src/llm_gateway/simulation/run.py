@@ -181,7 +181,7 @@ class _Run:
             limiter = self.limiters[which % len(self.limiters)]
             try:
                 tokens = float(asked.prompt_tokens + asked.output_tokens)
-                ticket = limiter.admit([Subject(f"key:{asked.key}", asked.key, self.rules)], tokens)
+                ticket = limiter.admit([Subject("key", asked.key, self.rules)], tokens)
             except ApiError:
                 self.refused += 1
                 return

@@ -21,7 +21,7 @@ WRITE_BUFFER_BYTES: Final = 1 << 20
 
 # A whole head of the usual kind: 200, one Content-Length and at most one Content-Type, in either order, every line whole.
 _LINES: Final = rb"(?:(?![Cc][Oo][Nn][Tt][Ee][Nn][Tt]-(?:[Ll]|[Tt]))[!#-'*+.0-9A-Z^-z|~-]++:[\x20-\x7e\t]*+\r\n)*+"
-_TYPE: Final = rb"(?:[Cc]ontent-[Tt]ype: ?([\x20-\x7e]*)\r\n)?"
+_TYPE: Final = rb"(?:[Cc]ontent-[Tt]ype:[ \t]*+([\x20-\x7e]*)\r\n)?"
 _WHOLE_REPLY: Final = re.compile(
     rb"HTTP/1\.1 200 [\x20-\x7e]*\r\n"
     + _LINES
@@ -35,7 +35,7 @@ _WHOLE_REPLY: Final = re.compile(
 )
 # What makes a reply another kind of message.
 _UNUSUAL: Final = re.compile(
-    rb"\r\n(?:[Tt]ransfer-[Ee]ncoding|[Cc]onnection|[Uu]pgrade|[Cc]ontent-[Ee]ncoding)[ \t]*:", re.IGNORECASE
+    rb"\r\n(?:[Tt]ransfer-[Ee]ncoding|(?:proxy-)?[Cc]onnection|[Uu]pgrade|[Cc]ontent-[Ee]ncoding)[ \t]*:", re.IGNORECASE
 )
 
 
@@ -54,8 +54,8 @@ def whole_chunks(data: bytes) -> bytes:
     while True:
         line_end = data.find(b"\r\n", at, at + 10)
         digits = data[at:line_end] if line_end > at else b""
-        # `int` would take blanks, signs and underscores.
-        if not digits.isalnum():
+        # `int` would take blanks, signs, underscores, and 0x.
+        if not digits.isalnum() or digits[1:2] in (b"x", b"X"):
             return b""
         try:
             length = int(digits, 16)
@@ -137,13 +137,19 @@ class EngineConnection:
         self._pieces: list[bytes] = []
         self._done = self._keep = self._head_in = self._head_new = self._begun = False
 
-    def send(self, receiver: Receiver, request: bytes) -> None:
-        """Send a whole request; its reply goes to `receiver`."""
+    def send(self, receiver: Receiver, request: bytes, body: bytes = b"") -> None:
+        """Send a whole request; its reply goes to `receiver`. `body` is what follows, where it is too large to be copied behind the rest."""
         self.receiver = receiver
         self._done = self._head_in = self._head_new = False
         self.content_type = b""
         self._framed = self._chunked = self._aligned = self._begun = False
-        self.transport.write(request)
+        outbox = self.engine.outbox
+        if body:
+            self.transport.writelines((request, body))
+        elif outbox is None:
+            self.transport.write(request)
+        else:
+            outbox.put(self.transport, request)
 
     def abort(self) -> None:
         """Drop the connection at once, so that the engine stops generating."""
@@ -257,10 +263,10 @@ class EngineConnection:
                 self.content_type = engine.reply_type
                 return body_at if len(data) - body_at == length else 0
         found = _WHOLE_REPLY.match(data)
-        if found is None or _UNUSUAL.search(data, 0, found.end()):
+        if found is None or (found[1] is not None and found[3] is not None) or _UNUSUAL.search(data, 0, found.end()):
             return 0
         body_at = found.end()
-        content_type = found[1] or found[3] or b""
+        content_type = (found[1] or found[3] or b"").rstrip(b" ")
         if body_at <= TEMPLATE_BYTES:
             before, after = data[: found.start(2)], data[found.end(2) : body_at]
             known_reply = _REPLIES.get(before + after)
@@ -285,7 +291,8 @@ class EngineConnection:
         size = len(name)
         if size == 12:
             if name.lower() == b"content-type":
-                self.content_type = value
+                # In pieces, llhttp leaves the blanks at the end.
+                self.content_type = value.rstrip(b" \t")
         elif (size == 14 and name.lower() == b"content-length") or (
             size == 17 and name.lower() == b"transfer-encoding"
         ):

@@ -11,7 +11,8 @@ from typing import Any, Final, cast
 from llm_gateway.choice import seed_of
 from llm_gateway.errors import EngineError
 from llm_gateway.http.template import Template
-from llm_gateway.ledger import IN_FLIGHT, Ledger
+from llm_gateway.ledger import Ledger
+from llm_gateway.outbox import Outbox
 from llm_gateway.upstream.connection import EngineConnection
 
 MAX_COOLDOWN_S: Final = 60.0
@@ -59,6 +60,7 @@ class Engine:
         "models",
         "name",
         "open_until",
+        "outbox",
         "port",
         "probed",
         "queue_depth",
@@ -83,12 +85,11 @@ class Engine:
         token: str = "",
         weight: float = 1.0,
         ledger: Ledger | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
         # First what a choice looks at, then what each request touches (compiled, they stand in this order).
         self.in_flight = 0  # over all processes, as far as this one knows
         self.health = Health.CLOSED
-        self.serving = True
-        self.drained = False
         self.share = weight
         self.ledger = ledger if ledger is not None and ledger.shared else None
         self.mine = 0
@@ -96,6 +97,7 @@ class Engine:
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.frame_start = f" HTTP/1.1\r\nhost: {address}".encode("latin-1")
         self.frame_tail = _frame_tail(token)
+        self.outbox = outbox  # None: everything is written at once
         self.kind = kind
         self.name = name or address
         self.served = 0
@@ -104,6 +106,8 @@ class Engine:
         # The head of its last whole reply, and the content type in it.
         self.reply: Template | None = None
         self.reply_type = b""
+        self.serving = True
+        self.drained = False
         self.host = host
         self.port = port
         self.address = address
@@ -113,7 +117,7 @@ class Engine:
         self.weight = weight
         self.seed = seed_of(self.name)
         self.kv_use = 0.0
-        self.record = 0 if self.ledger is None else self.ledger.record("engine:" + address)
+        self.record = None if self.ledger is None else self.ledger.record("engine:" + address)
         self.cooldown_s = 0.0
         self.open_until = 0.0
         self.probed = False
@@ -123,8 +127,10 @@ class Engine:
     def __repr__(self) -> str:
         return f"Engine({self.name}, in_flight={self.in_flight}, {self.health.value})"
 
-    def frame(self, path: bytes, request_id: bytes, traceparent: bytes | None, body: bytes) -> bytes:
-        """A whole POST request."""
+    def frame(
+        self, path: bytes, request_id: bytes, traceparent: bytes | None, body: bytes, *, apart: bool = False
+    ) -> bytes:
+        """A whole POST request; of one that is sent with its body `apart`, what comes before that."""
         return b"".join(
             (
                 b"POST ",
@@ -134,7 +140,7 @@ class Engine:
                 request_id,
                 b"" if traceparent is None else b"\r\ntraceparent: " + traceparent,
                 b"\r\ncontent-length: %d\r\n\r\n" % len(body),
-                body,
+                b"" if apart else body,
             )
         )
 
@@ -144,12 +150,12 @@ class Engine:
         """One more request."""
         self.mine += 1
         self.in_flight += 1
-        if self.ledger is not None:
-            self.ledger.cells[self.record + IN_FLIGHT + self.ledger.worker] = self.mine
+        if self.ledger is not None and self.record is not None:
+            self.ledger.set_mine(self.record, self.mine)
 
     def enter_below(self, ceiling: int) -> bool:
         """One more request, unless all processes together have `ceiling` of them there. True when counted."""
-        if self.ledger is None or self.ledger.enter(self.record, ceiling):
+        if self.ledger is None or self.record is None or self.ledger.enter(self.record, ceiling):
             self.mine += 1
             self.in_flight += 1
             return True
@@ -160,12 +166,12 @@ class Engine:
         """One request less."""
         self.mine -= 1
         self.in_flight -= 1
-        if self.ledger is not None:
-            self.ledger.cells[self.record + IN_FLIGHT + self.ledger.worker] = self.mine
+        if self.ledger is not None and self.record is not None:
+            self.ledger.set_mine(self.record, self.mine)
 
     def look(self) -> None:
         """See what the other processes have there."""
-        if self.ledger is not None:
+        if self.ledger is not None and self.record is not None:
             self.in_flight = self.mine + int(self.ledger.others_in_flight(self.record))
 
     def warm_up(self, now: float, slow_start_s: float) -> None:

@@ -7,7 +7,7 @@ import asyncio
 
 import msgspec
 
-from llm_gateway.errors import EngineError
+from llm_gateway.errors import UNREADABLE, EngineError
 from llm_gateway.upstream.connection import EngineConnection
 from llm_gateway.upstream.engine import Engine
 
@@ -79,7 +79,7 @@ def models_in(body: bytes) -> frozenset[str]:
             if isinstance(document.get(field), str) and document[field] not in ("", "None"):
                 return frozenset({document[field]})
         return frozenset(entry["id"] for entry in document["data"] if isinstance(entry["id"], str) and entry["id"])
-    except (msgspec.MsgspecError, RecursionError, KeyError, TypeError, AttributeError):
+    except (*UNREADABLE, KeyError, TypeError, AttributeError):
         return frozenset()
 
 
