@@ -145,6 +145,8 @@ class EngineConnection:
         self._framed = self._chunked = self._aligned = self._begun = False
         outbox = self.engine.outbox
         if body:
+            if outbox is not None:
+                outbox.flush()  # a request before this one must not come after it
             self.transport.writelines((request, body))
         elif outbox is None:
             self.transport.write(request)
