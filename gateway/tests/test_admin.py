@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from urllib.parse import quote
 
 import pytest
 from gateway_support.house import KEY, Front, House
@@ -115,6 +116,21 @@ def test_explain_says_why_and_changes_nothing(front: Front, capsys: pytest.Captu
     assert cli.main([*flags[:-1], "never"]) == 2
     assert "does not exist" in capsys.readouterr().err
     assert not any(engine.requests for engine in house._engines)
+
+
+def test_explain_knows_where_a_prompt_has_been_and_does_not_learn_it(house: House) -> None:
+    (house.folder / "admin").write_text(ADMIN)
+    engines = [house.engine() for _ in range(8)]
+    front = house.front(*engines, policy="prefix", admin_key_file=str(house.folder / "admin"))
+    for number in range(12):
+        prompt = f"{number} and so on " * 200
+        path = f"/admin/explain?model=tiny&prompt={quote(prompt)}"
+        before = [front.get(path, key=ADMIN).json["engine"] for _ in range(2)]
+        assert before[0] == before[1]
+        counts = [len(engine.requests) for engine in engines]
+        assert front.post("/v1/completions", {"model": "tiny", "prompt": prompt}).status == 200
+        (asked,) = [engine for engine, count in zip(engines, counts, strict=True) if len(engine.requests) > count]
+        assert front.get(path, key=ADMIN).json["engine"] == asked.url.removeprefix("http://")
 
 
 def test_settings_are_shown(front: Front) -> None:

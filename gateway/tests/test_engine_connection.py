@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import time
+from collections.abc import Sequence
 
 import pytest
 
 from llm_gateway.errors import EngineError
+from llm_gateway.outbox import Outbox
 from llm_gateway.upstream.connection import EngineConnection, whole_chunks
 from llm_gateway.upstream.engine import Engine
 
@@ -16,12 +19,16 @@ from llm_gateway.upstream.engine import Engine
 class Transport:
     def __init__(self) -> None:
         self.closed = False
+        self.sent = b""
 
     def set_write_buffer_limits(self, **_: int) -> None:
         return
 
     def write(self, data: bytes) -> None:
-        return
+        self.sent += data
+
+    def writelines(self, pieces: Sequence[bytes]) -> None:
+        self.sent += b"".join(pieces)
 
     def abort(self) -> None:
         self.closed = True
@@ -212,3 +219,18 @@ def test_a_lost_connection_leaves_nothing_for_the_garbage_collection() -> None:
         assert alive() == before
     finally:
         gc.enable()
+
+
+def test_requests_keep_their_order_however_they_are_sent() -> None:
+    async def work() -> bytes:
+        transport = Transport()
+        connection = EngineConnection(Engine("127.0.0.1", 1, outbox=Outbox()))
+        connection.connection_made(transport)
+        connection.send(Receiver(), b"1")
+        connection.send(Receiver(), b"2 ", b"and its large body")
+        connection.send(Receiver(), b" 3")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return transport.sent
+
+    assert asyncio.run(work()) == b"12 and its large body 3"

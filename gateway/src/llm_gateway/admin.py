@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import secrets
 import time
@@ -18,6 +17,7 @@ from sanic.request import Request
 from sanic.response import HTTPResponse
 
 from llm_gateway import __version__
+from llm_gateway.choice import peek
 from llm_gateway.dispatch import Dispatcher
 from llm_gateway.errors import UNREADABLE, ApiError, ConfigError, forbidden, malformed, model_not_found, printable
 from llm_gateway.gateway import Gateway, state_of
@@ -185,9 +185,7 @@ def explain(gateway: Gateway, model: str, prompt: str, session: str | None) -> d
         seen.append(view)
     chosen = ""
     if room:
-        # A copy: a policy learns from what it picks.
-        policy = copy.deepcopy(dispatcher.policy)
-        chosen = room[policy.pick(room, _Prompt(text, session.encode() if session else None))].name
+        chosen = room[peek(dispatcher.policy, room, _Prompt(text, session.encode() if session else None))].name
         reason = f"the policy {dispatcher.policy_name} picks it among {len(room)} with room"
     elif dispatcher.ready:
         reason = "no engine has room: the request would wait in the queue"

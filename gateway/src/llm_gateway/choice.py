@@ -7,6 +7,7 @@ a moment ago. `simulate` runs these same objects in virtual time.
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Sequence
 from typing import Final, Protocol
@@ -236,23 +237,8 @@ class PrefixAffinity:
         if not prefix:
             return self._otherwise.pick(engines, request)
         hashes = blocks(prefix, self._seed)
-        memory = self._memory
-        young, old = memory.young, memory.old
-        chosen = -1
-        known = len(hashes)
-        while known:
-            number = hashes[known - 1]
-            engine = young.get(number)
-            if engine is None:
-                engine = old.get(number)
-            if engine is not None:
-                try:
-                    chosen = engines.index(engine)
-                    break
-                except ValueError:
-                    pass  # it is away, or has no room
-            known -= 1
-        if chosen >= 0:
+        known, chosen = self._known(engines, hashes)
+        if known:
             self.hits += 1
         else:
             self.misses += 1
@@ -261,6 +247,8 @@ class PrefixAffinity:
             chosen = self._otherwise.pick(engines, request)
             # What is shared stays where it is; only this prompt's own end is looked for elsewhere from now on.
             known = min(known, len(hashes) - 1)
+        memory = self._memory
+        young, old = memory.young, memory.old
         if known < len(hashes) or hashes[-1] not in young:
             if len(young) >= memory.half:
                 memory.old = young
@@ -273,6 +261,35 @@ class PrefixAffinity:
             for number in hashes[known:]:
                 young[number] = engine
         return chosen
+
+    def peek(self, engines: Sequence[Candidate], request: Request) -> int:
+        """What `pick` would say; nothing is learned from it."""
+        prefix = request.prefix
+        if prefix:
+            hashes = blocks(prefix, self._seed)
+            known, chosen = self._known(engines, hashes)
+            if not known:
+                chosen = rendezvous(engines, hashes[0])
+            if within_bound(engines, chosen, self._bound):
+                return chosen
+        return copy.copy(self._otherwise).pick(engines, request)
+
+    def _known(self, engines: Sequence[Candidate], hashes: list[int]) -> tuple[int, int]:
+        """How many blocks from the beginning are known at one of these engines, and the position of that."""
+        young, old = self._memory.young, self._memory.old
+        known = len(hashes)
+        while known:
+            number = hashes[known - 1]
+            engine = young.get(number)
+            if engine is None:
+                engine = old.get(number)
+            if engine is not None:
+                try:
+                    return known, engines.index(engine)
+                except ValueError:
+                    pass  # it is away, or has no room
+            known -= 1
+        return 0, -1
 
 
 # Of a prompt of whole blocks, every n-th byte goes into the hashes: text that differs anywhere mostly differs there as well, and the rest of
@@ -322,3 +339,10 @@ def make_policy(name: str, model: str = "", memory: PrefixMemory | None = None) 
     if name == "prefix":
         return PrefixAffinity(memory=memory, seed=seed_of(model))
     return POLICIES[name]()
+
+
+def peek(policy: Policy, engines: Sequence[Candidate], request: Request) -> int:
+    """What a policy's `pick` would say; nothing is learned from it."""
+    if isinstance(policy, PrefixAffinity):
+        return policy.peek(engines, request)
+    return copy.deepcopy(policy).pick(engines, request)
