@@ -6,37 +6,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Sequence
 
 import pytest
+from gateway_support.transport import Transport
 
 from llm_gateway.errors import EngineError
 from llm_gateway.outbox import Outbox
 from llm_gateway.upstream.connection import EngineConnection, whole_chunks
 from llm_gateway.upstream.engine import Engine
-
-
-class Transport:
-    def __init__(self) -> None:
-        self.closed = False
-        self.sent = b""
-
-    def set_write_buffer_limits(self, **_: int) -> None:
-        return
-
-    def write(self, data: bytes) -> None:
-        self.sent += data
-
-    def writelines(self, pieces: Sequence[bytes]) -> None:
-        self.sent += b"".join(pieces)
-
-    def abort(self) -> None:
-        self.closed = True
-
-    close = abort
-
-    def is_closing(self) -> bool:
-        return self.closed
 
 
 class Receiver:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fuzz.documents import ASKED, CALLS
 from fuzz.heads import same_for_sanic
 from fuzz.streams import plain_events
 from gateway_support.chat import call, stream, whole
@@ -199,49 +200,17 @@ JSON = st.recursive(
     max_leaves=6,
 )
 
-TURNS = [
-    {
-        "role": "user",
-        "content": [{"type": "text", "text": "x"}, {"type": "image", "source": {"type": "url", "url": "u"}}],
-    },
-    {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}]},
-    {
-        "role": "user",
-        "content": [{"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "y"}]}],
-    },
-]
-TOOL = {"name": "f", "description": "d", "input_schema": {"type": "object"}}
-REQUESTS: dict[bytes, Any] = {
-    b"/v1/messages": {
-        "model": "m",
-        "max_tokens": 5,
-        "messages": TURNS,
-        "tools": [TOOL],
-        "tool_choice": {"type": "any"},
-        "system": "s",
-    },
-    b"/v1/messages/count_tokens": {"model": "m", "messages": TURNS, "tools": [TOOL]},
-    b"/v1/responses": {
-        "model": "m",
-        "input": [
-            {"role": "user", "content": [{"type": "input_text", "text": "x"}]},
-            {"type": "function_call_output", "call_id": "c", "output": "o"},
-        ],
-        "tools": [{"type": "function", "name": "f", "parameters": {}}],
-        "text": {"format": {"type": "json_schema", "name": "n", "schema": {}}},
-    },
+REQUESTS: dict[bytes, Any] = dict(ASKED) | {
     b"/generate": {
         "inputs": "x",
         "parameters": {"max_new_tokens": 5, "stop": ["a"], "grammar": {"type": "json", "value": {}}},
     },
-    b"/generate_stream": {"inputs": "x", "parameters": {"temperature": 0.5}},
 }
 ENGINE_REQUESTS: dict[bytes, Any] = {
     b"/v1/completions": {"model": "m", "prompt": "x", "stop": ["a", "b"], "max_tokens": 3, "stream": True},
     b"/tokenize": {"model": "m", "messages": [{"role": "user", "content": [{"type": "text", "text": "x"}]}]},
     b"/detokenize": {"model": "m", "tokens": [1, 2]},
 }
-CALLS = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}]
 REPLIES = [
     json.loads(whole({"content": "x", "tool_calls": CALLS, "reasoning": "r"})),
     {

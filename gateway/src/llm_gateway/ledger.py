@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is counted of each key and model: limits, use, requests at once.
+"""What is counted of keys, models, engines and queues: limits, use, requests at once.
 
 A single worker keeps that in one object per name. Workers that share it, and a `--state-file` that lets budgets outlive a restart, have it in
 memory that all of them map: an anonymous file (or that file), made before the workers are forked. There a record is found through a hash
@@ -29,14 +29,13 @@ class LedgerFull(GatewayError):
 
 
 class Record:
-    """The numbers of one key or model.
+    """The numbers of one name.
 
     Of the current minute, which began at `start`, `requests` and `tokens` were admitted, the last of them at `last_at`; of the minute before
     it, `requests_before` and `tokens_before`, the last at `before_at`. Of the budget's period, which began at `budget_start`, `budget_used`
     tokens. `used_…` is for the admin's eyes. Times are seconds since the epoch.
     """
 
-    # In this order (compiled, they stand so): a request looks at most of them, and they should be few cache lines.
     __slots__ = (
         "at",
         "before_at",
@@ -55,6 +54,7 @@ class Record:
     )
 
     def __init__(self, at: int = -1) -> None:
+        # In this order (compiled, they stand so): a request looks at most of them, and they should be few cache lines.
         self.start = 0.0
         self.requests = 0.0
         self.tokens = 0.0

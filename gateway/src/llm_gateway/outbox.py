@@ -3,7 +3,7 @@
 
 Every write wakes whoever reads at the other end. One that is woken for each reply by itself goes to sleep again before the next one comes, and
 waking it is among the dearest things that a write does; one that finds many replies at once stays awake. So where a turn of the loop has
-many writes, they wait for its end (less than a millisecond); where it has few, waiting would only cost a look at the sockets more.
+many writes, they wait for its end; where it has few, waiting would only cost a look at the sockets more.
 """
 
 from __future__ import annotations

@@ -25,13 +25,12 @@ class Endpoint:
 class Pool:
     """The engines of one model. `ready` are those that may get requests now, always in the same list; `engines` all that exist."""
 
-    __slots__ = ("engines", "model", "ready", "turn")
+    __slots__ = ("engines", "model", "ready")
 
     def __init__(self, model: str) -> None:
         self.model = model
         self.engines: list[Engine] = []
         self.ready: list[Engine] = []
-        self.turn = 0
 
     def refresh(self) -> None:
         """Work out `ready` anew, after any change of an engine's state."""

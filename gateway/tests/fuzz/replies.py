@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import httptools
+from gateway_support.transport import Transport
 
 from fuzz.target import Target, parts, seed
 from llm_gateway.errors import EngineError
@@ -49,27 +50,6 @@ WORDS = (
     b"0x2\r\n",
     b"{}",
 )
-
-
-class Transport:
-    """A connection that only knows whether it stands."""
-
-    def __init__(self) -> None:
-        self.closed = False
-
-    def set_write_buffer_limits(self, **_: int) -> None:
-        return
-
-    def write(self, _data: bytes) -> None:
-        return
-
-    def abort(self) -> None:
-        self.closed = True
-
-    close = abort
-
-    def is_closing(self) -> bool:
-        return self.closed
 
 
 class Heard:
