@@ -55,7 +55,7 @@ def heard(data: bytes, pieces: int) -> tuple[list[object], bool]:
             connection.data_received(data[start : start + size])
     if connection.receiver is receiver:
         connection.connection_lost(None)
-    return receiver.heard, connection in engine.idle
+    return receiver.heard, connection in engine.idle_connections()
 
 
 def head(*lines: bytes, status: bytes = b"200 OK") -> bytes:
@@ -133,7 +133,7 @@ def test_chunks_are_understood_the_same_wherever_they_are_cut(pieces: list[bytes
     connection.send(receiver, b"x")
     for piece in pieces:
         connection.data_received(piece)
-    assert (receiver.heard, connection in engine.idle) == heard(b"".join(pieces), len(b"".join(pieces)))
+    assert (receiver.heard, connection in engine.idle_connections()) == heard(b"".join(pieces), len(b"".join(pieces)))
 
 
 @pytest.mark.parametrize("size", [1, 9, 15, 16, 300])
