@@ -177,6 +177,25 @@ def test_an_engine_s_next_reply_may_have_another_head() -> None:
         assert receiver.heard == [(200, kind), body]
 
 
+def test_idle_connections_are_taken_again_last_in_first_out_but_no_closed_one() -> None:
+    engine = Engine("127.0.0.1", 1)
+    first, second, third, fourth = connections = [EngineConnection(engine) for _ in range(4)]
+    for connection in connections:
+        connection.connection_made(Transport())
+        engine.keep(connection)
+    third.connection_lost(None)
+    assert engine.idle_connections() == [fourth, second, first]
+    second.eof_received()  # it closes, and this connection is lost in one of the loop's next turns
+    assert [engine.take(), engine.take(), engine.take()] == [fourth, first, None]
+    second.connection_lost(None)
+    engine.keep(first)
+    engine.keep(fourth)
+    engine.close_idle()
+    assert engine.take() is None
+    assert first.closed
+    assert fourth.closed
+
+
 def test_a_lost_connection_leaves_nothing_for_the_garbage_collection() -> None:
     def alive() -> int:
         return sum(type(thing) is EngineConnection for thing in gc.get_objects())
