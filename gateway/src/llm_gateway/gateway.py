@@ -472,15 +472,15 @@ class Gateway:
 
     def _log(self, ended: list[tuple[float, Exchange]]) -> None:
         now_s = time.time()
-        for now, exchange in ended:
-            caller = exchange.caller
+        names = [exchange.caller.name for _, exchange in ended]
+        for number, (now, exchange) in enumerate(ended):
             prompt, completion = tokens_of(exchange)
             started_at, first_at = exchange.started_at, exchange.first_byte_at
             self.access_log.write(
                 Line(
                     now_s,
                     exchange.request_id.decode(),
-                    caller.name,
+                    names[number],
                     exchange.model,
                     exchange.head.path.decode("latin-1"),
                     exchange.status,
@@ -494,7 +494,7 @@ class Gateway:
                     prompt,
                     completion,
                     None if exchange.span is None else exchange.span.trace_id,
-                    caller.tenant,
+                    exchange.caller.tenant,
                 )
             )
 
