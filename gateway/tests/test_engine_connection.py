@@ -55,7 +55,7 @@ def heard(data: bytes, pieces: int) -> tuple[list[object], bool]:
             connection.data_received(data[start : start + size])
     if connection.receiver is receiver:
         connection.connection_lost(None)
-    return receiver.heard, connection in engine.idle
+    return receiver.heard, connection in engine.idle_connections()
 
 
 def head(*lines: bytes, status: bytes = b"200 OK") -> bytes:
@@ -133,7 +133,7 @@ def test_chunks_are_understood_the_same_wherever_they_are_cut(pieces: list[bytes
     connection.send(receiver, b"x")
     for piece in pieces:
         connection.data_received(piece)
-    assert (receiver.heard, connection in engine.idle) == heard(b"".join(pieces), len(b"".join(pieces)))
+    assert (receiver.heard, connection in engine.idle_connections()) == heard(b"".join(pieces), len(b"".join(pieces)))
 
 
 @pytest.mark.parametrize("size", [1, 9, 15, 16, 300])
@@ -175,6 +175,25 @@ def test_an_engine_s_next_reply_may_have_another_head() -> None:
         connection.send(receiver, b"x")
         connection.data_received(head(*lines) + body)
         assert receiver.heard == [(200, kind), body]
+
+
+def test_idle_connections_are_taken_again_last_in_first_out_but_no_closed_one() -> None:
+    engine = Engine("127.0.0.1", 1)
+    first, second, third, fourth = connections = [EngineConnection(engine) for _ in range(4)]
+    for connection in connections:
+        connection.connection_made(Transport())
+        engine.keep(connection)
+    third.connection_lost(None)
+    assert engine.idle_connections() == [fourth, second, first]
+    second.eof_received()  # it closes, and this connection is lost in one of the loop's next turns
+    assert [engine.take(), engine.take(), engine.take()] == [fourth, first, None]
+    second.connection_lost(None)
+    engine.keep(first)
+    engine.keep(fourth)
+    engine.close_idle()
+    assert engine.take() is None
+    assert first.closed
+    assert fourth.closed
 
 
 def test_a_lost_connection_leaves_nothing_for_the_garbage_collection() -> None:

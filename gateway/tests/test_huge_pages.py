@@ -6,8 +6,12 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import time
+from pathlib import Path
 
 import pytest
+from gateway_support.house import House
+from gateway_support.process import Process
 
 from llm_gateway.huge_pages import HUGE, PAGE, Unavailable, collapse
 
@@ -81,3 +85,14 @@ def test_pages_that_another_process_shares_are_left_alone() -> None:
     collapse()
     assert huge_kb() - before_kb >= HUGE // 1024 * (BLOCKS - 1)
     assert memory[begin] == 1
+
+
+def test_no_thread_stays_behind(house: House) -> None:
+    engine = house.engine()
+    with Process(house.folder, "--engine", engine.url) as front:
+        assert front.chat().status == 200
+        tasks = Path(f"/proc/{front.popen.pid}/task")
+        until = time.monotonic() + 5
+        while len(list(tasks.iterdir())) > 1 and time.monotonic() < until:
+            time.sleep(0.05)
+        assert len(list(tasks.iterdir())) == 1

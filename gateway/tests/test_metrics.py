@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 
+from llm_gateway.counting import MAX_LABEL_VALUES, OTHER
 from llm_gateway.metrics import Metrics
 
 
@@ -44,3 +45,25 @@ def test_each_count_is_in_its_own_histogram_however_often_somebody_looks() -> No
     assert metrics.token_usage.by_value["input:tiny"].total == 128
     assert metrics.token_usage.by_value["output:tiny"].total == 10000
     assert metrics.tokens.values == {("tiny", "prompt"): 128, ("tiny", "completion"): 10000}
+
+
+def test_many_counts_between_two_looks_are_all_there() -> None:
+    metrics = Metrics()
+    model = metrics.model("tiny")
+    for number in range(1000):
+        model.at_once += 1
+        model.took(0.3, 0.02 if number % 3 else 0.5)
+        model.read(64)
+    assert shown(metrics, "llm_gateway_queue_seconds") == ([("0.005", 1000)], 0.0, 1000)
+    assert shown(metrics, "llm_gateway_request_seconds")[::2] == ([("0.5", 1000)], 1000)
+    assert shown(metrics, "llm_gateway_time_to_first_token_seconds")[::2] == ([("0.025", 666), ("0.5", 1000)], 1000)
+    assert metrics.token_usage.by_value["input:tiny"].total == 64_000
+
+
+def test_models_beyond_the_lid_are_counted_together_and_those_before_it_are_not() -> None:
+    metrics = Metrics()
+    first = metrics.model("m-0")
+    for number in range(MAX_LABEL_VALUES * 5 + 10):
+        metrics.model(f"m-{number}")
+    assert metrics.model("m-0") is first
+    assert metrics.model("one more") is metrics.model("another") is metrics.of_model[OTHER]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -12,7 +13,8 @@ import msgspec
 from llm_gateway.access_log_line import Line
 from llm_gateway.errors import ConfigError
 
-BATCH: Final = 256
+# Small enough to stay in the processor's nearest cache from the first line to the last.
+BATCH_BYTES: Final = 16 << 10
 
 
 class AccessLog:
@@ -20,8 +22,9 @@ class AccessLog:
 
     def __init__(self, target: str) -> None:
         self._target = target
-        self._lines: list[bytes] = []
-        self._encode = msgspec.json.Encoder().encode
+        self._lines = bytearray()
+        self._used = 0  # of these bytes; what comes after it is of a batch that was written
+        self._encode_into = msgspec.json.Encoder().encode_into
         self._descriptor = -1
         self.reopen()
 
@@ -48,19 +51,19 @@ class AccessLog:
 
     def write(self, line: Line) -> None:
         """Take one line; it is on disk with the batch."""
-        self._lines.append(self._encode(line))
-        if len(self._lines) >= BATCH:
+        lines = self._lines
+        self._encode_into(line, lines, self._used)
+        lines += b"\n"
+        self._used = len(lines)
+        if self._used >= BATCH_BYTES:
             self.flush()
 
     def flush(self) -> None:
         """Write what is there. A full disk loses lines, never requests."""
-        if not self._lines or self._descriptor < 0:
+        size, self._used = self._used, 0
+        if not size or self._descriptor < 0:
             return
-        lines, self._lines = self._lines, []
-        lines.append(b"")
-        data = b"\n".join(lines)
-        try:
-            while data:
-                data = data[os.write(self._descriptor, data) :]
-        except OSError:
-            return
+        written = 0
+        with memoryview(self._lines) as lines, suppress(OSError):
+            while written < size:
+                written += os.write(self._descriptor, lines[written:size])

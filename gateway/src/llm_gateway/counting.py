@@ -86,8 +86,8 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
-    def add(self, counts: list[int], total: float) -> None:
-        """Count another histogram's observations too."""
+    def add(self, counts: Iterable[int], total: float = 0.0) -> None:
+        """Count another histogram's observations too; or those of its buckets alone, their sum apart."""
         self.counts = [mine + other for mine, other in zip(self.counts, counts, strict=True)]
         self.total += total
 
@@ -221,8 +221,8 @@ class KeyUse:
         self.tokens = 0
 
 
-# Of one model's buckets, all in one list, each histogram's begin here. Two that a request counts with much the same values take turns: so the
-# two buckets are most likely in one line of the processor's cache.
+# Of one model's buckets, a byte each and all in one row, each histogram's begin here. Two that a request counts with much the same values take
+# turns: so all that a request counts is most likely in one or two lines of the processor's cache.
 _AT_OVERHEAD: Final = 0
 _AT_DURATION: Final = _AT_OVERHEAD + len(OVERHEAD_SECONDS) + 1
 _AT_FIRST_TOKEN: Final = _AT_DURATION + 1
@@ -231,6 +231,7 @@ _AT_OUTPUT: Final = _AT_INPUT + 1
 _AT_QUEUE: Final = _AT_INPUT + 2 * (len(USAGE_TOKENS) + 1)
 _AT_TOKEN_TIME: Final = _AT_QUEUE + len(SECONDS) + 1
 _CELLS: Final = _AT_TOKEN_TIME + len(TOKEN_SECONDS) + 1
+_FULL: Final = 255
 
 
 class ModelMetrics:
@@ -238,6 +239,7 @@ class ModelMetrics:
     models finds none of it in the processor's caches."""
 
     __slots__ = (
+        "_looked",
         "answered",
         "at_once",
         "cells",
@@ -263,7 +265,8 @@ class ModelMetrics:
         # In this order (compiled, they stand so): first what each request counts.
         self.answered = 0
         self.at_once = 0  # those that did not wait
-        self.cells = [0] * _CELLS
+        self.cells = bytearray(_CELLS)
+        self._looked = 0
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.duration_s = 0.0
@@ -273,54 +276,75 @@ class ModelMetrics:
         self.token_time_s = 0.0
         self.histograms = (queue, duration, first_token, overhead, *usage, token_time)
 
+    def fetch(self) -> None:
+        """Have the processor fetch what most requests count."""
+        self._looked = self.cells[_AT_DURATION]
+
     def waited(self, seconds: float) -> None:
         """Until an engine took a request."""
-        self.cells[_AT_QUEUE + bisect_left(SECONDS, seconds)] += 1
+        self._count(_AT_QUEUE + bisect_left(SECONDS, seconds))
         self.queue_s += seconds
 
     def took(self, seconds: float, first_s: float) -> None:
         """Until a reply's last and first byte."""
-        cells = self.cells
-        cells[_AT_DURATION + 2 * bisect_left(SECONDS, seconds)] += 1
-        cells[_AT_FIRST_TOKEN + 2 * bisect_left(SECONDS, first_s)] += 1
+        self._count(_AT_DURATION + 2 * bisect_left(SECONDS, seconds))
+        self._count(_AT_FIRST_TOKEN + 2 * bisect_left(SECONDS, first_s))
         self.duration_s += seconds
         self.first_token_s += first_s
 
     def took_itself(self, seconds: float) -> None:
         """The gateway's own part of that."""
-        self.cells[_AT_OVERHEAD + bisect_left(OVERHEAD_SECONDS, seconds)] += 1
+        self._count(_AT_OVERHEAD + bisect_left(OVERHEAD_SECONDS, seconds))
         self.overhead_s += seconds
 
     def read(self, tokens: int) -> None:
         """A prompt of so many tokens."""
-        self.cells[_AT_INPUT + 2 * bisect_left(USAGE_TOKENS, tokens)] += 1
+        self._count(_AT_INPUT + 2 * bisect_left(USAGE_TOKENS, tokens))
         self.prompt_tokens += tokens
 
     def wrote(self, tokens: int) -> None:
         """An answer of so many."""
-        self.cells[_AT_OUTPUT + 2 * bisect_left(USAGE_TOKENS, tokens)] += 1
+        self._count(_AT_OUTPUT + 2 * bisect_left(USAGE_TOKENS, tokens))
         self.completion_tokens += tokens
 
     def went_on(self, seconds: float) -> None:
         """A stream whose tokens after the first took so long each."""
-        self.cells[_AT_TOKEN_TIME + bisect_left(TOKEN_SECONDS, seconds)] += 1
+        self._count(_AT_TOKEN_TIME + bisect_left(TOKEN_SECONDS, seconds))
         self.token_time_s += seconds
+
+    def _count(self, cell: int) -> None:
+        count = self.cells[cell]
+        if count == _FULL:
+            self._bring_cells()
+            count = 0
+        self.cells[cell] = count + 1
+
+    def _bring_cells(self) -> None:
+        cells = self.cells
+        queue, duration, first_token, overhead, read, wrote, token_time = self.histograms
+        overhead.add(cells[_AT_OVERHEAD:_AT_DURATION])
+        duration.add(cells[_AT_DURATION:_AT_INPUT:2])
+        first_token.add(cells[_AT_FIRST_TOKEN:_AT_INPUT:2])
+        read.add(cells[_AT_INPUT:_AT_QUEUE:2])
+        wrote.add(cells[_AT_OUTPUT:_AT_QUEUE:2])
+        queue.add(cells[_AT_QUEUE:_AT_TOKEN_TIME])
+        token_time.add(cells[_AT_TOKEN_TIME:])
+        self.cells = bytearray(_CELLS)
 
     def bring(self) -> tuple[int, int, int]:
         """Add to the histograms; returns how many requests were answered, and the tokens in and out."""
-        cells = self.cells
-        cells[_AT_QUEUE] += self.at_once
         found = (self.answered, self.prompt_tokens, self.completion_tokens)
-        if any(cells):
+        if self.at_once or any(self.cells):
+            self._bring_cells()
             queue, duration, first_token, overhead, read, wrote, token_time = self.histograms
-            overhead.add(cells[_AT_OVERHEAD:_AT_DURATION], self.overhead_s)
-            duration.add(cells[_AT_DURATION:_AT_INPUT:2], self.duration_s)
-            first_token.add(cells[_AT_FIRST_TOKEN:_AT_INPUT:2], self.first_token_s)
-            read.add(cells[_AT_INPUT:_AT_QUEUE:2], float(self.prompt_tokens))
-            wrote.add(cells[_AT_OUTPUT:_AT_QUEUE:2], float(self.completion_tokens))
-            queue.add(cells[_AT_QUEUE:_AT_TOKEN_TIME], self.queue_s)
-            token_time.add(cells[_AT_TOKEN_TIME:], self.token_time_s)
-            self.cells = [0] * _CELLS
+            queue.counts[0] += self.at_once
+            overhead.total += self.overhead_s
+            duration.total += self.duration_s
+            first_token.total += self.first_token_s
+            read.total += self.prompt_tokens
+            wrote.total += self.completion_tokens
+            queue.total += self.queue_s
+            token_time.total += self.token_time_s
             self.queue_s = self.duration_s = self.first_token_s = self.overhead_s = self.token_time_s = 0.0
         self.answered = self.at_once = self.prompt_tokens = self.completion_tokens = 0
         return found

@@ -290,7 +290,7 @@ class Exchange:
             try:
                 self._engine_translation = translation = opener(path, body)
             except ApiError as error:
-                engine.idle.append(connection)
+                engine.keep(connection)
                 self.refuse(error)
                 return
             if translation is not None:

@@ -21,7 +21,7 @@ from llm_gateway.access_log import AccessLog
 from llm_gateway.access_log_line import Line
 from llm_gateway.callers import Caller
 from llm_gateway.choice import PrefixMemory, make_policy
-from llm_gateway.counting import Gauge, status_text
+from llm_gateway.counting import Gauge, ModelMetrics, status_text
 from llm_gateway.dispatch import Dispatcher
 from llm_gateway.errors import (
     ApiError,
@@ -37,7 +37,7 @@ from llm_gateway.exchange import Exchange, Phase
 from llm_gateway.http.head import HeadParser
 from llm_gateway.key_documents import Key, KeyLimits
 from llm_gateway.keys import KeyStore, read_keys
-from llm_gateway.ledger import Ledger, LedgerFull
+from llm_gateway.ledger import Ledger, LedgerFull, Record
 from llm_gateway.limits import BOUNDLESS, Limiter, Rules, Subject, Ticket, count_use
 from llm_gateway.metrics import Metrics, counts_only
 from llm_gateway.models import Catalogue
@@ -258,6 +258,7 @@ class Gateway:
             dispatcher = self.dispatchers.get(self.catalogue.resolve(asked, self.chance))
             if dispatcher is None:
                 raise self.unknown_model(asked)
+        fetch(dispatcher.ready, dispatcher.policy, caller.record)
         if caller.models is not None and not (asked in caller.models or dispatcher.model in caller.models):
             raise forbidden(f"This key may not use the model '{printable(asked)}'.", code="model_not_allowed")
         return dispatcher
@@ -383,12 +384,9 @@ class Gateway:
         return b"%b-%x" % (self._id_prefix, self._id_count)
 
     def finished(self, exchange: Exchange) -> None:
-        """A request is over: what others may wait for is given back at once; counting and logging can wait for the loop's next turn."""
-        if exchange.ticket is not None:
-            prompt, completion = exchange.usage or (None, exchange.events)
-            # A request that an engine has begun has used its prompt, whoever broke off; one that none has taken has used nothing.
-            begun = exchange.first_byte_at > 0 or (exchange.reason == "client_gone" and exchange.sent_at > 0)
-            exchange.ticket.settle(prompt if prompt is not None else exchange.prompt_tokens if begun else 0, completion)
+        """A request is over: what other processes may wait for is given back at once; the rest can wait for the end of the loop's turn."""
+        if self.ledger.shared or self.remote_limits is not None:
+            settle(exchange)
         if exchange.queued and exchange.dispatcher is not None:
             prompt, completion = exchange.usage or (0, exchange.events)
             exchange.dispatcher.charge(exchange, prompt + completion - exchange.cost)
@@ -399,11 +397,15 @@ class Gateway:
     def account(self) -> None:
         """Count and log the requests that have ended in one turn of the loop.
 
-        One thing after the other for all of them: what is counted of one of many keys or models is in none of the processor's caches, and short
-        loops let it wait for some of that at once."""
+        One thing after the other for all of them, and first where it is counted: that of one of many keys or models is in none of the processor's
+        caches, and short loops let it wait for some of that at once."""
         ended, self._ended = self._ended, []
-        self._count_by_key(ended)
-        self._count_by_model(ended)
+        records = [self._record(exchange.caller) for _, exchange in ended]
+        metrics = [self._of_model(exchange) for _, exchange in ended]
+        for of_model in metrics:
+            of_model.fetch()
+        self._count_by_key(ended, records)
+        self._count_by_model(ended, metrics)
         if self.tracer is not None:
             for now, exchange in ended:
                 if exchange.span is not None:
@@ -412,38 +414,42 @@ class Gateway:
         if self.access_log.enabled:
             self._log(ended)
 
-    def _count_by_key(self, ended: list[tuple[float, Exchange]]) -> None:
-        """What keys have used: for the metrics, and where all workers see it."""
-        ledger = self.ledger
-        for _, exchange in ended:
-            caller = exchange.caller
+    def _record(self, caller: Caller) -> Record | None:
+        """Where a key's use is counted; None: there is no room for that."""
+        if caller.record is None:
+            with suppress(LedgerFull):
+                caller.record = self.ledger.record(caller.record_name)
+        return caller.record
+
+    def _of_model(self, exchange: Exchange) -> ModelMetrics:
+        dispatcher = exchange.dispatcher
+        if dispatcher is None:
+            return self.metrics.model(exchange.model)
+        if dispatcher.metrics is None:
+            dispatcher.metrics = self.metrics.model(exchange.model)
+        return dispatcher.metrics
+
+    def _count_by_key(self, ended: list[tuple[float, Exchange]], records: list[Record | None]) -> None:
+        """What keys have used: for their limits, for the metrics, and where all workers see it."""
+        for number, (_, exchange) in enumerate(ended):
+            settle(exchange)
             prompt, completion = tokens_of(exchange)
-            use = caller.use
+            use = exchange.caller.use
             use.requests += 1
             use.tokens += (prompt or 0) + (completion or 0)
-            record = caller.record
-            if record is None:
-                try:
-                    record = caller.record = ledger.record(caller.record_name)
-                except LedgerFull:
-                    continue
-            count_use(ledger, record, prompt or 0, completion or 0)
+            record = records[number]
+            if record is not None:
+                count_use(self.ledger, record, prompt or 0, completion or 0)
 
-    def _count_by_model(self, ended: list[tuple[float, Exchange]]) -> None:
-        metrics = self.metrics
+    def _count_by_model(self, ended: list[tuple[float, Exchange]], metrics: list[ModelMetrics]) -> None:
         if self.retry_tokens < RETRY_START:
             self.retry_tokens = min(RETRY_START, self.retry_tokens + RETRY_SHARE * len(ended))
-        for now, exchange in ended:
-            dispatcher = exchange.dispatcher
-            of_model = None if dispatcher is None else dispatcher.metrics
-            if of_model is None:
-                of_model = metrics.of_model.get(exchange.model) or metrics.model(exchange.model)
-                if dispatcher is not None:
-                    dispatcher.metrics = of_model
+        for number, (now, exchange) in enumerate(ended):
+            of_model = metrics[number]
             if exchange.status == 200 and not exchange.reason:
                 of_model.answered += 1
             else:
-                metrics.requests.bump((exchange.model, status_text(exchange.status), exchange.reason), 1)
+                self.metrics.requests.bump((exchange.model, status_text(exchange.status), exchange.reason), 1)
             prompt, completion = tokens_of(exchange)
             if prompt is not None:
                 of_model.read(prompt)
@@ -466,15 +472,15 @@ class Gateway:
 
     def _log(self, ended: list[tuple[float, Exchange]]) -> None:
         now_s = time.time()
-        for now, exchange in ended:
-            caller = exchange.caller
+        names = [exchange.caller.name for _, exchange in ended]
+        for number, (now, exchange) in enumerate(ended):
             prompt, completion = tokens_of(exchange)
             started_at, first_at = exchange.started_at, exchange.first_byte_at
             self.access_log.write(
                 Line(
                     now_s,
                     exchange.request_id.decode(),
-                    caller.name,
+                    names[number],
                     exchange.model,
                     exchange.head.path.decode("latin-1"),
                     exchange.status,
@@ -488,7 +494,7 @@ class Gateway:
                     prompt,
                     completion,
                     None if exchange.span is None else exchange.span.trace_id,
-                    caller.tenant,
+                    exchange.caller.tenant,
                 )
             )
 
@@ -654,6 +660,21 @@ class Gateway:
         )
         add(Gauge("client_connections", "Open client connections", (), lambda: [((), len(self.connections))]))
         add(Gauge("keys", "Keys that are known", (), lambda: [((), len(self.keys))], max))
+
+
+def fetch(*_: object) -> None:
+    """Done with it already: whoever is called with something has looked at it. What a request will look at, one thing after the other, and
+    what is in none of the processor's caches, it so fetches at once."""
+
+
+def settle(exchange: Exchange) -> None:
+    """Give back what was reserved for a request, as far as it was not used."""
+    ticket = exchange.ticket
+    if ticket is not None and not ticket.settled:
+        prompt, completion = exchange.usage or (None, exchange.events)
+        # A request that an engine has begun has used its prompt, whoever broke off; one that none has taken has used nothing.
+        begun = exchange.first_byte_at > 0 or (exchange.reason == "client_gone" and exchange.sent_at > 0)
+        ticket.settle(prompt if prompt is not None else exchange.prompt_tokens if begun else 0, completion)
 
 
 def tokens_of(exchange: Exchange) -> tuple[int | None, int | None]:

@@ -83,7 +83,7 @@ class Metrics:
 
     def model(self, model: str) -> ModelMetrics:
         """The counts of one model."""
-        if len(self.of_model) >= MAX_LABEL_VALUES * 5:
+        if model not in self.of_model and len(self.of_model) >= MAX_LABEL_VALUES * 5:
             model = OTHER
         found = self.of_model.get(model)
         if found is None:

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -320,9 +321,13 @@ class Worker:
         """Again and again, as memory grows with what is kept of keys, models and connections."""
         from llm_gateway.huge_pages import Unavailable, collapse
 
+        loop = asyncio.get_running_loop()
         while True:
             try:
-                await asyncio.to_thread(collapse)
+                # In a thread that ends with it: while there is a second one, even an idle one, the kernel counts references to a socket
+                # at each read and write.
+                with ThreadPoolExecutor(max_workers=1) as thread:
+                    await loop.run_in_executor(thread, collapse)
             except Unavailable as why:
                 LOG.info("no huge pages: %s", why)
                 return

@@ -125,10 +125,10 @@ def reply_on(engine: Engine, pieces: Sequence[bytes]) -> Any:
     for piece in pieces:
         if connection.receiver is receiver:
             connection.data_received(piece)
-    kept = connection in engine.idle and not connection.closed
+    kept = connection in engine.idle_connections() and not connection.closed
     if connection.receiver is receiver:
         connection.connection_lost(None)
-    engine.idle.clear()
+    engine.idle = None
     return receiver.outcome(), kept
 
 

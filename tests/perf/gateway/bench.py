@@ -21,7 +21,7 @@ from typing import Any
 import growth
 import leak
 import machine
-from measure import TESTS, Running, engines, held_streams, launch, load, middle, per, window
+from measure import TESTS, Running, engines, held_streams, launch, load, middle, per, port_of, window
 from peers import PEERS
 
 ENGINES = 4
@@ -65,13 +65,13 @@ def compare(names: Sequence[str], rounds: int, seconds: float, folder: Path) -> 
     rows: dict[str, dict[str, Any]] = {}
     running: dict[str, Running] = {}
     slow = {peer.name for peer in PEERS if peer.slow}
-    with engines(ENGINES, folder) as ports:
+    with engines(ENGINES, folder) as addresses:
         try:
             for peer in PEERS:
                 if peer.name not in names:
                     continue
                 try:
-                    running[peer.name] = launch(peer, ports, folder)
+                    running[peer.name] = launch(peer, addresses, folder)
                 except machine.Unavailable as why:
                     rows[peer.name] = {"skipped": str(why)}
                     say(f"{peer.name}: skipped: {why}")
@@ -92,7 +92,7 @@ def compare(names: Sequence[str], rounds: int, seconds: float, folder: Path) -> 
                             running[name], test.connections, seconds * (2 if name in slow else 1), **test.options
                         )
                         samples[name].setdefault(test.name, []).append(taken)
-                direct.append(load(ports[0], 1, 1.0))
+                direct.append(load(port_of(addresses[0]), 1, 1.0))
                 say(f"round {number + 1} of {rounds} done")
             for name, each in running.items():
                 rows[name] = figures(samples[name]) | {"idle_mb": memory[name]}
@@ -196,7 +196,8 @@ def main() -> int:
             found = list(goals(rows))
             if not chosen.no_growth:
                 results["growth"] = growth.run(folder, chosen.rounds, chosen.seconds)
-                found += growth.goals(results["growth"])
+                results["growth_of_peers"] = growth.run_peers(folder, chosen.rounds, chosen.seconds)
+                found += growth.goals(results["growth"], results["growth_of_peers"])
             if chosen.leak:
                 results["leak"] = leak.run(folder, chosen.leak)
                 found += leak.goals(results["leak"])

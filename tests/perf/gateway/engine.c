@@ -3,8 +3,8 @@
 //
 //   bench_engine COUNT [MODELS [spread]]
 //
-// Listens on COUNT ports of 127.0.0.1 chosen by the kernel and prints them on one line, separated by spaces; with "spread" on one port of
-// COUNT addresses (127.1.0.1, 127.1.0.2, ...), as pods have it. GET /v1/models names "mock" and this engine's share of MODELS more
+// Listens on COUNT ports of 127.0.0.1 chosen by the kernel and prints HOST:PORT of each on one line, separated by spaces; with "spread" on one
+// port of COUNT addresses (127.1.0.1, 127.1.0.2, ...), as pods have it. GET /v1/models names "mock" and this engine's share of MODELS more
 // ("m-000000", ...), each model at four engines. It ends when its standard input does.
 //
 // The request's body steers the answer, by fields that every gateway passes on:
@@ -390,7 +390,7 @@ static void listen_on_a_port(int index, int spread) {
     if (spread) spread_port = ntohs(address.sin_port);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = &listeners[index]};
     epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
-    printf("%s%d", index ? " " : "", ntohs(address.sin_port));
+    printf("%s%s:%d", index ? " " : "", inet_ntoa(address.sin_addr), ntohs(address.sin_port));
 }
 
 int main(int count, char **arguments) {

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Does a large installation cost more per request? 400 engines, 100 000 keys, 1 000 models and 2 000 endpoint changes a minute, beside
 4 engines, 10 keys, one model and silence: the same windows, in turns. All keys have been met before; what the first request of a key costs is a
-figure of its own."""
+figure of its own.
+
+What of it is the machine's (hundreds of connections more, which are in no cache) shows in proxies that know nothing of keys and models: nginx and
+Envoy before 400 and before 4 of the same engines."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import threading
@@ -16,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import machine
-from measure import Running, engines, launched, load, middle, per, window
-from peers import features, ours_command, ours_environment
+from measure import Running, engines, launch, launched, load, middle, per, port_of, window
+from peers import PEERS, features, ours_command, ours_environment
 
 FIRST_LIMIT_S = 60.0
+PROXIES = ("nginx", "envoy")
 SLICE_ENDPOINTS = 100  # what Kubernetes puts into one EndpointSlice
 
 
@@ -192,13 +197,13 @@ def run(folder: Path, rounds: int, seconds: float) -> dict[str, dict[str, float]
     memory = {}
     first = {}
     with (
-        engines(SMALL.engines, folder, str(SMALL.models), "spread") as small_ports,
-        engines(LARGE.engines, folder, str(LARGE.models), "spread") as large_ports,
+        engines(SMALL.engines, folder, str(SMALL.models), "spread") as few,
+        engines(LARGE.engines, folder, str(LARGE.models), "spread") as many,
     ):
         up: list[tuple[Size, Running, Cluster]] = []
         try:
-            for size, ports in ((SMALL, small_ports), (LARGE, large_ports)):
-                up.append((size, *_start(size, ports[0], folder)))
+            for size, addresses in ((SMALL, few), (LARGE, many)):
+                up.append((size, *_start(size, port_of(addresses[0]), folder)))
             for size, gateway, cluster in up:
                 time.sleep(6)  # probes learn the models of all engines
                 if size.changes_per_minute:
@@ -227,7 +232,37 @@ def run(folder: Path, rounds: int, seconds: float) -> dict[str, dict[str, float]
     }
 
 
-def goals(found: dict[str, dict[str, float]]) -> Iterator[tuple[str, float | None, str, float, float]]:
+def run_peers(folder: Path, rounds: int, seconds: float) -> dict[str, float]:
+    """For each proxy that can be had: requests per CPU second before 400 engines, divided by those before 4."""
+    samples: dict[tuple[str, str], list[dict[str, float]]] = {}
+    up: dict[tuple[str, str], Running] = {}
+    with engines(SMALL.engines, folder, "0", "spread") as few, engines(LARGE.engines, folder, "0", "spread") as many:
+        try:
+            for peer in PEERS:
+                for size, addresses in ((SMALL, few), (LARGE, many)):
+                    own = folder / f"{peer.name}-{size.name}"
+                    if peer.name in PROXIES:
+                        own.mkdir()
+                        with contextlib.suppress(machine.Unavailable):
+                            up[peer.name, size.name] = launch(peer, addresses, own)
+            for proxy in up.values():
+                window(proxy, 64, seconds)  # the engines' connections stand after this
+            for _ in range(rounds):
+                for name, proxy in up.items():
+                    samples.setdefault(name, []).append(window(proxy, 64, seconds))
+        finally:
+            for proxy in up.values():
+                machine.stop(proxy.process)
+    return {
+        name: per(samples[name, LARGE.name], "done", "cpu_s") / per(samples[name, SMALL.name], "done", "cpu_s")
+        for name in PROXIES
+        if (name, SMALL.name) in samples
+    }
+
+
+def goals(
+    found: dict[str, dict[str, float]], of_peers: dict[str, float]
+) -> Iterator[tuple[str, float | None, str, float, float]]:
     """See bench.goals."""
     small, large = found[SMALL.name], found[LARGE.name]
     # What the first request of a key costs is shown; the goal is about an installation that runs.
@@ -244,4 +279,8 @@ def goals(found: dict[str, dict[str, float]]) -> Iterator[tuple[str, float | Non
             floor,
             floor,
         )
+    # Shown to tell what is the machine's; there is no goal in them.
+    for name in PROXIES:
+        title = f"growth, req/CPU-s of {name} before {LARGE.engines} engines against {SMALL.engines}, without keys and models"
+        yield title, of_peers.get(name), ">=", 0, 0
     yield "growth, failed requests", large["failed"] + small["failed"], "<=", 0, 0

@@ -21,8 +21,8 @@ def run(folder: Path, requests: int) -> dict[str, Any]:
     """Memory after each twentieth of the requests: another key each time, every tenth window streams, some clients leave in the middle."""
     memory: list[float] = []
     sent = failed = 0
-    with engines(4, folder) as ports:
-        gateway = launch(next(peer for peer in PEERS if peer.name == "ours"), ports, folder)
+    with engines(4, folder) as addresses:
+        gateway = launch(next(peer for peer in PEERS if peer.name == "ours"), addresses, folder)
         try:
             # Some tables have room for some thousand entries; let them fill before anything is measured.
             for _ in range(FILLING):

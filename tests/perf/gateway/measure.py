@@ -38,8 +38,8 @@ class Running:
 
 
 @contextmanager
-def engines(count: int, folder: Path, *options: str) -> Iterator[list[int]]:
-    """Mock engines on the load core; their ports."""
+def engines(count: int, folder: Path, *options: str) -> Iterator[list[str]]:
+    """Mock engines on the load core; HOST:PORT of each."""
     program = machine.compiled("engine")
     process = machine.start(
         [str(program), str(count), *options],
@@ -49,9 +49,14 @@ def engines(count: int, folder: Path, *options: str) -> Iterator[list[int]]:
         stdout=subprocess.PIPE,
     )
     try:
-        yield [int(port) for port in process.stdout.readline().split()]
+        yield process.stdout.readline().split()
     finally:
         machine.stop(process)
+
+
+def port_of(address: str) -> int:
+    """The port in HOST:PORT."""
+    return int(address.rpartition(":")[2])
 
 
 def ready(port: int, path: str, process: subprocess.Popen[str], limit_s: float) -> bool:
@@ -67,11 +72,11 @@ def ready(port: int, path: str, process: subprocess.Popen[str], limit_s: float) 
     return False
 
 
-def launch(peer: Peer, ports: Sequence[int], folder: Path) -> Running:
+def launch(peer: Peer, addresses: Sequence[str], folder: Path) -> Running:
     """Start a peer on the gateway core. Raises Unavailable."""
     program = peer.install()
     port = machine.free_port()
-    command = peer.command(program, port, ports, folder)
+    command = peer.command(program, port, addresses, folder)
     return launched(peer.name, command, port, folder, peer.health, peer.environment(), peer.keys)
 
 

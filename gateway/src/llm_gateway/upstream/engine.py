@@ -16,7 +16,6 @@ from llm_gateway.outbox import Outbox
 from llm_gateway.upstream.connection import EngineConnection
 
 MAX_COOLDOWN_S: Final = 60.0
-MAX_IDLE_CONNECTIONS: Final = 256
 
 
 class Health(Enum):
@@ -93,7 +92,7 @@ class Engine:
         self.share = weight
         self.ledger = ledger if ledger is not None and ledger.shared else None
         self.mine = 0
-        self.idle: list[EngineConnection] = []
+        self.idle: EngineConnection | None = None  # the one used last; each knows the one below it
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.frame_start = f" HTTP/1.1\r\nhost: {address}".encode("latin-1")
         self.frame_tail = _frame_tail(token)
@@ -183,12 +182,28 @@ class Engine:
 
     def take(self) -> EngineConnection | None:
         """An idle connection, the one used last (its engine is least likely to have closed it)."""
-        idle = self.idle
-        while idle:
-            connection = idle.pop()
-            if not connection.closed and not connection.transport.is_closing():
+        connection = self.idle
+        while connection is not None:
+            self.idle = connection.below
+            connection.below = None
+            if not connection.closed:
                 return connection
+            connection = self.idle
         return None
+
+    def keep(self, connection: EngineConnection) -> None:
+        """Nobody uses it now."""
+        connection.below = self.idle
+        self.idle = connection
+
+    def idle_connections(self) -> list[EngineConnection]:
+        """All that nobody uses, the one used last first."""
+        found = []
+        connection = self.idle
+        while connection is not None:
+            found.append(connection)
+            connection = connection.below
+        return found
 
     async def connect(self, timeout_s: float) -> EngineConnection:
         """A new connection. Raises EngineError (`refused`, `unreachable`, `connect_timeout`)."""
@@ -208,13 +223,19 @@ class Engine:
 
     def connection_closed(self, connection: EngineConnection) -> None:
         """An idle connection went away."""
-        if connection in self.idle:
-            self.idle.remove(connection)
+        idle = self.idle_connections()
+        if connection in idle:
+            self.idle = None
+            for other in reversed(idle):
+                if other is not connection:
+                    self.keep(other)
 
     def close_idle(self) -> None:
         """Close what nobody uses."""
-        idle, self.idle = self.idle, []
+        idle = self.idle_connections()
+        self.idle = None
         for connection in idle:
+            connection.below = None
             connection.abort()
 
     # the breaker
