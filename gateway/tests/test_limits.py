@@ -58,11 +58,15 @@ def numbers(ledger: Ledger, name: str) -> list[float]:
         "tokens",
         "requests_before",
         "tokens_before",
+        "before_at",
+        "last_at",
         "budget_start",
         "budget_used",
-        "in_flight",
+        "used_requests",
+        "used_prompt",
+        "used_completion",
     )
-    return [getattr(record, field) for field in fields]
+    return [*(getattr(record, field) for field in fields), ledger.in_flight(record)]
 
 
 def test_a_fresh_key_gets_exactly_its_requests(ledger: Ledger, clock: Clock) -> None:
