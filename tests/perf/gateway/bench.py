@@ -196,7 +196,7 @@ def main() -> int:
             found = list(goals(rows))
             if not chosen.no_growth:
                 results["growth"] = growth.run(folder, chosen.rounds, chosen.seconds)
-                results["growth_of_peers"] = growth.run_peers(folder, chosen.rounds, chosen.seconds)
+                results["growth_of_peers"] = growth.run_peers(names, folder, chosen.rounds, chosen.seconds)
                 found += growth.goals(results["growth"], results["growth_of_peers"])
             if chosen.leak:
                 results["leak"] = leak.run(folder, chosen.leak)
