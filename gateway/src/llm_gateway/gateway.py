@@ -663,8 +663,8 @@ class Gateway:
 
 
 def fetch(*_: object) -> None:
-    """Done with it already: whoever is called with something has looked at it. What a request will look at, one thing after the other, and
-    what is in none of the processor's caches, it so fetches at once."""
+    """Look at these objects, which a request needs in a moment: the processor fetches together what is looked at together. Nothing is left to
+    do here, as whoever passes an object on has touched it."""
 
 
 def settle(exchange: Exchange) -> None:
