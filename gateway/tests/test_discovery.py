@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from gateway_support.api_server import FakeApiServer, endpoint, make_slice
 from gateway_support.house import Front, House
 
+from llm_gateway.discovery.api_client import ApiClient, ApiServer, ApiServerError
 from llm_gateway.discovery.slices import Slice, SliceSet
 from llm_gateway.registry import Endpoint, Registry
 from llm_gateway.upstream.engine import Engine
@@ -191,22 +193,50 @@ def test_what_a_new_slice_says_in_the_same_place_and_words_is_the_same_endpoint(
     assert {found.model for found in slices.endpoints()} == {"other"}
 
 
+def test_an_event_that_changes_states_only_tells_the_engines_that_changed() -> None:
+    labels = {"llm.on-eks/model": "tiny"}
+    all_ready = [endpoint(f"10.0.0.{number}", ready=True) for number in range(4)]
+    slices = SliceSet()
+    slices.replace([build(make_slice("a", 1, all_ready, **labels)), build(make_slice("b", 1, [], **labels))])
+    assert slices.changed("a") is None  # nobody has looked yet
+    slices.endpoints()
+
+    def after(version: int, addresses: list, **other: str) -> list[tuple[str, bool]] | None:
+        assert slices.apply("MODIFIED", build(make_slice("a", version, addresses, **(labels | other))))
+        found = slices.changed("a")
+        return None if found is None else [(each.host, each.ready) for each in found]
+
+    one_less = [*all_ready[:2], endpoint("10.0.0.2", ready=False), all_ready[3]]
+    assert after(2, one_less) == [("10.0.0.2", False)]
+    assert after(3, one_less) == []
+    assert after(4, all_ready) == [("10.0.0.2", True)]
+    assert after(5, all_ready[:3]) is None  # one is gone
+    assert after(6, all_ready) is None  # and back
+    assert after(7, [all_ready[1], all_ready[0], *all_ready[2:]]) is None  # two have changed places
+    assert after(8, all_ready, **{"llm.on-eks/model": "other"}) is None
+    slices.apply("MODIFIED", build(make_slice("b", 9, all_ready[:1])))
+    slices.endpoints()
+    assert after(10, one_less) is None  # an address stands in two slices: which of them counts, all of them tell
+    assert slices.apply("DELETED", build(make_slice("a", 11, [])))
+    assert slices.changed("a") is None
+
+
+def make_engine(said: Endpoint) -> Engine:
+    return Engine(said.host, said.port)
+
+
+def shown(registry: Registry) -> tuple:
+    engines = {
+        address: (engine.name, engine.serving, engine.weight, engine.models)
+        for address, engine in registry.engines.items()
+    }
+    pools = {model: {engine.address for engine in pool.ready} for model, pool in registry.pools.items() if pool.engines}
+    return engines, pools
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_registry_that_followed_many_changes_is_as_one_that_saw_the_last_only(seed: int) -> None:
     chance = random.Random(seed)
-
-    def make(said: Endpoint) -> Engine:
-        return Engine(said.host, said.port)
-
-    def shown(registry: Registry) -> tuple:
-        engines = {
-            address: (engine.name, engine.serving, engine.weight, engine.models)
-            for address, engine in registry.engines.items()
-        }
-        pools = {
-            model: {engine.address for engine in pool.ready} for model, pool in registry.pools.items() if pool.engines
-        }
-        return engines, pools
 
     def anything() -> Endpoint:
         # Few addresses, so that some are doubled.
@@ -218,7 +248,7 @@ def test_a_registry_that_followed_many_changes_is_as_one_that_saw_the_last_only(
             weight=chance.choice((1.0, 2.0)),
         )
 
-    followed = Registry(make)
+    followed = Registry(make_engine)
     said = [anything() for _ in range(5)]
     for _ in range(60):
         place = chance.randrange(len(said) + 1)
@@ -231,9 +261,69 @@ def test_a_registry_that_followed_many_changes_is_as_one_that_saw_the_last_only(
                 place = chance.randrange(len(said))
                 said[place] = replace(said[place], ready=not said[place].ready)
         followed.replace(said)
-        fresh = Registry(make)
+        fresh = Registry(make_engine)
         fresh.replace(said)
         assert shown(followed) == shown(fresh)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_following_events_comes_to_the_same_as_looking_at_all_slices(seed: int) -> None:
+    chance = random.Random(seed)
+    slices, followed = SliceSet(), Registry(make_engine)
+    followed.replace(slices.endpoints())
+    now: dict[str, dict] = {}
+    in_place = 0
+    for version in range(1, 80):
+        name = chance.choice("abc")
+        # Seldom in a slice that is not its own.
+        addresses = [f"10.0.{name if chance.random() < 0.98 else 'a'}.{number}" for number in range(4)]
+        known = now.get(name)
+        if known is not None and chance.random() < 0.8:
+            fresh = [dict(each) for each in known["endpoints"]]
+            fresh[chance.randrange(4)]["conditions"] = {"ready": chance.random() < 0.5}
+            now[name] = make_slice(name, version, fresh, **known["metadata"]["labels"])
+        elif known is not None and chance.random() < 0.2:
+            slices.apply("DELETED", build(now.pop(name)))
+            followed.replace(slices.endpoints())
+            continue
+        else:
+            now[name] = make_slice(
+                name, version, [endpoint(each) for each in addresses], **{"llm.on-eks/model": chance.choice("xy")}
+            )
+        assert slices.apply("MODIFIED", build(now[name]))
+        changed = slices.changed(name)
+        if changed is None:
+            followed.replace(slices.endpoints())
+        else:
+            in_place += 1
+            followed.update(changed)
+        truth, all_of_them = Registry(make_engine), SliceSet()
+        all_of_them.replace([build(item) for item in now.values()])
+        truth.replace(all_of_them.endpoints())
+        assert shown(followed) == shown(truth)
+    assert in_place > 10
+
+
+def test_an_api_server_that_falls_silent_is_left(house: House) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\none\n\n\r\n")
+        await reader.read()
+        writer.close()
+
+    async def lines() -> list[bytes]:
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        client = ApiClient(ApiServer(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
+        found = []
+        with pytest.raises(ApiServerError, match=r"silent for 0\.3 s"):
+            async for line in client.lines("/", 0.3):
+                found.append(line)
+        server.close()
+        return found
+
+    began = time.monotonic()
+    assert house.run(lines()) == [b"one"]
+    assert 0.25 < time.monotonic() - began < 5
 
 
 def test_requests_follow_the_slices(cluster: Cluster, house: House) -> None:

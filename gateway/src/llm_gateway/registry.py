@@ -46,36 +46,41 @@ class Registry:
         self._make = make
         self._known: dict[str, None] = {}
         self.engines: dict[tuple[str, int], Engine] = {}
-        # What discovery said last: of each, and in its order.
+        # What discovery said last.
         self._said: dict[tuple[str, int], Endpoint] = {}
-        self._listed: list[Endpoint] = []
         self.pools: dict[str, Pool] = {}
         self._drained: set[str] = set()
         self.on_change: list[Callable[[Collection[str]], None]] = []
 
     def replace(self, endpoints: Iterable[Endpoint]) -> tuple[list[Engine], list[Engine]]:
         """Make the engines be these. Returns the new and the gone ones; the gone finish what they have."""
-        before, self._listed = self._listed, list(endpoints)
-        fresh = self._in_their_places(before, self._listed)
-        gone: list[Engine] = []
-        if fresh is None:
-            wanted: dict[tuple[str, int], Endpoint] = {}
-            for endpoint in self._listed:
-                other = wanted.get((endpoint.host, endpoint.port))
-                # Two slices may show one address while they are being rewritten; ready in either is ready.
-                if other is None or (endpoint.ready and not other.ready):
-                    wanted[(endpoint.host, endpoint.port)] = endpoint
-            gone = [engine for address, engine in self.engines.items() if address not in wanted]
-            fresh = [endpoint for address, endpoint in wanted.items() if self._said.get(address) != endpoint]
-            self._said = wanted
+        wanted: dict[tuple[str, int], Endpoint] = {}
+        for endpoint in endpoints:
+            other = wanted.get((endpoint.host, endpoint.port))
+            # Two slices may show one address while they are being rewritten; ready in either is ready.
+            if other is None or (endpoint.ready and not other.ready):
+                wanted[(endpoint.host, endpoint.port)] = endpoint
+        gone = [engine for address, engine in self.engines.items() if address not in wanted]
         for engine in gone:
-            del self.engines[(engine.host, engine.port)]
+            address = (engine.host, engine.port)
+            del self.engines[address], self._said[address]
             engine.serving = False
             engine.close_idle()
+        new = self._take([endpoint for address, endpoint in wanted.items() if self._said.get(address) != endpoint])
+        if gone and not new:
+            self.rebuild()
+        return new, gone
+
+    def update(self, endpoints: Iterable[Endpoint]) -> None:
+        """Some engines are as said here, the others as they were."""
+        self._take(endpoints)
+
+    def _take(self, endpoints: Iterable[Endpoint]) -> list[Engine]:
+        """Make engines be as said; those that are new."""
         new = []
-        moved = bool(gone)
+        moved = False
         changed: list[Engine] = []
-        for endpoint in fresh:
+        for endpoint in endpoints:
             address = (endpoint.host, endpoint.port)
             self._said[address] = endpoint
             engine_or_none = self.engines.get(address)
@@ -101,19 +106,7 @@ class Registry:
             for model in models:
                 self.pools[model].refresh()
             self.changed(models)
-        return new, gone
-
-    def _in_their_places(self, before: list[Endpoint], after: list[Endpoint]) -> list[Endpoint] | None:
-        """Which of `after` are not as they were in `before`; None where addresses come, go, move or are doubled."""
-        if len(before) != len(after) or len(self._said) != len(after):
-            return None
-        fresh = []
-        for old, new in zip(before, after, strict=True):
-            if old is not new:
-                if old.host != new.host or old.port != new.port:
-                    return None
-                fresh.append(new)
-        return fresh
+        return new
 
     def drain(self, name: str, drained: bool) -> None:
         """Give an engine nothing new (or again something), whatever discovery says; by its name, also when it comes back."""

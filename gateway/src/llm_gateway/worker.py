@@ -41,10 +41,19 @@ BACKLOG = 4096
 FILES_POLL_S = 1.0
 KEEP_COUNTS_S = 2.0
 DISCOVERY_WAIT_S = 3.0
-HUGE_PAGES_S = 3.0
+HUGE_PAGES_S, HUGE_PAGES_END_S = 3.0, 60.0
 PROBE_ALL_ROUNDS = 6
+PROBED_IN_TURN = 20
+PROBED_AT_ONCE = 32
 # Sanic rewrites its own code when an app starts, which works once per process only.
 _touched_up: list[str] = []
+
+
+def unsure(engine: Engine, since: float) -> bool:
+    """Whether nothing but a probe tells what is with an engine: nobody knows what it serves, it has failed, or it could be asked and was not."""
+    if not engine.models or engine.health is not Health.CLOSED:
+        return True
+    return engine.serving and not engine.drained and engine.heard_at < since
 
 
 def make_app(gateway: Gateway) -> Sanic[Any, Any]:
@@ -246,16 +255,18 @@ class Worker:
             watch = EndpointWatch.from_settings(settings)
             self._start(self._probe_loop(), "probes")
             self._start(self._engine_metrics_loop(), "engine metrics")
-            async for endpoints in watch.run():
+            async for update in watch.run():
                 gateway.discovery_seen_at = watch.heard_at
-                if endpoints is not None:
+                if update is not None and update.whole:
                     for model in watch.models:
                         gateway.registry.know(model)
-                    gateway.registry.replace(endpoints)
+                    gateway.registry.replace(update.engines)
                     gateway.discovered.set()
+                elif update is not None:
+                    gateway.registry.update(update.engines)
             return
         gateway.registry.replace(static_endpoints(settings))
-        await self._probe_all()
+        await self._probe_all(list(gateway.registry.engines.values()))
         gateway.discovered.set()
         self._start(self._engine_metrics_loop(), "engine metrics")
         await self._probe_loop()
@@ -264,24 +275,23 @@ class Worker:
         interval_s = self.settings.probe_interval
         if not interval_s:
             return
-        rounds = 0
+        turn = 0
         while True:
             await asyncio.sleep(interval_s)
-            rounds += 1
-            # An engine that answers requests is well; what it serves may have changed all the same.
-            quiet_s = interval_s if rounds % PROBE_ALL_ROUNDS else 0.0
-            await self._probe_all(quiet_s)
+            since = monotonic() - interval_s
+            engines = list(self.gateway.registry.engines.values())
+            # An engine that answers requests is well, and one that is not ready gets none; what they serve may have changed all the same. So
+            # they have their turn as well: of hundreds a few at a time, as no request should wait for all their answers.
+            count = min(-(-len(engines) // PROBE_ALL_ROUNDS), PROBED_IN_TURN)
+            turn %= max(1, len(engines))
+            due = dict.fromkeys((engines + engines)[turn : turn + count])
+            turn += count
+            due.update((engine, None) for engine in engines if unsure(engine, since))
+            await self._probe_all(list(due))
 
-    async def _probe_all(self, quiet_s: float = 0.0) -> None:
-        """Ask all engines; those not that have answered somebody within the last `quiet_s`."""
-        since = monotonic() - quiet_s
-        engines = [
-            engine
-            for engine in self.gateway.registry.engines.values()
-            if not quiet_s or engine.heard_at < since or engine.health is not Health.CLOSED or not engine.models
-        ]
-        for start in range(0, len(engines), 32):
-            await asyncio.gather(*(self._probe(engine) for engine in engines[start : start + 32]))
+    async def _probe_all(self, engines: list[Engine]) -> None:
+        for start in range(0, len(engines), PROBED_AT_ONCE):
+            await asyncio.gather(*(self._probe(engine) for engine in engines[start : start + PROBED_AT_ONCE]))
 
     async def _engine_metrics_loop(self) -> None:
         """Ask engines for their queues and KV use, as long as a policy looks at them."""
@@ -322,16 +332,19 @@ class Worker:
         from llm_gateway.huge_pages import Unavailable, collapse
 
         loop = asyncio.get_running_loop()
+        pause_s, before = HUGE_PAGES_S, 0
         while True:
             try:
                 # In a thread that ends with it: while there is a second one, even an idle one, the kernel counts references to a socket
                 # at each read and write.
                 with ThreadPoolExecutor(max_workers=1) as thread:
-                    await loop.run_in_executor(thread, collapse)
+                    made = await loop.run_in_executor(thread, collapse)
             except Unavailable as why:
                 LOG.info("no huge pages: %s", why)
                 return
-            await asyncio.sleep(HUGE_PAGES_S)
+            pause_s = min(HUGE_PAGES_END_S, pause_s * 2) if made == before else HUGE_PAGES_S
+            before = made
+            await asyncio.sleep(pause_s)
 
     async def _watch_files(self) -> None:
         """Take in changed files. A mounted ConfigMap changes by the swap of a link, so looking at what is there is the only sure way."""

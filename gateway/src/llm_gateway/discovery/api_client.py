@@ -72,6 +72,34 @@ class _Reply:
         return b"".join(pieces)
 
 
+class _Watchdog:
+    """Cuts a connection from which nothing has come for `limit_s`. A timer for each piece would cost more than reading it."""
+
+    def __init__(self, transport: asyncio.WriteTransport, limit_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport = transport
+        self._limit_s = limit_s
+        self._heard_at = self._loop.time()
+        self._timer = self._loop.call_later(limit_s, self._look)
+        self.bit = False
+
+    def heard(self) -> None:
+        """Something came."""
+        self._heard_at = self._loop.time()
+
+    def stop(self) -> None:
+        """The connection is done with."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        left_s = self._heard_at + self._limit_s - self._loop.time()
+        if left_s > 0:
+            self._timer = self._loop.call_later(left_s, self._look)
+        else:
+            self.bit = True
+            self._transport.abort()
+
+
 class ApiClient:
     """GETs from an API server. Token and CA are read for every call: both are rotated under a running pod."""
 
@@ -112,16 +140,18 @@ class ApiClient:
             raise ApiServerError(0, f"{self._server.url}: no connection in {CONNECT_TIMEOUT_S:g} s") from error
         except OSError as error:  # also what TLS has to complain about
             raise ApiServerError(0, f"{self._server.url}: {error}") from error
+        watchdog = _Watchdog(writer.transport, idle_timeout_s)
         try:
             request = f"GET {path} HTTP/1.1\r\nhost: {self._authority}\r\naccept: application/json\r\n{authorization}connection: close\r\n\r\n"
             writer.write(request.encode("ascii"))
             reply = _Reply()
             parser = httptools.HttpResponseParser(reply)
             while not reply.complete:
-                async with asyncio.timeout(idle_timeout_s):
-                    data = await reader.read(1 << 16)
+                data = await reader.read(1 << 16)
                 if not data:
-                    raise ApiServerError(0, f"{self._server.url}: the connection ended within a reply")
+                    why = f"silent for {idle_timeout_s:g} s" if watchdog.bit else "the connection ended within a reply"
+                    raise ApiServerError(0, f"{self._server.url}: {why}")
+                watchdog.heard()
                 parser.feed_data(data)
                 status = parser.get_status_code() if reply.head else 0
                 if reply.head and status != 200:
@@ -129,11 +159,10 @@ class ApiClient:
                 piece = reply.take()
                 if piece:
                     yield piece
-        except TimeoutError as error:
-            raise ApiServerError(0, f"{self._server.url}: silent for {idle_timeout_s:g} s") from error
         except (OSError, httptools.HttpParserError) as error:
             raise ApiServerError(0, f"{self._server.url}: {error}") from error
         finally:
+            watchdog.stop()
             writer.transport.abort()
 
     async def get(self, path: str, timeout_s: float) -> bytes:

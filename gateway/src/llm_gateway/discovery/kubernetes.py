@@ -12,12 +12,13 @@ import random
 from asyncio import sleep
 from collections.abc import AsyncIterator
 from time import monotonic
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import msgspec
 
 from llm_gateway.discovery.api_client import ApiClient, ApiServer, ApiServerError
-from llm_gateway.discovery.slices import Event, Metadata, Slice, SliceList, SliceSet
+from llm_gateway.discovery.slices import Event, Slice, SliceList, SliceSet
 from llm_gateway.errors import UNREADABLE, ConfigError
 from llm_gateway.registry import Endpoint
 from llm_gateway.settings import Settings
@@ -32,14 +33,20 @@ BACKOFF_END_S = 10.0
 
 _LIST = msgspec.json.Decoder(SliceList)
 _EVENT = msgspec.json.Decoder(Event)
-_SLICE = msgspec.json.Decoder(Slice)
 
 
-class _Bookmark(msgspec.Struct):
-    metadata: Metadata
+class _Status(msgspec.Struct):
+    object: dict[str, Any]
 
 
-_BOOKMARK = msgspec.json.Decoder(_Bookmark)
+_STATUS = msgspec.json.Decoder(_Status)
+
+
+class Update(NamedTuple):
+    """News of engines: all there are, or (not `whole`) those that have changed and stay at their addresses."""
+
+    engines: list[Endpoint]
+    whole: bool
 
 
 class EndpointWatch:
@@ -66,16 +73,16 @@ class EndpointWatch:
             ApiClient(server), settings.kubernetes_namespace, settings.kubernetes_selector, settings.kubernetes_resync
         )
 
-    async def run(self) -> AsyncIterator[list[Endpoint] | None]:
-        """For ever: all endpoints after each change, None for a sign of life without one. Never raises for a server's sake."""
+    async def run(self) -> AsyncIterator[Update | None]:
+        """For ever: each change, None for a sign of life without one. Never raises for a server's sake."""
         backoff_s = BACKOFF_START_S
         while True:
             began = monotonic()
             try:
                 version = await self._list()
-                yield self._endpoints()
-                async for changed in self._watch(version):
-                    yield self._endpoints() if changed else None
+                yield self._whole()
+                async for update in self._watch(version):
+                    yield update
                     backoff_s = BACKOFF_START_S
             except ApiServerError as error:
                 if error.status == 410:
@@ -92,9 +99,18 @@ class EndpointWatch:
                 await sleep(backoff_s)
                 backoff_s = min(BACKOFF_END_S, backoff_s * 2)
 
-    def _endpoints(self) -> list[Endpoint]:
+    def _whole(self) -> Update:
         self.models = self._slices.models()
-        return self._slices.endpoints()
+        return Update(self._slices.endpoints(), whole=True)
+
+    def _apply(self, kind: str, item: Slice) -> Update | None:
+        name = item.metadata.name
+        if not name:
+            raise msgspec.ValidationError("an EndpointSlice without a name")
+        if not self._slices.apply(kind, item):
+            return None
+        changed = self._slices.changed(name)
+        return self._whole() if changed is None else Update(changed, whole=False)
 
     def _url(self, **parameters: str | int) -> str:
         return f"{self._path}?{urlencode({'labelSelector': self._selector, **parameters})}"
@@ -112,8 +128,8 @@ class EndpointWatch:
         self.heard_at = monotonic()
         return page.metadata.resource_version
 
-    async def _watch(self, version: str) -> AsyncIterator[bool]:
-        """Whether each event changed anything. Ends with the resync interval. Raises ApiServerError."""
+    async def _watch(self, version: str) -> AsyncIterator[Update | None]:
+        """What each event changed. Ends with the resync interval. Raises ApiServerError."""
         url = self._url(
             watch="1", allowWatchBookmarks="true", resourceVersion=version, timeoutSeconds=max(1, round(self._resync_s))
         )
@@ -122,16 +138,11 @@ class EndpointWatch:
             event = _EVENT.decode(line)
             self.heard_at = monotonic()
             if event.type == "ERROR":
-                status = msgspec.json.decode(event.object)
-                code = status.get("code", 0) if isinstance(status, dict) else 0
+                code = _STATUS.decode(line).object.get("code", 0)
                 raise ApiServerError(
                     code if isinstance(code, int) else 0,
-                    f"watch ended: {bytes(event.object)[:200].decode('utf-8', 'replace')}",
+                    f"watch ended: {line[:200].decode('utf-8', 'replace')}",
                 )
-            if event.type == "BOOKMARK":
-                _BOOKMARK.decode(event.object)
-                yield False
-            else:
-                yield self._slices.apply(event.type, _SLICE.decode(event.object))
+            yield None if event.type == "BOOKMARK" else self._apply(event.type, event.object)
             if self.heard_at > until:
                 return

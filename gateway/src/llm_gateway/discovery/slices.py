@@ -8,7 +8,8 @@ object's resourceVersion tells which of two statements is the newer one; deleted
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import chain
+from itertools import chain, compress, count
+from operator import ne
 from typing import NamedTuple
 
 import msgspec
@@ -61,7 +62,7 @@ class Metadata(msgspec.Struct, frozen=True, rename="camel"):
 class Slice(msgspec.Struct, frozen=True):
     """discovery.k8s.io/v1 EndpointSlice, as far as it matters here."""
 
-    metadata: Metadata
+    metadata: Metadata = Metadata()
     # SliceEndpoints, as they were written: of a hundred, an event changes one, and only that one is read.
     endpoints: list[msgspec.Raw] | None = None
     ports: list[Port] | None = None
@@ -82,10 +83,10 @@ class SliceList(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A watch event; the object's shape depends on the type."""
+    """A watch event. The object of a BOOKMARK is a slice of which only the metadata are there, that of an ERROR is a Status."""
 
     type: str
-    object: msgspec.Raw
+    object: Slice
 
 
 def _version(metadata: Metadata) -> int:
@@ -105,11 +106,12 @@ _ENDPOINT = msgspec.json.Decoder(SliceEndpoint)
 
 
 class Shown(NamedTuple):
-    """What a slice came to: its engines, and those of each of its endpoints."""
+    """What a slice came to: the engines at each of its endpoints. `changed` are the places that differ from what was shown before; None: all
+    may, ports and labels among them."""
 
     item: Slice
-    engines: list[Endpoint]
     of_endpoint: list[list[Endpoint]]
+    changed: list[int] | None
 
 
 class SliceSet:
@@ -120,6 +122,8 @@ class SliceSet:
         self._deleted: dict[str, int] = {}
         # Of many slices, an event changes one.
         self._shown: dict[str, Shown] = {}
+        # Two slices may show one address while they are being rewritten.
+        self._doubled = False
 
     def __len__(self) -> int:
         return len(self._slices)
@@ -148,17 +152,33 @@ class SliceSet:
         return True
 
     def endpoints(self) -> list[Endpoint]:
-        """All engines that the slices show; what is as it was is the same object, in the same place. Raises msgspec.MsgspecError.
+        """All engines that the slices show; what is as it was is the same object. Raises msgspec.MsgspecError.
 
         A terminating one gets nothing new, even while it still serves."""
         shown: dict[str, Shown] = {}
-        found: list[Endpoint] = []
         for name, item in self._slices.items():
             before = self._shown.get(name)
-            after = before if before is not None and before.item is item else show(item, before)
-            shown[name] = after
-            found += after.engines
+            shown[name] = before if before is not None and before.item is item else show(item, before)
         self._shown = shown
+        found = [engine for each in shown.values() for engine in chain.from_iterable(each.of_endpoint)]
+        self._doubled = len({(engine.host, engine.port) for engine in found}) < len(found)
+        return found
+
+    def changed(self, name: str) -> list[Endpoint] | None:
+        """The engines of this slice that are not as they were at the last call of this or of `endpoints`; None: there is more to it than states
+        of engines that stay where they are, and only `endpoints` tells. Raises msgspec.MsgspecError."""
+        item, before = self._slices.get(name), self._shown.get(name)
+        if item is None or before is None or self._doubled:
+            return None
+        after = self._shown[name] = show(item, before)
+        if after.changed is None:
+            return None
+        found: list[Endpoint] = []
+        for place in after.changed:
+            old, new = before.of_endpoint[place], after.of_endpoint[place]
+            if [(each.host, each.port) for each in old] != [(each.host, each.port) for each in new]:
+                return None
+            found += new
         return found
 
     def models(self) -> set[str]:
@@ -175,16 +195,15 @@ def show(item: Slice, before: Shown | None = None) -> Shown:
     ports = ports or [port.port for port in (item.ports or [])[:1] if port.port]
     labels = item.metadata.labels
     texts = item.endpoints or []
-    same = before is not None and before.item.ports == item.ports and before.item.metadata.labels == labels
-    known = (
-        list(zip(before.item.endpoints or [], before.of_endpoint, strict=True)) if before is not None and same else []
-    )
-    found = [
-        engines if old == text else engines_of(_ENDPOINT.decode(text), ports, labels)
-        for text, (old, engines) in zip(texts, known, strict=False)
-    ]
-    found += [engines_of(_ENDPOINT.decode(text), ports, labels) for text in texts[len(found) :]]
-    return Shown(item, list(chain.from_iterable(found)), found)
+    if before is None or before.item.ports != item.ports or before.item.metadata.labels != labels:
+        return Shown(item, [engines_of(_ENDPOINT.decode(text), ports, labels) for text in texts], None)
+    known = before.item.endpoints or []
+    found = before.of_endpoint[: len(texts)]
+    changed = list(compress(count(), map(ne, texts, known)))
+    for place in changed:
+        found[place] = engines_of(_ENDPOINT.decode(texts[place]), ports, labels)
+    found += [engines_of(_ENDPOINT.decode(text), ports, labels) for text in texts[len(known) :]]
+    return Shown(item, found, changed if len(texts) == len(known) else None)
 
 
 def engines_of(endpoint: SliceEndpoint, ports: list[int], labels: dict[str, str]) -> list[Endpoint]:
