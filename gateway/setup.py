@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The optional compiled part: the modules that every request goes through, compiled by mypyc from the same source.
+"""The optional compiled part: the modules that every request goes through, compiled by mypyc from the same source, and one written in C.
 
 `build_tools/backend.py` decides whether; on its own this file compiles when `LLM_GATEWAY_COMPILE` is 1:
 
@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 
 # In here, everything that is not needed by each request is better left to the interpreter.
 COMPILED = (
@@ -54,5 +54,6 @@ if os.environ.get("LLM_GATEWAY_COMPILE") == "1" and {"bdist_wheel", "build_ext"}
         debug_level="0",
         group_name="llm_gateway",
     )
+    modules.append(Extension("llm_gateway._digest_table", [str(source / "_digest_table.c")]))
 
 setup(ext_modules=modules)

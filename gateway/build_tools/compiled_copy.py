@@ -30,6 +30,7 @@ def digest() -> str:
     for path in sorted(
         [
             *PACKAGE.glob("src/**/*.py"),
+            *PACKAGE.glob("src/**/*.c"),
             *PACKAGE.glob("src/llm_gateway/ui/*"),
             *PACKAGE.glob("*.py"),
             *PACKAGE.glob("*.toml"),

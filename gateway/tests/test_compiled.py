@@ -15,6 +15,7 @@ HERE = Path(__file__).resolve().parent
 DATA_PATH = (
     "choice",
     "data_path",
+    "digest_table",
     "disconnect_and_drain",
     "engine_connection",
     "failover",

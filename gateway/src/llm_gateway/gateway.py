@@ -22,6 +22,7 @@ from llm_gateway.access_log_line import Line
 from llm_gateway.callers import Caller
 from llm_gateway.choice import PrefixMemory, make_policy
 from llm_gateway.counting import Gauge, ModelMetrics, status_text
+from llm_gateway.digest_table import DigestTable
 from llm_gateway.dispatch import Dispatcher
 from llm_gateway.errors import (
     ApiError,
@@ -84,7 +85,10 @@ class Gateway:
         self.prefixes = PrefixMemory()
         self.dispatchers: dict[str, Dispatcher] = {}
         self.crowd: set[Dispatcher] = set()
-        self.heads = HeadParser()
+        # By the SHA-256 of their key; and by name, those that are known otherwise (by a token, or not at all).
+        self._callers = DigestTable()
+        self._named: dict[str, Caller] = {}
+        self.heads = HeadParser(self._callers)
         self.keys = KeyStore(anonymous=settings.anonymous)
         self.tokens: TokenVerifier | None = None
         self.metrics = Metrics()
@@ -100,9 +104,6 @@ class Gateway:
         self.has_classes = False
         self.reload_error = ""
         self.on_reload: Callable[[], object] = self.load_keys
-        # By the SHA-256 of their key; and by name, those that are known otherwise (by a token, or not at all).
-        self._callers: dict[bytes, Caller] = {}
-        self._named: dict[str, Caller] = {}
         self._ended: list[tuple[float, Exchange]] = []
         self._rules: dict[tuple[KeyLimits, bool], Rules] = {}
         self._running: set[asyncio.Task[None]] = set()
@@ -294,14 +295,15 @@ class Gateway:
 
     def caller(self, digest: bytes | None, token: bytes | None) -> Caller | None:
         """Who shows the key with this SHA-256; None for nobody who is known (any more)."""
-        caller = None if digest is None else self._callers.get(digest)
+        caller: Caller | None = None if digest is None else self._callers.get(digest)
         if caller is not None:
             return None if caller.expires_at != BOUNDLESS and time.time() >= caller.expires_at else caller
         key = self.keys.find(digest, token)
         if key is None:
             return None
         if digest is not None and self.keys.stored(digest):
-            caller = self._callers[digest] = self._make_caller(key)
+            caller = self._make_caller(key)
+            self._callers.put(digest, caller, self._record(caller), caller.use, caller.name)
             return caller
         caller = self._named.get(key.name)
         if caller is None or caller.key is not key:

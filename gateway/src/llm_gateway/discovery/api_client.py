@@ -9,6 +9,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httptools
@@ -17,6 +18,7 @@ from llm_gateway.errors import ConfigError, GatewayError
 
 MAX_REPLY_BYTES = 256 << 20
 CONNECT_TIMEOUT_S = 5.0
+READ_AHEAD_BYTES = 4 << 20
 
 
 class ApiServerError(GatewayError):
@@ -50,54 +52,96 @@ class ApiServer:
         return cls(url.rstrip("/"), token_file, ca_file)
 
 
-class _Reply:
-    """llhttp's callbacks."""
+class _Reply(asyncio.Protocol):
+    """The reply to one GET, as it comes; llhttp calls it as well.
 
-    def __init__(self) -> None:
-        self.pieces: list[bytes] = []
-        self.head = self.complete = False
+    Not a StreamReader: an event of a watch is tens of kilobytes, and each copy of it throws requests' data out of the processor's caches."""
 
-    def on_headers_complete(self) -> None:
-        self.head = True
-
-    def on_body(self, body: bytes) -> None:
-        self.pieces.append(body)
-
-    def on_message_complete(self) -> None:
-        self.complete = True
-
-    def take(self) -> bytes:
-        """What has come since the last call."""
-        pieces, self.pieces = self.pieces, []
-        return b"".join(pieces)
-
-
-class _Watchdog:
-    """Cuts a connection from which nothing has come for `limit_s`. A timer for each piece would cost more than reading it."""
-
-    def __init__(self, transport: asyncio.WriteTransport, limit_s: float) -> None:
+    def __init__(self, idle_timeout_s: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._transport = transport
-        self._limit_s = limit_s
+        self._idle_timeout_s = idle_timeout_s
         self._heard_at = self._loop.time()
-        self._timer = self._loop.call_later(limit_s, self._look)
-        self.bit = False
+        # One timer that looks now and then: one for each piece would cost more than reading it.
+        self._timer = self._loop.call_later(idle_timeout_s, self._look)
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self._transport: Any = None
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._complete = False
+        self._error = ""
+        self._waiter: asyncio.Future[None] | None = None
+        self.status = 0
 
-    def heard(self) -> None:
-        """Something came."""
-        self._heard_at = self._loop.time()
+    async def take(self) -> bytes:
+        """What has come of the body since the last call, or what comes next; nothing at the end. Raises ApiServerError."""
+        while not (self._pieces or self._complete or self._error or self.status not in (0, 200)):
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        if self.status not in (0, 200):
+            raise ApiServerError(self.status, f"status {self.status}")
+        if not self._pieces and not self._complete:
+            raise ApiServerError(0, self._error)
+        pieces, self._pieces = self._pieces, []
+        if self._size > READ_AHEAD_BYTES and not self._transport.is_closing():
+            self._transport.resume_reading()
+        self._size = 0
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def stop(self) -> None:
-        """The connection is done with."""
+    def close(self) -> None:
+        """No more of it is wanted."""
         self._timer.cancel()
+        self._parser = None  # it holds this object in turn
+        if self._transport is not None:
+            self._transport.abort()
 
     def _look(self) -> None:
-        left_s = self._heard_at + self._limit_s - self._loop.time()
+        left_s = self._heard_at + self._idle_timeout_s - self._loop.time()
         if left_s > 0:
             self._timer = self._loop.call_later(left_s, self._look)
         else:
-            self.bit = True
-            self._transport.abort()
+            self._fail(f"silent for {self._idle_timeout_s:g} s")
+
+    def _fail(self, why: str) -> None:
+        self._error = self._error or why
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # --- asyncio's callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self._parser is None:
+            return
+        self._heard_at = self._loop.time()
+        before = self._size
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._fail(str(error))
+        if before <= READ_AHEAD_BYTES < self._size:
+            self._transport.pause_reading()
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(str(exc) if exc is not None else "the connection ended within a reply")
+
+    # --- llhttp's callbacks
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+
+    def on_body(self, body: bytes) -> None:
+        self._pieces.append(body)
+        self._size += len(body)
+
+    def on_message_complete(self) -> None:
+        self._complete = True
 
 
 class ApiClient:
@@ -132,38 +176,28 @@ class ApiClient:
 
     async def chunks(self, path: str, idle_timeout_s: float) -> AsyncIterator[bytes]:
         """The body of a GET as it comes. Raises ApiServerError; also when nothing comes for `idle_timeout_s`."""
-        authorization = self._authorization()
+        request = (
+            f"GET {path} HTTP/1.1\r\nhost: {self._authority}\r\naccept: application/json\r\n"
+            f"{self._authorization()}connection: close\r\n\r\n"
+        )
+        reply = _Reply(idle_timeout_s)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                reader, writer = await asyncio.open_connection(self._host, self._port, ssl=self._context())
+                transport, _ = await asyncio.get_running_loop().create_connection(
+                    lambda: reply, self._host, self._port, ssl=self._context()
+                )
+            transport.write(request.encode("ascii"))
+            while piece := await reply.take():
+                yield piece
+        except ApiServerError as error:
+            where = f"{self._server.url}{path.partition('?')[0]}" if error.status else self._server.url
+            raise ApiServerError(error.status, f"{where}: {error}") from None
         except TimeoutError as error:
             raise ApiServerError(0, f"{self._server.url}: no connection in {CONNECT_TIMEOUT_S:g} s") from error
         except OSError as error:  # also what TLS has to complain about
             raise ApiServerError(0, f"{self._server.url}: {error}") from error
-        watchdog = _Watchdog(writer.transport, idle_timeout_s)
-        try:
-            request = f"GET {path} HTTP/1.1\r\nhost: {self._authority}\r\naccept: application/json\r\n{authorization}connection: close\r\n\r\n"
-            writer.write(request.encode("ascii"))
-            reply = _Reply()
-            parser = httptools.HttpResponseParser(reply)
-            while not reply.complete:
-                data = await reader.read(1 << 16)
-                if not data:
-                    why = f"silent for {idle_timeout_s:g} s" if watchdog.bit else "the connection ended within a reply"
-                    raise ApiServerError(0, f"{self._server.url}: {why}")
-                watchdog.heard()
-                parser.feed_data(data)
-                status = parser.get_status_code() if reply.head else 0
-                if reply.head and status != 200:
-                    raise ApiServerError(status, f"{self._server.url}{path.partition('?')[0]}: status {status}")
-                piece = reply.take()
-                if piece:
-                    yield piece
-        except (OSError, httptools.HttpParserError) as error:
-            raise ApiServerError(0, f"{self._server.url}: {error}") from error
         finally:
-            watchdog.stop()
-            writer.transport.abort()
+            reply.close()
 
     async def get(self, path: str, timeout_s: float) -> bytes:
         """The whole body of a GET. Raises ApiServerError."""
@@ -176,9 +210,12 @@ class ApiClient:
         return b"".join(pieces)
 
     async def lines(self, path: str, idle_timeout_s: float) -> AsyncIterator[bytes]:
-        """The lines of a GET as they come. Raises ApiServerError."""
+        """The lines of a GET as they come, with or without their ends. Raises ApiServerError."""
         rest = b""
         async for piece in self.chunks(path, idle_timeout_s):
+            if not rest and piece.find(b"\n") == len(piece) - 1:
+                yield piece  # one whole line, as events mostly come
+                continue
             *whole, rest = (rest + piece).split(b"\n")
             for line in whole:
                 if line:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import httptools
 
+from llm_gateway.digest_table import PureDigestTable
 from llm_gateway.errors import ApiError, malformed
 from llm_gateway.http.template import Template
 
@@ -80,9 +81,11 @@ class Head:
 
 
 class HeadParser:
-    """Parses heads; keeps those of returning clients, by everything in them but the body's length and, on the data path, the key."""
+    """Parses heads; keeps those of returning clients, by everything in them but the body's length and, on the data path, the key. `callers` is
+    told of each key that is about to be looked up."""
 
-    def __init__(self) -> None:
+    def __init__(self, callers: PureDigestTable | None = None) -> None:
+        self._callers = PureDigestTable() if callers is None else callers
         self._cache: dict[bytes, Head] = {}
         self._shared: dict[bytes, Head] = {}
 
@@ -110,12 +113,15 @@ class HeadParser:
             parsed, length = self.parse(head)
             return parsed, length, parsed.digest, parsed.token
         token = bearer[1]
+        digest = sha256(token).digest()
+        self._callers.prefetch_slot(digest)
         first, second = (bearer, found) if bearer.start(1) < found.start(1) else (found, bearer)
         # Both values are of harmless characters; all else has been through the parser, with values of the same kind in their places.
         rest = head[: first.start(1)] + head[first.end(1) : second.start(1)] + head[second.end(1) :]
+        self._callers.prefetch_value(digest)
         shared = self._shared.get(rest)
         if shared is not None:
-            return shared, int(found[1]), sha256(token).digest(), token
+            return shared, int(found[1]), digest, token
         parsed, length = read_head(head)
         if _comes_again(head, parsed) and parsed.token == token:
             _keep(self._shared, rest, parsed.without_key())
