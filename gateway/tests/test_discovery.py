@@ -16,8 +16,8 @@ from gateway_support.house import Front, House
 
 from llm_gateway.discovery.api_client import ApiClient, ApiServer, ApiServerError
 from llm_gateway.discovery.slices import Slice, SliceSet
-from llm_gateway.registry import Endpoint, Registry
-from llm_gateway.upstream.engine import Engine
+from llm_gateway.registry import Endpoint, Pool, Registry
+from llm_gateway.upstream.engine import Engine, Health
 
 
 def build(document: dict) -> Slice:
@@ -302,6 +302,32 @@ def test_following_events_comes_to_the_same_as_looking_at_all_slices(seed: int) 
         truth.replace(all_of_them.endpoints())
         assert shown(followed) == shown(truth)
     assert in_place > 10
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_pool_that_follows_one_engine_is_as_one_that_looks_at_all(seed: int) -> None:
+    chance = random.Random(seed)
+    pool, other = Pool("tiny"), Pool("tiny")
+    pool.engines = [Engine(f"10.0.0.{number}", 80) for number in range(4)]
+    other.engines = pool.engines
+    pool.refresh()
+    seen = set()
+    for _ in range(300):
+        engine = chance.choice(pool.engines)
+        match chance.randrange(3):
+            case 0:
+                engine.serving = not engine.serving
+                pool.turned(engine)
+            case 1:
+                engine.drained = not engine.drained
+                pool.turned(engine)
+            case _:
+                engine.health = chance.choice(list(Health))
+                pool.refresh()
+        other.refresh()
+        assert sorted(each.address for each in pool.ready) == sorted(each.address for each in other.ready)
+        seen.add(len(pool.ready))
+    assert len(seen) >= 4
 
 
 def test_an_api_server_that_falls_silent_is_left(house: House) -> None:

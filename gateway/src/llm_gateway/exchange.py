@@ -185,7 +185,7 @@ class Exchange:
             dispatcher = gateway.dispatcher(asked_model, self.caller)
             self.model = model = dispatcher.model
             self._engine_body = body if model == asked.model else openai.with_model(body, model)
-            self.content = content = asked.content()
+            self.content = content = openai.content(asked)
             self.prompt_tokens = (len(content) or len(body)) // BYTES_PER_TOKEN + 1
             if self.head.priority is not None or gateway.has_classes:
                 self.rank = gateway.rank_of(self.caller.key, self.head.priority)
@@ -195,7 +195,7 @@ class Exchange:
                 self.span = gateway.tracer.begin(self.head.traceparent)
             subjects = gateway.limited(self.caller, dispatcher)
             if subjects is not None:
-                answer = asked.answer_tokens(gateway.settings.limit_reserve_tokens)
+                answer = openai.answer_tokens(asked, gateway.settings.limit_reserve_tokens)
                 reserved = float(self.prompt_tokens + answer)
                 if gateway.remote_limits is not None:
                     gateway.run(self._admit_remotely(subjects, reserved, dispatcher))

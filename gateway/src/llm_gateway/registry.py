@@ -32,11 +32,33 @@ class Pool:
         self.engines: list[Engine] = []
         self.ready: list[Engine] = []
 
+    def turned(self, engine: Engine) -> None:
+        """The same as `refresh`, after a change of this engine alone: the others, of which there may be hundreds, need not be looked at."""
+        ready = self.ready
+        away = not engine.serving or engine.drained
+        place = position(ready, engine)
+        if away and place >= 0 and len(ready) > 1:
+            del ready[place]
+        elif (
+            not away and place < 0 and ready and engine.health is not Health.OPEN and ready[0].health is not Health.OPEN
+        ):
+            ready.append(engine)
+        elif away == (place >= 0):
+            self.refresh()
+
     def refresh(self) -> None:
         """Work out `ready` anew, after any change of an engine's state."""
         serving = [engine for engine in self.engines if engine.serving and not engine.drained]
         # When every breaker is open, asking anyway is better than refusing everybody: they may all have recovered.
         self.ready[:] = [engine for engine in serving if engine.health is not Health.OPEN] or serving
+
+
+def position(engines: list[Engine], wanted: Engine) -> int:
+    """Where it stands; -1: nowhere."""
+    for place, engine in enumerate(engines):
+        if engine is wanted:
+            return place
+    return -1
 
 
 class Registry:
@@ -102,10 +124,10 @@ class Registry:
             self.rebuild()
         elif changed:
             # Mostly one pod turns ready or unready: of a thousand pools, only its own change.
-            models = {model for engine in changed for model in engine.models}
-            for model in models:
-                self.pools[model].refresh()
-            self.changed(models)
+            for engine in changed:
+                for model in engine.models:
+                    self.pools[model].turned(engine)
+            self.changed({model for engine in changed for model in engine.models})
         return new
 
     def drain(self, name: str, drained: bool) -> None:

@@ -131,7 +131,7 @@ def read(body: bytes) -> None:
     assert all(
         count is None or abs(count) < 1 << 63 for count in (asked.max_tokens, asked.max_completion_tokens, asked.n)
     )
-    assert len(asked.content()) <= len(body)
+    assert len(openai.content(asked)) <= len(body)
     asked.user_bytes()
     again = openai.read(openai.with_model(body, "other"))
     assert (again.model, again.stream, again.max_tokens) == ("other", asked.stream, asked.max_tokens)

@@ -25,15 +25,6 @@ class Asked(msgspec.Struct):
     prompt: msgspec.Raw = msgspec.Raw(b"")
     input: msgspec.Raw = msgspec.Raw(b"")
 
-    def answer_tokens(self, otherwise: int) -> int:
-        """The most tokens that all answers may have; of one, `otherwise`, where the request sets no maximum."""
-        most = self.max_tokens or self.max_completion_tokens or 0
-        return (most if most > 0 else otherwise) * max(1, self.n or 1)
-
-    def content(self) -> memoryview:
-        """The prompt as the client wrote it."""
-        return memoryview(self.messages or self.prompt or self.input)
-
     def user_bytes(self) -> bytes | None:
         """The `user` field, for affinity: any text that tells one user from another."""
         return bytes(self.user) if self.user and len(self.user) <= 256 else None

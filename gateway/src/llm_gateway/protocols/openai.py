@@ -27,6 +27,17 @@ def read(body: bytes) -> Asked:
     return asked
 
 
+def answer_tokens(asked: Asked, otherwise: int) -> int:
+    """The most tokens that all answers may have; of one, `otherwise`, where the request sets no maximum."""
+    most = asked.max_tokens or asked.max_completion_tokens or 0
+    return (most if most > 0 else otherwise) * max(1, asked.n or 1)
+
+
+def content(asked: Asked) -> memoryview:
+    """The prompt as the client wrote it."""
+    return memoryview(asked.messages or asked.prompt or asked.input)
+
+
 def with_model(body: bytes, model: str) -> bytes:
     """The request, asking for another model. Raises ApiError 400."""
     try:
