@@ -14,7 +14,7 @@ import pytest
 from gateway_support.api_server import FakeApiServer, endpoint, make_slice
 from gateway_support.house import Front, House
 
-from llm_gateway.discovery.api_client import ApiClient, ApiServer, ApiServerError
+from llm_gateway.discovery.api_client import READ_AHEAD_BYTES, ApiClient, ApiServer, ApiServerError
 from llm_gateway.discovery.slices import Slice, SliceSet
 from llm_gateway.registry import Endpoint, Pool, Registry
 from llm_gateway.upstream.engine import Engine, Health
@@ -350,6 +350,30 @@ def test_an_api_server_that_falls_silent_is_left(house: House) -> None:
     began = time.monotonic()
     assert house.run(lines()) == [b"one\n"]
     assert 0.25 < time.monotonic() - began < 5
+
+
+def test_a_list_is_read_whole_and_no_faster_than_it_is_used(house: House) -> None:
+    body = b"".join(b"%08d" % number for number in range(3 << 19))  # three times what is read ahead
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        await reader.read()
+        writer.close()
+
+    async def read() -> tuple[bytes, int]:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        client = ApiClient(ApiServer(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
+        pieces = []
+        async for piece in client.chunks("/", 5.0):
+            pieces.append(piece)
+            await asyncio.sleep(0.2 if len(pieces) == 1 else 0)
+        server.close()
+        return b"".join(pieces), max(map(len, pieces))
+
+    found, largest = house.run(read())
+    assert found == body
+    assert largest < 2 * READ_AHEAD_BYTES
 
 
 def test_requests_follow_the_slices(cluster: Cluster, house: House) -> None:
