@@ -199,6 +199,7 @@ def run(folder: Path, rounds: int, seconds: float) -> dict[str, dict[str, float]
     memory = {}
     first = {}
     with (
+        machine.on_load_core(),
         engines(SMALL.engines, folder, str(SMALL.models), "spread") as few,
         engines(LARGE.engines, folder, str(LARGE.models), "spread") as many,
     ):

@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -85,6 +85,17 @@ def start(
             start_new_session=True,
             preexec_fn=prepare,
         )
+
+
+@contextlib.contextmanager
+def on_load_core() -> Iterator[None]:
+    """Keep this thread, and those it starts, off the core of the gateway under test."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {LOAD_CORE})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def stop(process: subprocess.Popen[str]) -> None:
