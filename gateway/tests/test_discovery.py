@@ -266,6 +266,16 @@ def test_a_registry_that_followed_many_changes_is_as_one_that_saw_the_last_only(
         assert shown(followed) == shown(fresh)
 
 
+def test_nobody_is_told_of_a_change_while_an_engine_that_is_gone_still_counts() -> None:
+    registry = Registry(make_engine)
+    one, other = Endpoint("10.0.0.1", 80, model="a"), Endpoint("10.0.0.2", 80, model="a", ready=False)
+    registry.replace([one, other])
+    told: list[set[str]] = []
+    registry.on_change.append(lambda _: told.append({engine.host for engine in registry.pools["a"].ready}))
+    registry.replace([replace(other, ready=True)])
+    assert told == [{"10.0.0.2"}]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_following_events_comes_to_the_same_as_looking_at_all_slices(seed: int) -> None:
     chance = random.Random(seed)

@@ -36,14 +36,12 @@ class Pool:
         """The same as `refresh`, after a change of this engine alone: the others, of which there may be hundreds, need not be looked at."""
         ready = self.ready
         away = not engine.serving or engine.drained
-        place = position(ready, engine)
-        if away and place >= 0 and len(ready) > 1:
-            del ready[place]
-        elif (
-            not away and place < 0 and ready and engine.health is not Health.OPEN and ready[0].health is not Health.OPEN
-        ):
+        listed = engine in ready
+        if away and listed and len(ready) > 1:
+            ready.remove(engine)
+        elif not (away or listed) and ready and Health.OPEN not in (engine.health, ready[0].health):
             ready.append(engine)
-        elif away == (place >= 0):
+        elif away == listed:
             self.refresh()
 
     def refresh(self) -> None:
@@ -51,14 +49,6 @@ class Pool:
         serving = [engine for engine in self.engines if engine.serving and not engine.drained]
         # When every breaker is open, asking anyway is better than refusing everybody: they may all have recovered.
         self.ready[:] = [engine for engine in serving if engine.health is not Health.OPEN] or serving
-
-
-def position(engines: list[Engine], wanted: Engine) -> int:
-    """Where it stands; -1: nowhere."""
-    for place, engine in enumerate(engines):
-        if engine is wanted:
-            return place
-    return -1
 
 
 class Registry:
@@ -88,19 +78,16 @@ class Registry:
             del self.engines[address], self._said[address]
             engine.serving = False
             engine.close_idle()
-        new = self._take([endpoint for address, endpoint in wanted.items() if self._said.get(address) != endpoint])
-        if gone and not new:
-            self.rebuild()
-        return new, gone
+        fresh = [endpoint for address, endpoint in wanted.items() if self._said.get(address) != endpoint]
+        return self._take(fresh, moved=bool(gone)), gone
 
     def update(self, endpoints: Iterable[Endpoint]) -> None:
         """Some engines are as said here, the others as they were."""
         self._take(endpoints)
 
-    def _take(self, endpoints: Iterable[Endpoint]) -> list[Engine]:
-        """Make engines be as said; those that are new."""
+    def _take(self, endpoints: Iterable[Endpoint], *, moved: bool = False) -> list[Engine]:
+        """Make engines be as said; those that are new. `moved`: the pools must be formed anew whatever is said."""
         new = []
-        moved = False
         changed: list[Engine] = []
         for endpoint in endpoints:
             address = (endpoint.host, endpoint.port)
