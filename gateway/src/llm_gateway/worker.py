@@ -31,7 +31,7 @@ from llm_gateway.ledger import Ledger
 from llm_gateway.routes import add_routes
 from llm_gateway.settings import Settings, fields, host_port
 from llm_gateway.upstream.engine import Engine, Health
-from llm_gateway.upstream.probe import ask_load, ask_models
+from llm_gateway.upstream.probe import ProbeRounds, ask_load, ask_models
 
 if TYPE_CHECKING:
     from llm_gateway.siblings import Family
@@ -42,18 +42,9 @@ FILES_POLL_S = 1.0
 KEEP_COUNTS_S = 2.0
 DISCOVERY_WAIT_S = 3.0
 HUGE_PAGES_S, HUGE_PAGES_END_S = 3.0, 60.0
-PROBE_ALL_ROUNDS = 6
-PROBED_IN_TURN = 20
 PROBED_AT_ONCE = 32
 # Sanic rewrites its own code when an app starts, which works once per process only.
 _touched_up: list[str] = []
-
-
-def unsure(engine: Engine, since: float) -> bool:
-    """Whether nothing but a probe tells what is with an engine: nobody knows what it serves, it has failed, or it could be asked and was not."""
-    if not engine.models or engine.health is not Health.CLOSED:
-        return True
-    return engine.serving and not engine.drained and engine.heard_at < since
 
 
 def make_app(gateway: Gateway) -> Sanic[Any, Any]:
@@ -275,19 +266,10 @@ class Worker:
         interval_s = self.settings.probe_interval
         if not interval_s:
             return
-        turn = 0
+        rounds = ProbeRounds(interval_s)
         while True:
             await asyncio.sleep(interval_s)
-            since = monotonic() - interval_s
-            engines = list(self.gateway.registry.engines.values())
-            # An engine that answers requests is well, and one that is not ready gets none; what they serve may have changed all the same. So
-            # they have their turn as well: of hundreds a few at a time, as no request should wait for all their answers.
-            count = min(-(-len(engines) // PROBE_ALL_ROUNDS), PROBED_IN_TURN)
-            turn %= max(1, len(engines))
-            due = dict.fromkeys((engines + engines)[turn : turn + count])
-            turn += count
-            due.update((engine, None) for engine in engines if unsure(engine, since))
-            await self._probe_all(list(due))
+            await self._probe_all(rounds.due(list(self.gateway.registry.engines.values()), monotonic()))
 
     async def _probe_all(self, engines: list[Engine]) -> None:
         for start in range(0, len(engines), PROBED_AT_ONCE):

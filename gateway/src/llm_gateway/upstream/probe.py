@@ -9,9 +9,39 @@ import msgspec
 
 from llm_gateway.errors import UNREADABLE, EngineError
 from llm_gateway.upstream.connection import EngineConnection
-from llm_gateway.upstream.engine import Engine
+from llm_gateway.upstream.engine import Engine, Health
 
 MAX_REPLY_BYTES = 4 << 20
+# An engine of which nobody need be unsure has its turn within so many rounds, as long as that makes no more than this of them in one.
+TURN_ROUNDS = 6
+MOST_IN_TURN = 20
+
+
+class ProbeRounds:
+    """Which engines are asked, round after round of `interval_s`.
+
+    Always those of which nothing else tells how they are. One that answers requests is well, and one that is not ready gets none; what they serve
+    may have changed all the same. So they have their turn as well: of hundreds a few at a time, as no request should wait for all their answers."""
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._turn = 0
+
+    def due(self, engines: list[Engine], now: float) -> list[Engine]:
+        """Those of the next round, each once."""
+        count = min(-(-len(engines) // TURN_ROUNDS), MOST_IN_TURN)
+        start = self._turn % max(1, len(engines))
+        self._turn = start + count
+        found = (engines + engines)[start : start + count]
+        found += [engine for engine in engines if unsure(engine, now - self._interval_s)]
+        return list(dict.fromkeys(found))
+
+
+def unsure(engine: Engine, since: float) -> bool:
+    """Whether nothing but a probe tells what is with an engine: nobody knows what it serves, it has failed, or it could be asked and was not."""
+    if not engine.models or engine.health is not Health.CLOSED:
+        return True
+    return engine.serving and not engine.drained and engine.heard_at < since
 
 
 class _Collected:
