@@ -475,8 +475,6 @@ class Gateway:
     def _log(self, ended: list[tuple[float, Exchange]]) -> None:
         now_s = time.time()
         names = [exchange.caller.name for _, exchange in ended]
-        models = [exchange.model for _, exchange in ended]
-        engines = [exchange.engine_name for _, exchange in ended]
         for number, (now, exchange) in enumerate(ended):
             prompt, completion = tokens_of(exchange)
             started_at, first_at = exchange.started_at, exchange.first_byte_at
@@ -485,13 +483,13 @@ class Gateway:
                     now_s,
                     exchange.request_id.decode(),
                     names[number],
-                    models[number],
+                    exchange.model,
                     exchange.head.path.decode("latin-1"),
                     exchange.status,
                     microseconds(now - started_at),
                     exchange.stream,
                     exchange.reason,
-                    engines[number],
+                    exchange.engine_name,
                     exchange.attempts,
                     microseconds(exchange.engine_at - started_at) if waited(exchange) else 0.0,
                     microseconds(first_at - started_at) if first_at else None,

@@ -25,7 +25,7 @@ from peers import PEERS, features, ours_command, ours_environment
 
 FIRST_LIMIT_S = 60.0
 PROXIES = ("nginx", "envoy")
-# Both sizes take turns this often within a round, so that a slow moment of the machine hits both.
+# A round of the bench is so many turns here, each a third of its time: a slow moment of the machine hits both sizes.
 TURNS = 6
 SLICE_ENDPOINTS = 100  # what Kubernetes puts into one EndpointSlice
 
@@ -217,7 +217,7 @@ def run(folder: Path, rounds: int, seconds: float) -> dict[str, dict[str, float]
                 memory[size.name] = machine.memory_mb(gateway.pids)
             for _ in range(rounds * TURNS):
                 for size, gateway, _cluster in up:
-                    taken = window(gateway, 64, seconds * 2 / TURNS, models=size.models, vary="request")
+                    taken = window(gateway, 64, seconds / 3, models=size.models, vary="request")
                     samples[size.name].append(taken)
         finally:
             for _size, gateway, cluster in up:
