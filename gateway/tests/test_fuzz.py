@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from fuzz.documents import ASKED, CALLS
 from fuzz.heads import same_for_sanic
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from llm_gateway.errors import ApiError
 from llm_gateway.http.head import HeadParser, read_head
 from llm_gateway.protocols import UntranslatableReply, anthropic, openai, responses, tables, tgi, tokens
+from llm_gateway.protocols.asked import Usage
 from llm_gateway.protocols.sse import EventReader
 from llm_gateway.upstream.probe import models_in
 
@@ -358,6 +360,40 @@ def test_what_engines_say_oddly_is_passed_over(field: str, text: bytes) -> None:
         assert openai.usage_in(body) in (None, (0, 0), (1, 0))
         assert json.loads(openai.from_engine(500, body).body())["error"]["message"]
         assert models_in(body) == frozenset()
+
+
+# As vLLM, TGI and llama.cpp write it.
+USAGES = [
+    '{"prompt_tokens":5,"total_tokens":7,"completion_tokens":2,"prompt_tokens_details":null}',
+    '{"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}',
+    '{"completion_tokens":2,"prompt_tokens":5,"total_tokens":7}',
+]
+
+
+@pytest.mark.parametrize("usage", USAGES)
+def test_usage_as_engines_write_it_is_read_without_the_decoder(usage: str) -> None:
+    assert openai.plain_usage(usage.encode(), 0) == openai.usage_in(f'{{"usage":{usage}}}'.encode()) == (5, 2)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_usage_is_read_as_the_decoder_reads_it_or_left_to_it(count: int) -> None:
+    number = st.one_of(
+        st.integers(-2, 10**17), st.sampled_from(["null", "01", "1.0", "1e3", "{}", '"1"', "", "nul", "9" * 15])
+    )
+    name = st.one_of(st.sampled_from(["prompt_tokens", "completion_tokens"]), st.text('a_A\\"', max_size=3))
+    gap = st.sampled_from(["", "", " ", "  ", "\n"])
+    pair = st.tuples(gap, name, gap, number, gap).map(lambda part: '%s"%s":%s%s%s' % part)  # noqa: UP031
+    objects = st.lists(pair, max_size=5).map(lambda pairs: "{" + ",".join(pairs) + "}")
+
+    def check(text: str, cut: int) -> None:
+        data = text.encode()[: len(text) - cut]
+        found = openai.plain_usage(data, 0)
+        if found is not None:
+            # What comes after the object is not looked at.
+            usage = msgspec.json.decode(data, type=Usage)
+            assert found == (usage.prompt_tokens, usage.completion_tokens or 0)
+
+    fuzz(count, check, objects, st.sampled_from([0, 0, 0, 1, 4]))
 
 
 @pytest.mark.parametrize("count", ["-1", "9007199254740994", "9" * 400, "1.5", "null"])

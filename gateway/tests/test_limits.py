@@ -293,6 +293,11 @@ def test_requests_at_once_are_limited_and_freed_when_the_client_leaves(house: Ho
     assert front.chat().status == 200
 
 
+def test_a_client_that_asks_again_at_once_is_not_over_its_concurrency(house: House) -> None:
+    front = house.front(house.engine(), limit_concurrency=1)
+    assert [front.chat().status for _ in range(40)] == [200] * 40
+
+
 def test_many_at_once_never_exceed_the_concurrency(house: House) -> None:
     engine = house.engine(gap_s=0.01)
     front = house.front(engine, limit_concurrency=3)

@@ -68,7 +68,7 @@ def test_a_model_that_is_not_named_is_looked_up_and_prompts_are_fitted_to_its_to
         _, said = bench(front, tmp_path, "openai", "/v1/completions", key="")
     assert "First model name: tiny, first model id: tiny" in said
     assert "re-aligning prompts" in said
-    house.call(front.gateway.access_log.flush)
+    house.call(front.gateway.tick)
     calls = [json.loads(line) for line in log.read_text().splitlines()]
     assert {call["status"] for call in calls} == {200}
     assert {"/tokenize", "/detokenize", "/v1/completions"} <= {call["path"] for call in calls}

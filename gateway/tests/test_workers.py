@@ -25,6 +25,12 @@ def test_limits_and_metrics_are_right_across_workers(house: House) -> None:
         assert front.stop() == 0
 
 
+def test_a_client_that_asks_again_at_once_finds_its_place_free_at_any_worker(house: House) -> None:
+    engine = house.engine()
+    with Process(house.folder, "--workers", "3", "--limit-concurrency", "1", *engines(engine)) as front:
+        assert [front.chat().status for _ in range(60)] == [200] * 60
+
+
 def test_an_engines_ceiling_holds_over_all_workers_and_waiting_requests_get_their_turn(house: House) -> None:
     engine = house.engine(gap_s=0.01)
     flags = ["--workers", "3", "--engine-concurrency", "2", "--queue-size", "50", "--queue-timeout", "20"]

@@ -75,6 +75,7 @@ def engine_view(engine: Engine, dispatcher: Dispatcher) -> dict[str, Any]:
 async def status(gateway: Gateway) -> dict[str, Any]:
     """Everything that an operator looks at, over all worker processes. Histograms are cumulative: bounds in seconds, counts per bucket."""
     metrics = Metrics()
+    gateway.account()
     metrics.absorb(gateway.metrics.snapshot())
     for other in await gateway.others_counts():
         metrics.absorb(other)

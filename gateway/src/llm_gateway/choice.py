@@ -13,6 +13,11 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 from zlib import crc32
 
+from msgspec import Raw
+
+# Bytes of a prompt.
+Prefix = bytes | memoryview | Raw
+
 
 class Candidate(Protocol):
     """What a policy may look at.
@@ -33,7 +38,7 @@ class Request(Protocol):
     """What a policy may know of a request: its prompt (or the beginning of it) as the client wrote it, and its session's name."""
 
     @property
-    def prefix(self) -> bytes | memoryview:
+    def prefix(self) -> Prefix:
         """The prompt's beginning."""
 
     @property
@@ -297,7 +302,7 @@ class PrefixAffinity:
 STRIDE: Final = 8
 
 
-def blocks(prefix: bytes | memoryview, seed: int = 0) -> list[int]:
+def blocks(prefix: Prefix, seed: int = 0) -> list[int]:
     """One hash for each whole block, each over what comes before its end; a prompt shorter than a block is one of its own."""
     length = len(prefix)
     if length < ENDS[0]:

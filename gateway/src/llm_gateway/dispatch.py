@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
-from llm_gateway.choice import ALL_OF, Policy
+from llm_gateway.choice import ALL_OF, Policy, Prefix
 from llm_gateway.counting import ModelMetrics
 from llm_gateway.errors import ApiError, unavailable
 from llm_gateway.fair import Entry, FairQueue
@@ -23,7 +23,7 @@ class Waiter(Entry, Protocol):
     """A request that wants an engine; see `fair.Entry` and `choice.Request` for what the fields mean."""
 
     @property
-    def prefix(self) -> bytes | memoryview:
+    def prefix(self) -> Prefix:
         """The prompt's beginning."""
 
     @property

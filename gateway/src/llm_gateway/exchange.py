@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 from enum import Enum
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from llm_gateway.choice import ENDS
+from msgspec import Raw
+
+from llm_gateway.choice import ENDS, Prefix
 from llm_gateway.errors import ApiError, EngineError, reason_phrase, unavailable
 from llm_gateway.protocols import Translation, UntranslatableReply, openai, tables
 from llm_gateway.upstream.probe import ask_models
@@ -41,6 +43,7 @@ BYTES_PER_TOKEN: Final = 4
 APART_BYTES: Final = 16 << 10
 _RETRIED_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
 _SSE_STARTS: Final[tuple[bytes, ...]] = (b"data:", b"event:", b":", b"id:", b"retry:", b"\n", b"\r\n", b"\xef\xbb\xbf")
+_ENDS_OF_JSON: Final = (125, 93)  # a brace, a bracket
 _JSON: Final = b"application/json"
 _EVENT_STREAM: Final = b"text/event-stream"
 
@@ -66,15 +69,13 @@ _NOBODY: Final[frozenset[Engine]] = frozenset()
 class Client(Protocol):
     """The client's side of an exchange."""
 
+    transport: Any
     http11: bool
     keep_alive: bool
     writing_paused: bool
 
-    def write(self, data: bytes) -> None:
-        """Send bytes."""
-
-    def exchange_over(self, *, keep: bool) -> None:
-        """The reply is out; without `keep` the connection must close."""
+    def exchange_over(self) -> None:
+        """The reply is out."""
 
     def abort(self) -> None:
         """Break the connection: the only honest end of a reply that cannot be finished."""
@@ -129,7 +130,7 @@ class Exchange:
     _reply_type: bytes
 
     asked: Asked
-    content: memoryview  # the prompt as the client wrote it
+    content: Raw  # the prompt as the client wrote it
     _engine_body = b""  # in OpenAI's words, with the model's real name
 
     def __init__(self, gateway: Gateway, client: Client, head: Head, body: bytes, caller: Caller) -> None:
@@ -138,6 +139,8 @@ class Exchange:
         self._reply_type = _JSON
         self.gateway = gateway
         self.client = client
+        self._transport = client.transport
+        self._outbox = gateway.outbox
         self.head = head
         self.body = body
         self.caller = caller
@@ -148,9 +151,10 @@ class Exchange:
     # --- what policies and queues look at
 
     @property
-    def prefix(self) -> memoryview:
+    def prefix(self) -> Prefix:
         """See choice.Request."""
-        return self.content[:PREFIX_BYTES]
+        content = self.content
+        return content if len(content) <= PREFIX_BYTES else memoryview(content)[:PREFIX_BYTES]
 
     @property
     def session(self) -> bytes | None:
@@ -358,7 +362,7 @@ class Exchange:
                 self.gaps.observe(now - self.last_byte_at)
             self.last_byte_at = now
             self._note(body)
-            self.client.write(chunks)
+            self._write(chunks)
         else:
             self.reply_data(body)
 
@@ -397,13 +401,15 @@ class Exchange:
         except UntranslatableReply:
             self._engine_failed(EngineError("garbage", "the engine's stream makes no sense"))
             return
-        if self.usage is None:
-            self.usage = openai.usage_in(self.tail)
+        shared = self.gateway.shared
+        if shared:
+            self._answered(self.tail)
         if self._chunked:
-            self.client.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest) if rest else b"0\r\n\r\n")
+            self._write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest) if rest else b"0\r\n\r\n")
         elif rest:
-            self.client.write(rest)
-        self._engine_answered()
+            self._write(rest)
+        if not shared:
+            self._answered(self.tail)
         self._over(200, "")
 
     def reply_failed(self, error: EngineError) -> None:
@@ -441,22 +447,41 @@ class Exchange:
         try:
             if self._engine_translation is not None:
                 body = self._engine_translation.whole(body)
-            if not body.endswith((b"}", b"]")) and not body.rstrip().endswith((b"}", b"]")):
+            if not body or (body[-1] not in _ENDS_OF_JSON and not body.rstrip().endswith((b"}", b"]"))):
                 raise UntranslatableReply("no JSON")
             answer = body if self.translation is None else self.translation.whole(body)
         except UntranslatableReply:
             self._engine_failed(EngineError("garbage", "the engine's reply is not JSON, or makes no sense"))
             return
         self.first_byte_at = self.last_byte_at = self.reply_at
-        self.usage = openai.usage_in(body[-TAIL_BYTES:]) or openai.usage_in(body)
-        self._engine_answered()
+        shared = self.gateway.shared
+        if shared:
+            self._answered(body)
         if self.head_sent:
             if self.translation is None:
                 answer = b"data: %b\n\ndata: [DONE]\n\n" % answer.strip()
             self._event(answer, last=True)
         else:
             self._reply(200, b"content-type: application/json\r\n", answer)
+        if not shared:
+            self._answered(body)
         self._over(200, "")
+
+    def _answered(self, body: bytes) -> None:
+        """Note what the whole answer cost, and give back what it held: before the client has it where it may ask another process next, else after."""
+        if self.usage is None:
+            self.usage = openai.usage_in(body[-TAIL_BYTES:]) or openai.usage_in(body)
+        self._engine_answered()
+        self.settle()
+
+    def settle(self) -> None:
+        """Give back what was reserved for the request, as far as it was not used."""
+        ticket = self.ticket
+        if ticket is not None and not ticket.settled:
+            prompt, completion = self.usage or (None, self.events)
+            # A request that an engine has begun has used its prompt, whoever broke off; one that none has taken has used nothing.
+            begun = self.first_byte_at > 0 or (self.reason == "client_gone" and self.sent_at > 0)
+            ticket.settle(prompt if prompt is not None else self.prompt_tokens if begun else 0, completion)
 
     def _begin_relay(self, data: bytes) -> None:
         self.phase = _RELAYING
@@ -497,7 +522,7 @@ class Exchange:
             self._relay_translated(data, prefix)
             return
         self._note(data)
-        self.client.write(b"%b%x\r\n%b\r\n" % (prefix, len(data), data) if self._chunked else prefix + data)
+        self._write(b"%b%x\r\n%b\r\n" % (prefix, len(data), data) if self._chunked else prefix + data)
 
     def _note(self, data: bytes) -> None:
         """Count a stream's events, and keep what may tell the usage. `data` is in OpenAI's words."""
@@ -532,7 +557,7 @@ class Exchange:
         elif data:
             prefix += data
         if prefix:
-            self.client.write(prefix)
+            self._write(prefix)
 
     # --- when an engine fails
 
@@ -602,6 +627,9 @@ class Exchange:
 
     # --- towards the client
 
+    def _write(self, data: bytes) -> None:
+        self._outbox.put(self._transport, data)
+
     def refuse(self, error: ApiError) -> None:
         """Answer with an error."""
         if self.phase is _OVER:
@@ -632,7 +660,7 @@ class Exchange:
         if not self.client.keep_alive:
             headers += b"connection: close\r\n"
         if status == 200:
-            self.client.write(
+            self._write(
                 b"".join(
                     (
                         b"HTTP/1.1 200 OK\r\n",
@@ -645,7 +673,7 @@ class Exchange:
                 )
             )
             return
-        self.client.write(
+        self._write(
             b"HTTP/1.1 %d %b\r\n%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b"
             % (status, reason_phrase(status).encode(), headers, self.request_id, len(body), body)
         )
@@ -691,7 +719,7 @@ class Exchange:
 
     def _over(self, status: int, reason: str) -> None:
         self._finish(status, reason)
-        self.client.exchange_over(keep=True)
+        self.client.exchange_over()
 
     def _finish(self, status: int, reason: str) -> None:
         self.phase = _OVER
@@ -772,7 +800,7 @@ class Exchange:
             return
         if not self.head_sent:
             content_type = b"text/event-stream; charset=utf-8" if translation is None else translation.content_type
-            self.client.write(self._stream_head(content_type))
+            self._write(self._stream_head(content_type))
         elif translation is None and self.phase is _RELAYING and not self.tail.endswith((b"\n\n", b"\r\n\r\n")):
             return  # in the middle of an event
         self.comment_at = now
@@ -782,9 +810,9 @@ class Exchange:
         """Write one of our own events into a stream whose head is out."""
         end = b"0\r\n\r\n" if last else b""
         if self._chunked:
-            self.client.write(b"%x\r\n%b\r\n%b" % (len(event), event, end) if event else end)
+            self._write(b"%x\r\n%b\r\n%b" % (len(event), event, end) if event else end)
         else:
-            self.client.write(event)
+            self._write(event)
 
     def _timed_out(self, kind: str) -> None:
         self._drop_connection()

@@ -61,6 +61,10 @@ RETRY_SHARE: Final = 0.2
 RETRY_START: Final = 100.0
 # How soon a waiting request notices that another process freed an engine.
 OTHERS_POLL_S: Final = 0.005
+# So many requests that have ended are counted and logged together: one by one they cost more, and a client that asks again at once waits for it.
+TOGETHER: Final = 16
+# How the ids of requests end: writing a number costs more than looking it up.
+ID_ENDS: Final = [b"%02x" % number for number in range(256)]
 # Keys whose limits and counts are kept at hand.
 MAX_CALLERS: Final = 200_000
 NO_SUBJECTS: Final[list[Subject]] = []
@@ -107,7 +111,8 @@ class Gateway:
         self._ended: list[tuple[float, Exchange]] = []
         self._rules: dict[tuple[KeyLimits, bool], Rules] = {}
         self._running: set[asyncio.Task[None]] = set()
-        self._id_prefix = os.urandom(6).hex().encode()
+        self._id_worker = os.urandom(6).hex().encode()
+        self._id_start = b""
         self._id_count = 0
         self._add_gauges()
 
@@ -380,24 +385,31 @@ class Gateway:
 
         return transcript_of(exchange.path, exchange._engine_body)
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes wait for what a request gives back."""
+        return self.ledger.shared or self.remote_limits is not None
+
     def new_request_id(self) -> bytes:
         """An id that no other request has."""
+        place = self._id_count & 0xFF
+        if place == 0:
+            self._id_start = b"%b-%x" % (self._id_worker, self._id_count >> 8)
         self._id_count += 1
-        return b"%b-%x" % (self._id_prefix, self._id_count)
+        return self._id_start + ID_ENDS[place]
 
     def finished(self, exchange: Exchange) -> None:
-        """A request is over: what other processes may wait for is given back at once; the rest can wait for the end of the loop's turn."""
-        if self.ledger.shared or self.remote_limits is not None:
-            settle(exchange)
+        """A request is over: what others may wait for is given back at once; the rest can wait a moment."""
+        exchange.settle()
         if exchange.queued and exchange.dispatcher is not None:
             prompt, completion = exchange.usage or (0, exchange.events)
             exchange.dispatcher.charge(exchange, prompt + completion - exchange.cost)
-        if not self._ended:
-            asyncio.get_running_loop().call_soon(self.account)
         self._ended.append((monotonic(), exchange))
+        if len(self._ended) == TOGETHER:
+            asyncio.get_running_loop().call_soon(self.account)
 
     def account(self) -> None:
-        """Count and log the requests that have ended in one turn of the loop.
+        """Count and log the requests that have ended since the last time.
 
         One thing after the other for all of them, and first where it is counted: that of one of many keys or models is in none of the processor's
         caches, and short loops let it wait for some of that at once."""
@@ -432,9 +444,8 @@ class Gateway:
         return dispatcher.metrics
 
     def _count_by_key(self, ended: list[tuple[float, Exchange]], records: list[Record | None]) -> None:
-        """What keys have used: for their limits, for the metrics, and where all workers see it."""
+        """What keys have used: for the metrics, and where all workers see it."""
         for number, (_, exchange) in enumerate(ended):
-            settle(exchange)
             prompt, completion = tokens_of(exchange)
             use = exchange.caller.use
             use.requests += 1
@@ -514,6 +525,7 @@ class Gateway:
     async def exposed_metrics(self) -> str:
         """Prometheus' text, over all worker processes."""
         if self.family is None:
+            self.account()
             return self.metrics.expose()
         self.keep_counts()
         return self.metrics.expose(await self.others_counts())
@@ -531,6 +543,7 @@ class Gateway:
 
     def keep_counts(self) -> bytes:
         """Leave the counts where the next worker of this number finds them: a counter must never go back."""
+        self.account()
         snapshot = self.metrics.snapshot()
         if self.family is not None:
             file = self.family.snapshot_file()
@@ -598,6 +611,7 @@ class Gateway:
             engine.warm_up(now, slow_start)
             if engine.half_open(now):
                 self.registry.refresh(engine)
+        self.account()
         self.access_log.flush()
 
     # --- gauges
@@ -667,16 +681,6 @@ class Gateway:
 def fetch(*_: object) -> None:
     """Look at these objects, which a request needs in a moment: the processor fetches together what is looked at together. Nothing is left to
     do here, as whoever passes an object on has touched it."""
-
-
-def settle(exchange: Exchange) -> None:
-    """Give back what was reserved for a request, as far as it was not used."""
-    ticket = exchange.ticket
-    if ticket is not None and not ticket.settled:
-        prompt, completion = exchange.usage or (None, exchange.events)
-        # A request that an engine has begun has used its prompt, whoever broke off; one that none has taken has used nothing.
-        begun = exchange.first_byte_at > 0 or (exchange.reason == "client_gone" and exchange.sent_at > 0)
-        ticket.settle(prompt if prompt is not None else exchange.prompt_tokens if begun else 0, completion)
 
 
 def tokens_of(exchange: Exchange) -> tuple[int | None, int | None]:

@@ -76,6 +76,14 @@ class _ChunkedBody:
         self.complete = True
 
 
+def begin(connection: ClientConnection, head: Head, caller: Caller, body: bytes, rest: bytes) -> None:
+    """Start the exchange of a request that is whole; `rest` came after it."""
+    connection.mode = _BUSY
+    connection._buffer = rest
+    exchange = connection.exchange = Exchange(connection.gateway, connection, head, body, caller)
+    exchange.begin()
+
+
 class ClientConnection(HttpProtocol):
     """One client connection. Implements `exchange.Client`."""
 
@@ -140,7 +148,25 @@ class ClientConnection(HttpProtocol):
         """Bytes from the client."""
         mode = self.mode
         if mode is _HEAD:
-            self._read_head(self._buffer + data if self._buffer else data)
+            if self._buffer:
+                data = self._buffer + data
+            # No method of its own: calling one that Python can override is dear where it is compiled.
+            known = self._known
+            if known is not None:
+                template, head, digest, token = known
+                end, length = template.fit(data)
+                gateway = self.gateway
+                if 0 < end <= gateway.settings.max_head and length <= gateway.settings.max_body:
+                    caller = gateway.caller(digest, token)
+                    if caller is not None:
+                        self.http11 = head.http11
+                        self.keep_alive = head.keep_alive and not gateway.draining
+                        if len(data) == end + length:
+                            begin(self, head, caller, data[end:], b"")
+                        else:
+                            self._take_body(head, caller, length, data[end:])
+                        return
+            self._read_head(data)
         elif mode is _BODY:
             self._read_body(data)
         elif mode is _BUSY:
@@ -191,23 +217,6 @@ class ClientConnection(HttpProtocol):
 
     def _read_head(self, data: bytes) -> None:
         gateway = self.gateway
-        known = self._known
-        if known is not None:
-            template, head, digest, token = known
-            end, length = template.fit(data)
-            if 0 < end <= gateway.settings.max_head:
-                caller = gateway.caller(digest, token)
-                if caller is not None and length <= gateway.settings.max_body:
-                    self._buffer = b""
-                    self._head = head
-                    self.http11 = head.http11
-                    self.keep_alive = head.keep_alive and not gateway.draining
-                    self._caller = caller
-                    if len(data) == end + length:
-                        self._begin(data[end:], b"")
-                    else:
-                        self._take_body(head, length, data[end:])
-                    return
         end = data.find(b"\r\n\r\n") + 4
         if end < 4:
             self._incomplete_head(data)
@@ -240,35 +249,35 @@ class ClientConnection(HttpProtocol):
         except ApiError as error:
             self._refuse(error, length if length >= 0 else DISCARD_BYTES if head.chunked else 0, len(data) - end)
             return
-        self._caller = caller
+        self._head = None
         if length >= 0 and digest is not None and digest == self._digest:
             found = gateway.heads.template(data[:end], head)
             self._known = None if found is None else (found, head, digest, token)
         else:
             self._digest = digest
             self._known = None
-        self._take_body(head, length, data[end:])
+        self._take_body(head, caller, length, data[end:])
 
-    def _take_body(self, head: Head, length: int, rest: bytes) -> None:
+    def _take_body(self, head: Head, caller: Caller, length: int, rest: bytes) -> None:
         """Begin, or wait for the rest of the body. `length` below 0: it comes in chunks. `rest` is what came after the head."""
+        if 0 <= length <= len(rest):
+            whole = len(rest) == length
+            begin(self, head, caller, rest if whole else rest[:length], b"" if whole else rest[length:])
+            return
+        self._expect(head)
+        self._buffer = b""
+        self._head = head
+        self._caller = caller
+        self._deadline = monotonic() + self.gateway.settings.body_timeout
         if length >= 0:
-            if len(rest) == length:
-                self._begin(rest, b"")
-            elif len(rest) > length:
-                self._begin(rest[:length], rest[length:])
-            else:
-                self._expect(head)
-                self.mode = _BODY
-                self._pieces = [rest]
-                self._missing = length - len(rest)
-                self._deadline = monotonic() + self.gateway.settings.body_timeout
+            self.mode = _BODY
+            self._pieces = [rest]
+            self._missing = length - len(rest)
         else:
-            self._expect(head)
             self.mode = _CHUNKED
             self._chunks = _ChunkedBody()
             self._parser = httptools.HttpRequestParser(self._chunks)
             self._parser.feed_data(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
-            self._deadline = monotonic() + self.gateway.settings.body_timeout
             if rest:
                 self._read_chunked(rest)
 
@@ -290,7 +299,7 @@ class ClientConnection(HttpProtocol):
 
     def _expect(self, head: Head) -> None:
         if head.expects_continue:
-            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.gateway.outbox.put(self.transport, b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _read_body(self, data: bytes) -> None:
         missing = self._missing - len(data)
@@ -304,7 +313,7 @@ class ClientConnection(HttpProtocol):
             data, rest = data[:missing], data[missing:]
         self._pieces.append(data)
         pieces, self._pieces = self._pieces, []
-        self._begin(b"".join(pieces), rest)
+        self._body_in(b"".join(pieces), rest)
 
     def _read_chunked(self, data: bytes) -> None:
         chunks = self._chunks
@@ -321,18 +330,15 @@ class ClientConnection(HttpProtocol):
             self._chunks = self._parser = None
             # Whatever follows a chunked body is not looked at: the connection closes after this reply.
             self.keep_alive = False
-            self._begin(b"".join(chunks.pieces), b"")
+            self._body_in(b"".join(chunks.pieces), b"")
         else:
             self._deadline = monotonic() + self.gateway.settings.body_timeout
 
-    def _begin(self, body: bytes, rest: bytes) -> None:
+    def _body_in(self, body: bytes, rest: bytes) -> None:
         head, caller = self._head, self._caller
-        if head is None or caller is None:
-            return
-        self.mode = _BUSY
-        self._buffer = rest
-        exchange = self.exchange = Exchange(self.gateway, self, head, body, caller)
-        exchange.begin()
+        self._head = self._caller = None
+        if head is not None and caller is not None:
+            begin(self, head, caller, body, rest)
 
     # --- refusing
 
@@ -340,9 +346,10 @@ class ClientConnection(HttpProtocol):
         """Answer with an error before any exchange. `announced` body bytes may still come; they are read, so that the answer is seen."""
         body = error.body() if self._head is None else tables.error_body(self._head.path, error)
         self.gateway.metrics.requests.add("", str(error.status), error.reason)
-        self.write(
+        self.gateway.outbox.put(
+            self.transport,
             b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (error.status, reason_phrase(error.status).encode(), error.header_lines(), len(body), body)
+            % (error.status, reason_phrase(error.status).encode(), error.header_lines(), len(body), body),
         )
         self.mode = _DISCARD
         self._buffer = b""
@@ -375,19 +382,15 @@ class ClientConnection(HttpProtocol):
 
     # --- exchange.Client
 
-    def write(self, data: bytes) -> None:
+    def exchange_over(self) -> None:
         """See Client."""
-        self.gateway.outbox.put(self.transport, data)
-
-    def exchange_over(self, *, keep: bool) -> None:
-        """See Client."""
+        gateway = self.gateway
         self.exchange = None
-        if not (keep and self.keep_alive) or self.gateway.draining:
+        if not self.keep_alive or gateway.draining:
             self.mode = _CLOSED
-            self.gateway.outbox.close(self.transport)
+            gateway.outbox.close(self.transport)
             return
-        self._head = self._caller = None
-        self._deadline = monotonic() + self.gateway.settings.keep_alive_timeout
+        self._deadline = monotonic() + gateway.settings.keep_alive_timeout
         if self._buffer:
             # Not at once: a client that pipelines thousands of requests must not build a stack of them. Busy until then, as what comes
             # meanwhile comes after what is here already.
@@ -400,7 +403,7 @@ class ClientConnection(HttpProtocol):
             self.mode = _HEAD
             rest, self._buffer = self._buffer, b""
             self.transport.resume_reading()
-            self._read_head(rest)
+            self.data_received(rest)
 
     def abort(self) -> None:
         """See Client."""
