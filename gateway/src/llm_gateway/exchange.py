@@ -357,12 +357,12 @@ class Exchange:
             and self.transcript is None
         ):
             # The engine's framing is the client's.
+            self._write(chunks)
             now = monotonic()
             if self.gaps is not None:
                 self.gaps.observe(now - self.last_byte_at)
             self.last_byte_at = now
             self._note(body)
-            self._write(chunks)
         else:
             self.reply_data(body)
 
@@ -526,7 +526,7 @@ class Exchange:
 
     def _note(self, data: bytes) -> None:
         """Count a stream's events, and keep what may tell the usage. `data` is in OpenAI's words."""
-        events = data.count(b"\n\n") + data.count(b"\r\n\r\n")
+        events = data.count(b"\n\n") or data.count(b"\r\n\r\n")
         if self._last_newline and data.startswith(b"\n"):
             events += 1
         self.events += events
