@@ -526,6 +526,7 @@ class Exchange:
 
     def _note(self, data: bytes) -> None:
         """Count a stream's events, and keep what may tell the usage. `data` is in OpenAI's words."""
+        # A stream has line ends of one kind.
         events = data.count(b"\n\n") or data.count(b"\r\n\r\n")
         if self._last_newline and data.startswith(b"\n"):
             events += 1
