@@ -366,7 +366,7 @@ def test_what_engines_say_oddly_is_passed_over(field: str, text: bytes) -> None:
 USAGES = [
     '{"prompt_tokens":5,"total_tokens":7,"completion_tokens":2,"prompt_tokens_details":null}',
     '{"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}',
-    '{"completion_tokens":2,"prompt_tokens":5,"total_tokens":7}',
+    '{"completion_tokens":2,"prompt_tokens":5,"total_tokens":7,"prompt_tokens_details":{"cached_tokens":1}}',
 ]
 
 
@@ -382,15 +382,20 @@ def test_usage_is_read_as_the_decoder_reads_it_or_left_to_it(count: int) -> None
     )
     name = st.one_of(st.sampled_from(["prompt_tokens", "completion_tokens"]), st.text('a_A\\"', max_size=3))
     gap = st.sampled_from(["", "", " ", "  ", "\n"])
-    pair = st.tuples(gap, name, gap, number, gap).map(lambda part: '%s"%s":%s%s%s' % part)  # noqa: UP031
-    objects = st.lists(pair, max_size=5).map(lambda pairs: "{" + ",".join(pairs) + "}")
+    pairs = st.lists(st.tuples(gap, name, gap, number, gap), max_size=5, unique_by=lambda pair: pair[1])
+    objects = pairs.map(lambda found: "{" + ",".join('%s"%s":%s%s%s' % pair for pair in found) + "}")  # noqa: UP031
 
     def check(text: str, cut: int) -> None:
         data = text.encode()[: len(text) - cut]
         found = openai.plain_usage(data, 0)
-        if found is not None:
-            # What comes after the object is not looked at.
+        if found is None:
+            return
+        try:
             usage = msgspec.json.decode(data, type=Usage)
+        except msgspec.DecodeError:
+            # What comes after both numbers is not looked at.
+            assert b'"prompt_tokens"' in data and b'"completion_tokens"' in data
+        else:
             assert found == (usage.prompt_tokens, usage.completion_tokens or 0)
 
     fuzz(count, check, objects, st.sampled_from([0, 0, 0, 1, 4]))

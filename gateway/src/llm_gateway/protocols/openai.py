@@ -80,9 +80,10 @@ def usage_in(tail: bytes) -> tuple[int, int] | None:
 
 
 def plain_usage(text: bytes, at: int) -> tuple[int, int] | None:
-    """(prompt tokens, completion tokens) of the object at `at`, if it holds nothing but numbers and nulls, as engines mostly write it; else None."""
+    """(prompt tokens, completion tokens) of the object at `at`, if up to them, or to its end, it holds nothing but numbers and nulls, as engines
+    mostly write it; else None."""
     size = len(text)
-    prompt = completion = 0
+    prompt = completion = -1
     while True:
         # At an opening brace, or at a comma. Byte by byte: compiled, that is quicker than the decoder.
         at += 1
@@ -113,10 +114,10 @@ def plain_usage(text: bytes, at: int) -> tuple[int, int] | None:
             completion = number
         if at >= size:
             return None
-        if text[at] == 125:
-            return prompt, completion
-        if text[at] != 44:
+        if text[at] != 44 and text[at] != 125:
             return None
+        if text[at] == 125 or (prompt >= 0 and completion >= 0):
+            return max(prompt, 0), max(completion, 0)
 
 
 def _closing(text: bytes, start: int) -> int:
