@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 
 import openai
 import pytest
@@ -194,9 +195,14 @@ def test_other_methods_are_405_and_other_paths_404(house: House) -> None:
 def test_the_access_log_has_numbers_but_no_prompt_and_no_key(house: House) -> None:
     log = house.folder / "access.log"
     front = house.front(house.engine(), access_log=str(log))
+    before = time.time()
     front.chat(messages=[{"role": "user", "content": "my secret prompt"}])
+    after = time.time()
+    time.sleep(0.3)
     house.call(front.gateway.tick)
     line = json.loads(log.read_text())
+    # When the request ended, not when that was written.
+    assert before <= line["time"] <= after + 0.1
     assert (line["status"], line["model"], line["prompt_tokens"], line["completion_tokens"], line["key"]) == (
         200,
         "tiny",

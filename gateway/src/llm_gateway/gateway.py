@@ -484,14 +484,14 @@ class Gateway:
                     of_model.went_on((exchange.last_byte_at - first_at) / (completion - 1))
 
     def _log(self, ended: list[tuple[float, Exchange]]) -> None:
-        now_s = time.time()
+        offset_s = time.time() - monotonic()
         names = [exchange.caller.name for _, exchange in ended]
         for number, (now, exchange) in enumerate(ended):
             prompt, completion = tokens_of(exchange)
             started_at, first_at = exchange.started_at, exchange.first_byte_at
             self.access_log.write(
                 Line(
-                    now_s,
+                    offset_s + now,
                     exchange.request_id.decode(),
                     names[number],
                     exchange.model,
