@@ -164,8 +164,11 @@ def test_a_translated_request_is_counted_like_any_other(house: House) -> None:
     claude(front).messages.create(model="tiny", max_tokens=5, messages=HELLO)
     with claude(front).messages.stream(model="tiny", max_tokens=5, messages=HELLO) as streaming:
         "".join(streaming.text_stream)
+    house.until(lambda: not front.gateway.active)
     house.call(front.gateway.tick)
-    for line in log.read_text().splitlines():
+    lines = log.read_text().splitlines()
+    assert len(lines) == 2
+    for line in lines:
         counted = json.loads(line)
         assert (counted["status"], counted["prompt_tokens"], counted["completion_tokens"]) == (200, 7, 5)
 

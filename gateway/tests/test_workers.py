@@ -29,6 +29,8 @@ def test_a_client_that_asks_again_at_once_finds_its_place_free_at_any_worker(hou
     engine = house.engine()
     with Process(house.folder, "--workers", "3", "--limit-concurrency", "1", *engines(engine)) as front:
         assert [front.chat().status for _ in range(60)] == [200] * 60
+        engine.mode = "status:400"
+        assert [front.chat().status for _ in range(30)] == [400] * 30
 
 
 def test_an_engines_ceiling_holds_over_all_workers_and_waiting_requests_get_their_turn(house: House) -> None:

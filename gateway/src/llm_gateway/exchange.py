@@ -636,6 +636,7 @@ class Exchange:
         if self.phase is _OVER:
             return
         self._leave_engine()
+        self.settle()
         if self.head_sent:
             self._event(self._error_event(error), last=True)
         else:

@@ -77,7 +77,7 @@ class _ChunkedBody:
 
 
 def begin(connection: ClientConnection, head: Head, caller: Caller, body: bytes, rest: bytes) -> None:
-    """Start the exchange of a request that is whole; `rest` came after it."""
+    """Start the exchange of a request that is whole; `rest` came after it. A function, as compiled its call is cheaper than a method's."""
     connection.mode = _BUSY
     connection._buffer = rest
     exchange = connection.exchange = Exchange(connection.gateway, connection, head, body, caller)
@@ -150,7 +150,7 @@ class ClientConnection(HttpProtocol):
         if mode is _HEAD:
             if self._buffer:
                 data = self._buffer + data
-            # No method of its own: calling one that Python can override is dear where it is compiled.
+            # In line for the same reason as `begin` is no method.
             known = self._known
             if known is not None:
                 template, head, digest, token = known
