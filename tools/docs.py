@@ -69,7 +69,7 @@ def role_readme(role: Path) -> str:
 def descriptor_tables() -> str:
     """One table for each part of the component descriptor, from the classes that check it."""
     sys.path.insert(0, str(REPO / "collections"))
-    from ansible_collections.llm.on_eks.plugins.plugin_utils import descriptor
+    from ansible_collections.llm.on_eks.plugins.plugin_utils.describe import descriptor
 
     definitions = descriptor.json_schema()["$defs"]
     order = ["Component", *(name for name in definitions if name != "Component")]

@@ -11,7 +11,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.census import Census, census
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
-from ansible_collections.llm.on_eks.plugins.plugin_utils.options import AWS_OPTIONS, aws_from, plain
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import AWS_OPTIONS, aws_from, plain
 
 display = Display()
 ARGUMENTS: dict[str, dict[str, Any]] = {

@@ -10,8 +10,10 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
-from ansible_collections.llm.on_eks.plugins.plugin_utils import console, engine, plan, run_report
-from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
+from ansible_collections.llm.on_eks.plugins.plugin_utils.reports import console, run_report
+from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.report import result_of
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine, run_plan
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
     AWS_OPTIONS,
     CHART_OPTIONS,
     COMPONENT_OPTIONS,
@@ -23,7 +25,6 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
     names_from,
     plain,
 )
-from ansible_collections.llm.on_eks.plugins.plugin_utils.report import result_of
 
 display = Display()
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -52,7 +53,7 @@ class ActionModule(ActionBase):
         try:
             empty = check and options["assume_empty"]
             aws = aws_from(options, empty=empty)
-            expect = plan.read(Path(options["plan_file"])) if options["plan_file"] and not check else None
+            expect = run_plan.read(Path(options["plan_file"])) if options["plan_file"] and not check else None
             run = engine.converge(
                 options["components"],
                 None if aws or empty else client_from(options),
@@ -70,11 +71,11 @@ class ActionModule(ActionBase):
             return {**result, "failed": True, "changed": False, "msg": str(error), "components": {}}
         said = result_of(run, diff=self._task.diff)
         if check:
-            planned = plan.plan_of(run)
-            display.display(plan.table(planned))
-            said["plan"] = {"digest": planned.digest, "table": plan.table(planned)}
+            planned = run_plan.plan_of(run)
+            display.display(run_plan.table(planned))
+            said["plan"] = {"digest": planned.digest, "table": run_plan.table(planned)}
             if options["plan_out"] and not run.errors:
-                plan.write(planned, Path(options["plan_out"]))
+                run_plan.write(planned, Path(options["plan_out"]))
         elif options["report_out"]:
             run_report.write(run, Path(options["report_out"]))
         return {**result, **said}

@@ -11,8 +11,9 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
-from ansible_collections.llm.on_eks.plugins.plugin_utils import drift, engine
-from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
+from ansible_collections.llm.on_eks.plugins.plugin_utils.reports import drift
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
     AWS_OPTIONS,
     CHART_OPTIONS,
     COMPONENT_OPTIONS,

@@ -10,9 +10,9 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
-from ansible_collections.llm.on_eks.plugins.plugin_utils import lock_file
-from ansible_collections.llm.on_eks.plugins.plugin_utils.descriptor import parse
-from ansible_collections.llm.on_eks.plugins.plugin_utils.options import CHART_OPTIONS, charts_from, plain
+from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse
+from ansible_collections.llm.on_eks.plugins.plugin_utils.helm import lock_file
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import CHART_OPTIONS, charts_from, plain
 
 display = Display()
 ARGUMENTS: dict[str, dict[str, Any]] = {

@@ -12,7 +12,7 @@ from typing import IO, Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils.options import plain
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import plain
 
 display = Display()
 # Of a program that fails, this many lines of its progress make up the message.

@@ -8,7 +8,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils.closing import Closing, render
+from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.closing import Closing, render
 
 display = Display()
 

@@ -9,16 +9,16 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
-from ansible_collections.llm.on_eks.plugins.plugin_utils import console
-from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
+from ansible_collections.llm.on_eks.plugins.plugin_utils.reports import console
+from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.report import result_of
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
     AWS_OPTIONS,
     CONNECTION_OPTIONS,
     aws_from,
     client_from,
     plain,
 )
-from ansible_collections.llm.on_eks.plugins.plugin_utils.report import result_of
-from ansible_collections.llm.on_eks.plugins.plugin_utils.rollback import rollback
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.rollback import rollback
 
 display = Display()
 ARGUMENTS: dict[str, dict[str, Any]] = {

@@ -10,9 +10,10 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
-from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
-from ansible_collections.llm.on_eks.plugins.plugin_utils.lease import last_run
-from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
+from ansible_collections.llm.on_eks.plugins.plugin_utils.locks.lease import last_run
+from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.status import render, status
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
     AWS_OPTIONS,
     CHART_OPTIONS,
     COMPONENT_OPTIONS,
@@ -24,7 +25,6 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
     names_from,
     plain,
 )
-from ansible_collections.llm.on_eks.plugins.plugin_utils.status import render, status
 
 display = Display()
 ARGUMENTS: dict[str, dict[str, Any]] = {

@@ -14,9 +14,9 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_GATEWAY
-from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
-from ansible_collections.llm.on_eks.plugins.plugin_utils.closing import masked
-from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
+from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.closing import masked
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
     AWS_OPTIONS,
     CHART_OPTIONS,
     CONNECTION_OPTIONS,
@@ -26,7 +26,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.options import (
     lock_file_from,
     plain,
 )
-from ansible_collections.llm.on_eks.plugins.plugin_utils.verify import Answer, ask, first_key, list_models
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.verify import Answer, ask, first_key, list_models
 
 FIRST_KEY = "llm-gateway-first-key"
 ARGUMENTS: dict[str, dict[str, Any]] = {

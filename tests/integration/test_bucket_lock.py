@@ -9,9 +9,9 @@ import threading
 import pytest
 
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.errors import AwsError
-from ansible_collections.llm.on_eks.plugins.plugin_utils import bucket_lock
-from ansible_collections.llm.on_eks.plugins.plugin_utils.holder import this_process
-from ansible_collections.llm.on_eks.plugins.plugin_utils.lease import LockError
+from ansible_collections.llm.on_eks.plugins.plugin_utils.locks import bucket_lock
+from ansible_collections.llm.on_eks.plugins.plugin_utils.locks.holder import this_process
+from ansible_collections.llm.on_eks.plugins.plugin_utils.locks.lease import LockError
 from tests.support.emulated_aws import REGION, EmulatedAws
 from tests.support.emulated_cluster import access
 

@@ -15,18 +15,18 @@ REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / "tests"))
 
 from support.chart_server import archive  # noqa: E402
-from support.charts import chart_component, helm, snapshot, uids, without_made_up  # noqa: E402
+from support.charts import chart_component, helm, snapshot, uids, without_generated  # noqa: E402
 from support.cluster_client import absent, apply, kubectl, new_client, plan, read, subjects, unique  # noqa: E402
 from support.simulated_node import SimulatedNode  # noqa: E402
 
 from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_SYSTEM  # noqa: E402
-from ansible_collections.llm.on_eks.plugins.plugin_utils import engine  # noqa: E402
-from ansible_collections.llm.on_eks.plugins.plugin_utils.descriptor import parse  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds import adoption  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.base import Context  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.chart import ChartTests  # noqa: E402
-from ansible_collections.llm.on_eks.plugins.plugin_utils.plan import plan_of  # noqa: E402
-from ansible_collections.llm.on_eks.plugins.plugin_utils.report import node_line, result_of  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.report import node_line, result_of  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.run_plan import plan_of  # noqa: E402
 
 pytestmark = pytest.mark.apiserver
 FIXTURES = ["web", "secrets", "hooks", "definitions"]
@@ -88,7 +88,7 @@ def proof(client, kubeconfig, name, chart, values):
     client.forget_resources()
     apply(client, [chart_component(name, chart, values)])
     ours = snapshot(client, before)
-    both = [without_made_up(found, chart, name, name, values, client) for found in (theirs, ours)]
+    both = [without_generated(found, chart, name, name, values, client) for found in (theirs, ours)]
     # A second run is told apart from a first by some charts; ours was planned, applied and run again here.
     run(client, *absent(chart_component(name, chart, values)))
     return both
@@ -146,7 +146,7 @@ def test_a_release_is_planned_on_an_empty_cluster_without_asking_anybody(name):
     assert "CustomResourceDefinition gadgets.fixture.example.com" in subjects(planned)
 
 
-def test_a_plan_of_made_up_values_is_the_same_each_time(client, name):
+def test_a_plan_of_generated_values_is_the_same_each_time(client, name):
     component = chart_component(name, "secrets")
     assert plan(client, [component]) == plan(client, [component])
 
@@ -158,7 +158,7 @@ def secret(client, name, kind):
     return read(client, "v1", "Secret", f"{name}-{kind}", name)["data"]
 
 
-def test_made_up_values_are_kept_when_the_values_change(client, name):
+def test_generated_values_are_kept_when_the_values_change(client, name):
     apply(client, [chart_component(name, "secrets")])
     first = {kind: secret(client, name, kind) for kind in ("kept", "key", "tls")}
     apply(client, [chart_component(name, "secrets", {"user": "other"})])

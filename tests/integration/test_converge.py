@@ -31,13 +31,14 @@ from support.cluster_client import (  # noqa: E402
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_SYSTEM  # noqa: E402
-from ansible_collections.llm.on_eks.plugins.plugin_utils import drift, engine  # noqa: E402
-from ansible_collections.llm.on_eks.plugins.plugin_utils.descriptor import DescriptorError  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import DescriptorError  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds import remove  # noqa: E402
-from ansible_collections.llm.on_eks.plugins.plugin_utils.lease import LockError, held  # noqa: E402
-from ansible_collections.llm.on_eks.plugins.plugin_utils.plan import StalePlanError, plan_of  # noqa: E402
-from ansible_collections.llm.on_eks.plugins.plugin_utils.record import Recorder, RecordError  # noqa: E402
-from ansible_collections.llm.on_eks.plugins.plugin_utils.rollback import rollback  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.locks.lease import LockError, held  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.record import Recorder, RecordError  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.reports import drift  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.rollback import rollback  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.run_plan import StalePlanError, plan_of  # noqa: E402
 
 pytestmark = pytest.mark.apiserver
 

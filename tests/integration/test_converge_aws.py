@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
-from ansible_collections.llm.on_eks.plugins.plugin_utils.aws_access import NoClusterError
-from ansible_collections.llm.on_eks.plugins.plugin_utils.descriptor import DescriptorError
+from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import DescriptorError
+from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.aws_access import NoClusterError
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 from tests.support import aws_world as world
 from tests.support import emulated_cluster as emulated
 from tests.support.cluster_names import cluster_name

@@ -21,9 +21,9 @@ from support.webhook import Webhook, allow, patch, refuse
 from support.worlds import definition
 
 from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_SYSTEM
-from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes import client as client_module
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.connection import connect
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 
 pytestmark = pytest.mark.apiserver
 FULL = pytest.mark.full

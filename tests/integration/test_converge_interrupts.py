@@ -17,8 +17,8 @@ from support.cluster_client import absent, component, config_map, deployment, ne
 from support.observed import bare, look
 from support.playbooks import Playbooks
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
-from ansible_collections.llm.on_eks.plugins.plugin_utils.record import Recorder
+from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.record import Recorder
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 
 pytestmark = pytest.mark.apiserver
 # A tenth by default: both ways of stopping, a few points each.

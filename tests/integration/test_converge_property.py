@@ -18,7 +18,7 @@ from support.observed import bare, happened, look, missing
 from support.simulated_node import SimulatedNode
 from support.worlds import CLUSTER_WIDE, EDITS, World
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 
 pytestmark = pytest.mark.apiserver
 EDITS_PER_SEED = 20

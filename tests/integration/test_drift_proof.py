@@ -21,7 +21,8 @@ from support.cluster_client import config_map, kubectl, new_client, read, unique
 from support.simulated_node import SimulatedNode
 from support.worlds import CLUSTER_WIDE, MAKERS, definition, foreign_patch
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils import drift, engine
+from ansible_collections.llm.on_eks.plugins.plugin_utils.reports import drift
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 
 pytestmark = pytest.mark.apiserver
 PER_ROUND = 10

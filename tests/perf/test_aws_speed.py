@@ -15,7 +15,7 @@ import pytest
 REPO = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPO), str(REPO / "collections"), str(Path(sys.prefix) / "collections")]
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils import engine  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine  # noqa: E402
 from local.aws.config import REALISTIC_S  # noqa: E402
 from tests.support.described import describe  # noqa: E402
 from tests.support.emulated_aws import REGION, EmulatedAws  # noqa: E402

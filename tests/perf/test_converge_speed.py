@@ -25,7 +25,7 @@ from support.cluster_names import cluster_name  # noqa: E402
 from support.playbooks import Playbooks  # noqa: E402
 from support.simulated_node import SimulatedNode  # noqa: E402
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils import engine  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine  # noqa: E402
 from local.kubernetes.cluster import Cluster  # noqa: E402
 from local.kubernetes.config import ClusterConfig  # noqa: E402
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
-from ansible_collections.llm.on_eks.plugins.plugin_utils.aws_access import AwsAccess
+from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.aws_access import AwsAccess
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 from tests.support import emulated_cluster as emulated
 from tests.support.aws_inventory import inventory
 from tests.support.emulated_aws import REGION, EmulatedAws

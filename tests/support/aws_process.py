@@ -17,8 +17,8 @@ from typing import Any
 import boto3
 
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import Connection
-from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
-from ansible_collections.llm.on_eks.plugins.plugin_utils.aws_access import AwsAccess
+from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.aws_access import AwsAccess
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 from tests.support.aws_house import LOCKS
 from tests.support.emulated_aws import KEYS, REGION
 

@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 
 from ansible_collections.llm.on_eks.plugins.module_utils.names import LABEL_RECORD
-from ansible_collections.llm.on_eks.plugins.plugin_utils.compare import mask
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm import binary, render, source
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.documents import key_of
-from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.made_up import unknown
+from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.generated import unknown
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.options import ChartOptions
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.remove import deletable
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.client import ApiError
+from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.compare import mask
 
 CHARTS = Path(__file__).resolve().parents[1] / "fixtures" / "charts"
 _SERVERS = ("managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink")
@@ -118,7 +118,7 @@ def comparable(document):
     return made
 
 
-def without_made_up(found, chart, name, namespace, values, client):
+def without_generated(found, chart, name, namespace, values, client):
     """A snapshot in which what the chart makes up reads the same everywhere."""
     path = CHARTS / chart if isinstance(chart, str) else chart
     chart_file = source.obtain(_chart(path), ChartOptions())
@@ -128,13 +128,13 @@ def without_made_up(found, chart, name, namespace, values, client):
     for key, document in found.items():
         # Keys of made-up fields name the release's namespace for what stands outside of namespaces, too.
         group, kind, place, own = key.split("/")
-        fields = [item for item in made.made_up if item.object == f"{group}/{kind}/{place or namespace}/{own}"]
+        fields = [item for item in made.generated if item.object == f"{group}/{kind}/{place or namespace}/{own}"]
         blank[key] = mask(unknown(document, fields, "(made up)"))
     return blank
 
 
 def _chart(path):
-    from ansible_collections.llm.on_eks.plugins.plugin_utils.descriptor import Chart
+    from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import Chart
 
     return Chart(path=str(path)) if path.is_dir() else Chart(archive=str(path))
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.client import Client
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.connection import connect
-from ansible_collections.llm.on_eks.plugins.plugin_utils.plan import plan_of
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.run_plan import plan_of
 
 _numbers = itertools.count()
 

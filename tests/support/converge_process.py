@@ -17,9 +17,9 @@ sys.path[:0] = [str(REPO), str(REPO / "collections")]
 
 
 def main() -> None:
-    from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
     from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.client import Client
     from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.connection import connect
+    from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 
     descriptors = json.loads(Path(sys.argv[2]).read_text())
     started, start_up = time.monotonic(), time.process_time()

@@ -17,7 +17,7 @@ from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESO
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import Connection, Identity
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.resource import AwsResource, Owner
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.unknown import Unknown
-from ansible_collections.llm.on_eks.plugins.plugin_utils.references import references, resolve
+from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.references import references, resolve
 
 REPO = Path(__file__).resolve().parents[2]
 IMAGES = {"gateway": "localhost/gateway:1", "llamacpp": "localhost/llamacpp:1", "model_store": "localhost/store:1"}

@@ -11,8 +11,8 @@ from pathlib import Path
 import boto3
 
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import Connection
-from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
-from ansible_collections.llm.on_eks.plugins.plugin_utils.aws_access import AwsAccess
+from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.aws_access import AwsAccess
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 from local.aws.webhook import webhook_kubeconfig
 from local.kubernetes.cluster import Cluster
 from local.kubernetes.config import ClusterConfig

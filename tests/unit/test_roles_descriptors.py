@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from ansible_collections.llm.on_eks.plugins.module_utils import names
-from ansible_collections.llm.on_eks.plugins.plugin_utils.descriptor import parse
+from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse
 
 REPO = Path(__file__).resolve().parents[2]
 IMAGES = {"gateway": "localhost/gateway:1", "llamacpp": "localhost/llamacpp:1", "model_store": "localhost/store:1"}

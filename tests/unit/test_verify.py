@@ -5,8 +5,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils.closing import Closing, masked, render
-from ansible_collections.llm.on_eks.plugins.plugin_utils.verify import VerifyError, ask
+from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.closing import Closing, masked, render
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.verify import VerifyError, ask
 
 GOOD = {
     "object": "text_completion",

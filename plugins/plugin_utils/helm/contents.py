@@ -21,7 +21,7 @@ _DEFINITION = re.compile(r"(^|/)crds/.*\.(ya?ml|json)$")
 
 
 class Traits(msgspec.Struct, frozen=True, kw_only=True):
-    """`lookup`, `api_versions`: whether any template may look at the cluster, or at what it serves; `kinds`: apiVersion/kind of its definitions."""
+    """`lookup`, `api_versions`: whether any template may look at the cluster, or at what it serves; `kinds`: apiVersion/kind of its CRDs."""
 
     lookup: bool = False
     api_versions: bool = False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Helm's text as documents: definitions, objects, hooks. Pure."""
+"""Helm's text as documents: crds, objects, hooks. Pure."""
 
 from __future__ import annotations
 
@@ -125,19 +125,19 @@ def key_of(document: Document, namespace: str = "") -> str:
 
 
 def split(documents: Sequence[Document]) -> tuple[list[Document], list[Document], list[Hook]]:
-    """(definitions, objects, hooks). Definitions come first wherever a chart keeps them; hooks are in Helm's order."""
-    definitions: list[Document] = []
+    """(crds, objects, hooks). CRDs come first wherever a chart keeps them; hooks are in Helm's order."""
+    crds: list[Document] = []
     objects: list[Document] = []
     hooks: list[Hook] = []
     for document in documents:
         events = _words(document, HOOK)
         if document["kind"] == "CustomResourceDefinition":
-            definitions.append(document)
+            crds.append(document)
         elif events:
             hooks.append(_hook(document, events))
         else:
             objects.append(document)
-    return definitions, objects, sorted(hooks, key=lambda hook: hook.weight)
+    return crds, objects, sorted(hooks, key=lambda hook: hook.weight)
 
 
 def _hook(document: Document, events: list[str]) -> Hook:

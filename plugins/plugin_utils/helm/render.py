@@ -20,12 +20,12 @@ from . import binary, lookups
 from .contents import Traits, traits
 from .documents import Chunk, Document, chunks, parse
 from .errors import ChartError
-from .made_up import MadeUp, blanked, compare
+from .generated import GeneratedField, blanked, compare
 from .options import ChartOptions
 from .source import ChartFile
 
 # Part of every key: a new form of the files makes the old ones unknown.
-_FORM = 1
+_FORM = 2
 _FLAG_BYTES = 30_000
 
 
@@ -66,13 +66,13 @@ class Cluster:
 
 
 class Rendering(msgspec.Struct, frozen=True, kw_only=True):
-    """A release's documents. `made_up`, `renamed`: fields, and keys of objects, that are different at each rendering.
+    """A release's documents. `generated`, `renamed`: fields, and keys of objects, that are different at each rendering.
 
     `seen`: what templates looked up in the cluster; `blank`: whether the made-up values were taken out.
     """
 
     documents: list[Document]
-    made_up: list[MadeUp] = []
+    generated: list[GeneratedField] = []
     renamed: list[str] = []
     seen: dict[str, str] = {}
     blank: bool = False
@@ -137,14 +137,14 @@ class _Run:
         """Rendered twice side by side, and twice more without the look-ups when these found something."""
         first, second, seen = self._pair(live=live)
         documents = self.parsed(first)
-        made_up, renamed = self._compared(first, second)
+        generated, renamed = self._compared(first, second)
         if any(digest != _MISSING for digest in seen.values()):
             with contextlib.suppress(ChartError):  # a chart may insist on what it looks up
                 one, other, _ = self._pair(live=True, blank=True)
                 more, names = self._compared(one, other)
-                made_up += [item for item in more if item not in made_up]
+                generated += [item for item in more if item not in generated]
                 renamed += [name for name in names if name not in renamed]
-        return Rendering(documents=documents, made_up=made_up, renamed=renamed, seen=seen)
+        return Rendering(documents=documents, generated=generated, renamed=renamed, seen=seen)
 
     def _pair(self, *, live: bool, blank: bool = False) -> tuple[list[Chunk], list[Chunk], dict[str, str]]:
         with ThreadPoolExecutor(2) as pool:
@@ -152,7 +152,7 @@ class _Run:
             (first, seen), (second, _) = (run.result() for run in runs)
         return chunks(first), chunks(second), seen
 
-    def _compared(self, first: Sequence[Chunk], second: Sequence[Chunk]) -> tuple[list[MadeUp], list[str]]:
+    def _compared(self, first: Sequence[Chunk], second: Sequence[Chunk]) -> tuple[list[GeneratedField], list[str]]:
         if first == second:
             return [], []
         same = {chunk.text for chunk in first} & {chunk.text for chunk in second}
@@ -247,8 +247,8 @@ def _kept(file: Path) -> Rendering | None:
 
 def _keep(file: Path, made: Rendering, request: Request) -> None:
     """For this user alone: documents may hold secrets of the values. What the chart made up is taken out."""
-    if made.made_up:
-        documents = blanked(made.documents, made.made_up, request.namespace)
+    if made.generated:
+        documents = blanked(made.documents, made.generated, request.namespace)
         made = msgspec.structs.replace(made, documents=documents, blank=True)
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as staging:  # made with mode 0600

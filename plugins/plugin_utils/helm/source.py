@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from ..descriptor import Chart
+from ..describe.descriptor import Chart
 from .download import Downloader
 from .errors import ChartError, redacted
 from .oci import pull

@@ -14,11 +14,11 @@ from ...module_utils.aws.catalog import RESOURCES
 from ...module_utils.aws.errors import AwsError
 from ...module_utils.aws.resource import AwsResource, Owner
 from ...module_utils.aws.unknown import Unknown
-from .. import disruption
-from ..compare import Change
-from ..descriptor import AwsEntry
-from ..identity import Identity, identity
-from ..references import is_unknown, references
+from ..describe.descriptor import AwsEntry
+from ..describe.references import is_unknown, references
+from ..objects import disruption
+from ..objects.compare import Change
+from ..objects.identity import Identity, identity
 from .base import Action, Context, Document, NodeError, Outcome, Unfinished, Verb
 
 # Stands where a Kubernetes object has the group of its API: in records only.

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from ...module_utils.errors import LlmOnEksError
-from .. import disruption
-from ..aws_access import AwsAccess
-from ..compare import Change, to_yaml
-from ..descriptor import Reference
+from ..describe.descriptor import Reference
+from ..describe.references import UNKNOWN, UnresolvedError, references, resolve
 from ..helm.options import ChartOptions
-from ..identity import Identity, identity
+from ..kubernetes.aws_access import AwsAccess
 from ..kubernetes.client import Client, Resource
-from ..masking import Masker
-from ..record import Recorder
-from ..references import UNKNOWN, UnresolvedError, references, resolve
+from ..objects import disruption
+from ..objects.compare import Change, to_yaml
+from ..objects.identity import Identity, identity
+from ..objects.masking import Masker
+from ..objects.record import Recorder
 
 Document = dict[str, Any]
 _SERVED_TIMEOUT_S = 30
@@ -140,7 +140,7 @@ class Context:
             return key in self._planned
 
     def planned_kinds(self) -> list[str]:
-        """apiVersion/kind of what definitions of this run bring."""
+        """apiVersion/kind of what CRDs of this run bring."""
         with self._lock:
             return sorted(key.removeprefix("kind ") for key in self._planned if key.startswith("kind "))
 
@@ -242,7 +242,7 @@ class Context:
     # --- kinds
 
     def resource(self, document: Document) -> Resource | None:
-        """How the API serves this document's kind; None when a definition made in this run will serve it."""
+        """How the API serves this document's kind; None when a CRD made in this run will serve it."""
         api_version, kind = document["apiVersion"], document["kind"]
         if self.client is None:
             return None
@@ -252,7 +252,7 @@ class Context:
         while found is None and not self.check:
             self.client.forget_resources()
             found = self.client.resource(api_version, kind)
-            # Discovery lags behind a definition that was just made.
+            # Discovery lags behind a CRD that was just made.
             if time.monotonic() >= end or self.stop.wait(0.2 if found is None else 0):
                 break
         if found is None and not (self.check and planned):

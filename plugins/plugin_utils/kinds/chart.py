@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 
 from ...module_utils.errors import LlmOnEksError
 from ...module_utils.names import LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
-from ..compare import changes
-from ..descriptor import Release, Wait
+from ..describe.descriptor import Release, Wait
+from ..describe.references import UNKNOWN
 from ..helm import ignore, render, source
 from ..helm.documents import Document, Hook, key_of, split
+from ..helm.generated import GeneratedField, feed_back, unknown
 from ..helm.lookups import Owned
-from ..helm.made_up import MadeUp, feed_back, unknown
 from ..helm.source import ChartFile
-from ..identity import identity
 from ..kubernetes.client import ApiError
-from ..references import UNKNOWN
+from ..objects.compare import changes
+from ..objects.identity import identity
 from . import adoption, release_record
 from .base import Action, Context, NodeError, Outcome, Policy, Unfinished, subject
 from .hooks import Waves
@@ -43,10 +43,10 @@ class _Parts:
     chart: ChartFile
     request: render.Request
     record: ReleaseRecord | None
-    definitions: list[Document]
+    crds: list[Document]
     objects: list[Document]
     waves: Waves
-    fresh: list[MadeUp]
+    fresh: list[GeneratedField]
     renamed: frozenset[str]
     hooked: bool
 
@@ -67,7 +67,7 @@ class _Report:
 
 @dataclass
 class ChartNode:
-    """One entry of the descriptor's `releases`: definitions, hooks before, objects, waits, hooks after."""
+    """One entry of the descriptor's `releases`: CRDs, hooks before, objects, waits, hooks after."""
 
     component: str
     release: Release
@@ -94,10 +94,10 @@ class ChartNode:
     def _converge(self, context: Context, report: _Report) -> None:
         context.masker.learn_values(self.release.values)
         parts = self._parts(context, report)
-        parts.definitions = self._own_definitions(context, parts, report)
+        parts.crds = self._own_crds(context, parts, report)
         begun = parts.record is None or not parts.record.inputs
         adopted = self._adopted(context, parts) if begun else {}
-        self._definitions(context, parts, adopted, report)
+        self._crds(context, parts, adopted, report)
         wanted = self._wanted(context, parts)
         self._namespaces(context, parts, wanted, report)
         if parts.hooked and not context.check:
@@ -133,9 +133,9 @@ class ChartNode:
         upgrade = record.upgrade if record and same else before
         request = render.Request(chart, self.release.name, self.namespace, values, upgrade)
         documents, fresh, renamed = self._documents(context, request, same, report)
-        definitions, objects, hooks = split(documents)
+        crds, objects, hooks = split(documents)
         waves = Waves(self.component, self.release.name, self.namespace, hooks, self.release.timeout)
-        return _Parts(chart, request, record, definitions, objects, waves, fresh, renamed, hooked=not same)
+        return _Parts(chart, request, record, crds, objects, waves, fresh, renamed, hooked=not same)
 
     def _is_helms(self, context: Context) -> bool:
         """Whether plain Helm has a release of this name that is to be adopted: what comes to it is an upgrade."""
@@ -145,7 +145,7 @@ class ChartNode:
 
     def _documents(
         self, context: Context, request: render.Request, same: bool, report: _Report
-    ) -> tuple[list[Document], list[MadeUp], frozenset[str]]:
+    ) -> tuple[list[Document], list[GeneratedField], frozenset[str]]:
         """(what is to be, the fields that are made up in this run, the kinds in which names are made up)."""
         cluster = _cluster(context, self.component, request)
         made = render.render(request, context.charts, cluster)
@@ -155,11 +155,11 @@ class ChartNode:
         lasting = {key_of(document, self.namespace) for document in waves.lasting(EVENTS)}
         fleeting = {key_of(hook.document, self.namespace) for hook in hooks} - lasting
         # Hooks do not run when nothing else is asked for: what they would make up then is of no account.
-        made_up = [item for item in made.made_up if not (same and item.object in fleeting)]
-        documents, fresh = feed_back(made.documents, made_up, live, self.namespace, same_input=same)
+        generated = [item for item in made.generated if not (same and item.object in fleeting)]
+        documents, fresh = feed_back(made.documents, generated, live, self.namespace, same_input=same)
         if made.blank and fresh:
             made = render.render(request, context.charts, cluster, fresh=True)
-            documents, fresh = feed_back(made.documents, made_up, live, self.namespace, same_input=same)
+            documents, fresh = feed_back(made.documents, generated, live, self.namespace, same_input=same)
         self._tell(fresh, fleeting, report)
         if same:
             # Their names change at each rendering: those of the applied one stand.
@@ -174,7 +174,7 @@ class ChartNode:
             ]
         return documents, fresh, frozenset(key.split("/")[1] for key in made.renamed)
 
-    def _tell(self, fresh: Sequence[MadeUp], fleeting: set[str], report: _Report) -> None:
+    def _tell(self, fresh: Sequence[GeneratedField], fleeting: set[str], report: _Report) -> None:
         told = [str(item) for item in fresh if item.object not in fleeting and not item.derived]
         if told:
             more = f" and {len(told) - 3} more" if len(told) > 3 else ""
@@ -183,7 +183,7 @@ class ChartNode:
             )
 
     def _living(self, context: Context, made: render.Rendering) -> dict[str, Document | None]:
-        wanted = {item.object for item in made.made_up}
+        wanted = {item.object for item in made.generated}
         return {
             key: self._live(context, document)
             for document in made.documents
@@ -217,7 +217,7 @@ class ChartNode:
     def _adopted(self, context: Context, parts: _Parts) -> dict[str, Document]:
         """Objects of plain Helm that are taken over in this run. Raises NodeError where that was not asked for."""
         found = {}
-        for document in [*parts.definitions, *parts.objects]:
+        for document in [*parts.crds, *parts.objects]:
             live = self._live(context, document)
             if live and adoption.check_owner(
                 live, self.component, self.release.name, self.namespace, adopt=self.adopts
@@ -227,7 +227,7 @@ class ChartNode:
 
     def _forget_helm(self, context: Context, parts: _Parts, report: _Report) -> None:
         secrets = adoption.release_secrets(context, self.release.name, self.namespace)
-        keys = {key_of(document, self.namespace) for document in [*parts.definitions, *parts.objects]}
+        keys = {key_of(document, self.namespace) for document in [*parts.crds, *parts.objects]}
         for document in adoption.left_over(secrets, keys, self.namespace):
             document["metadata"].setdefault("namespace", self.namespace)
             report.notes.append(
@@ -255,10 +255,10 @@ class ChartNode:
             elif live and name != self.namespace and name not in made and _component_of(live) == self.component:
                 context.desire(self.component, [labelled(document, self.component)])
 
-    def _own_definitions(self, context: Context, parts: _Parts, report: _Report) -> list[Document]:
-        """Without those that somebody else of ours keeps: charts ship copies of each other's definitions."""
+    def _own_crds(self, context: Context, parts: _Parts, report: _Report) -> list[Document]:
+        """Without those that somebody else of ours keeps: charts ship copies of each other's CRDs."""
         earlier, mine = context.desired(self.component), []
-        for document in parts.definitions:
+        for document in parts.crds:
             live = self._live(context, document)
             labels = (live["metadata"].get("labels") or {}) if live else {}
             other = labels.get(LABEL_COMPONENT, "") if labels.get(LABEL_MANAGED_BY) == MANAGED_BY else ""
@@ -270,8 +270,8 @@ class ChartNode:
                 mine.append(document)
         return mine
 
-    def _definitions(self, context: Context, parts: _Parts, adopted: dict[str, Document], report: _Report) -> None:
-        documents = [placed(context, labelled(document, self.component), "") for document in parts.definitions]
+    def _crds(self, context: Context, parts: _Parts, adopted: dict[str, Document], report: _Report) -> None:
+        documents = [placed(context, labelled(document, self.component), "") for document in parts.crds]
         context.desire(self.component, documents)
         changed = False
         for document in documents:
@@ -345,9 +345,9 @@ class ChartNode:
         release_record.write(context, made)
 
 
-def _await_service(context: Context, definition: Document) -> None:
-    """An Established definition is served a moment later only: until then its objects have no address."""
-    spec, client = definition["spec"], context.api()
+def _await_service(context: Context, crd: Document) -> None:
+    """An Established CRD is served a moment later only: until then its objects have no address."""
+    spec, client = crd["spec"], context.api()
     served = [version["name"] for version in spec["versions"] if version.get("served")]
     end = time.monotonic() + ESTABLISHED_WITHIN_S
     while served:
@@ -360,9 +360,9 @@ def _await_service(context: Context, definition: Document) -> None:
             if error.status not in (404, 429, 503):
                 raise
         if time.monotonic() > end:
-            raise NodeError(f"{subject(definition)} is Established, but not served after {ESTABLISHED_WITHIN_S} s")
+            raise NodeError(f"{subject(crd)} is Established, but not served after {ESTABLISHED_WITHIN_S} s")
         if context.stop.wait(0.2):
-            raise NodeError(f"{subject(definition)}: waiting was interrupted")
+            raise NodeError(f"{subject(crd)}: waiting was interrupted")
         client.forget_resources()
 
 
@@ -370,7 +370,7 @@ def _component_of(live: Document) -> str:
     return str((live["metadata"].get("labels") or {}).get(LABEL_COMPONENT, ""))
 
 
-def _untold(action: Action, fresh: Sequence[MadeUp]) -> Action:
+def _untold(action: Action, fresh: Sequence[GeneratedField]) -> Action:
     """A planned action without the values that another rendering will make up: the same plan each time."""
     if action.after is None:
         return action

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import urllib3
 
-from ..descriptor import Check
+from ..describe.descriptor import Check
 from .base import Context, NodeError, Outcome
 
 

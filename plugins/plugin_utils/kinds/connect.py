@@ -6,9 +6,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from ..aws_access import admitted
-from ..descriptor import Kubernetes
-from ..references import is_unknown
+from ..describe.descriptor import Kubernetes
+from ..describe.references import is_unknown
+from ..kubernetes.aws_access import admitted
 from .base import Context, NodeError, Outcome
 
 # A new access entry takes a moment to be known to the API.

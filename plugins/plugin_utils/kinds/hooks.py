@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .. import diagnose
-from ..descriptor import Wait
+from ..describe.descriptor import Wait
 from ..helm.documents import Hook
+from ..objects import diagnose
 from .base import Action, Context, Document, NodeError, Outcome, Policy, subject
 from .manifest import apply, labelled, placed
 from .wait import condition, until
@@ -90,7 +90,7 @@ class Waves:
 
     def _clear(self, context: Context, hooks: Sequence[Hook], policy: str) -> None:
         for hook in hooks:
-            # Definitions stay: with them would go everything of their kind.
+            # CRDs stay: with them would go everything of their kind.
             if policy in hook.policies and hook.document["kind"] != "CustomResourceDefinition":
                 _delete(context, self._document(context, hook))
 

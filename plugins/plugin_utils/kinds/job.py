@@ -10,10 +10,10 @@ from pathlib import Path
 
 import msgspec
 
-from .. import diagnose
-from ..descriptor import Job, Wait
+from ..describe.descriptor import Job, Wait
 from ..kubernetes.client import Client, Resource
 from ..kubernetes.connection import ConnectionError
+from ..objects import diagnose
 from .base import Action, Context, Document, NodeError, Outcome, subject
 from .manifest import labelled, wait_gone
 from .wait import condition, until

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...module_utils.aws.errors import AwsError
 from ...module_utils.aws.leftovers import left_behind, remove
-from .. import disruption
+from ..objects import disruption
 from .aws import AwsLookNode
 from .base import Action, Context, Outcome, Unfinished
 

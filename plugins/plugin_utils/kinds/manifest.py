@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 
 from ...module_utils.errors import LlmOnEksError
 from ...module_utils.names import FIELD_MANAGER, LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
-from ..allocated import as_planned
-from ..compare import changes
-from ..conflicts import read_conflicts, without
-from ..identity import identity
+from ..describe.references import is_unknown
 from ..kubernetes.client import ApiError, Resource
-from ..overruled import overruled
-from ..references import is_unknown
+from ..objects.admission_changes import admission_changes
+from ..objects.compare import changes
+from ..objects.conflicts import read_conflicts, without
+from ..objects.identity import identity
+from ..objects.server_assigned import as_planned
 from .base import Action, Context, Document, NodeError, Outcome, Policy, Unfinished, subject
 
 # Kinds that others refer to come first; within a kind the descriptor's order stands.
@@ -153,7 +153,7 @@ def apply(context: Context, document: Document, policy: Policy | None = None) ->
         if live is None or not _is_immutable(error):
             raise
         return _recreate(context, resource, document, live, policy, error)
-    notes += _overruled(wanted, planned)
+    notes += _admission_notes(wanted, planned)
     planned = as_planned(planned, live, document)
     difference = changes(live, planned)
     if live is not None and not difference:
@@ -169,7 +169,7 @@ def apply(context: Context, document: Document, policy: Policy | None = None) ->
 
 
 def announce_kind(context: Context, document: Document) -> None:
-    """The kinds that a definition will serve can be planned before it exists."""
+    """The kinds that a CRD will serve can be planned before it exists."""
     spec = document["spec"]
     for version in spec["versions"]:
         served = f"kind {spec['group']}/{version['name']}/{spec['names']['kind']}"
@@ -290,9 +290,9 @@ def _held_by(live: Document) -> str:
     return "; ".join(filter(None, [", ".join(finalizers), *blocked])) or "nothing it names"
 
 
-def _overruled(wanted: Document, planned: Document) -> list[str]:
+def _admission_notes(wanted: Document, planned: Document) -> list[str]:
     """A webhook that makes something else of what is described would do so at every run: nobody should have to guess."""
-    found = overruled(wanted, planned)
+    found = admission_changes(wanted, planned)
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
     return [f"{subject(wanted)}: the server overrules {found[0]}{more}; see its admission webhooks"] if found else []
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ...module_utils.names import LABEL_COMPONENT, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY
-from ..descriptor import Component, Reference
-from ..identity import identity
+from ..describe.descriptor import Component, Reference
 from ..kubernetes.client import ApiError, Client, Resource
+from ..objects.identity import identity
 from .base import Action, Context, Document, Outcome, matches, subject
 from .manifest import in_order, wait_gone
 
@@ -29,7 +29,7 @@ _TRACES = ("Event", "EndpointSlice", "Endpoints", "Lease", "ControllerRevision",
 
 @dataclass
 class RemoveNode:
-    """Deletes a component's objects and waits until they are gone. Its namespace and its definitions go by nodes of their own."""
+    """Deletes a component's objects and waits until they are gone. Its namespace and its CRDs go by nodes of their own."""
 
     component: Component
     name: str = "removal"
@@ -46,14 +46,14 @@ class RemoveNode:
 
 
 @dataclass
-class DefinitionsRemovalNode:
-    """Deletes a component's definitions (CRDs) that nobody else's objects need, and forgets the component.
+class CrdsRemovalNode:
+    """Deletes a component's CRDs that nobody else's objects need, and forgets the component.
 
     After the namespaces: one whose objects' kind has just vanished takes the namespace controller half a minute.
     """
 
     component: Component
-    name: str = "end of definitions"
+    name: str = "removal of CRDs"
     slow: bool = False
 
     def run(self, context: Context) -> Outcome:
@@ -211,9 +211,9 @@ def contents(client: Client, namespace: str) -> list[Document]:
     ]
 
 
-def _instances(context: Context, definition: Document) -> int:
-    """Objects of a definition's kind that this run does not delete."""
-    client, spec = context.api(), definition["spec"]
+def _instances(context: Context, crd: Document) -> int:
+    """Objects of a CRD's kind that this run does not delete."""
+    client, spec = context.api(), crd["spec"]
     resource = _resource(client, spec["group"], spec["names"]["kind"])
     if resource is None:
         return 0

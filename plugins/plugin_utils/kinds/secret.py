@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass
 
 from ...module_utils.names import LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
-from ..descriptor import Derive, Generate, Secret
+from ..describe.descriptor import Derive, Generate, Secret
 from .base import Action, Context, Document, NodeError, Outcome, subject
 from .manifest import apply, is_strange, labelled
 

@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from .. import diagnose
-from ..descriptor import Wait
+from ..describe.descriptor import Wait
 from ..kubernetes.client import Client, Resource
+from ..objects import diagnose
 from .base import Context, Document, NodeError, Outcome
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")

@@ -12,8 +12,8 @@ from tests.support import aws_world as world
 
 
 def test_a_whole_platform_is_planned_without_a_call():
-    from ansible_collections.llm.on_eks.plugins.plugin_utils import engine
-    from ansible_collections.llm.on_eks.plugins.plugin_utils.aws_access import AwsAccess
+    from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.aws_access import AwsAccess
+    from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 
     components = world.platform("demo", "arn:aws:iam::123456789012:role/deployer")
     done = engine.converge(components, None, aws=AwsAccess(EmptyAccount("us-west-2"), "demo"), check=True)

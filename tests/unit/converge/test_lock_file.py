@@ -10,8 +10,8 @@ import threading
 import pytest
 import yaml
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils import lock_file
-from ansible_collections.llm.on_eks.plugins.plugin_utils.descriptor import parse
+from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse
+from ansible_collections.llm.on_eks.plugins.plugin_utils.helm import lock_file
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.options import ChartOptions
 
 

@@ -5,15 +5,16 @@ import base64
 
 import pytest
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils import disruption, references
-from ansible_collections.llm.on_eks.plugins.plugin_utils.compare import changes, paths
-from ansible_collections.llm.on_eks.plugins.plugin_utils.conflicts import Conflict, read_conflicts, without
-from ansible_collections.llm.on_eks.plugins.plugin_utils.descriptor import DescriptorError, parse
-from ansible_collections.llm.on_eks.plugins.plugin_utils.graph import build
-from ansible_collections.llm.on_eks.plugins.plugin_utils.masking import Masker
-from ansible_collections.llm.on_eks.plugins.plugin_utils.options import names_from
-from ansible_collections.llm.on_eks.plugins.plugin_utils.ownership import extra_fields, owner_of
-from ansible_collections.llm.on_eks.plugins.plugin_utils.status import age
+from ansible_collections.llm.on_eks.plugins.plugin_utils.describe import references
+from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import DescriptorError, parse
+from ansible_collections.llm.on_eks.plugins.plugin_utils.objects import disruption
+from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.compare import changes, paths
+from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.conflicts import Conflict, read_conflicts, without
+from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.masking import Masker
+from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.ownership import extra_fields, owner_of
+from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.status import age
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.graph import build
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import names_from
 
 
 def pod(**container):

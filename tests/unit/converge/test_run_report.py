@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page about a run: what decided how long it took, and nothing that must not be read."""
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils.engine import ComponentResult, Result
-from ansible_collections.llm.on_eks.plugins.plugin_utils.graph import Done
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.base import Action, Context, Outcome
-from ansible_collections.llm.on_eks.plugins.plugin_utils.run_report import critical_path, page
+from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.run_report import critical_path, page
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.engine import ComponentResult, Result
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.graph import Done
 
 
 def node(index, started, seconds, after=(), state="ok"):

@@ -6,8 +6,8 @@ import pytest
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm import ignore
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.documents import chunks, parse, split
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.errors import ChartError, redacted
+from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.generated import GeneratedField, compare, feed_back
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.lookups import Owned, answer_digest
-from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.made_up import MadeUp, compare, feed_back
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.adoption import merged_fields
 
 HEAD = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
@@ -104,8 +104,8 @@ def test_an_object_with_another_name_each_time_is_told_apart():
     assert compare([one], [other], "ns") == ([], ["/Secret/ns/s"])
 
 
-def test_a_made_up_field_reads_as_a_path():
-    assert str(MadeUp("apps/Deployment/ns/d", ("spec", "x", 0, "y"))) == "Deployment ns/d: spec.x[0].y"
+def test_a_generated_field_reads_as_a_path():
+    assert str(GeneratedField("apps/Deployment/ns/d", ("spec", "x", 0, "y"))) == "Deployment ns/d: spec.x[0].y"
 
 
 WEBHOOK = {

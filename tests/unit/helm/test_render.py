@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from support.charts import CHARTS
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils.descriptor import Chart
+from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import Chart
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm import binary, render, source
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.documents import split
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.errors import ChartError
@@ -62,7 +62,7 @@ def test_lists_are_taken_apart_and_text_stays_text(options):
 
 def test_what_a_chart_makes_up_is_found(options):
     made = rendered(options, "secrets")
-    assert {".".join(map(str, item.path)) for item in made.made_up} == {
+    assert {".".join(map(str, item.path)) for item in made.generated} == {
         "data.password",
         "data.key",
         "data.ca.crt",
@@ -83,7 +83,7 @@ def test_other_values_are_another_rendering(options):
     assert rendered(options, "web", replicas=2) != rendered(options, "web")
 
 
-def test_a_made_up_value_is_in_no_cache(options):
+def test_a_generated_value_is_in_no_cache(options):
     made = rendered(options, "secrets")
     key = next(document for document in made.documents if document["metadata"]["name"] == "rel-key")["data"]["key"]
     kept = rendered(options, "secrets")

@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from support.chart_server import archive, chart_server
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils.descriptor import Chart
+from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import Chart
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm import download
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.errors import ChartError
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.options import ChartOptions

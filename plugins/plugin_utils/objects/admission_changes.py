@@ -20,7 +20,7 @@ _UNITS = {
 }  # fmt: skip
 
 
-def overruled(described: Document, made: Document) -> list[Change]:
+def admission_changes(described: Document, made: Document) -> list[Change]:
     """Described fields that come out with another value."""
     if described["kind"] == "Secret":
         described = {key: value for key, value in described.items() if key not in ("data", "stringData")}

@@ -10,20 +10,21 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..module_utils.errors import LlmOnEksError
-from .descriptor import Component, DescriptorError, Namespace, Release, Wait, documents_of
+from ...module_utils.errors import LlmOnEksError
+from ..describe.descriptor import Component, DescriptorError, Namespace, Release, Wait, documents_of
+from ..describe.references import references
+from ..kinds.base import Context, Node, Outcome, Policy, Unfinished
+from ..kinds.chart import ChartNode, ChartRemoval
+from ..kinds.check import CheckNode
+from ..kinds.connect import ConnectNode, FarewellNode
+from ..kinds.job import JobNode
+from ..kinds.manifest import ManifestNode, NamespaceNode
+from ..kinds.outputs import OutputsNode
+from ..kinds.remove import CrdsRemovalNode, NamespaceRemovalNode, PruneNode, RemoveNode
+from ..kinds.revision import RecordNode
+from ..kinds.secret import SecretNode
+from ..kinds.wait import WORKLOADS, WaitNode
 from .graph_aws import AwsPart
-from .kinds.base import Context, Node, Outcome, Policy, Unfinished
-from .kinds.chart import ChartNode, ChartRemoval
-from .kinds.check import CheckNode
-from .kinds.connect import ConnectNode, FarewellNode
-from .kinds.finish import OutputsNode, RecordNode
-from .kinds.job import JobNode
-from .kinds.manifest import ManifestNode, NamespaceNode
-from .kinds.remove import DefinitionsRemovalNode, NamespaceRemovalNode, PruneNode, RemoveNode
-from .kinds.secret import SecretNode
-from .kinds.wait import WORKLOADS, WaitNode
-from .references import references
 
 # Nodes that only wait take a thread each, but no place among those that work.
 _MAX_THREADS = 64
@@ -151,7 +152,7 @@ class _Builder:
                     self.vertices[index].after |= self._last[before]
 
     def add_ends(self, connect: set[int]) -> None:
-        """Each namespace of what is removed goes after everything in it, definitions (CRDs) after the namespaces, AWS at last."""
+        """Each namespace of what is removed goes after everything in it, CRDs after the namespaces, AWS at last."""
         homes: dict[str, list[Component]] = {}
         for component in self.active.values():
             if component.state == "absent" and component.namespace and component.namespace.name not in self._namespaces:
@@ -164,7 +165,7 @@ class _Builder:
                 self._last[component.name] = {end}
         for component in self.active.values():
             if component.state == "absent":
-                self._vertex(component.name, DefinitionsRemovalNode(component), self._last[component.name])
+                self._vertex(component.name, CrdsRemovalNode(component), self._last[component.name])
         in_kubernetes = {vertex.index for vertex in self.vertices} - set(self.aws.vertices.values()) - connect
         for index in in_kubernetes:
             self.vertices[index].after |= connect
@@ -192,7 +193,7 @@ def _stages(component: Component) -> Iterator[list[Node]]:
     policy = Policy(component.adopt, component.recreate)
     stages: list[list[Node]] = []
     if component.crds:
-        stages.append([ManifestNode(name, component.crds, name="definitions", policy=policy)])
+        stages.append([ManifestNode(name, component.crds, name="CRDs", policy=policy)])
         stages.append([_established(name, crd["metadata"]["name"]) for crd in component.crds])
     # Derived Secrets read generated ones, so these come first.
     for group in (

@@ -10,19 +10,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import bucket_lock, disruption, graph, lease
-from .aws_access import AwsAccess, NoClusterError
-from .descriptor import Component, DescriptorError, claims_of, is_in_kubernetes, parse
+from ..describe.descriptor import Component, DescriptorError, claims_of, is_in_kubernetes, parse
+from ..helm.lock_file import locked
+from ..helm.options import ChartOptions
+from ..kinds.base import Action, Context
+from ..kinds.chart import ChartTests
+from ..kubernetes.aws_access import AwsAccess, NoClusterError
+from ..kubernetes.client import Client
+from ..kubernetes.connection import ConnectionError
+from ..locks import bucket_lock, lease
+from ..objects import disruption
+from ..objects.masking import Masker
+from ..objects.record import Recorder
+from . import graph
 from .graph import Done, Running
-from .helm.options import ChartOptions
-from .kinds.base import Action, Context
-from .kinds.chart import ChartTests
-from .kubernetes.client import Client
-from .kubernetes.connection import ConnectionError
-from .lock_file import locked
-from .masking import Masker
-from .plan import Plan, StalePlanError, plan_of
-from .record import Recorder
+from .run_plan import Plan, StalePlanError, plan_of
 
 
 @dataclass

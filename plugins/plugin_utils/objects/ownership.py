@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..module_utils.names import FIELD_MANAGER
+from ...module_utils.names import FIELD_MANAGER
 
 Document = dict[str, Any]
 # Tools by which people change things by hand; whoever else manages a field is taken for a controller.

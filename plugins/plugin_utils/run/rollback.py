@@ -2,7 +2,7 @@
 """One component back to a revision that is recorded of it.
 
 Everything is put back but what a record does not keep: values of Secrets, finished Jobs and resources of AWS stay as they are,
-definitions (CustomResourceDefinitions) are never taken back. The next converge from the inventory goes forward again.
+CRDs are never taken back. The next converge from the inventory goes forward again.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from . import engine, graph, lease
-from .descriptor import Component, Wait
+from ..describe.descriptor import Component, Wait
+from ..kinds import release_record
+from ..kinds.aws import is_aws
+from ..kinds.base import Context, Node, NodeError, Outcome, Policy, subject
+from ..kinds.manifest import apply_all
+from ..kinds.remove import PruneNode
+from ..kinds.revision import RecordNode
+from ..kinds.wait import WORKLOADS, WaitNode
+from ..kubernetes.client import Client
+from ..locks import lease
+from ..objects.record import Recorder
+from . import engine, graph
 from .engine import ComponentResult, Hooks, Result
-from .kinds import release_record
-from .kinds.aws import is_aws
-from .kinds.base import Context, Node, NodeError, Outcome, Policy, subject
-from .kinds.finish import RecordNode
-from .kinds.manifest import apply_all
-from .kinds.remove import PruneNode
-from .kinds.wait import WORKLOADS, WaitNode
-from .kubernetes.client import Client
-from .record import Recorder
 
 Document = dict[str, Any]
 _KEPT_AS_THEY_ARE = ("Secret", "Job", "CustomResourceDefinition")

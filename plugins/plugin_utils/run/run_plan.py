@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..module_utils.errors import LlmOnEksError
-from .compare import Change
+from ...module_utils.errors import LlmOnEksError
+from ..objects.compare import Change
 
 if TYPE_CHECKING:
     from .engine import Result

@@ -19,7 +19,7 @@ from .documents import Document, key_of
 Step = str | int
 
 
-class MadeUp(msgspec.Struct, frozen=True):
+class GeneratedField(msgspec.Struct, frozen=True):
     """A field that is different at each rendering. `object` as key_of says it; `path` from the object's root."""
 
     object: str
@@ -37,12 +37,14 @@ class MadeUp(msgspec.Struct, frozen=True):
         return f"{kind} {namespace + '/' if namespace else ''}{name}: {words.lstrip('.')}"
 
 
-def compare(first: Sequence[Document], second: Sequence[Document], namespace: str) -> tuple[list[MadeUp], list[str]]:
+def compare(
+    first: Sequence[Document], second: Sequence[Document], namespace: str
+) -> tuple[list[GeneratedField], list[str]]:
     """(fields that differ, keys of objects whose very name differs) between two renderings of one input."""
     left = {key_of(document, namespace): document for document in first}
     right = {key_of(document, namespace): document for document in second}
     fields = [
-        MadeUp(key, path, _is_certificate(path, value))
+        GeneratedField(key, path, _is_certificate(path, value))
         for key, document in left.items()
         if key in right
         for path, value in _differences((), document, right[key])
@@ -52,44 +54,44 @@ def compare(first: Sequence[Document], second: Sequence[Document], namespace: st
 
 def feed_back(
     documents: Sequence[Document],
-    made_up: Sequence[MadeUp],
+    generated: Sequence[GeneratedField],
     live: Mapping[str, Document | None],
     namespace: str,
     *,
     same_input: bool,
-) -> tuple[list[Document], list[MadeUp]]:
+) -> tuple[list[Document], list[GeneratedField]]:
     """(documents with the living values, fields that had to be made anew).
 
     Certificates are one set: the key of one rendering does not fit the authority of another, so all are kept or none.
     Fields of pod templates are kept only while chart and values are the same and nothing else is made anew: else they
     are checksums of what did change, and pods must restart.
     """
-    values = {field: _live_value(live.get(field.object), field.path) for field in made_up}
-    sources = [field for field in made_up if not field.derived]
+    values = {field: _live_value(live.get(field.object), field.path) for field in generated}
+    sources = [field for field in generated if not field.derived]
     complete = all(values[field] is not None for field in sources if field.certificate)
     kept = [field for field in sources if values[field] is not None and (complete or not field.certificate)]
     if same_input and len(kept) == len(sources):
-        kept += [field for field in made_up if field.derived and values[field] is not None]
+        kept += [field for field in generated if field.derived and values[field] is not None]
     made = {key_of(document, namespace): copy.deepcopy(document) for document in documents}
     for field in kept:
         if field.object in made:
             _put(made[field.object], field.path, values[field])
-    return list(made.values()), [field for field in made_up if field not in kept]
+    return list(made.values()), [field for field in generated if field not in kept]
 
 
-def blanked(documents: Sequence[Document], made_up: Sequence[MadeUp], namespace: str) -> list[Document]:
+def blanked(documents: Sequence[Document], generated: Sequence[GeneratedField], namespace: str) -> list[Document]:
     """The documents without what was made up, fit to be kept: a password must not come out of a cache a second time."""
     made = {key_of(document, namespace): copy.deepcopy(document) for document in documents}
-    for field in made_up:
+    for field in generated:
         if field.object in made:
             _put(made[field.object], field.path, None)
     return list(made.values())
 
 
-def unknown(document: Document, made_up: Sequence[MadeUp], word: str) -> Document:
+def unknown(document: Document, generated: Sequence[GeneratedField], word: str) -> Document:
     """A planned object as it can be told: what the chart will make up is not known yet."""
     made = copy.deepcopy(document)
-    for field in made_up:
+    for field in generated:
         if _live_value(made, field.path) is not None:
             _put(made, field.path, word)
     return made

@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 import yaml
 
-from ..module_utils.errors import LlmOnEksError
-from .descriptor import Chart, Component, Release
-from .helm import source
-from .helm.errors import redacted
-from .helm.options import ChartOptions
+from ...module_utils.errors import LlmOnEksError
+from ..describe.descriptor import Chart, Component, Release
+from . import source
+from .errors import redacted
+from .options import ChartOptions
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _HEAD = "# The release set of this environment. Written by playbooks/lock.yml; never by hand.\n"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What closes a component: its outputs are read, and what was reached is written down."""
+"""A component's outputs: read from its living objects, for those who refer to them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..descriptor import Component, Output
-from ..references import UNKNOWN, at_path
+from ..describe.descriptor import Output
+from ..describe.references import UNKNOWN, at_path
 from .base import Context, NodeError, Outcome
 
 
@@ -61,25 +61,3 @@ class OutputsNode:
         live = client.get(resource, output.name, namespace)
         found: object = at_path(live, output.path) if live else None
         return found
-
-
-@dataclass
-class RecordNode:
-    """Writes down what the component consists of now."""
-
-    component: Component
-    rolled_back_to: int = 0
-    name: str = "record"
-    slow: bool = False
-
-    def run(self, context: Context) -> Outcome:
-        if not context.check:
-            name = self.component.name
-            context.recorder.commit(
-                name,
-                context.desired(name),
-                seconds=context.seconds(name),
-                versions={release.name: release.chart.version for release in self.component.releases},
-                rolled_back_to=self.rolled_back_to,
-            )
-        return Outcome()

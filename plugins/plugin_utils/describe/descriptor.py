@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..module_utils.aws.catalog import RESOURCES
-from ..module_utils.errors import LlmOnEksError
-from .identity import Identity, identity
+from ...module_utils.aws.catalog import RESOURCES
+from ...module_utils.errors import LlmOnEksError
+from ..objects.identity import Identity, identity
 
 Document = dict[str, Any]
 

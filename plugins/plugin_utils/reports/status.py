@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..module_utils.names import LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
-from . import diagnose
-from .engine import Result
-from .kinds.base import subject
-from .kinds.wait import WORKLOADS, condition, fulfilled
-from .kubernetes.client import Client
-from .plan import aligned
-from .record import Recorder
+from ...module_utils.names import LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
+from ..kinds.base import subject
+from ..kinds.wait import WORKLOADS, condition, fulfilled
+from ..kubernetes.client import Client
+from ..objects import diagnose
+from ..objects.record import Recorder
+from ..run.engine import Result
+from ..run.run_plan import aligned
 
 Document = dict[str, Any]
 

@@ -8,13 +8,13 @@ import datetime
 from dataclasses import dataclass
 from typing import Any
 
-from ..module_utils.aws.connection import Connection
-from ..module_utils.aws.eks_cluster import EksCluster
-from ..module_utils.aws.eks_token import LIFETIME_S, token
-from ..module_utils.errors import LlmOnEksError
-from .kubernetes.client import ApiError, Client
-from .kubernetes.connection import Connection as KubernetesConnection
-from .kubernetes.connection import Token
+from ...module_utils.aws.connection import Connection
+from ...module_utils.aws.eks_cluster import EksCluster
+from ...module_utils.aws.eks_token import LIFETIME_S, token
+from ...module_utils.errors import LlmOnEksError
+from .client import ApiError, Client
+from .connection import Connection as KubernetesConnection
+from .connection import Token
 
 # States in which a cluster's API is there.
 _SERVING = ("ACTIVE", "UPDATING")

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .engine import Result
-from .graph import Done, Running
-from .kinds.base import Action
-from .masking import Masker
+from ..kinds.base import Action
+from ..objects.masking import Masker
+from ..run.engine import Result
+from ..run.graph import Done, Running
 
 _DONE = {
     "create": "created",

@@ -21,10 +21,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..module_utils.errors import LlmOnEksError
-from ..module_utils.names import LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, NAMESPACE_SYSTEM
+from ...module_utils.errors import LlmOnEksError
+from ...module_utils.names import LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY, NAMESPACE_SYSTEM
+from ..kubernetes.client import Client
 from .identity import Identity, from_compact
-from .kubernetes.client import Client
 from .masking import Masker
 
 Document = dict[str, Any]
@@ -219,7 +219,7 @@ def who() -> str:
 
 
 def _recorded(masker: Masker, document: Document) -> Document:
-    """A document as a record keeps it. Definitions are only named: they are large, and never rolled back."""
+    """A document as a record keeps it. CRDs are only named: they are large, and never rolled back."""
     if document["kind"] == "CustomResourceDefinition":
         body = msgspec.json.encode(document, order="sorted")
         short = {key: document[key] for key in ("apiVersion", "kind")}

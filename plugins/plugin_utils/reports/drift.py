@@ -14,11 +14,11 @@ from xml.sax.saxutils import escape, quoteattr
 
 import msgspec
 
-from .compare import paths
-from .engine import Result
-from .identity import Identity
-from .kinds.base import Action
-from .ownership import extra_fields, owner_of
+from ..kinds.base import Action
+from ..objects.compare import paths
+from ..objects.identity import Identity
+from ..objects.ownership import extra_fields, owner_of
+from ..run.engine import Result
 
 State = Literal["none", "drift", "error"]
 _WORDS = {

@@ -8,8 +8,8 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from .engine import Result
-from .graph import Done
+from ..run.engine import Result
+from ..run.graph import Done
 
 _ROW = 20
 _LEFT = 360

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..module_utils.errors import LlmOnEksError
-from ..module_utils.names import LABEL_MANAGED_BY, LABEL_RECORD, LEASE, MANAGED_BY, NAMESPACE_SYSTEM
+from ...module_utils.errors import LlmOnEksError
+from ...module_utils.names import LABEL_MANAGED_BY, LABEL_RECORD, LEASE, MANAGED_BY, NAMESPACE_SYSTEM
+from ..kubernetes.client import ApiError, Client, Resource
+from ..objects.record import who
 from .holder import is_dead, this_process
-from .kubernetes.client import ApiError, Client, Resource
-from .record import who
 
 Document = dict[str, Any]
 DURATION_S = 30

@@ -14,8 +14,8 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..module_utils.errors import LlmOnEksError
-from .kubernetes.client import Client
+from ...module_utils.errors import LlmOnEksError
+from ..kubernetes.client import Client
 
 PROMPT = "The capital of France is"
 

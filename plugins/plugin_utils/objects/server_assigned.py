@@ -7,7 +7,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .references import UNKNOWN
+from ..describe.references import UNKNOWN
 
 Document = dict[str, Any]
 _ADDRESSES = ("clusterIP", "clusterIPs", "healthCheckNodePort")

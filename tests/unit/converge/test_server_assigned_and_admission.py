@@ -3,9 +3,9 @@
 
 import pytest
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils.allocated import as_planned
-from ansible_collections.llm.on_eks.plugins.plugin_utils.overruled import overruled
-from ansible_collections.llm.on_eks.plugins.plugin_utils.references import UNKNOWN
+from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.references import UNKNOWN
+from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.admission_changes import admission_changes
+from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.server_assigned import as_planned
 
 
 def service(**spec):
@@ -34,7 +34,7 @@ def test_an_address_that_is_described_or_there_already_is_known():
 )
 def test_another_spelling_is_not_overruling(described, made):
     kind = {"apiVersion": "v1", "kind": "ConfigMap"}
-    assert overruled({**kind, "x": described}, {**kind, "x": made}) == []
+    assert admission_changes({**kind, "x": described}, {**kind, "x": made}) == []
 
 
 def test_another_value_is_overruling_and_what_nobody_described_is_not():
@@ -44,4 +44,6 @@ def test_another_value_is_overruling_and_what_nobody_described_is_not():
         **kind,
         "spec": {"replicas": 1, "paused": True, "containers": [{"name": "b"}, {"name": "a", "image": "mirror/x:1"}]},
     }
-    assert [str(change) for change in overruled(described, made)] == ["spec.containers[a].image: x:1 → mirror/x:1"]
+    assert [str(change) for change in admission_changes(described, made)] == [
+        "spec.containers[a].image: x:1 → mirror/x:1"
+    ]

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..module_utils.aws.connection import Connection, EmptyAccount
-from .aws_access import AwsAccess, NoClusterError
-from .helm.options import ChartOptions
-from .kubernetes.client import Client
-from .kubernetes.connection import connect
+from ...module_utils.aws.connection import Connection, EmptyAccount
+from ..helm.options import ChartOptions
+from ..kubernetes.aws_access import AwsAccess, NoClusterError
+from ..kubernetes.client import Client
+from ..kubernetes.connection import connect
 
 # Named as kubernetes.core names them; documented in plugins/doc_fragments/kubernetes.py.
 CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {

@@ -8,9 +8,9 @@ import sys
 import time
 from collections.abc import Callable
 
-from .engine import Hooks
-from .graph import Done, Running
-from .masking import Masker
+from ..objects.masking import Masker
+from ..run.engine import Hooks
+from ..run.graph import Done, Running
 from .report import node_line, running_line
 
 # Seconds between two summaries of what is running: often where somebody looks on, seldom in a log.

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .kubernetes.client import Client
+from ..kubernetes.client import Client
 
 Document = dict[str, Any]
 # Waiting reasons that do not heal by themselves.

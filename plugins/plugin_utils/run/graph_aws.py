@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from .descriptor import AwsEntry, Component, DescriptorError
-from .kinds.aws import AwsLookNode, AwsNode, AwsPruneNode, AwsRemovalNode, outputs_of
-from .kinds.base import Node
-from .kinds.leftovers import LeftoversNode
-from .references import references
+from ..describe.descriptor import AwsEntry, Component, DescriptorError
+from ..describe.references import references
+from ..kinds.aws import AwsLookNode, AwsNode, AwsPruneNode, AwsRemovalNode, outputs_of
+from ..kinds.base import Node
+from ..kinds.leftovers import LeftoversNode
 
 Key = tuple[str, str]  # component, name of the resource
 # Makes a vertex: (component, node) -> its index.

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A component's new revision: what it consists of now is written to its record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..describe.descriptor import Component
+from .base import Context, Outcome
+
+
+@dataclass
+class RecordNode:
+    """Writes down what the component consists of now."""
+
+    component: Component
+    rolled_back_to: int = 0
+    name: str = "record"
+    slow: bool = False
+
+    def run(self, context: Context) -> Outcome:
+        if not context.check:
+            name = self.component.name
+            context.recorder.commit(
+                name,
+                context.desired(name),
+                seconds=context.seconds(name),
+                versions={release.name: release.chart.version for release in self.component.releases},
+                rolled_back_to=self.rolled_back_to,
+            )
+        return Outcome()
