@@ -14,27 +14,27 @@ from setuptools import Extension, setup
 
 # In here, everything that is not needed by each request is better left to the interpreter.
 COMPILED = (
-    "access_log.py",
-    "callers.py",
-    "choice.py",
-    "counting.py",
-    "dispatch.py",
-    "exchange.py",
-    "fair.py",
+    "callers/caller.py",
+    "callers/fair_queue.py",
+    "callers/keys.py",
+    "callers/ledger.py",
+    "callers/limits.py",
+    "callers/redis_limits.py",
+    "data_path/client_connection.py",
+    "data_path/exchange.py",
+    "engines/connection.py",
+    "engines/dispatch.py",
+    "engines/engine.py",
+    "engines/registry.py",
+    "engines/routing.py",
     "gateway.py",
-    "http/connection.py",
     "http/head.py",
+    "http/outbox.py",
     "http/template.py",
-    "keys.py",
-    "ledger.py",
-    "limits.py",
-    "limits_redis.py",
-    "outbox.py",
     "protocols/openai.py",
-    "registry.py",
-    "tracing.py",
-    "upstream/connection.py",
-    "upstream/engine.py",
+    "telemetry/access_log.py",
+    "telemetry/instruments.py",
+    "telemetry/tracing.py",
 )
 
 modules = []
@@ -54,6 +54,6 @@ if os.environ.get("LLM_GATEWAY_COMPILE") == "1" and {"bdist_wheel", "build_ext"}
         debug_level="0",
         group_name="llm_gateway",
     )
-    modules.append(Extension("llm_gateway._digest_table", [str(source / "_digest_table.c")]))
+    modules.append(Extension("llm_gateway.callers._digest_table", [str(source / "callers" / "_digest_table.c")]))
 
 setup(ext_modules=modules)

@@ -31,7 +31,7 @@ def digest() -> str:
         [
             *PACKAGE.glob("src/**/*.py"),
             *PACKAGE.glob("src/**/*.c"),
-            *PACKAGE.glob("src/llm_gateway/ui/*"),
+            *PACKAGE.glob("src/llm_gateway/web/ui/*"),
             *PACKAGE.glob("*.py"),
             *PACKAGE.glob("*.toml"),
         ]

@@ -13,13 +13,13 @@ import pytest
 HERE = Path(__file__).resolve().parent
 # Those that go through what is compiled, and are quick.
 DATA_PATH = (
-    "choice",
+    "routing",
     "data_path",
     "digest_table",
     "disconnect_and_drain",
     "engine_connection",
     "failover",
-    "fair",
+    "fair_queue",
     "hostile_input",
     "keys",
     "limits",
@@ -42,7 +42,7 @@ def compiled() -> Path:
 
 
 def where(source: Path, **environment: str) -> str:
-    program = "import llm_gateway.exchange as module; print(module.__file__)"
+    program = "import llm_gateway.data_path.exchange as module; print(module.__file__)"
     found = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "PYTHONPATH": str(source), **environment},

@@ -10,7 +10,7 @@ from hashlib import sha256
 
 import pytest
 
-from llm_gateway.digest_table import DigestTable
+from llm_gateway.callers.digest_table import DigestTable
 
 
 class Thing:

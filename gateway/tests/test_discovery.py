@@ -16,8 +16,8 @@ from gateway_support.house import Front, House
 
 from llm_gateway.discovery.api_client import READ_AHEAD_BYTES, ApiClient, ApiServer, ApiServerError
 from llm_gateway.discovery.slices import Slice, SliceSet
-from llm_gateway.registry import Endpoint, Pool, Registry
-from llm_gateway.upstream.engine import Engine, Health
+from llm_gateway.engines.engine import Engine, Health
+from llm_gateway.engines.registry import Endpoint, Pool, Registry
 
 
 def build(document: dict) -> Slice:

@@ -10,10 +10,10 @@ import time
 import pytest
 from gateway_support.transport import Transport
 
+from llm_gateway.engines.connection import EngineConnection, whole_chunks
+from llm_gateway.engines.engine import Engine
 from llm_gateway.errors import EngineError
-from llm_gateway.outbox import Outbox
-from llm_gateway.upstream.connection import EngineConnection, whole_chunks
-from llm_gateway.upstream.engine import Engine
+from llm_gateway.http.outbox import Outbox
 
 
 class Receiver:

@@ -19,12 +19,12 @@ from gateway_support.chat import call, stream, whole
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from llm_gateway.engines.probe import models_in
 from llm_gateway.errors import ApiError
 from llm_gateway.http.head import HeadParser, read_head
 from llm_gateway.protocols import UntranslatableReply, anthropic, openai, responses, tables, tgi, tokens
 from llm_gateway.protocols.asked import Usage
 from llm_gateway.protocols.sse import EventReader
-from llm_gateway.upstream.probe import models_in
 
 COUNTS = [150, pytest.param(20_000, marks=pytest.mark.full)]
 

@@ -12,7 +12,7 @@ import pytest
 
 MEASURE = """
 import resource, sys
-from llm_gateway.heap import keep_freed
+from llm_gateway.process.heap import keep_freed
 if sys.argv[1] == "keep":
     assert keep_freed()
 def faults():

@@ -13,7 +13,7 @@ import pytest
 from gateway_support.house import House
 from gateway_support.process import Process
 
-from llm_gateway.huge_pages import HUGE, PAGE, Unavailable, collapse
+from llm_gateway.process.huge_pages import HUGE, PAGE, Unavailable, collapse
 
 BLOCKS = 4
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from gateway_support.house import House
 
+from llm_gateway.callers.keys import KeyStore, read_key_document, read_keys_dir
 from llm_gateway.errors import ConfigError
-from llm_gateway.keys import KeyStore, read_key_document, read_keys_dir
 
 
 def digest(key: str) -> str:

@@ -11,9 +11,9 @@ import openai
 import pytest
 from gateway_support.house import KEY, House
 
+from llm_gateway.callers.ledger import Ledger
+from llm_gateway.callers.limits import Limiter, Rules, Subject, shown_time
 from llm_gateway.errors import ApiError, ConfigError
-from llm_gateway.ledger import Ledger
-from llm_gateway.limits import Limiter, Rules, Subject, shown_time
 
 
 class Clock:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import re
 
-from llm_gateway.counting import MAX_LABEL_VALUES, OTHER
-from llm_gateway.metrics import Metrics
+from llm_gateway.telemetry.instruments import MAX_LABEL_VALUES, OTHER
+from llm_gateway.telemetry.metrics import Metrics
 
 
 def shown(metrics: Metrics, name: str) -> tuple[list[tuple[str, int]], float, int]:

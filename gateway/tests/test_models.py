@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 from gateway_support.house import House
 
+from llm_gateway.config.catalogue import Catalogue
 from llm_gateway.errors import ConfigError
-from llm_gateway.models import Catalogue
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_fallback_answers_when_all_engines_of_the_model_fail(house: House) -> 
 
 
 def test_a_request_is_held_while_its_model_wakes_up(house: House) -> None:
-    from llm_gateway.registry import Endpoint
+    from llm_gateway.engines.registry import Endpoint
 
     awake, asleep = house.engine(), house.engine(model="asleep")
     front = house.front(awake, models={"asleep": {"hold_timeout": 10}})

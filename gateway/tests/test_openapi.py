@@ -16,8 +16,8 @@ from openapi_spec_validator import validate
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi import checks as conformance
 
-from llm_gateway.openapi import document
 from llm_gateway.protocols import tables
+from llm_gateway.web.openapi import document
 
 DOCUMENT = json.loads(document())
 GOOD, BAD = GenerationMode.POSITIVE, GenerationMode.NEGATIVE

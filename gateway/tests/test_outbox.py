@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 
-from llm_gateway.outbox import UNTIL_NEXT_LOOK, WORTH_GATHERING, Outbox
+from llm_gateway.http.outbox import UNTIL_NEXT_LOOK, WORTH_GATHERING, Outbox
 
 
 class Transport:

@@ -44,7 +44,7 @@ def test_the_page_stands_on_its_own() -> None:
     """Nothing is loaded from elsewhere, and nothing runs that stands in the markup."""
     import llm_gateway
 
-    folder = Path(llm_gateway.__file__).parent / "ui"
+    folder = Path(llm_gateway.__file__).parent / "web" / "ui"
     for file in folder.iterdir():
         text = file.read_text()
         assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
@@ -82,7 +82,7 @@ def test_a_browser_draws_the_page(house: House, tmp_path: Path) -> None:
             page.until("document.querySelectorAll('#charts .chart').length === 4")
             page.until("document.querySelectorAll('#charts .curve').length >= 6", 30)
             assert page.value("document.querySelectorAll('#engines .engine').length") == 4
-            assert page.value("document.querySelectorAll('#engines .ejected').length") == 1
+            page.until("document.querySelectorAll('#engines .ejected').length === 1")
             assert page.value("document.querySelector('#models td.name').textContent") == "tiny"
             assert page.value("document.querySelector('#keys .who').textContent") == "key-1"
             assert "NaN" not in page.value("document.body.innerHTML")

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from llm_gateway.upstream.engine import Engine, Health
-from llm_gateway.upstream.probe import MOST_IN_TURN, TURN_ROUNDS, ProbeRounds, unsure
+from llm_gateway.engines.engine import Engine, Health
+from llm_gateway.engines.probe import MOST_IN_TURN, TURN_ROUNDS, ProbeRounds, unsure
 
 NOW = 1000.0
 

@@ -8,7 +8,7 @@ import json
 import pytest
 from gateway_support.house import House
 
-from llm_gateway.resume import Transcript, transcript_of
+from llm_gateway.data_path.resume import Transcript, transcript_of
 
 
 def event(**fields) -> bytes:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from llm_gateway import cli, settings
+from llm_gateway import cli
+from llm_gateway.config import settings
 from llm_gateway.errors import ConfigError
 
 README = Path(__file__).resolve().parent.parent / "README.md"

@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from llm_gateway.callers.limits import Rules
 from llm_gateway.cli import main
 from llm_gateway.errors import ConfigError
-from llm_gateway.limits import Rules
 from llm_gateway.simulation.engine import EngineModel, SimulatedEngine
 from llm_gateway.simulation.run import Installation, simulate
 from llm_gateway.simulation.trace import BLOCK_TOKENS, WORKLOADS, Asked, made_up, read_trace

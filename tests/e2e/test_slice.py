@@ -43,7 +43,7 @@ def test_the_openai_client_lists_completes_and_streams(client):
 
 
 def test_the_gateway_runs_compiled(platform_slice):
-    program = "import llm_gateway.exchange as module; print(module.__file__)"
+    program = "import llm_gateway.data_path.exchange as module; print(module.__file__)"
     said = platform_slice.kubectl(
         "-n", "llm-gateway", "exec", "deploy/llm-gateway", "--", "/opt/gateway/bin/python", "-c", program
     )

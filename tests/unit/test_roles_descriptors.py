@@ -207,7 +207,7 @@ def test_object_names_are_names_that_kubernetes_takes(described):
 
 
 def test_the_gateways_config_is_one_that_the_gateway_takes(described):
-    from llm_gateway.settings import load
+    from llm_gateway.config.settings import load
 
     document = yaml.safe_load(manifest(described["gateway"], "ConfigMap")["data"]["config.yaml"])
     settings = load(None, {}, document)
@@ -238,7 +238,7 @@ def test_removing_everything_needs_no_model_file(tmp_path, weights):
 def test_every_setting_of_the_gateway_is_a_variable_with_the_gateways_own_default():
     from dataclasses import MISSING
 
-    from llm_gateway.settings import fields, parse
+    from llm_gateway.config.settings import fields, parse
 
     role = REPO / "roles" / "gateway"
     computed = yaml.safe_load((role / "vars" / "main.yml").read_text())["gateway_computed_values"]

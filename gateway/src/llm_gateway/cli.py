@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from llm_gateway import __version__, settings
+from llm_gateway import __version__
+from llm_gateway.callers.keys import read_keys
+from llm_gateway.config import settings
 from llm_gateway.errors import ConfigError
-from llm_gateway.keys import read_keys
 from llm_gateway.simulation.command import add_arguments as add_simulate_arguments
 from llm_gateway.simulation.command import run as run_simulation
 
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.write(settings.schema())
             return 0
         if options.command == "explain":
-            from llm_gateway.explain import explain
+            from llm_gateway.web.explain import explain
 
             return explain(options)
         if options.command == "simulate":
@@ -105,9 +106,9 @@ def _serve(options: argparse.Namespace) -> int:
         force=True,
     )
     if chosen.workers > 1:
-        from llm_gateway.supervisor import Supervisor
+        from llm_gateway.process.supervisor import Supervisor
 
         return Supervisor(chosen, lambda: _load(options)).run()
-    from llm_gateway.worker import Worker, bind
+    from llm_gateway.process.worker import Worker, bind
 
     return Worker(chosen, bind(chosen, shared=False), load=lambda: _load(options)).run()

@@ -17,13 +17,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from llm_gateway.access_log import AccessLog
-from llm_gateway.access_log_line import Line
-from llm_gateway.callers import Caller
-from llm_gateway.choice import PrefixMemory, make_policy
-from llm_gateway.counting import Gauge, ModelMetrics, status_text
-from llm_gateway.digest_table import DigestTable
-from llm_gateway.dispatch import Dispatcher
+from llm_gateway.callers.caller import Caller
+from llm_gateway.callers.digest_table import DigestTable
+from llm_gateway.callers.keys import KeyStore, read_keys
+from llm_gateway.callers.ledger import Ledger, LedgerFull, Record
+from llm_gateway.callers.limits import BOUNDLESS, Limiter, Rules, Subject, Ticket, count_use
+from llm_gateway.config.catalogue import Catalogue
+from llm_gateway.config.key_documents import Key, KeyLimits
+from llm_gateway.config.settings import Settings
+from llm_gateway.data_path.exchange import Exchange, Phase
+from llm_gateway.engines.dispatch import Dispatcher
+from llm_gateway.engines.engine import Engine, Health
+from llm_gateway.engines.registry import Endpoint, Registry
+from llm_gateway.engines.routing import PrefixMemory, make_policy
 from llm_gateway.errors import (
     ApiError,
     ConfigError,
@@ -34,25 +40,19 @@ from llm_gateway.errors import (
     printable,
     unavailable,
 )
-from llm_gateway.exchange import Exchange, Phase
 from llm_gateway.http.head import HeadParser
-from llm_gateway.key_documents import Key, KeyLimits
-from llm_gateway.keys import KeyStore, read_keys
-from llm_gateway.ledger import Ledger, LedgerFull, Record
-from llm_gateway.limits import BOUNDLESS, Limiter, Rules, Subject, Ticket, count_use
-from llm_gateway.metrics import Metrics, counts_only
-from llm_gateway.models import Catalogue
-from llm_gateway.outbox import Outbox
-from llm_gateway.registry import Endpoint, Registry
-from llm_gateway.settings import Settings
-from llm_gateway.upstream.engine import Engine, Health
+from llm_gateway.http.outbox import Outbox
+from llm_gateway.telemetry.access_log import AccessLog
+from llm_gateway.telemetry.access_log_line import Line
+from llm_gateway.telemetry.instruments import Gauge, ModelMetrics, status_text
+from llm_gateway.telemetry.metrics import Metrics, counts_only
 
 if TYPE_CHECKING:
-    from llm_gateway.limits_redis import RedisLimiter
-    from llm_gateway.resume import Transcript
-    from llm_gateway.siblings import Family
-    from llm_gateway.tokens import TokenVerifier
-    from llm_gateway.tracing import Tracer
+    from llm_gateway.callers.jwt import TokenVerifier
+    from llm_gateway.callers.redis_limits import RedisLimiter
+    from llm_gateway.data_path.resume import Transcript
+    from llm_gateway.process.siblings import Family
+    from llm_gateway.telemetry.tracing import Tracer
 
 LOG = logging.getLogger("llm_gateway")
 
@@ -381,7 +381,7 @@ class Gateway:
 
     def transcript(self, exchange: Exchange) -> Transcript | None:
         """What can continue a stream that breaks off; None where the request is of a kind that cannot be continued."""
-        from llm_gateway.resume import transcript_of
+        from llm_gateway.data_path.resume import transcript_of
 
         return transcript_of(exchange.path, exchange._engine_body)
 

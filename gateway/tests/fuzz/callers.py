@@ -17,11 +17,11 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fuzz.target import Target, parts, seed
+from llm_gateway.callers.jwt import TokenVerifier
+from llm_gateway.callers.keys import read_key_document, read_key_file
+from llm_gateway.config.key_documents import Key
+from llm_gateway.config.settings import Settings
 from llm_gateway.errors import ConfigError
-from llm_gateway.key_documents import Key
-from llm_gateway.keys import read_key_document, read_key_file
-from llm_gateway.settings import Settings
-from llm_gateway.tokens import TokenVerifier
 
 HEX = "0" * 64
 CLAIMS = {"sub": "alice", "exp": 4_000_000_000, "models": ["m"], "scope": "a b"}

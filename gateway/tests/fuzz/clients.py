@@ -12,8 +12,8 @@ import httptools
 
 from fuzz.memory import Answered, Asked, House, Transport
 from fuzz.target import Target, parts, seed
+from llm_gateway.data_path.client_connection import State
 from llm_gateway.errors import ApiError
-from llm_gateway.http.connection import State
 from llm_gateway.protocols import openai, tables
 
 START = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk-test\r\n"

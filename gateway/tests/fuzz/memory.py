@@ -12,9 +12,9 @@ from typing import Any
 
 import httptools
 
-from llm_gateway.http.connection import ClientConnection
-from llm_gateway.settings import Settings
-from llm_gateway.worker import Worker, bind
+from llm_gateway.config.settings import Settings
+from llm_gateway.data_path.client_connection import ClientConnection
+from llm_gateway.process.worker import Worker, bind
 
 KEY = b"sk-test"
 MAX_TURNS = 2000

@@ -10,9 +10,9 @@ import httptools
 from gateway_support.transport import Transport
 
 from fuzz.target import Target, parts, seed
+from llm_gateway.engines.connection import EngineConnection, whole_chunks
+from llm_gateway.engines.engine import Engine
 from llm_gateway.errors import EngineError
-from llm_gateway.upstream.connection import EngineConnection, whole_chunks
-from llm_gateway.upstream.engine import Engine
 
 OK = b"HTTP/1.1 200 OK\r\n"
 JSON = OK + b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from gateway_support.chat import stream, whole
 
 from fuzz.target import Target, parts, seed
+from llm_gateway.data_path.resume import Transcript, transcript_of
+from llm_gateway.engines.probe import load_in, models_in
 from llm_gateway.errors import ApiError
 from llm_gateway.protocols import UntranslatableReply, openai
 from llm_gateway.protocols.sse import EventReader
-from llm_gateway.resume import Transcript, transcript_of
-from llm_gateway.upstream.probe import load_in, models_in
 
 CHAT = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": True, "max_tokens": 9})
 PLAIN = json.dumps({"model": "m", "prompt": "x", "stream": True, "max_tokens": 9})

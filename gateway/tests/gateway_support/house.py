@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway_support.engine import FakeEngine
-from llm_gateway.settings import Settings
-from llm_gateway.worker import Worker, bind
+from llm_gateway.config.settings import Settings
+from llm_gateway.process.worker import Worker, bind
 
 KEY = "sk-test"
 

@@ -99,9 +99,10 @@ def features(folder: Path, keys: int = KEYS) -> dict[str, str]:
         "trace_sample": "0.01",
     }
     sys.path.insert(0, str(SOURCES))
-    from llm_gateway import choice, settings
+    from llm_gateway.config import settings
+    from llm_gateway.engines import routing
 
-    if wanted["policy"] not in choice.POLICIES:
+    if wanted["policy"] not in routing.POLICIES:
         del wanted["policy"]
     known = {each.name: each for each in settings.fields()}
     return {name: value for name, value in wanted.items() if name in known}

@@ -10,8 +10,8 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(REPO / "gateway" / "src"))
 
-from llm_gateway.choice import POLICIES  # noqa: E402  the path above makes it importable
-from llm_gateway.limits import Rules  # noqa: E402
+from llm_gateway.callers.limits import Rules  # noqa: E402
+from llm_gateway.engines.routing import POLICIES  # noqa: E402  the path above makes it importable
 from llm_gateway.simulation.report import STYLE, load_drawing, seconds, ttft_drawing  # noqa: E402
 from llm_gateway.simulation.run import Installation, Result, simulate  # noqa: E402
 from llm_gateway.simulation.trace import Asked, made_up  # noqa: E402

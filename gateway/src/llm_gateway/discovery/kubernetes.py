@@ -17,11 +17,11 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from llm_gateway.config.settings import Settings
 from llm_gateway.discovery.api_client import ApiClient, ApiServer, ApiServerError
 from llm_gateway.discovery.slices import Event, Slice, SliceList, SliceSet
+from llm_gateway.engines.registry import Endpoint
 from llm_gateway.errors import UNREADABLE, ConfigError
-from llm_gateway.registry import Endpoint
-from llm_gateway.settings import Settings
 
 LOG = logging.getLogger("llm_gateway.discovery")
 PAGE = 500

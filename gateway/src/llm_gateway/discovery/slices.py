@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from llm_gateway.registry import Endpoint
+from llm_gateway.engines.registry import Endpoint
 
 LABEL_ENGINE = "llm.on-eks/engine"
 LABEL_MODEL = "llm.on-eks/model"

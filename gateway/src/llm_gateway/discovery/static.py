@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from llm_gateway.registry import Endpoint
-from llm_gateway.settings import Settings, engine_address, engine_options
+from llm_gateway.config.settings import Settings, engine_address, engine_options
+from llm_gateway.engines.registry import Endpoint
 
 
 def static_endpoints(settings: Settings) -> list[Endpoint]:

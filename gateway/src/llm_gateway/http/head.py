@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import httptools
 
-from llm_gateway.digest_table import PureDigestTable
+from llm_gateway.callers.digest_table import PureDigestTable
 from llm_gateway.errors import ApiError, malformed
 from llm_gateway.http.template import Template
 

@@ -7,9 +7,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from llm_gateway.choice import POLICIES
+from llm_gateway.callers.limits import Rules
+from llm_gateway.engines.routing import POLICIES
 from llm_gateway.errors import ConfigError
-from llm_gateway.limits import Rules
 from llm_gateway.simulation.engine import EngineModel
 from llm_gateway.simulation.report import page, table
 from llm_gateway.simulation.run import Installation, simulate

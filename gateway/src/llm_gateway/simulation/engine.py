@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from llm_gateway.choice import seed_of
+from llm_gateway.engines.routing import seed_of
 from llm_gateway.simulation.trace import BLOCK_TOKENS, Asked
 
 
@@ -26,7 +26,7 @@ class EngineModel:
 
 
 class SimulatedEngine:
-    """One engine in virtual time. Its public fields are those that policies look at (`choice.Candidate`)."""
+    """One engine in virtual time. Its public fields are those that policies look at (`routing.Candidate`)."""
 
     __slots__ = (
         "_cache",

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from time import process_time
 from typing import Any
 
-from llm_gateway.choice import ENDS, Candidate, Policy, make_policy, seed_of
+from llm_gateway.callers.ledger import Ledger
+from llm_gateway.callers.limits import Limiter, Rules, Subject, Ticket
+from llm_gateway.engines.routing import ENDS, Candidate, Policy, make_policy, seed_of
 from llm_gateway.errors import ApiError
-from llm_gateway.ledger import Ledger
-from llm_gateway.limits import Limiter, Rules, Subject, Ticket
 from llm_gateway.simulation.engine import EngineModel, SimulatedEngine
 from llm_gateway.simulation.trace import BLOCK_TOKENS, Asked
 

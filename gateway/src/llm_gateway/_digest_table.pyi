@@ -1,4 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-from llm_gateway.digest_table import PureDigestTable
-
-class DigestTable(PureDigestTable): ...

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `models` section of the config document: aliases, canaries, fallbacks, and settings of single models."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from llm_gateway.config.key_documents import KeyLimits
+from llm_gateway.engines.routing import POLICIES
+from llm_gateway.errors import ConfigError
+
+
+class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One name that clients may ask for. What is None is as the settings say.
+
+    `alias` is the model that is meant; `split` shares requests out over models by weight (canary); `fallbacks` are asked in this order when
+    the model's own engines cannot take a request. The other fields belong to a model that engines serve.
+    """
+
+    alias: str | None = None
+    split: dict[str, float] = {}
+    fallbacks: list[str] = []
+    policy: str | None = None
+    engine_concurrency: int | None = None
+    queue_size: int | None = None
+    queue_timeout: float | None = None
+    hold_timeout: float | None = None
+    limits: KeyLimits = KeyLimits()
+
+
+class Catalogue:
+    """All configured names. Raises ConfigError for what cannot be meant."""
+
+    def __init__(self, section: Mapping[str, Any]) -> None:
+        self.models: dict[str, ModelConfig] = {}
+        for name, entry in section.items():
+            try:
+                self.models[name] = msgspec.convert(entry if entry is not None else {}, ModelConfig)
+            except msgspec.ValidationError as error:
+                raise ConfigError(f"models: {name}: {error}") from error
+        for name, config in self.models.items():
+            self._check(name, config)
+
+    def _check(self, name: str, config: ModelConfig) -> None:
+        where = f"models: {name}"
+        if config.alias is not None and config.split:
+            raise ConfigError(f"{where}: say alias or split, not both")
+        if config.split and (min(config.split.values()) < 0 or sum(config.split.values()) <= 0):
+            raise ConfigError(f"{where}: split: weights are at least 0, and not all 0")
+        if config.policy is not None and config.policy not in POLICIES:
+            raise ConfigError(f"{where}: policy: expected one of {', '.join(POLICIES)} (got {config.policy!r})")
+        for number in (config.engine_concurrency, config.queue_size, config.queue_timeout, config.hold_timeout):
+            if number is not None and number < 0:
+                raise ConfigError(f"{where}: numbers are at least 0")
+        seen = {name}
+        pending = list(self._targets(config))
+        while pending:
+            target = pending.pop()
+            if target == name:
+                raise ConfigError(f"{where}: leads back to itself")
+            if target not in seen:
+                seen.add(target)
+                pending += self._targets(self.config(target))
+        if name in config.fallbacks:
+            raise ConfigError(f"{where}: falls back to itself")
+
+    @staticmethod
+    def _targets(config: ModelConfig) -> list[str]:
+        return [config.alias] if config.alias is not None else list(config.split)
+
+    def config(self, name: str) -> ModelConfig:
+        """What is configured for this name; the defaults if nothing is."""
+        return self.models.get(name) or _DEFAULTS
+
+    def real(self, name: str) -> bool:
+        """Whether the name is a model that engines serve, rather than another name for one."""
+        config = self.models.get(name)
+        return config is None or not (config.alias is not None or config.split)
+
+    def resolve(self, name: str, chance: random.Random) -> str:
+        """The model that is meant by a name, this time."""
+        while True:
+            config = self.models.get(name)
+            if config is None:
+                return name
+            if config.alias is not None:
+                name = config.alias
+            elif config.split:
+                name = chance.choices(list(config.split), list(config.split.values()))[0]
+            else:
+                return name
+
+
+_DEFAULTS = ModelConfig()

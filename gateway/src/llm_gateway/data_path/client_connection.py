@@ -1,0 +1,478 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A client's connection: a state machine that reads requests, starts exchanges, and hands everything unusual to Sanic.
+
+Inference requests (a POST to one of the data path's routes) never become Sanic requests: their head is parsed once, their body is taken as
+it comes, and an `Exchange` writes the reply straight to the transport. All other requests are handed, canonically rewritten, to Sanic's
+own protocol on this connection, which closes after the one reply.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+import httptools
+from sanic.server.protocols.http_protocol import HttpProtocol
+
+from llm_gateway.data_path.exchange import Exchange
+from llm_gateway.errors import ApiError, invalid_key, malformed, reason_phrase, too_large
+from llm_gateway.protocols import tables
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from llm_gateway.callers.caller import Caller
+    from llm_gateway.gateway import Gateway
+    from llm_gateway.http.head import Head
+    from llm_gateway.http.template import Template
+
+# Paths served on the data path.
+HOT_PATHS: Final = tables.NATIVE.union(tables.CLIENTS)
+
+# A refused body is read and dropped up to this much, so that the client gets to see the refusal instead of a reset.
+DISCARD_BYTES: Final = 512 << 20
+DISCARD_S: Final = 30.0
+# A pipelining client may be this far ahead.
+PIPELINED_BYTES: Final = 64 << 10
+WRITE_BUFFER_HIGH: Final = 256 << 10
+WRITE_BUFFER_LOW: Final = 64 << 10
+
+
+class State(Enum):
+    """What the connection is doing."""
+
+    HEAD = "head"  # waiting for, or reading, a request's head
+    BODY = "body"  # reading a body of known length
+    CHUNKED = "chunked"  # reading a chunked body
+    BUSY = "busy"  # an exchange is under way
+    SANIC = "sanic"  # Sanic has it, for good
+    DISCARD = "discard"  # refused; reading what still comes, then closing
+    CLOSED = "closed"
+
+
+_HEAD: Final = State.HEAD
+_BODY: Final = State.BODY
+_CHUNKED: Final = State.CHUNKED
+_BUSY: Final = State.BUSY
+_SANIC: Final = State.SANIC
+_DISCARD: Final = State.DISCARD
+_CLOSED: Final = State.CLOSED
+
+
+class _ChunkedBody:
+    """llhttp's callbacks for a chunked body."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.size = 0
+        self.complete = False
+
+    def on_body(self, body: bytes) -> None:
+        self.pieces.append(body)
+        self.size += len(body)
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+
+
+def begin(connection: ClientConnection, head: Head, caller: Caller, body: bytes, rest: bytes) -> None:
+    """Start the exchange of a request that is whole; `rest` came after it. A function, as compiled its call is cheaper than a method's."""
+    connection.mode = _BUSY
+    connection._buffer = rest
+    exchange = connection.exchange = Exchange(connection.gateway, connection, head, body, caller)
+    exchange.begin()
+
+
+class ClientConnection(HttpProtocol):
+    """One client connection. Implements `exchange.Client`."""
+
+    __slots__ = (
+        "_buffer",
+        "_caller",
+        "_chunks",
+        "_deadline",
+        "_digest",
+        "_discarded",
+        "_head",
+        "_known",
+        "_missing",
+        "_parser",
+        "_pieces",
+        "exchange",
+        "gateway",
+        "http11",
+        "keep_alive",
+        "mode",
+        "writing_paused",
+    )
+
+    transport: Any  # Sanic allows None here, which it only is before the connection stands and after it is gone
+
+    def __init__(self, *, loop: asyncio.AbstractEventLoop, app: Any, **kwargs: Any) -> None:
+        super().__init__(loop=loop, app=app, **kwargs)
+        self.gateway: Gateway = app.ctx.gateway
+        self.mode = _HEAD
+        self.exchange: Exchange | None = None
+        self.http11 = True
+        self.keep_alive = True
+        self.writing_paused = False
+        self._buffer = b""
+        self._head: Head | None = None
+        self._caller: Caller | None = None
+        # A head that came twice with the same key, what it was understood as, and its key: the next one is most likely the same.
+        self._known: tuple[Template, Head, bytes | None, bytes | None] | None = None
+        self._digest: bytes | None = None
+        self._pieces: list[bytes] = []
+        self._missing = 0
+        self._discarded = 0
+        self._chunks: _ChunkedBody | None = None
+        self._parser: Any = None
+        self._deadline = 0.0
+
+    # --- asyncio's callbacks
+
+    def connection_made(self, transport: Any) -> None:
+        """A client has connected."""
+        gateway = self.gateway
+        self.transport = transport
+        if len(gateway.connections) >= gateway.settings.max_connections:
+            self.mode = _CLOSED
+            transport.abort()
+            return
+        transport.set_write_buffer_limits(high=WRITE_BUFFER_HIGH, low=WRITE_BUFFER_LOW)
+        gateway.connections.add(self)
+        self._deadline = monotonic() + gateway.settings.head_timeout
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        mode = self.mode
+        if mode is _HEAD:
+            if self._buffer:
+                data = self._buffer + data
+            # In line for the same reason as `begin` is no method.
+            known = self._known
+            if known is not None:
+                template, head, digest, token = known
+                end, length = template.fit(data)
+                gateway = self.gateway
+                if 0 < end <= gateway.settings.max_head and length <= gateway.settings.max_body:
+                    caller = gateway.caller(digest, token)
+                    if caller is not None:
+                        self.http11 = head.http11
+                        self.keep_alive = head.keep_alive and not gateway.draining
+                        if len(data) == end + length:
+                            begin(self, head, caller, data[end:], b"")
+                        else:
+                            self._take_body(head, caller, length, data[end:])
+                        return
+            self._read_head(data)
+        elif mode is _BODY:
+            self._read_body(data)
+        elif mode is _BUSY:
+            self._buffer += data
+            if len(self._buffer) > PIPELINED_BYTES:
+                self.transport.pause_reading()
+        elif mode is _SANIC:
+            super().data_received(data)
+        elif mode is _CHUNKED:
+            self._read_chunked(data)
+        elif mode is _DISCARD:
+            self._discard(len(data))
+
+    def eof_received(self) -> bool:
+        """The client says no more; one that half-closes while it waits for its answer is taken to have left."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self.gateway.connections.discard(self)
+        if self.mode is _SANIC:
+            super().connection_lost(exc)  # type: ignore[no-untyped-call]
+            return
+        self.mode = _CLOSED
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.client_gone()
+        self._pieces = []
+        self._buffer = b""
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than we write."""
+        self.writing_paused = True
+        if self.mode is _SANIC:
+            super().pause_writing()  # type: ignore[no-untyped-call]
+        elif self.exchange is not None:
+            self.exchange.client_slow()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self.writing_paused = False
+        if self.mode is _SANIC:
+            super().resume_writing()  # type: ignore[no-untyped-call]
+        elif self.exchange is not None:
+            self.exchange.client_ready()
+
+    # --- reading
+
+    def _read_head(self, data: bytes) -> None:
+        gateway = self.gateway
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4:
+            self._incomplete_head(data)
+            return
+        try:
+            if end > gateway.settings.max_head:
+                raise ApiError(431, "The request head is too large.", code="head_too_large")
+            head, length, digest, token = gateway.heads.find(data[:end])
+        except ApiError as error:
+            self._refuse(error, 0)
+            return
+        self._buffer = b""
+        self._head = head
+        self.http11 = head.http11
+        self.keep_alive = head.keep_alive and not gateway.draining
+        if head.path not in HOT_PATHS:
+            # Sanic gets all of the head.
+            self._to_sanic(gateway.heads.parse(data[:end])[0], length, data[end:])
+            return
+        try:
+            if head.method != b"POST":
+                raise ApiError(405, "Use POST.", code="method_not_allowed", headers=(("allow", "POST"),))
+            caller = gateway.caller(digest, token)
+            if caller is None:
+                raise invalid_key()
+            if length > gateway.settings.max_body:
+                raise too_large(gateway.settings.max_body)
+            if length < 0 and not head.chunked:
+                raise ApiError(411, "Send a JSON body with its Content-Length.", code="length_required")
+        except ApiError as error:
+            self._refuse(error, length if length >= 0 else DISCARD_BYTES if head.chunked else 0, len(data) - end)
+            return
+        self._head = None
+        if length >= 0 and digest is not None and digest == self._digest:
+            found = gateway.heads.template(data[:end], head)
+            self._known = None if found is None else (found, head, digest, token)
+        else:
+            self._digest = digest
+            self._known = None
+        self._take_body(head, caller, length, data[end:])
+
+    def _take_body(self, head: Head, caller: Caller, length: int, rest: bytes) -> None:
+        """Begin, or wait for the rest of the body. `length` below 0: it comes in chunks. `rest` is what came after the head."""
+        if 0 <= length <= len(rest):
+            whole = len(rest) == length
+            begin(self, head, caller, rest if whole else rest[:length], b"" if whole else rest[length:])
+            return
+        self._expect(head)
+        self._buffer = b""
+        self._head = head
+        self._caller = caller
+        self._deadline = monotonic() + self.gateway.settings.body_timeout
+        if length >= 0:
+            self.mode = _BODY
+            self._pieces = [rest]
+            self._missing = length - len(rest)
+        else:
+            self.mode = _CHUNKED
+            self._chunks = _ChunkedBody()
+            self._parser = httptools.HttpRequestParser(self._chunks)
+            self._parser.feed_data(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+            if rest:
+                self._read_chunked(rest)
+
+    def forget_key(self) -> None:
+        """Keys have changed: a revoked one should not linger in memory."""
+        self._known = None
+
+    def _incomplete_head(self, data: bytes) -> None:
+        from llm_gateway.http.head import plausible
+
+        if len(data) > self.gateway.settings.max_head:
+            self._refuse(ApiError(431, "The request head is too large.", code="head_too_large"), 0)
+        elif not plausible(data.lstrip(b"\r\n")[:17]) and data.strip(b"\r\n"):
+            self._refuse(malformed("This is not HTTP/1.1."), 0)
+        else:
+            if not self._buffer:
+                self._deadline = monotonic() + self.gateway.settings.head_timeout
+            self._buffer = data
+
+    def _expect(self, head: Head) -> None:
+        if head.expects_continue:
+            self.gateway.outbox.put(self.transport, b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _read_body(self, data: bytes) -> None:
+        missing = self._missing - len(data)
+        if missing > 0:
+            self._pieces.append(data)
+            self._missing = missing
+            self._deadline = monotonic() + self.gateway.settings.body_timeout
+            return
+        rest = b""
+        if missing < 0:
+            data, rest = data[:missing], data[missing:]
+        self._pieces.append(data)
+        pieces, self._pieces = self._pieces, []
+        self._body_in(b"".join(pieces), rest)
+
+    def _read_chunked(self, data: bytes) -> None:
+        chunks = self._chunks
+        if chunks is None:
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._refuse(malformed("The chunked body is broken."), 0)
+            return
+        if chunks.size > self.gateway.settings.max_body:
+            self._refuse(too_large(self.gateway.settings.max_body), DISCARD_BYTES)
+        elif chunks.complete:
+            self._chunks = self._parser = None
+            # Whatever follows a chunked body is not looked at: the connection closes after this reply.
+            self.keep_alive = False
+            self._body_in(b"".join(chunks.pieces), b"")
+        else:
+            self._deadline = monotonic() + self.gateway.settings.body_timeout
+
+    def _body_in(self, body: bytes, rest: bytes) -> None:
+        head, caller = self._head, self._caller
+        self._head = self._caller = None
+        if head is not None and caller is not None:
+            begin(self, head, caller, body, rest)
+
+    # --- refusing
+
+    def _refuse(self, error: ApiError, announced: int, had: int = 0) -> None:
+        """Answer with an error before any exchange. `announced` body bytes may still come; they are read, so that the answer is seen."""
+        body = error.body() if self._head is None else tables.error_body(self._head.path, error)
+        self.gateway.metrics.requests.add("", str(error.status), error.reason)
+        self.gateway.outbox.put(
+            self.transport,
+            b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (error.status, reason_phrase(error.status).encode(), error.header_lines(), len(body), body),
+        )
+        self.mode = _DISCARD
+        self._buffer = b""
+        self._pieces = []
+        self._chunks = self._parser = None
+        self._discarded = 0
+        self._missing = min(announced, DISCARD_BYTES)
+        self._deadline = monotonic() + DISCARD_S
+        self._discard(had)
+
+    def _discard(self, size: int) -> None:
+        self._discarded += size
+        if self._discarded >= self._missing:
+            self._linger()
+
+    def _linger(self) -> None:
+        """Close so that what was written still arrives: say "no more", and let the client close."""
+        if self.transport.is_closing():
+            return
+        if self.transport.can_write_eof() and self._missing:
+            self.gateway.outbox.flush()
+            self.transport.write_eof()
+            self._missing = DISCARD_BYTES
+            self._discarded = 0
+            self._deadline = monotonic() + 2.0
+            if self.mode is not _DISCARD:
+                self.mode = _DISCARD
+        else:
+            self.gateway.outbox.close(self.transport)
+
+    # --- exchange.Client
+
+    def exchange_over(self) -> None:
+        """See Client."""
+        gateway = self.gateway
+        self.exchange = None
+        if not self.keep_alive or gateway.draining:
+            self.mode = _CLOSED
+            gateway.outbox.close(self.transport)
+            return
+        self._deadline = monotonic() + gateway.settings.keep_alive_timeout
+        if self._buffer:
+            # Not at once: a client that pipelines thousands of requests must not build a stack of them. Busy until then, as what comes
+            # meanwhile comes after what is here already.
+            self.loop.call_soon(self._next)
+        else:
+            self.mode = _HEAD
+
+    def _next(self) -> None:
+        if self.mode is _BUSY and self.exchange is None and not self.transport.is_closing():
+            self.mode = _HEAD
+            rest, self._buffer = self._buffer, b""
+            self.transport.resume_reading()
+            self.data_received(rest)
+
+    def abort(self) -> None:
+        """See Client."""
+        self.exchange = None
+        if self.mode is _SANIC:
+            super().abort()  # type: ignore[no-untyped-call]
+            return
+        self.mode = _CLOSED
+        # What was written before should still go out; then the connection ends without the reply's own end.
+        self.gateway.outbox.close(self.transport)
+
+    def cut(self) -> None:
+        """End whatever is under way: the drain's time is over."""
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.client_gone()
+        if self.mode is _SANIC:
+            super().abort()  # type: ignore[no-untyped-call]
+            return
+        self.mode = _CLOSED
+        self.transport.abort()
+
+    # --- Sanic
+
+    def _to_sanic(self, head: Head, length: int, rest: bytes) -> None:
+        if head.chunked:
+            self._refuse(
+                ApiError(411, "Send a body with its Content-Length.", code="length_required"), DISCARD_BYTES, len(rest)
+            )
+            return
+        if length > self.gateway.settings.max_body:
+            self._refuse(too_large(self.gateway.settings.max_body), length, len(rest))
+            return
+        self._expect(head)
+        self.mode = _SANIC
+        gateway = self.gateway
+        gateway.outbox.flush()
+        super().connection_made(self.transport)  # type: ignore[no-untyped-call]
+        gateway.connections.add(self)
+        super().data_received(head.canonical(length) + (rest[:length] if length > 0 else b""))
+
+    # --- the clock and the end
+
+    def tick(self, now: float) -> None:
+        """Called now and then: enforce time limits."""
+        if now < self._deadline:
+            return
+        if self.mode is _HEAD:
+            if self._buffer:
+                self._refuse(ApiError(408, "The request's head did not arrive in time.", code="head_timeout"), 0)
+            elif not self.transport.is_closing():
+                self.gateway.outbox.close(self.transport)
+        elif self.mode in (_BODY, _CHUNKED):
+            self._refuse(ApiError(408, "The request's body did not arrive in time.", code="body_timeout"), 0)
+        elif self.mode is _DISCARD:
+            self.mode = _CLOSED
+            self.transport.abort()
+
+    def close_if_idle(self) -> bool:
+        """Close unless a request is being served. True when closed."""
+        if self.mode is _SANIC:
+            return bool(super().close_if_idle())
+        if self.mode is _HEAD and not self._buffer:
+            self.mode = _CLOSED
+            self.gateway.outbox.close(self.transport)
+            return True
+        return False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being read or served."""
+        return self.mode in (_BODY, _CHUNKED, _BUSY, _SANIC) or (self.mode is _HEAD and bool(self._buffer))

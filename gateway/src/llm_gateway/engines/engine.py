@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One engine: its address, what it serves, how busy and how healthy it is, and its idle connections."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from functools import lru_cache
+from typing import Any, Final, cast
+
+from llm_gateway.callers.ledger import Ledger
+from llm_gateway.engines.connection import EngineConnection
+from llm_gateway.engines.routing import seed_of
+from llm_gateway.errors import EngineError
+from llm_gateway.http.outbox import Outbox
+from llm_gateway.http.template import Template
+
+MAX_COOLDOWN_S: Final = 60.0
+
+
+class Health(Enum):
+    """The breaker: closed takes requests, open takes none, trial takes one at a time."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    TRIAL = "trial"
+
+
+@lru_cache(maxsize=16)
+def _frame_tail(token: str) -> bytes:
+    """What stands between a request's host and its id; one object for all engines."""
+    authorization = f"authorization: Bearer {token}\r\n" if token else ""
+    return (f"\r\ncontent-type: application/json\r\naccept-encoding: identity\r\n{authorization}x-request-id: ").encode(
+        "latin-1"
+    )
+
+
+class Engine:
+    """An engine process that answers HTTP at one address."""
+
+    __slots__ = (
+        "address",
+        "cooldown_s",
+        "created_at",
+        "drained",
+        "failures",
+        "frame_start",
+        "frame_tail",
+        "health",
+        "heard_at",
+        "host",
+        "idle",
+        "in_flight",
+        "kind",
+        "kv_use",
+        "learned",
+        "ledger",
+        "mine",
+        "models",
+        "name",
+        "open_until",
+        "outbox",
+        "port",
+        "probed",
+        "queue_depth",
+        "record",
+        "reply",
+        "reply_type",
+        "seed",
+        "served",
+        "serving",
+        "share",
+        "token",
+        "weight",
+    )
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        name: str = "",
+        kind: str = "",
+        token: str = "",
+        weight: float = 1.0,
+        ledger: Ledger | None = None,
+        outbox: Outbox | None = None,
+    ) -> None:
+        # First what a choice looks at, then what each request touches (compiled, they stand in this order).
+        self.in_flight = 0  # over all processes, as far as this one knows
+        self.health = Health.CLOSED
+        self.share = weight
+        self.ledger = ledger if ledger is not None and ledger.shared else None
+        self.mine = 0
+        self.idle: EngineConnection | None = None  # the one used last; each knows the one below it
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.frame_start = f" HTTP/1.1\r\nhost: {address}".encode("latin-1")
+        self.frame_tail = _frame_tail(token)
+        self.outbox = outbox  # None: everything is written at once
+        self.kind = kind
+        self.name = name or address
+        self.served = 0
+        self.heard_at = 0.0
+        self.failures = 0
+        # The head of its last whole reply, and the content type in it.
+        self.reply: Template | None = None
+        self.reply_type = b""
+        self.serving = True
+        self.drained = False
+        self.host = host
+        self.port = port
+        self.address = address
+        self.token = token
+        self.models: frozenset[str] = frozenset()
+        self.learned: frozenset[str] = frozenset()
+        self.weight = weight
+        self.seed = seed_of(self.name)
+        self.kv_use = 0.0
+        self.record = None if self.ledger is None else self.ledger.record("engine:" + address)
+        self.cooldown_s = 0.0
+        self.open_until = 0.0
+        self.probed = False
+        self.created_at = 0.0
+        self.queue_depth = 0
+
+    def __repr__(self) -> str:
+        return f"Engine({self.name}, in_flight={self.in_flight}, {self.health.value})"
+
+    def frame(
+        self, path: bytes, request_id: bytes, traceparent: bytes | None, body: bytes, *, apart: bool = False
+    ) -> bytes:
+        """A whole POST request; of one that is sent with its body `apart`, what comes before that."""
+        return b"".join(
+            (
+                b"POST ",
+                path,
+                self.frame_start,
+                self.frame_tail,
+                request_id,
+                b"" if traceparent is None else b"\r\ntraceparent: " + traceparent,
+                b"\r\ncontent-length: %d\r\n\r\n" % len(body),
+                b"" if apart else body,
+            )
+        )
+
+    # load
+
+    def enter(self) -> None:
+        """One more request."""
+        self.mine += 1
+        self.in_flight += 1
+        if self.ledger is not None and self.record is not None:
+            self.ledger.set_mine(self.record, self.mine)
+
+    def enter_below(self, ceiling: int) -> bool:
+        """One more request, unless all processes together have `ceiling` of them there. True when counted."""
+        if self.ledger is None or self.record is None or self.ledger.enter(self.record, ceiling):
+            self.mine += 1
+            self.in_flight += 1
+            return True
+        self.look()
+        return False
+
+    def leave(self) -> None:
+        """One request less."""
+        self.mine -= 1
+        self.in_flight -= 1
+        if self.ledger is not None and self.record is not None:
+            self.ledger.set_mine(self.record, self.mine)
+
+    def look(self) -> None:
+        """See what the other processes have there."""
+        if self.ledger is not None and self.record is not None:
+            self.in_flight = self.mine + int(self.ledger.others_in_flight(self.record))
+
+    def warm_up(self, now: float, slow_start_s: float) -> None:
+        """Work out the share of an engine that is new: a tenth at first, all of its weight after `slow_start_s`."""
+        age = now - self.created_at
+        self.share = self.weight if age >= slow_start_s else self.weight * max(0.1, age / slow_start_s)
+
+    # connections
+
+    def take(self) -> EngineConnection | None:
+        """An idle connection, the one used last (its engine is least likely to have closed it)."""
+        connection = self.idle
+        while connection is not None:
+            self.idle = connection.below
+            connection.below = None
+            if not connection.closed:
+                return connection
+            connection = self.idle
+        return None
+
+    def keep(self, connection: EngineConnection) -> None:
+        """Nobody uses it now."""
+        connection.below = self.idle
+        self.idle = connection
+
+    def idle_connections(self) -> list[EngineConnection]:
+        """All that nobody uses, the one used last first."""
+        found = []
+        connection = self.idle
+        while connection is not None:
+            found.append(connection)
+            connection = connection.below
+        return found
+
+    async def connect(self, timeout_s: float) -> EngineConnection:
+        """A new connection. Raises EngineError (`refused`, `unreachable`, `connect_timeout`)."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(timeout_s):
+                _, connection = await loop.create_connection(
+                    cast(Any, lambda: EngineConnection(self)), self.host, self.port
+                )
+        except TimeoutError as error:
+            raise EngineError("connect_timeout", f"{self.address}: no connection in {timeout_s:g} s") from error
+        except ConnectionRefusedError as error:
+            raise EngineError("refused", f"{self.address}: connection refused") from error
+        except OSError as error:
+            raise EngineError("unreachable", f"{self.address}: {error.strerror or error}") from error
+        return cast(EngineConnection, connection)
+
+    def connection_closed(self, connection: EngineConnection) -> None:
+        """An idle connection went away."""
+        idle = self.idle_connections()
+        if connection in idle:
+            self.idle = None
+            for other in reversed(idle):
+                if other is not connection:
+                    self.keep(other)
+
+    def close_idle(self) -> None:
+        """Close what nobody uses."""
+        idle = self.idle_connections()
+        self.idle = None
+        for connection in idle:
+            connection.below = None
+            connection.abort()
+
+    # the breaker
+
+    def succeeded(self) -> bool:
+        """An answer came. True when this closed the breaker."""
+        self.failures = 0
+        if self.health is Health.CLOSED:
+            return False
+        self.health = Health.CLOSED
+        self.cooldown_s = 0.0
+        return True
+
+    def failed(self, now: float, threshold: int, cooldown_s: float) -> bool:
+        """No good answer came. True when this opened the breaker."""
+        self.failures += 1
+        if self.health is Health.OPEN:
+            return False
+        if self.health is Health.CLOSED and self.failures < threshold:
+            return False
+        self.health = Health.OPEN
+        self.cooldown_s = min(MAX_COOLDOWN_S, self.cooldown_s * 2 or cooldown_s)
+        self.open_until = now + self.cooldown_s
+        return True
+
+    def half_open(self, now: float) -> bool:
+        """Let one trial request through once the cooldown is over. True when this changed something."""
+        if self.health is not Health.OPEN or now < self.open_until:
+            return False
+        self.health = Health.TRIAL
+        return True
+
+    def has_room(self, ceiling: int) -> bool:
+        """Whether one more request may go there. `ceiling` 0: none."""
+        if self.health is not Health.CLOSED:
+            return self.health is Health.TRIAL and self.in_flight == 0
+        return ceiling == 0 or self.in_flight < ceiling

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which engines there are, and which of them serve which model. Pure data: discovery writes it, the data path reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+
+from llm_gateway.engines.engine import Engine, Health
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What discovery knows of one engine process."""
+
+    host: str
+    port: int
+    name: str = ""
+    kind: str = ""
+    model: str = ""
+    ready: bool = True
+    weight: float = 1.0
+
+
+class Pool:
+    """The engines of one model. `ready` are those that may get requests now, always in the same list; `engines` all that exist."""
+
+    __slots__ = ("engines", "model", "ready")
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self.engines: list[Engine] = []
+        self.ready: list[Engine] = []
+
+    def turned(self, engine: Engine) -> None:
+        """The same as `refresh`, after a change of this engine alone: the others, of which there may be hundreds, need not be looked at."""
+        ready = self.ready
+        away = not engine.serving or engine.drained
+        listed = engine in ready
+        if away and listed and len(ready) > 1:
+            ready.remove(engine)
+        elif not (away or listed) and ready and Health.OPEN not in (engine.health, ready[0].health):
+            ready.append(engine)
+        elif away == listed:
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Work out `ready` anew, after any change of an engine's state."""
+        serving = [engine for engine in self.engines if engine.serving and not engine.drained]
+        # When every breaker is open, asking anyway is better than refusing everybody: they may all have recovered.
+        self.ready[:] = [engine for engine in serving if engine.health is not Health.OPEN] or serving
+
+
+class Registry:
+    """All engines and the pools they form."""
+
+    def __init__(self, make: Callable[[Endpoint], Engine]) -> None:
+        self._make = make
+        self._known: dict[str, None] = {}
+        self.engines: dict[tuple[str, int], Engine] = {}
+        # What discovery said last.
+        self._said: dict[tuple[str, int], Endpoint] = {}
+        self.pools: dict[str, Pool] = {}
+        self._drained: set[str] = set()
+        self.on_change: list[Callable[[Collection[str]], None]] = []
+
+    def replace(self, endpoints: Iterable[Endpoint]) -> tuple[list[Engine], list[Engine]]:
+        """Make the engines be these. Returns the new and the gone ones; the gone finish what they have."""
+        wanted: dict[tuple[str, int], Endpoint] = {}
+        for endpoint in endpoints:
+            other = wanted.get((endpoint.host, endpoint.port))
+            # Two slices may show one address while they are being rewritten; ready in either is ready.
+            if other is None or (endpoint.ready and not other.ready):
+                wanted[(endpoint.host, endpoint.port)] = endpoint
+        gone = [engine for address, engine in self.engines.items() if address not in wanted]
+        for engine in gone:
+            address = (engine.host, engine.port)
+            del self.engines[address], self._said[address]
+            engine.serving = False
+            engine.close_idle()
+        fresh = [endpoint for address, endpoint in wanted.items() if self._said.get(address) != endpoint]
+        return self._take(fresh, moved=bool(gone)), gone
+
+    def update(self, endpoints: Iterable[Endpoint]) -> None:
+        """Some engines are as said here, the others as they were."""
+        self._take(endpoints)
+
+    def _take(self, endpoints: Iterable[Endpoint], *, moved: bool = False) -> list[Engine]:
+        """Make engines be as said; those that are new. `moved`: the pools must be formed anew whatever is said."""
+        new = []
+        changed: list[Engine] = []
+        for endpoint in endpoints:
+            address = (endpoint.host, endpoint.port)
+            self._said[address] = endpoint
+            engine_or_none = self.engines.get(address)
+            if engine_or_none is None:
+                engine_or_none = self.engines[address] = self._make(endpoint)
+                new.append(engine_or_none)
+            engine = engine_or_none
+            state = (engine.serving, engine.drained, engine.models, engine.weight)
+            engine.serving = endpoint.ready
+            engine.name = endpoint.name or engine.address
+            engine.kind = endpoint.kind
+            engine.weight = endpoint.weight
+            engine.drained = engine.name in self._drained
+            engine.models = frozenset({endpoint.model}) if endpoint.model else engine.learned
+            moved = moved or engine.models != state[2]
+            if (engine.serving, engine.drained, engine.models, engine.weight) != state:
+                changed.append(engine)
+        if moved or new:
+            self.rebuild()
+        elif changed:
+            # Mostly one pod turns ready or unready: of a thousand pools, only its own change.
+            for engine in changed:
+                for model in engine.models:
+                    self.pools[model].turned(engine)
+            self.changed({model for engine in changed for model in engine.models})
+        return new
+
+    def drain(self, name: str, drained: bool) -> None:
+        """Give an engine nothing new (or again something), whatever discovery says; by its name, also when it comes back."""
+        (self._drained.add if drained else self._drained.discard)(name)
+        for engine in self.engines.values():
+            if engine.name == name:
+                engine.drained = drained
+                self.refresh(engine)
+
+    def learn(self, engine: Engine, models: frozenset[str]) -> None:
+        """The engine said which models it has; that counts where discovery did not say."""
+        if engine.learned == models:
+            return
+        named_by_discovery = engine.models != engine.learned
+        engine.learned = models
+        if not named_by_discovery:
+            engine.models = models
+            self.rebuild()
+
+    def rebuild(self) -> None:
+        """Form the pools anew. A model that was here once stays known: 503 is then the right answer, not 404."""
+        members: dict[str, list[Engine]] = {}
+        for engine in self.engines.values():
+            for model in engine.models:
+                members.setdefault(model, []).append(engine)
+        for model in members:
+            self.know(model)
+        for model in self._known:
+            pool = self.pools.get(model)
+            if pool is None:
+                pool = self.pools[model] = Pool(model)
+            pool.engines = members.get(model, [])
+            pool.refresh()
+        self.changed()
+
+    def know(self, model: str) -> None:
+        """Say that a model exists, whether or not an engine has it now."""
+        self._known.setdefault(model)
+        if model not in self.pools:
+            self.pools[model] = Pool(model)
+
+    def refresh(self, engine: Engine) -> None:
+        """An engine's health changed."""
+        for model in engine.models:
+            pool = self.pools.get(model)
+            if pool is not None:
+                pool.refresh()
+        self.changed(engine.models)
+
+    def changed(self, models: Collection[str] | None = None) -> None:
+        """Tell whoever waits for engines of these models; None: of any."""
+        for callback in self.on_change:
+            callback(list(self.pools) if models is None else models)

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What handlers that Sanic serves have in common: replies, errors, and who is asking."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+from sanic.request import Request
+from sanic.response import HTTPResponse, raw
+
+from llm_gateway.config.key_documents import Key
+from llm_gateway.errors import ApiError, invalid_key
+from llm_gateway.gateway import Gateway
+from llm_gateway.http.head import key_shown
+
+
+def answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> HTTPResponse:
+    """A JSON reply."""
+    return raw(msgspec.json.encode(document), status=status, content_type="application/json", headers=headers)
+
+
+def refusal(error: ApiError) -> HTTPResponse:
+    """An error reply in OpenAI's shape."""
+    headers = dict(line.split(": ", 1) for line in error.header_lines().decode("latin-1").splitlines())
+    return raw(error.body(), status=error.status, content_type="application/json", headers=headers)
+
+
+def key_of(gateway: Gateway, request: Request) -> Key:
+    """The caller. Raises ApiError 401."""
+    # Sanic decodes headers as UTF-8 and keeps what is none as surrogates: so they become the bytes again that were sent.
+    fields = {
+        name.encode(): request.headers[name].encode("utf-8", "surrogateescape")
+        for name in ("authorization", "x-api-key", "api-key")
+        if name in request.headers
+    }
+    shown = key_shown(fields)
+    key = gateway.keys.find(None if shown is None else sha256(shown).digest(), shown)
+    if key is None:
+        raise invalid_key()
+    return key
