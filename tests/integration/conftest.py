@@ -7,7 +7,7 @@ import pytest
 
 from local.kubernetes.cluster import Cluster
 from local.kubernetes.config import ClusterConfig
-from tests.support import aws_house
+from tests.support import aws_account
 from tests.support.aws_roles import described
 from tests.support.cluster_names import cluster_name
 
@@ -35,20 +35,20 @@ DELAYS |= {"mount-target-delete": 0.3, "file-system-delete": 0.2, "addon-delete"
 
 
 @pytest.fixture(scope="session")
-def shared_house(tmp_path_factory):
-    """(house, shape -> components of the real AWS roles); each test leaves the account as empty as it found it."""
-    name = cluster_name("house")
+def shared_account(tmp_path_factory):
+    """(account, shape -> components of the real AWS roles); each test leaves the account as empty as it found it."""
+    name = cluster_name("account")
     shapes = {"plain": {}, "older": {"cluster_version": "1.34"}, "kept": {"storage_efs_retain": True}}
     made = described(tmp_path_factory.mktemp("described"), name, **shapes, seed={"identity_variant": "seed"})
     delays = [word for kind, seconds in DELAYS.items() for word in ("--delay", f"{kind}={seconds}")]
-    with aws_house.opened(name, tmp_path_factory.mktemp("account"), *delays) as house:
-        yield house, made
+    with aws_account.opened(name, tmp_path_factory.mktemp("account"), *delays) as account:
+        yield account, made
 
 
 @pytest.fixture
-def house(shared_house):
+def account(shared_account):
     """The account, renewed if the last test left something in it."""
-    found = shared_house[0]
+    found = shared_account[0]
     if not found.is_empty():
         found.renew()
     yield found
@@ -56,5 +56,5 @@ def house(shared_house):
 
 
 @pytest.fixture
-def shapes(shared_house):
-    return shared_house[1]
+def shapes(shared_account):
+    return shared_account[1]

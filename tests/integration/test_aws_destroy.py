@@ -28,9 +28,9 @@ def impatient(monkeypatch):
     monkeypatch.setattr(ec2, "_SETTLING_S", 1)
 
 
-def ours(house) -> list[str]:
+def ours(account) -> list[str]:
     """What a census still finds."""
-    found = census(house.access().connection, house.name)
+    found = census(account.access().connection, account.name)
     assert not found.unseen
     return [f"{item.kind} {item.name or item.id}" for item in found.items]
 
@@ -40,74 +40,77 @@ def report(what: str, *, leaks: list[str], foreign: list[str], planted: int = 0)
     assert (leaks, foreign) == ([], [])
 
 
-def vpc_and_subnets(house) -> tuple[str, list[str]]:
-    client = house.aws.client("ec2")
-    where = [{"Name": "tag:llm.on_eks/cluster", "Values": [house.name]}]
+def vpc_and_subnets(account) -> tuple[str, list[str]]:
+    client = account.aws.client("ec2")
+    where = [{"Name": "tag:llm.on_eks/cluster", "Values": [account.name]}]
     (vpc,) = client.describe_vpcs(Filters=where)["Vpcs"]
     return vpc["VpcId"], [row["SubnetId"] for row in client.describe_subnets(Filters=where)["Subnets"]]
 
 
-def test_look_alikes_beside_the_whole_platform_survive_and_the_list_is_what_happens(house, shapes):
+def test_look_alikes_beside_the_whole_platform_survive_and_the_list_is_what_happens(account, shapes):
     planted = 0
-    for number, tags in enumerate(flavours(house.name).values()):
-        planted += plant_network(house.aws, shapes["plain"], house.name, tags)
-        planted += plant_names(house.aws, shapes["plain"], tags, f"-{number}")
-    before = inventory(house.aws)
-    house.converge(shapes["plain"])
+    for number, tags in enumerate(flavours(account.name).values()):
+        planted += plant_network(account.aws, shapes["plain"], account.name, tags)
+        planted += plant_names(account.aws, shapes["plain"], tags, f"-{number}")
+    before = inventory(account.aws)
+    account.converge(shapes["plain"])
     doomed = gone(shapes["plain"])
-    listed = did(house.converge(doomed, check=True))
+    listed = did(account.converge(doomed, check=True))
     assert len(listed) > 50
-    assert listed == did(house.converge(doomed)), "the list is not what happened"
-    report("look-alikes", leaks=ours(house), foreign=differences(before, inventory(house.aws)), planted=planted)
-    assert did(house.converge(doomed)) == []
+    assert listed == did(account.converge(doomed)), "the list is not what happened"
+    report("look-alikes", leaks=ours(account), foreign=differences(before, inventory(account.aws)), planted=planted)
+    assert did(account.converge(doomed)) == []
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("flavour", flavours(""))
-def test_look_alikes_in_the_place_of_ours_survive(house, shapes, flavour):
-    planted = plant_names(house.aws, shapes["plain"], flavours(house.name)[flavour])
-    planted += plant_network(house.aws, shapes["plain"], house.name, flavours(house.name)[flavour])
-    before = inventory(house.aws)
+def test_look_alikes_in_the_place_of_ours_survive(account, shapes, flavour):
+    planted = plant_names(account.aws, shapes["plain"], flavours(account.name)[flavour])
+    planted += plant_network(account.aws, shapes["plain"], account.name, flavours(account.name)[flavour])
+    before = inventory(account.aws)
     # Half of the platform: whatever does not find its name taken.
-    errors = house.try_converge(shapes["plain"]).errors
+    errors = account.try_converge(shapes["plain"]).errors
     assert errors and all("not marked as ours" in error or "is marked for" in error for error in errors), errors
-    house.converge(gone(shapes["plain"]))
-    report(flavour, leaks=ours(house), foreign=differences(before, inventory(house.aws)), planted=planted)
+    account.converge(gone(shapes["plain"]))
+    report(flavour, leaks=ours(account), foreign=differences(before, inventory(account.aws)), planted=planted)
 
 
 @pytest.mark.full
-def test_strangers_in_our_vpc_keep_it_and_are_named(house, shapes, impatient):
-    house.converge(shapes["plain"])
-    client, (vpc, subnets) = house.aws.client("ec2"), vpc_and_subnets(house)
+def test_strangers_in_our_vpc_keep_it_and_are_named(account, shapes, impatient):
+    account.converge(shapes["plain"])
+    client, (vpc, subnets) = account.aws.client("ec2"), vpc_and_subnets(account)
     group = client.create_security_group(GroupName="theirs", Description="x", VpcId=vpc)["GroupId"]
     interface = client.create_network_interface(SubnetId=subnets[0], Groups=[group], Description="theirs")
     interface = interface["NetworkInterface"]["NetworkInterfaceId"]
     machine = {"ImageId": "ami-760aaa0f", "MinCount": 1, "MaxCount": 1}
     machine = client.run_instances(**machine, SubnetId=subnets[1])["Instances"][0]["InstanceId"]
-    theirs = only(inventory(house.aws), lambda kind, row: group in str(row) or machine in str(row))
-    result = house.try_converge(gone(shapes["plain"]))
+    theirs = only(inventory(account.aws), lambda kind, row: group in str(row) or machine in str(row))
+    result = account.try_converge(gone(shapes["plain"]))
     said = "\n".join(result.errors)
     assert "none of it is ours to delete" in said and interface in said
     # Both subnets and the VPC stay; all else is gone.
-    left = ours(house)
+    left = ours(account)
     assert len([one for one in left if one.startswith("ec2_subnet")]) == 2, left
     assert {one.split()[0] for one in left} == {"ec2_subnet", "ec2_vpc"}, left
-    after = inventory(house.aws)
+    after = inventory(account.aws)
     foreign = differences(theirs, {key: after[key] for key in theirs if key in after})
     client.terminate_instances(InstanceIds=[machine])
     where = [{"Name": "vpc-id", "Values": [vpc]}]
     for row in client.describe_network_interfaces(Filters=where)["NetworkInterfaces"]:
         client.delete_network_interface(NetworkInterfaceId=row["NetworkInterfaceId"])
     client.delete_security_group(GroupId=group)
-    house.converge(gone(shapes["plain"]))
-    report("strangers in the VPC", leaks=ours(house), foreign=foreign, planted=len(theirs))
+    account.converge(gone(shapes["plain"]))
+    report("strangers in the VPC", leaks=ours(account), foreign=foreign, planted=len(theirs))
 
 
 @pytest.mark.full
-def test_what_controllers_left_goes_though_it_is_protected_slow_or_in_use(house, shapes, impatient):
-    house.converge(shapes["plain"])
-    client, elb, (vpc, subnets) = house.aws.client("ec2"), house.aws.client("elbv2"), vpc_and_subnets(house)
-    for name, marks in (("ours", {"llm.on_eks/cluster": house.name}), ("theirs", flavours(house.name)["customary"])):
+def test_what_controllers_left_goes_though_it_is_protected_slow_or_in_use(account, shapes, impatient):
+    account.converge(shapes["plain"])
+    client, elb, (vpc, subnets) = account.aws.client("ec2"), account.aws.client("elbv2"), vpc_and_subnets(account)
+    for name, marks in (
+        ("ours", {"llm.on_eks/cluster": account.name}),
+        ("theirs", flavours(account.name)["customary"]),
+    ):
         made = elb.create_load_balancer(Name=name, Subnets=subnets[:2], Type="network", Tags=pairs(marks))
         arn = made["LoadBalancers"][0]["LoadBalancerArn"]
         protected = [{"Key": "deletion_protection.enabled", "Value": "true"}]
@@ -115,11 +118,11 @@ def test_what_controllers_left_goes_though_it_is_protected_slow_or_in_use(house,
         elb.create_target_group(Name=name, Protocol="TCP", Port=80, VpcId=vpc, Tags=pairs(marks))
         volume = {"AvailabilityZone": f"{REGION}a", "Size": 1}
         client.create_volume(**volume, TagSpecifications=[{"ResourceType": "volume", "Tags": pairs(marks)}])
-    before = only(inventory(house.aws), lambda kind, row: f"kubernetes.io/cluster/{house.name}" in str(row))
+    before = only(inventory(account.aws), lambda kind, row: f"kubernetes.io/cluster/{account.name}" in str(row))
     theirs = {key: row for key, row in before.items() if key[0] in ("load balancer", "target group", "volume")}
     # AWS takes minutes for a load balancer's interfaces, and says of a group meanwhile that it is in use.
     interface = client.create_network_interface(SubnetId=subnets[0], Description="ELB net/ours/1")["NetworkInterface"]
-    house.aws.admin(
+    account.aws.admin(
         "POST",
         "faults",
         {"service": "elbv2", "operation": "DeleteTargetGroup", "kind": "error", "code": "ResourceInUse", "count": 2},
@@ -129,120 +132,120 @@ def test_what_controllers_left_goes_though_it_is_protected_slow_or_in_use(house,
     )
     later.start()
     try:
-        stopped = house.try_converge(gone(shapes["plain"]))
+        stopped = account.try_converge(gone(shapes["plain"]))
     finally:
         later.join()
-    after = inventory(house.aws)
+    after = inventory(account.aws)
     foreign = differences(theirs, {key: after[key] for key in theirs if key in after})
     # Their load balancer keeps its subnets; when it is gone, so is the rest.
     assert any("it still holds" in error and "/theirs/" in error for error in stopped.errors), stopped.errors
     elb.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=[{**protected[0], "Value": "false"}])
     elb.delete_load_balancer(LoadBalancerArn=arn)
-    house.converge(gone(shapes["plain"]))
-    report("controllers' things", leaks=ours(house), foreign=foreign, planted=len(theirs))
+    account.converge(gone(shapes["plain"]))
+    report("controllers' things", leaks=ours(account), foreign=foreign, planted=len(theirs))
 
 
 @pytest.mark.full
-def test_a_load_balancer_that_stays_is_named_and_the_next_run_goes_on(house, shapes):
-    house.converge(shapes["plain"])
-    _, subnets = vpc_and_subnets(house)
-    elb = house.aws.client("elbv2")
+def test_a_load_balancer_that_stays_is_named_and_the_next_run_goes_on(account, shapes):
+    account.converge(shapes["plain"])
+    _, subnets = vpc_and_subnets(account)
+    elb = account.aws.client("elbv2")
     elb.create_load_balancer(
-        Name="stuck", Subnets=subnets[:2], Type="network", Tags=pairs({"llm.on_eks/cluster": house.name})
+        Name="stuck", Subnets=subnets[:2], Type="network", Tags=pairs({"llm.on_eks/cluster": account.name})
     )
     refusal = {"kind": "error", "code": "OperationNotPermitted", "message": "it is protected by a service"}
-    house.aws.admin("POST", "faults", {"service": "elbv2", "operation": "DeleteLoadBalancer", **refusal})
-    (error,) = house.try_converge(gone(shapes["plain"])).errors
+    account.aws.admin("POST", "faults", {"service": "elbv2", "operation": "DeleteLoadBalancer", **refusal})
+    (error,) = account.try_converge(gone(shapes["plain"])).errors
     assert "stuck" in error and "it is protected by a service" in error
-    assert house.aws.client("eks").list_clusters()["clusters"] == [house.name], "what it stands on went before it"
-    house.aws.reset()
-    house.converge(gone(shapes["plain"]))
-    report("a stuck load balancer", leaks=ours(house), foreign=[])
+    assert account.aws.client("eks").list_clusters()["clusters"] == [account.name], "what it stands on went before it"
+    account.aws.reset()
+    account.converge(gone(shapes["plain"]))
+    report("a stuck load balancer", leaks=ours(account), foreign=[])
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("items", [1, 2])
-def test_throttling_of_every_call_and_short_pages_change_nothing_of_it(house, shapes, items):
-    before = inventory(house.aws)
-    house.aws.admin("PUT", "page-size", {"items": items})
-    house.aws.admin("POST", "faults", {"each": True})
-    house.converge(shapes["plain"])
-    assert did(house.converge(shapes["plain"])) == []
-    house.aws.admin("DELETE", "faults")
-    house.aws.admin("POST", "faults", {"each": True})
-    house.aws.admin("POST", "faults", {"kind": "transient", "share": 0.05, "seed": items})
-    house.converge(gone(shapes["plain"]))
-    house.aws.reset()
-    report(f"throttled, pages of {items}", leaks=ours(house), foreign=differences(before, inventory(house.aws)))
+def test_throttling_of_every_call_and_short_pages_change_nothing_of_it(account, shapes, items):
+    before = inventory(account.aws)
+    account.aws.admin("PUT", "page-size", {"items": items})
+    account.aws.admin("POST", "faults", {"each": True})
+    account.converge(shapes["plain"])
+    assert did(account.converge(shapes["plain"])) == []
+    account.aws.admin("DELETE", "faults")
+    account.aws.admin("POST", "faults", {"each": True})
+    account.aws.admin("POST", "faults", {"kind": "transient", "share": 0.05, "seed": items})
+    account.converge(gone(shapes["plain"]))
+    account.aws.reset()
+    report(f"throttled, pages of {items}", leaks=ours(account), foreign=differences(before, inventory(account.aws)))
 
 
 @pytest.mark.full
-def test_the_file_system_stays_unless_asked_and_its_mount_targets_go(house, shapes):
-    house.converge(shapes["kept"])
+def test_the_file_system_stays_unless_asked_and_its_mount_targets_go(account, shapes):
+    account.converge(shapes["kept"])
     doomed = gone(shapes["kept"])
-    listed = house.converge(doomed, check=True)
-    done = house.converge(doomed)
+    listed = account.converge(doomed, check=True)
+    done = account.converge(doomed)
     assert did(listed) == did(done)
     assert any("is kept" in note for note in done.components["storage_efs"].notes)
-    found = census(house.access().connection, house.name)
+    found = census(account.access().connection, account.name)
     assert [item.kind for item in found.items] == ["efs_access_point", "efs_file_system"]
     assert not found.unpriced and "USD" in "\n".join(found.table())
-    assert did(house.converge(doomed)) == []
+    assert did(account.converge(doomed)) == []
     # The next platform takes it over; asked for, it goes.
-    house.converge(shapes["plain"])
-    assert len(house.aws.client("efs").describe_file_systems()["FileSystems"]) == 1
-    house.converge(gone(shapes["plain"]))
-    report("a kept file system", leaks=ours(house), foreign=[])
+    account.converge(shapes["plain"])
+    assert len(account.aws.client("efs").describe_file_systems()["FileSystems"]) == 1
+    account.converge(gone(shapes["plain"]))
+    report("a kept file system", leaks=ours(account), foreign=[])
 
 
 POINTS = [number if number < 1 else pytest.param(number, marks=pytest.mark.full) for number in range(16)]
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_half_built_platform_goes_whole(house, shapes, point):
-    before = inventory(house.aws)
+def test_a_half_built_platform_goes_whole(account, shapes, point):
+    before = inventory(account.aws)
     rng = random.Random(point)
     cut = Cut(rng.randint(2, 85), after=rng.random() < 0.5)
-    with runs(house.aws.url, house.name) as runner:
+    with runs(account.aws.url, account.name) as runner:
         runner.run(shapes["plain"], cut)
     doomed = gone(shapes["plain"])
-    listed = did(house.converge(doomed, check=True))
-    done = did(house.converge(doomed))
+    listed = did(account.converge(doomed, check=True))
+    done = did(account.converge(doomed))
     print(f"\n{cut}: {len(done)} removed")
     assert listed == done
-    report(f"half-built, {cut}", leaks=ours(house), foreign=differences(before, inventory(house.aws)))
+    report(f"half-built, {cut}", leaks=ours(account), foreign=differences(before, inventory(account.aws)))
 
 
 @contextlib.contextmanager
-def unreachable(house):
-    found = house.aws.client("eks").describe_cluster(name=house.name)["cluster"]
+def unreachable(account):
+    found = account.aws.client("eks").describe_cluster(name=account.name)["cluster"]
     authority = base64.b64decode(found["certificateAuthority"]["data"]).decode()
-    house.aws.admin("PUT", f"endpoints/{house.name}", {"endpoint": "https://127.0.0.1:1", "ca": authority})
+    account.aws.admin("PUT", f"endpoints/{account.name}", {"endpoint": "https://127.0.0.1:1", "ca": authority})
     try:
         yield
     finally:
-        house.aws.admin("PUT", f"endpoints/{house.name}", {"endpoint": found["endpoint"], "ca": authority})
+        account.aws.admin("PUT", f"endpoints/{account.name}", {"endpoint": found["endpoint"], "ca": authority})
 
 
 @pytest.mark.full
-def test_a_dead_cluster_goes_with_all_that_belongs_to_it(house, shapes):
-    before = inventory(house.aws)
-    house.converge(shapes["plain"])
-    with unreachable(house):
-        house.converge(gone(shapes["plain"]))
-    report("a dead cluster", leaks=ours(house), foreign=differences(before, inventory(house.aws)))
+def test_a_dead_cluster_goes_with_all_that_belongs_to_it(account, shapes):
+    before = inventory(account.aws)
+    account.converge(shapes["plain"])
+    with unreachable(account):
+        account.converge(gone(shapes["plain"]))
+    report("a dead cluster", leaks=ours(account), foreign=differences(before, inventory(account.aws)))
 
 
 @pytest.mark.parametrize("shape", ["seed", pytest.param("plain", marks=pytest.mark.full)])
-def test_what_belonged_to_a_cluster_that_somebody_deleted_goes_too(house, shapes, shape):
-    before = inventory(house.aws)
-    house.converge(shapes[shape])
-    eks = house.aws.client("eks")
-    eks.update_cluster_config(name=house.name, deletionProtection=False)
-    for group in eks.list_nodegroups(clusterName=house.name)["nodegroups"]:
-        eks.delete_nodegroup(clusterName=house.name, nodegroupName=group)
-    while eks.list_nodegroups(clusterName=house.name)["nodegroups"]:
+def test_what_belonged_to_a_cluster_that_somebody_deleted_goes_too(account, shapes, shape):
+    before = inventory(account.aws)
+    account.converge(shapes[shape])
+    eks = account.aws.client("eks")
+    eks.update_cluster_config(name=account.name, deletionProtection=False)
+    for group in eks.list_nodegroups(clusterName=account.name)["nodegroups"]:
+        eks.delete_nodegroup(clusterName=account.name, nodegroupName=group)
+    while eks.list_nodegroups(clusterName=account.name)["nodegroups"]:
         threading.Event().wait(0.1)
-    eks.delete_cluster(name=house.name)
-    house.converge(gone(shapes[shape]))
-    report(f"a deleted cluster, {shape}", leaks=ours(house), foreign=differences(before, inventory(house.aws)))
+    eks.delete_cluster(name=account.name)
+    account.converge(gone(shapes[shape]))
+    report(f"a deleted cluster, {shape}", leaks=ours(account), foreign=differences(before, inventory(account.aws)))

@@ -75,20 +75,20 @@ def described(tmp_path_factory, request):
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
+def account(tmp_path_factory):
     with emulated_cluster(NAME, tmp_path_factory.mktemp("aws")) as aws:
         yield aws
 
 
 @pytest.fixture
-def steps(house, described, seed):
+def steps(account, described, seed):
     """The configurations of a seed, for an account that no other seed has left anything in."""
     yield described[seed]
-    house.reset()
-    if census(access(house, NAME).connection, NAME).items:
-        house.kill()
-        house.start()
-        house.admin("PUT", f"endpoints/{NAME}", house.real_cluster)
+    account.reset()
+    if census(access(account, NAME).connection, NAME).items:
+        account.kill()
+        account.start()
+        account.admin("PUT", f"endpoints/{NAME}", account.real_cluster)
 
 
 def converge(aws, components, **options):
@@ -166,19 +166,19 @@ def tamper(aws, rng):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_plan_is_what_then_happens(house, steps, seed, capsys):
+def test_a_plan_is_what_then_happens(account, steps, seed, capsys):
     rng = random.Random(1000 + seed)
     done = 0
-    half_build(house, steps[0], rng)
+    half_build(account, steps[0], rng)
     for components in steps:
-        done += settle(house, components)
+        done += settle(account, components)
         if rng.random() < 0.7:
-            tamper(house, rng)
-            done += settle(house, components)
+            tamper(account, rng)
+            done += settle(account, components)
     doomed = without_retain(steps[-1])
-    planned = changes(converge(house, gone(doomed), check=True))
-    assert planned == changes(converge(house, gone(doomed)))
-    left = census(access(house, NAME).connection, NAME)
+    planned = changes(converge(account, gone(doomed), check=True))
+    assert planned == changes(converge(account, gone(doomed)))
+    left = census(access(account, NAME).connection, NAME)
     assert not left.items and not left.unseen
     with capsys.disabled():
         print(f"\n  seed {seed}: {done} changes predicted and observed, {len(planned)} removals, nothing left")

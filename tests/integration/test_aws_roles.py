@@ -55,16 +55,16 @@ def described(tmp_path_factory, foreign):
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
+def account(tmp_path_factory):
     """An emulated account whose cluster NAME is a real API server."""
     with emulated_cluster(NAME, tmp_path_factory.mktemp("aws")) as aws:
         yield aws
 
 
 @pytest.fixture(scope="module")
-def foreign(house):
+def foreign(account):
     """A network of somebody else."""
-    vpc, subnets = make_subnets(house)
+    vpc, subnets = make_subnets(account)
     yield {"vpc": vpc, "subnets": subnets}
 
 
@@ -73,71 +73,71 @@ def converge(aws, components, **options):
 
 
 @pytest.fixture
-def emptied(house, described):
+def emptied(account, described):
     """Whatever a test leaves is removed, the file system too."""
     yield
-    converge(house, gone(without_retain(described["everything"])))
+    converge(account, gone(without_retain(described["everything"])))
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("variant", ["everything", "plain", "seed"])
-def test_from_nothing_to_all_and_back(house, described, emptied, variant):
+def test_from_nothing_to_all_and_back(account, described, emptied, variant):
     components = described[variant]
-    planned = converge(house, components, check=True)
-    done = converge(house, components)
+    planned = converge(account, components, check=True)
+    done = converge(account, components)
     assert did(planned) == did(done)
     client = done.context.client
     volume = client.get(client.resource("v1", "PersistentVolume"), "models")
-    assert volume["spec"]["csi"]["volumeHandle"] == handle(house)
-    assert did(converge(house, components)) == []
-    assert did(converge(house, components, check=True)) == []
-    planned = converge(house, gone(components), check=True)
-    done = converge(house, gone(components))
+    assert volume["spec"]["csi"]["volumeHandle"] == handle(account)
+    assert did(converge(account, components)) == []
+    assert did(converge(account, components, check=True)) == []
+    planned = converge(account, gone(components), check=True)
+    done = converge(account, gone(components))
     assert did(planned) == did(done)
-    left(house, described)
+    left(account, described)
 
 
-def left(house, described):
+def left(account, described):
     """Nothing but the file system that is to stay, and what is the account's."""
-    ec2, eks, iam = house.client("ec2"), house.client("eks"), house.client("iam")
+    ec2, eks, iam = account.client("ec2"), account.client("eks"), account.client("iam")
     assert eks.list_clusters()["clusters"] == []
     assert ec2.describe_vpcs(Filters=OURS)["Vpcs"] == ec2.describe_addresses(Filters=OURS)["Addresses"] == []
     assert [role for role in iam.list_roles()["Roles"] if role["RoleName"].startswith(NAME)] == []
     assert iam.list_policies(Scope="Local")["Policies"] == []
-    assert house.client("sqs").list_queues().get("QueueUrls", []) == []
-    assert house.client("events").list_rules()["Rules"] == []
-    assert len(house.client("efs").describe_file_systems()["FileSystems"]) == 1
+    assert account.client("sqs").list_queues().get("QueueUrls", []) == []
+    assert account.client("events").list_rules()["Rules"] == []
+    assert len(account.client("efs").describe_file_systems()["FileSystems"]) == 1
 
 
-def handle(house):
+def handle(account):
     """How the driver calls the access point for models."""
-    [point] = house.client("efs").describe_access_points()["AccessPoints"]
+    [point] = account.client("efs").describe_access_points()["AccessPoints"]
     return f"{point['FileSystemId']}::{point['AccessPointId']}"
 
 
 @pytest.mark.full
-def test_the_file_system_that_stayed_is_found_again(house, described, emptied):
+def test_the_file_system_that_stayed_is_found_again(account, described, emptied):
     components = described["plain"]
-    converge(house, components)
-    before = handle(house)
-    converge(house, gone(components))
-    again = converge(house, components)
-    assert handle(house) == before
+    converge(account, components)
+    before = handle(account)
+    converge(account, gone(components))
+    again = converge(account, components)
+    assert handle(account) == before
     assert not [row for row in did(again) if row[0] == "storage_efs" and "file system" in row[2]]
 
 
 @pytest.mark.full
-def test_one_way_out_more_or_less_moves_no_subnet(house, described, emptied):
-    converge(house, described["plain"])
+def test_one_way_out_more_or_less_moves_no_subnet(account, described, emptied):
+    converge(account, described["plain"])
     wider = [described["everything"][0], *described["plain"][1:]]
-    verbs = {verb for _, verb, _ in did(converge(house, wider))}
+    verbs = {verb for _, verb, _ in did(converge(account, wider))}
     assert verbs <= {"create", "update"}
-    assert did(converge(house, wider)) == []
-    converge(house, described["plain"])
-    assert did(converge(house, described["plain"])) == []
+    assert did(converge(account, wider)) == []
+    converge(account, described["plain"])
+    assert did(converge(account, described["plain"])) == []
     assert (
         len(
-            house.client("ec2").describe_nat_gateways(Filter=[{"Name": "state", "Values": ["available"]}])[
+            account.client("ec2").describe_nat_gateways(Filter=[{"Name": "state", "Values": ["available"]}])[
                 "NatGateways"
             ]
         )
@@ -145,9 +145,9 @@ def test_one_way_out_more_or_less_moves_no_subnet(house, described, emptied):
     )
 
 
-def test_a_given_network_and_cluster_are_used_and_left_as_they_were(house, described, foreign):
-    eks, ec2 = house.client("eks"), house.client("ec2")
-    role = make_role(house, "somebody")
+def test_a_given_network_and_cluster_are_used_and_left_as_they_were(account, described, foreign):
+    eks, ec2 = account.client("eks"), account.client("ec2")
+    role = make_role(account, "somebody")
     config = {"subnetIds": foreign["subnets"]}
     access = {"authenticationMode": "API", "bootstrapClusterCreatorAdminPermissions": True}
     eks.create_cluster(name=NAME, version="1.34", roleArn=role, resourcesVpcConfig=config, accessConfig=access)
@@ -166,11 +166,11 @@ def test_a_given_network_and_cluster_are_used_and_left_as_they_were(house, descr
 
     before = seen()
     try:
-        converge(house, described["given"])
+        converge(account, described["given"])
         assert eks.describe_nodegroup(clusterName=NAME, nodegroupName="system")["nodegroup"]["version"] == "1.34"
-        assert did(converge(house, described["given"])) == []
+        assert did(converge(account, described["given"])) == []
         assert [arn for arn in seen()[3] if "-node" not in arn] == before[3]
-        converge(house, gone(described["given"]))
+        converge(account, gone(described["given"]))
         assert seen()[:3] == before[:3]
         assert eks.list_addons(clusterName=NAME)["addons"] == eks.list_nodegroups(clusterName=NAME)["nodegroups"] == []
     finally:

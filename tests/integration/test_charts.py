@@ -14,11 +14,6 @@ import pytest
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / "tests"))
 
-from support.chart_server import archive  # noqa: E402
-from support.charts import chart_component, helm, snapshot, uids, without_generated  # noqa: E402
-from support.cluster_client import absent, apply, kubectl, new_client, plan, read, subjects, unique  # noqa: E402
-from support.simulated_node import SimulatedNode  # noqa: E402
-
 from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_SYSTEM  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds import adoption  # noqa: E402
@@ -27,6 +22,10 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.chart import Char
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.report import node_line, result_of  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.run_plan import plan_of  # noqa: E402
+from tests.support.chart_server import archive  # noqa: E402
+from tests.support.charts import chart_component, helm, snapshot, uids, without_generated  # noqa: E402
+from tests.support.cluster_client import absent, apply, kubectl, new_client, plan, read, subjects, unique  # noqa: E402
+from tests.support.simulated_node import SimulatedNode  # noqa: E402
 
 pytestmark = pytest.mark.apiserver
 FIXTURES = ["web", "secrets", "hooks", "definitions"]

@@ -12,14 +12,13 @@ import pytest
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / "tests"))
 
-from support.charts import chart_component  # noqa: E402
-from support.cluster_client import absent, apply, new_client, read, unique  # noqa: E402
-from support.cluster_names import cluster_name  # noqa: E402
-
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine  # noqa: E402
 from local.kubernetes import pause  # noqa: E402
 from local.kubernetes.cluster import Cluster  # noqa: E402
 from local.kubernetes.config import ClusterConfig  # noqa: E402
+from tests.support.charts import chart_component  # noqa: E402
+from tests.support.cluster_client import absent, apply, new_client, read, unique  # noqa: E402
+from tests.support.cluster_names import cluster_name  # noqa: E402
 
 pytestmark = [pytest.mark.cluster, pytest.mark.full]
 PROGRAM = "localhost/llm.on_eks/test-kubectl:1"

@@ -15,7 +15,17 @@ import pytest
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / "tests"))
 
-from support.cluster_client import (  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_SYSTEM  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import DescriptorError  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds import remove  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.locks.lease import LockError, held  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.record import Recorder, RecordError  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.reports import drift  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.rollback import rollback  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.run_plan import StalePlanError, plan_of  # noqa: E402
+from tests.support.cluster_client import (  # noqa: E402
     absent,
     apply,
     component,
@@ -28,17 +38,6 @@ from support.cluster_client import (  # noqa: E402
     subjects,
     unique,
 )
-
-from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError  # noqa: E402
-from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_SYSTEM  # noqa: E402
-from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import DescriptorError  # noqa: E402
-from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds import remove  # noqa: E402
-from ansible_collections.llm.on_eks.plugins.plugin_utils.locks.lease import LockError, held  # noqa: E402
-from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.record import Recorder, RecordError  # noqa: E402
-from ansible_collections.llm.on_eks.plugins.plugin_utils.reports import drift  # noqa: E402
-from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine  # noqa: E402
-from ansible_collections.llm.on_eks.plugins.plugin_utils.run.rollback import rollback  # noqa: E402
-from ansible_collections.llm.on_eks.plugins.plugin_utils.run.run_plan import StalePlanError, plan_of  # noqa: E402
 
 pytestmark = pytest.mark.apiserver
 

@@ -8,7 +8,7 @@ import pytest
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import DescriptorError
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.aws_access import NoClusterError
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
-from tests.support import aws_world as world
+from tests.support import aws_platform
 from tests.support import emulated_cluster as emulated
 from tests.support.cluster_names import cluster_name
 from tests.support.emulated_aws import trust
@@ -19,7 +19,7 @@ NAME = cluster_name("aws")
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
+def account(tmp_path_factory):
     """An emulated account whose cluster NAME is a real API server."""
     with emulated_cluster(NAME, tmp_path_factory.mktemp("aws")) as aws:
         yield aws
@@ -34,31 +34,31 @@ def converge(aws, components, **options):
 
 
 @pytest.fixture(scope="module")
-def components(house):
-    return world.platform(NAME, access(house).connection.identity.arn)
+def components(account):
+    return aws_platform.platform(NAME, access(account).connection.identity.arn)
 
 
 @pytest.fixture(scope="module")
-def first(house, components):
+def first(account, components):
     """(plan on the empty account, first run, second run); at the end whatever is left is removed."""
-    yield converge(house, components, check=True), converge(house, components), converge(house, components)
-    house.reset()
-    converge(house, gone(components))
+    yield converge(account, components, check=True), converge(account, components), converge(account, components)
+    account.reset()
+    converge(account, gone(components))
 
 
 @pytest.fixture
-def platform(house, components, first):
+def platform(account, components, first):
     """Descriptors of a small platform that stands, and stands again before the next test."""
     yield components
-    house.reset()
-    converge(house, components)
+    account.reset()
+    converge(account, components)
 
 
-def test_a_plan_on_an_empty_account_is_whole_and_is_what_then_happens(house, first, components):
+def test_a_plan_on_an_empty_account_is_whole_and_is_what_then_happens(account, first, components):
     planned, done, again = first
     assert did(planned) == did(done)
     assert not did(again), "a second run changes nothing"
-    assert not did(converge(house, components, check=True))
+    assert not did(converge(account, components, check=True))
 
 
 def test_what_is_not_known_yet_says_so_in_the_plan(first):
@@ -66,10 +66,10 @@ def test_what_is_not_known_yet_says_so_in_the_plan(first):
     assert "(known after apply)" in str(action.after)
 
 
-def test_outputs_of_aws_reach_kubernetes(house, first):
+def test_outputs_of_aws_reach_kubernetes(account, first):
     client = first[1].context.client
     found = client.get(client.resource("v1", "ConfigMap"), "files", "storage")
-    [system] = house.client("efs").describe_file_systems()["FileSystems"]
+    [system] = account.client("efs").describe_file_systems()["FileSystems"]
     assert found["data"]["id"] == system["FileSystemId"]
     assert found["data"]["cluster"].endswith(f":cluster/{NAME}")
 
@@ -80,94 +80,99 @@ def test_storage_does_not_wait_for_the_control_plane(first):
     assert files.started < control_plane.started + control_plane.seconds
 
 
-def test_all_is_removed_and_the_plan_says_so_before(house, platform):
-    planned = converge(house, gone(platform), check=True)
-    assert did(planned) == did(converge(house, gone(platform)))
-    assert not house.client("eks").list_clusters()["clusters"]
+def test_all_is_removed_and_the_plan_says_so_before(account, platform):
+    planned = converge(account, gone(platform), check=True)
+    assert did(planned) == did(converge(account, gone(platform)))
+    assert not account.client("eks").list_clusters()["clusters"]
     ours = [{"Name": "tag-key", "Values": ["llm.on_eks/cluster"]}]
-    assert not house.client("ec2").describe_vpcs(Filters=ours)["Vpcs"]
-    assert not house.client("ec2").describe_subnets(Filters=ours)["Subnets"]
-    assert not house.client("efs").describe_file_systems()["FileSystems"]
-    assert not did(converge(house, gone(platform)))
+    assert not account.client("ec2").describe_vpcs(Filters=ours)["Vpcs"]
+    assert not account.client("ec2").describe_subnets(Filters=ours)["Subnets"]
+    assert not account.client("efs").describe_file_systems()["FileSystems"]
+    assert not did(converge(account, gone(platform)))
 
 
-def test_what_is_retained_stays_and_is_named(house, platform):
-    kept = [*platform[:-1], world.storage(retain=True)]
-    converge(house, kept)
-    done = converge(house, gone(kept))
-    assert len(house.client("efs").describe_file_systems()["FileSystems"]) == 1
+def test_what_is_retained_stays_and_is_named(account, platform):
+    kept = [*platform[:-1], aws_platform.storage(retain=True)]
+    converge(account, kept)
+    done = converge(account, gone(kept))
+    assert len(account.client("efs").describe_file_systems()["FileSystems"]) == 1
     assert any("models is kept" in note for note in done.components["storage"].notes)
 
 
-def test_what_was_retained_or_adopted_is_never_pruned(house, platform):
-    kept = [*platform[:3], world.storage(retain=True)]
-    converge(house, kept)
-    without = {**world.storage(), "aws": [], "manifests": []}
-    done = converge(house, [*platform[:3], without])
+def test_what_was_retained_or_adopted_is_never_pruned(account, platform):
+    kept = [*platform[:3], aws_platform.storage(retain=True)]
+    converge(account, kept)
+    without = {**aws_platform.storage(), "aws": [], "manifests": []}
+    done = converge(account, [*platform[:3], without])
     assert {action.subject for action in done.actions if "EFS file system" in action.subject} == set()
-    adopted = {**without, "aws": [{**world.storage()["aws"][0], "adopt": True}]}
-    converge(house, [*platform[:3], adopted])
-    converge(house, [*platform[:3], without])
-    assert len(house.client("efs").describe_file_systems()["FileSystems"]) == 1
+    adopted = {**without, "aws": [{**aws_platform.storage()["aws"][0], "adopt": True}]}
+    converge(account, [*platform[:3], adopted])
+    converge(account, [*platform[:3], without])
+    assert len(account.client("efs").describe_file_systems()["FileSystems"]) == 1
 
 
-def test_a_node_group_that_is_no_longer_described_is_removed(house, platform):
-    two = [*platform[:2], world.nodes(("system", "spare")), platform[3]]
-    converge(house, two)
-    planned = converge(house, platform, check=True)
+def test_a_node_group_that_is_no_longer_described_is_removed(account, platform):
+    two = [*platform[:2], aws_platform.nodes(("system", "spare")), platform[3]]
+    converge(account, two)
+    planned = converge(account, platform, check=True)
     assert [verb for _, verb, _ in did(planned)] == ["delete"]
-    assert did(planned) == did(converge(house, platform))
-    assert house.client("eks").list_nodegroups(clusterName=NAME)["nodegroups"] == ["system"]
+    assert did(planned) == did(converge(account, platform))
+    assert account.client("eks").list_nodegroups(clusterName=NAME)["nodegroups"] == ["system"]
 
 
-def test_a_zone_that_is_no_longer_described_goes_in_the_order_of_references(house, platform):
+def test_a_zone_that_is_no_longer_described_goes_in_the_order_of_references(account, platform):
     zones = ("a", "b", "c")
-    caller = access(house).connection.identity.arn
-    wide = [world.network(NAME, zones=zones), world.cluster(NAME, caller), world.nodes(), world.storage(zones=zones)]
-    converge(house, wide)
-    done = converge(house, platform)
+    caller = access(account).connection.identity.arn
+    wide = [
+        aws_platform.network(NAME, zones=zones),
+        aws_platform.cluster(NAME, caller),
+        aws_platform.nodes(),
+        aws_platform.storage(zones=zones),
+    ]
+    converge(account, wide)
+    done = converge(account, platform)
     assert {verb for _, verb, _ in did(done)} == {"delete"} and len(done.actions) == 2
 
 
-def test_a_foreign_object_of_the_same_name_is_refused_and_stops_nothing_else(house):
+def test_a_foreign_object_of_the_same_name_is_refused_and_stops_nothing_else(account):
     role = {"type": "iam_role", "name": "role", "properties": {"name": "theirs", "services": ["eks.amazonaws.com"]}}
     logs = {"type": "log_group", "name": "logs", "properties": {"name": "/ours"}}
     components = [{"name": "one", "aws": [role, logs]}]
-    house.client("iam").create_role(RoleName="theirs", AssumeRolePolicyDocument=trust("eks.amazonaws.com"))
-    done = engine.converge(components, None, aws=access(house))
+    account.client("iam").create_role(RoleName="theirs", AssumeRolePolicyDocument=trust("eks.amazonaws.com"))
+    done = engine.converge(components, None, aws=access(account))
     [error] = done.errors
     assert "not marked as ours" in error
     assert did(done) == [("one", "create", "log group /ours")]
-    assert did(converge(house, gone(components))) == [("one", "delete", "log group /ours")]
-    house.client("iam").delete_role(RoleName="theirs")
+    assert did(converge(account, gone(components))) == [("one", "delete", "log group /ours")]
+    account.client("iam").delete_role(RoleName="theirs")
 
 
-def test_one_component_alone_looks_up_what_it_refers_to(house, platform):
-    done = converge(house, platform, only=["storage"])
+def test_one_component_alone_looks_up_what_it_refers_to(account, platform):
+    done = converge(account, platform, only=["storage"])
     assert list(done.components) == ["storage"] and not done.actions
-    converge(house, gone(platform), only=["storage"])
-    assert not house.client("efs").describe_file_systems()["FileSystems"]
-    assert house.client("eks").list_clusters()["clusters"] == [NAME]
+    converge(account, gone(platform), only=["storage"])
+    assert not account.client("efs").describe_file_systems()["FileSystems"]
+    assert account.client("eks").list_clusters()["clusters"] == [NAME]
 
 
-def test_kubernetes_alone_needs_the_cluster_to_be_there(house, platform):
+def test_kubernetes_alone_needs_the_cluster_to_be_there(account, platform):
     app = {"name": "app", "namespace": {"name": "app"}}
     with pytest.raises(NoClusterError, match=r"run site\.yml"):
-        emulated.converge(house, "elsewhere", [app])
-    assert did(converge(house, [app])) == [("app", "create", "Namespace app")]
-    converge(house, gone([app]))
+        emulated.converge(account, "elsewhere", [app])
+    assert did(converge(account, [app])) == [("app", "create", "Namespace app")]
+    converge(account, gone([app]))
 
 
-def test_a_reference_that_nobody_publishes_is_refused_before_anything_is_made(house):
+def test_a_reference_that_nobody_publishes_is_refused_before_anything_is_made(account):
     bad = {
         "name": "x",
         "aws": [{"type": "efs_mount_target", "name": "t", "properties": {"subnet_id": "${out:y.z_id}"}}],
     }
     with pytest.raises(DescriptorError, match=r"\$\{out:y.z_id\}"):
-        converge(house, [bad])
+        converge(account, [bad])
 
 
-def test_resources_that_wait_for_each_other_are_named(house):
+def test_resources_that_wait_for_each_other_are_named(account):
     knot = {
         "name": "knot",
         "aws": [
@@ -176,4 +181,4 @@ def test_resources_that_wait_for_each_other_are_named(house):
         ],
     }
     with pytest.raises(DescriptorError, match="circle"):
-        converge(house, [knot])
+        converge(account, [knot])

@@ -15,15 +15,24 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from support.cluster_client import component, config_map, deployment, kubectl, new_client, plan, read, subjects, unique
-from support.faulty_proxy import After, Drop, FaultyProxy, Slow, Status
-from support.webhook import Webhook, allow, patch, refuse
-from support.worlds import definition
-
 from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_SYSTEM
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes import client as client_module
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.connection import connect
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
+from tests.support.cluster_client import (
+    component,
+    config_map,
+    deployment,
+    kubectl,
+    new_client,
+    plan,
+    read,
+    subjects,
+    unique,
+)
+from tests.support.faulty_proxy import After, Drop, FaultyProxy, Slow, Status
+from tests.support.random_manifests import thing_crd
+from tests.support.webhook import Webhook, allow, patch, refuse
 
 pytestmark = pytest.mark.apiserver
 FULL = pytest.mark.full
@@ -298,7 +307,7 @@ def test_a_webhook_with_side_effects_only_on_a_write_bears_a_plan(client, name, 
 def _things(name):
     group = f"{name}.example.com"
     thing = {"apiVersion": f"{group}/v1", "kind": "Thing", "metadata": {"name": "one"}, "spec": {"size": 1}}
-    return component(name, thing, crds=[definition(group)])
+    return component(name, thing, crds=[thing_crd(group)])
 
 
 def test_a_definition_that_is_established_late_is_waited_for(client, api_server, name):

@@ -13,12 +13,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from support.cluster_client import absent, component, config_map, deployment, new_client, plan, unique
-from support.observed import bare, look
-from support.playbooks import Playbooks
-
 from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.record import Recorder
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
+from tests.support.cluster_client import absent, component, config_map, deployment, new_client, plan, unique
+from tests.support.observed import bare, look
+from tests.support.playbooks import Playbooks
 
 pytestmark = pytest.mark.apiserver
 # A tenth by default: both ways of stopping, a few points each.

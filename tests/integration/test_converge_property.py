@@ -13,12 +13,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from support.cluster_client import new_client, unique
-from support.observed import bare, happened, look, missing
-from support.simulated_node import SimulatedNode
-from support.worlds import CLUSTER_WIDE, EDITS, World
-
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
+from tests.support.cluster_client import new_client, unique
+from tests.support.observed import bare, happened, look, missing
+from tests.support.random_descriptors import CLUSTER_WIDE, EDITS, RandomDescriptors
+from tests.support.simulated_node import SimulatedNode
 
 pytestmark = pytest.mark.apiserver
 EDITS_PER_SEED = 20
@@ -42,31 +41,31 @@ def kubelet(client):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_is_planned_is_what_happens_whatever_is_edited(client, seed):
-    world = World(random.Random(seed), unique(f"p{seed}"))
+    made = RandomDescriptors(random.Random(seed), unique(f"p{seed}"))
     for _ in range(3):
-        world.new_component()
-    hold_to_plan(client, world, "first run")
+        made.new_component()
+    hold_to_plan(client, made, "first run")
     for number in range(EDITS_PER_SEED):
-        kind = world.rng.choices(list(EDITS), weights=list(EDITS.values()))[0]
-        edit = getattr(world, f"edit_{kind}")
+        kind = made.rng.choices(list(EDITS), weights=list(EDITS.values()))[0]
+        edit = getattr(made, f"edit_{kind}")
         said = edit(client) if kind == "by_others" else edit()
-        hold_to_plan(client, world, f"seed {seed}, edit {number}: {said}")
-    world.gone += world.components
-    world.components = []
-    hold_to_plan(client, world, f"seed {seed}, removal of all")
-    left = {name for name in look(client, world.prefix) if not name.startswith("Namespace ")}
+        hold_to_plan(client, made, f"seed {seed}, edit {number}: {said}")
+    made.gone += made.components
+    made.components = []
+    hold_to_plan(client, made, f"seed {seed}, removal of all")
+    left = {name for name in look(client, made.prefix) if not name.startswith("Namespace ")}
     assert not left, f"seed {seed}: {left} is left"
 
 
-def hold_to_plan(client, world, where):
+def hold_to_plan(client, made, where):
     """One run, held to its plan, to the cluster before and after it, to the descriptors, and to a second run."""
-    descriptors = world.descriptors()
+    descriptors = made.descriptors()
     planned = engine.converge(descriptors, client, check=True)
     assert not planned.errors, f"{where}: {planned.errors}"
-    before = look(client, world.prefix)
+    before = look(client, made.prefix)
     result = engine.converge(descriptors, client)
     assert not result.errors, f"{where}: {result.errors}"
-    after = look(client, world.prefix)
+    after = look(client, made.prefix)
 
     assert said(result) == said(planned), where
     assert {(kind, name) for kind, name, _ in said(result)} == observed(before, after), where
@@ -76,20 +75,20 @@ def hold_to_plan(client, world, where):
     surprises = [note for one in result.components.values() for note in one.notes if "made" in note]
     assert not surprises, f"{where}: {surprises}"
 
-    for component in world.components:
+    for component in made.components:
         for document in component["manifests"]:
             live = after.get(place(document, component))
             assert live, f"{where}: {place(document, component)} is not there"
             if "${out:" not in str(document) and document["kind"] != "Secret":
                 assert not missing(document, live), f"{where}: {place(document, component)}"
-    wanted = {place(one, component) for component in world.components for one in everything(component)}
+    wanted = {place(one, component) for component in made.components for one in everything(component)}
     ours = {name for name, one in after.items() if "llm.on-eks/component" in one["metadata"].get("labels", {})}
     assert ours == wanted, where
 
     again = engine.converge(descriptors, client)
     assert said(again) == set(), f"{where}: a second run changed something"
-    assert happened(after, look(client, world.prefix)) == set(), where
-    world.gone = []
+    assert happened(after, look(client, made.prefix)) == set(), where
+    made.gone = []
 
 
 def said(result):

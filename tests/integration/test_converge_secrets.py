@@ -13,12 +13,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from support.charts import CHARTS
-from support.cluster_client import component, config_map, deployment, kubectl, new_client, read, unique
-from support.playbooks import Arguments, Playbooks
-from support.simulated_node import SimulatedNode
-
 from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_SYSTEM
+from tests.support.charts import CHARTS
+from tests.support.cluster_client import component, config_map, deployment, kubectl, new_client, read, unique
+from tests.support.playbooks import Arguments, Playbooks
+from tests.support.simulated_node import SimulatedNode
 
 pytestmark = pytest.mark.apiserver
 LOUD = ("-vvvv", "--diff")

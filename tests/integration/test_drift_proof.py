@@ -17,12 +17,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from support.cluster_client import config_map, kubectl, new_client, read, unique
-from support.simulated_node import SimulatedNode
-from support.worlds import CLUSTER_WIDE, MAKERS, definition, foreign_patch
-
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports import drift
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
+from tests.support.cluster_client import config_map, kubectl, new_client, read, unique
+from tests.support.random_manifests import CLUSTER_WIDE, MAKERS, foreign_patch, thing_crd
+from tests.support.simulated_node import SimulatedNode
 
 pytestmark = pytest.mark.apiserver
 PER_ROUND = 10
@@ -77,7 +76,7 @@ def described(name):
         "name": name,
         "namespace": {"name": name, "pod_security": "privileged"},
         "manifests": manifests,
-        "crds": [definition(group)],
+        "crds": [thing_crd(group)],
         "wait": waits,
         "secrets": [{"name": "generated", "generate": {"key": 24}}],
     }
@@ -247,7 +246,7 @@ def edits(component):
 
 
 @pytest.fixture(scope="module")
-def world(api_server):
+def live(api_server):
     client = new_client(api_server)
     with SimulatedNode(client):
         component = described(unique("drift"))
@@ -275,8 +274,8 @@ def report(client, component):
 
 
 @pytest.mark.parametrize("count", [1, pytest.param(ROUNDS, marks=pytest.mark.full)])
-def test_every_planted_edit_is_found_and_nothing_else(world, api_server, count):
-    client, component = world
+def test_every_planted_edit_is_found_and_nothing_else(live, api_server, count):
+    client, component = live
     missed, false, planted = [], [], 0
     for chosen in rounds(component, count):
         for edit in chosen:
@@ -327,8 +326,8 @@ def heal(client, component, chosen):
     assert not result.errors, result.errors
 
 
-def test_what_controllers_do_is_no_drift(world, api_server):
-    client, component = world
+def test_what_controllers_do_is_no_drift(live, api_server):
+    client, component = live
     name = component["name"]
     kubectl(api_server, "-n", name, "rollout", "restart", "deployment/deployment")
     kubectl(api_server, "-n", name, "rollout", "status", "deployment/deployment", "--timeout=60s")

@@ -29,7 +29,7 @@ def connection(aws, keys=KEYS, session_token=None):
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
+def eks(tmp_path_factory):
     """(emulated account, API server's URL and CA) with a cluster NAME that stands for the API server."""
     with emulated_cluster(NAME, tmp_path_factory.mktemp("eks-token")) as aws:
         url, authority = aws.real_cluster["endpoint"], aws.real_cluster["ca"]
@@ -48,9 +48,9 @@ def entry(aws, **params):
     return resource
 
 
-def ask(house, bearer, path):
+def ask(eks, bearer, path):
     """Status and document of a GET."""
-    _, url, authority = house
+    _, url, authority = eks
     request = urllib.request.Request(url + path, headers={"Authorization": f"Bearer {bearer}"})
     try:
         context = ssl.create_default_context(cadata=authority)
@@ -61,17 +61,17 @@ def ask(house, bearer, path):
 
 
 @pytest.fixture
-def admin(house):
+def admin(eks):
     """An administrator's token source, by an access entry."""
-    aws = house[0]
+    aws = eks[0]
     caller = connection(aws).identity.arn
     made = entry(aws, principal_arn=caller, policies=[{"policy": "AmazonEKSClusterAdminPolicy"}])
     yield TokenSource(connection(aws), NAME)
     made.delete()
 
 
-def test_a_token_of_an_administrator_is_admitted(house, admin):
-    status, namespaces = ask(house, admin(), "/api/v1/namespaces")
+def test_a_token_of_an_administrator_is_admitted(eks, admin):
+    status, namespaces = ask(eks, admin(), "/api/v1/namespaces")
     assert status == 200 and "kube-system" in {row["metadata"]["name"] for row in namespaces["items"]}
 
 
@@ -79,28 +79,28 @@ def test_the_same_token_is_used_until_it_is_old(admin):
     assert admin() == admin()
 
 
-def test_a_caller_without_an_access_entry_is_not_admitted(house):
+def test_a_caller_without_an_access_entry_is_not_admitted(eks):
     # Another second, another token: of one that it has seen, the API server remembers what it said.
     time.sleep(1.1)
-    assert ask(house, token(connection(house[0]), NAME), "/api/v1/namespaces")[0] == 401
+    assert ask(eks, token(connection(eks[0]), NAME), "/api/v1/namespaces")[0] == 401
 
 
-def test_a_token_for_another_cluster_is_not_admitted(house, admin):
-    assert ask(house, token(connection(house[0]), "elsewhere"), "/api/v1/namespaces")[0] == 401
+def test_a_token_for_another_cluster_is_not_admitted(eks, admin):
+    assert ask(eks, token(connection(eks[0]), "elsewhere"), "/api/v1/namespaces")[0] == 401
 
 
-def test_a_token_that_was_tampered_with_is_not_admitted(house, admin):
+def test_a_token_that_was_tampered_with_is_not_admitted(eks, admin):
     bearer = admin()
-    assert ask(house, bearer[:-8] + ("A" * 8), "/api/v1/namespaces")[0] == 401
+    assert ask(eks, bearer[:-8] + ("A" * 8), "/api/v1/namespaces")[0] == 401
 
 
-def test_a_token_signed_with_another_secret_is_not_admitted(house, admin):
-    forged = connection(house[0], {**KEYS, "aws_secret_access_key": "guessed"})
-    assert ask(house, token(forged, NAME), "/api/v1/namespaces")[0] == 401
+def test_a_token_signed_with_another_secret_is_not_admitted(eks, admin):
+    forged = connection(eks[0], {**KEYS, "aws_secret_access_key": "guessed"})
+    assert ask(eks, token(forged, NAME), "/api/v1/namespaces")[0] == 401
 
 
-def test_a_role_session_is_mapped_to_the_roles_entry_and_its_groups(house):
-    aws = house[0]
+def test_a_role_session_is_mapped_to_the_roles_entry_and_its_groups(eks):
+    aws = eks[0]
     iam, sts = aws.client("iam"), aws.client("sts")
     role = iam.create_role(RoleName="viewer", AssumeRolePolicyDocument=trust("ec2.amazonaws.com"))["Role"]["Arn"]
     given = sts.assume_role(RoleArn=role, RoleSessionName="anna")["Credentials"]
@@ -108,6 +108,6 @@ def test_a_role_session_is_mapped_to_the_roles_entry_and_its_groups(house):
     session = connection(aws, keys, given["SessionToken"])
     # The session's own ARN stands for its role.
     assert entry(aws, principal_arn=session.identity.arn, groups=["viewers"]).params["principal_arn"] == role
-    status, said = ask(house, token(session, NAME), "/api/v1/namespaces")
+    status, said = ask(eks, token(session, NAME), "/api/v1/namespaces")
     assert status == 403, "known, but without rights"
     assert "assumed-role/viewer/anna" in said["message"]

@@ -33,7 +33,7 @@ CONFIG = ClusterConfig(name=NAME, node=False, aws=AwsConfig(region="eu-central-1
 
 
 @pytest.fixture(scope="module")
-def house():
+def running():
     """(cluster, its status) with an EKS cluster of its name in the account, whose administrator we are."""
     cluster = Cluster(CONFIG)
     cluster.down()
@@ -105,26 +105,26 @@ def account(status):
     return json.loads(json.dumps(said, default=str))
 
 
-def test_the_cluster_of_the_account_is_the_real_one_and_takes_its_token(house):
-    _, status = house
+def test_the_cluster_of_the_account_is_the_real_one_and_takes_its_token(running):
+    _, status = running
     aws = connection(status)
     described = aws.client("eks").describe_cluster(name=NAME)["cluster"]
     assert described["endpoint"] == CONFIG.api_url
     assert ask(described, token(aws, NAME)) == 200
 
 
-def test_the_address_answers_on_this_machines_loopback(house):
-    _, status = house
+def test_the_address_answers_on_this_machines_loopback(running):
+    _, status = running
     assert status.aws_endpoint_url == f"http://127.0.0.1:{CONFIG.aws_port}"
     assert status.aws_region == "eu-central-1"
 
 
-def test_a_second_up_changes_nothing(house):
-    assert house[0].up() is False
+def test_a_second_up_changes_nothing(running):
+    assert running[0].up() is False
 
 
-def test_after_kill_9_of_the_emulator_alone_everything_is_there_again(house):
-    cluster, status = house
+def test_after_kill_9_of_the_emulator_alone_everything_is_there_again(running):
+    cluster, status = running
     before = account(status)
     (pid,) = emulator_pids()
     os.kill(pid, signal.SIGKILL)
@@ -138,8 +138,8 @@ def test_after_kill_9_of_the_emulator_alone_everything_is_there_again(house):
     assert cluster.up() is False
 
 
-def test_the_users_own_aws_settings_are_neither_used_nor_sent(house, monkeypatch, tmp_path):
-    _, status = house
+def test_the_users_own_aws_settings_are_neither_used_nor_sent(running, monkeypatch, tmp_path):
+    _, status = running
     config = tmp_path / "config"
     config.write_text("[profile work]\nrole_arn = arn:aws:iam::999999999999:role/x\nsource_profile = none\n")
     for name, value in {
@@ -159,8 +159,8 @@ def test_the_users_own_aws_settings_are_neither_used_nor_sent(house, monkeypatch
     assert found.client("eks")._request_signer._credentials.access_key == "local"
 
 
-def test_the_keys_are_for_their_owner_alone(house):
-    file = Path(house[1].aws_credentials_file)
+def test_the_keys_are_for_their_owner_alone(running):
+    file = Path(running[1].aws_credentials_file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600 and stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     secret = file.read_text().split("aws_secret_access_key = ")[1].split()[0]
     assert len(secret) >= 32
@@ -190,22 +190,22 @@ def stranger(status, service):
         ("sts", "assume_role", {"RoleArn": "arn:aws:iam::123456789012:role/cluster", "RoleSessionName": "anna"}),
     ],
 )
-def test_what_gives_rights_on_the_cluster_must_be_signed_with_the_own_key(house, service, operation, parameters):
+def test_what_gives_rights_on_the_cluster_must_be_signed_with_the_own_key(running, service, operation, parameters):
     with pytest.raises(ClientError, match="must be signed with the emulator's own key"):
-        getattr(stranger(house[1], service), operation)(**parameters)
+        getattr(stranger(running[1], service), operation)(**parameters)
 
 
-def test_any_key_reads_the_account_but_signs_no_token(house):
-    _, status = house
+def test_any_key_reads_the_account_but_signs_no_token(running):
+    _, status = running
     described = stranger(status, "eks").describe_cluster(name=NAME)["cluster"]
     sts = stranger(status, "sts")
     forged = token(Connection(lambda service: sts, status.aws_region), NAME)
     assert ask(described, forged) == 401
 
 
-def test_nobody_else_tells_the_emulator_where_the_api_server_is(house):
+def test_nobody_else_tells_the_emulator_where_the_api_server_is(running):
     request = urllib.request.Request(
-        f"{house[1].aws_endpoint_url}/_emulator/endpoints/{NAME}", method="PUT", data=b'{"endpoint": "https://evil"}'
+        f"{running[1].aws_endpoint_url}/_emulator/endpoints/{NAME}", method="PUT", data=b'{"endpoint": "https://evil"}'
     )
     with pytest.raises(urllib.error.HTTPError) as failure:
         urllib.request.urlopen(request, timeout=10)

@@ -19,15 +19,14 @@ import yaml
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / "tests"))
 
-from support.charts import chart_component  # noqa: E402
-from support.cluster_client import absent, component, config_map, deployment, new_client, unique  # noqa: E402
-from support.cluster_names import cluster_name  # noqa: E402
-from support.playbooks import Playbooks  # noqa: E402
-from support.simulated_node import SimulatedNode  # noqa: E402
-
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine  # noqa: E402
 from local.kubernetes.cluster import Cluster  # noqa: E402
 from local.kubernetes.config import ClusterConfig  # noqa: E402
+from tests.support.charts import chart_component  # noqa: E402
+from tests.support.cluster_client import absent, component, config_map, deployment, new_client, unique  # noqa: E402
+from tests.support.cluster_names import cluster_name  # noqa: E402
+from tests.support.playbooks import Playbooks  # noqa: E402
+from tests.support.simulated_node import SimulatedNode  # noqa: E402
 
 pytestmark = [pytest.mark.perf, pytest.mark.apiserver, pytest.mark.timeout(3600)]
 PROGRAM = REPO / "tests" / "support" / "converge_process.py"

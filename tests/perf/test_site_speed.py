@@ -15,7 +15,7 @@ sys.path[:0] = [str(REPO), str(REPO / "collections"), str(Path(sys.prefix) / "co
 
 from tests.support.cluster_names import cluster_name  # noqa: E402
 from tests.support.emulated_aws import EmulatedAws  # noqa: E402
-from tests.support.slice import converged, recap  # noqa: E402
+from tests.support.local_platform import converged, recap  # noqa: E402
 
 pytestmark = [pytest.mark.perf, pytest.mark.timeout(3600)]
 RUNS = 3

@@ -19,7 +19,7 @@ import boto3
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import Connection
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.aws_access import AwsAccess
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
-from tests.support.aws_house import LOCKS
+from tests.support.aws_account import LOCKS
 from tests.support.emulated_aws import KEYS, REGION
 
 REPO = Path(__file__).resolve().parents[2]

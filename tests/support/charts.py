@@ -21,7 +21,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.compare import 
 
 CHARTS = Path(__file__).resolve().parents[1] / "fixtures" / "charts"
 _SERVERS = ("managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink")
-_HOUSEHOLD = (("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default"))
+_BUILT_IN = (("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default"))
 _ALLOCATED = ("clusterIP", "clusterIPs", "healthCheckNodePort")
 _OF_CONTROLLERS = (
     "Event",
@@ -85,8 +85,8 @@ def snapshot(client, before):
             owned = any(owner.get("controller") for owner in metadata.get("ownerReferences") or [])
             record = LABEL_RECORD in (metadata.get("labels") or {})
             helms = document.get("type") == "helm.sh/release.v1"
-            house = (resource.kind, metadata["name"]) in _HOUSEHOLD
-            if not (owned or helms or record or house or metadata["uid"] in before):
+            builtin = (resource.kind, metadata["name"]) in _BUILT_IN
+            if not (owned or helms or record or builtin or metadata["uid"] in before):
                 found[key_of(document)] = comparable(document)
     return found
 

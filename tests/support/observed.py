@@ -19,7 +19,7 @@ _CONTROLLERS = ("deployment.kubernetes.io/revision", "batch.kubernetes.io/job-tr
 
 
 def look(client: Client, prefix: str) -> dict[str, dict]:
-    """`Kind ns/name` -> object, of everything that a world of this prefix could have made."""
+    """`Kind ns/name` -> object, of everything that descriptors of this prefix could have made."""
     found = {}
     seen = set()
     for resource in client.resources().values():
@@ -36,14 +36,14 @@ def look(client: Client, prefix: str) -> dict[str, dict]:
         for item in items:
             metadata = item["metadata"]
             place = metadata.get("namespace") or metadata["name"]
-            if not (place.startswith(prefix) or f".{prefix}" in place) or _household(resource.kind, metadata):
+            if not (place.startswith(prefix) or f".{prefix}" in place) or _is_built_in(resource.kind, metadata):
                 continue
             name = f"{metadata['namespace']}/{metadata['name']}" if "namespace" in metadata else metadata["name"]
             found[f"{resource.kind} {name}"] = {"apiVersion": resource.api_version, "kind": resource.kind, **item}
     return found
 
 
-def _household(kind, metadata):
+def _is_built_in(kind, metadata):
     return (
         (kind, metadata["name"]) in {("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")}
         or (kind == "PersistentVolumeClaim" and metadata["name"].startswith("data-"))  # of a StatefulSet

@@ -8,14 +8,14 @@ import pytest
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import EmptyAccount
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.resource import Owner
-from tests.support import aws_world as world
+from tests.support import aws_platform
 
 
 def test_a_whole_platform_is_planned_without_a_call():
     from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.aws_access import AwsAccess
     from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 
-    components = world.platform("demo", "arn:aws:iam::123456789012:role/deployer")
+    components = aws_platform.platform("demo", "arn:aws:iam::123456789012:role/deployer")
     done = engine.converge(components, None, aws=AwsAccess(EmptyAccount("us-west-2"), "demo"), check=True)
     assert not done.errors
     assert {action.verb for action in done.actions} == {"create"}

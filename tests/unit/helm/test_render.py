@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from support.charts import CHARTS
-
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import Chart
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm import binary, render, source
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.documents import split
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.errors import ChartError
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.options import ChartOptions
+from tests.support.charts import CHARTS
 
 CANARY = "canary-7f3a9c"
 

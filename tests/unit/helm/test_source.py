@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from support.chart_server import archive, chart_server
-
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import Chart
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm import download
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.errors import ChartError
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.options import ChartOptions
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.repository import entries_of
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.source import obtain
+from tests.support.chart_server import archive, chart_server
 
 CONTENT = archive()
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -21,7 +21,7 @@ REPO = Path(__file__).resolve().parents[2]
 
 
 @dataclass
-class Slice:
+class LocalPlatform:
     """An inventory on disk and the means to run playbooks on it."""
 
     name: str
@@ -100,7 +100,7 @@ def recap(output: str) -> dict[str, int]:
 
 
 @contextmanager
-def converged(name: str, folder: Path) -> Iterator[Slice]:
+def converged(name: str, folder: Path) -> Iterator[LocalPlatform]:
     """One model, two replicas, the gateway; `folder` gets the inventory. Destroyed at the end."""
     model = folder / "tiny.gguf"
     make_tiny_gguf(model, kind="bigram", seed=0)
@@ -122,7 +122,7 @@ def converged(name: str, folder: Path) -> Iterator[Slice]:
         ],
     }
     (folder / "host_vars" / f"{name}.yml").write_text(yaml.safe_dump(variables))
-    made = Slice(name, folder / "hosts.yml", endpoint_file)
+    made = LocalPlatform(name, folder / "hosts.yml", endpoint_file)
     try:
         made.playbook("site.yml")
         yield made

@@ -13,20 +13,20 @@ from pathlib import Path
 import openai
 import pytest
 
-from tests.support.slice import recap
+from tests.support.local_platform import recap
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 
 
 @pytest.fixture
-def client(platform_slice):
-    endpoint = platform_slice.endpoint
+def client(platform):
+    endpoint = platform.endpoint
     return openai.OpenAI(base_url=f"{endpoint['url']}/v1", api_key=endpoint["api_key"], max_retries=0, timeout=60)
 
 
-def test_the_endpoint_file_says_where_and_how_and_is_private(platform_slice):
-    assert set(platform_slice.endpoint) >= {"url", "api_key", "model", "kubeconfig", "cluster"}
-    assert platform_slice.endpoint_file.stat().st_mode & 0o777 == 0o600
+def test_the_endpoint_file_says_where_and_how_and_is_private(platform):
+    assert set(platform.endpoint) >= {"url", "api_key", "model", "kubeconfig", "cluster"}
+    assert platform.endpoint_file.stat().st_mode & 0o777 == 0o600
 
 
 def test_the_openai_client_lists_completes_and_streams(client):
@@ -42,16 +42,16 @@ def test_the_openai_client_lists_completes_and_streams(client):
     assert chat.choices[0].message.role == "assistant"
 
 
-def test_the_gateway_runs_compiled(platform_slice):
+def test_the_gateway_runs_compiled(platform):
     program = "import llm_gateway.data_path.exchange as module; print(module.__file__)"
-    said = platform_slice.kubectl(
+    said = platform.kubectl(
         "-n", "llm-gateway", "exec", "deploy/llm-gateway", "--", "/opt/gateway/bin/python", "-c", program
     )
     assert said.strip().endswith(".so")
 
 
-def test_errors_are_typed_as_openai_types_them(platform_slice, client):
-    url = f"{platform_slice.endpoint['url']}/v1"
+def test_errors_are_typed_as_openai_types_them(platform, client):
+    url = f"{platform.endpoint['url']}/v1"
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=url, api_key="sk-wrong", max_retries=0).models.list()
     with pytest.raises(openai.NotFoundError) as unknown:
@@ -64,25 +64,25 @@ def test_errors_are_typed_as_openai_types_them(platform_slice, client):
     assert large.value.status_code == 413
 
 
-def test_a_second_run_changes_nothing_and_the_plan_is_empty(platform_slice):
-    assert recap(platform_slice.playbook("site.yml").stdout)["changed"] == 0
-    plan = platform_slice.playbook("site.yml", "--check", "--diff")
+def test_a_second_run_changes_nothing_and_the_plan_is_empty(platform):
+    assert recap(platform.playbook("site.yml").stdout)["changed"] == 0
+    plan = platform.playbook("site.yml", "--check", "--diff")
     assert recap(plan.stdout)["changed"] == 0
     assert "+++ after" not in plan.stdout
 
 
-def test_a_deployment_deleted_by_hand_is_named_by_the_plan_and_healed(platform_slice):
-    platform_slice.kubectl("-n", "llm-engines", "delete", "deploy", "engine-tiny", "--wait=true")
-    plan = platform_slice.playbook("site.yml", "--check", "--diff").stdout
+def test_a_deployment_deleted_by_hand_is_named_by_the_plan_and_healed(platform):
+    platform.kubectl("-n", "llm-engines", "delete", "deploy", "engine-tiny", "--wait=true")
+    plan = platform.playbook("site.yml", "--check", "--diff").stdout
     assert "Deployment llm-engines/engine-tiny" in plan
     assert recap(plan)["changed"] == 1
-    platform_slice.playbook("site.yml")
-    assert "engine-tiny" in platform_slice.kubectl("-n", "llm-engines", "get", "deploy", "-o", "name")
+    platform.playbook("site.yml")
+    assert "engine-tiny" in platform.kubectl("-n", "llm-engines", "get", "deploy", "-o", "name")
 
 
-def test_no_client_sees_an_error_when_one_of_two_replicas_is_killed(platform_slice):
+def test_no_client_sees_an_error_when_one_of_two_replicas_is_killed(platform):
     """20 requests a second for 10 s; one engine process dies by SIGKILL after 3 s."""
-    endpoint = platform_slice.endpoint
+    endpoint = platform.endpoint
     address = urllib.parse.urlsplit(endpoint["url"])
     body = json.dumps({"model": "tiny", "prompt": "This is a cake", "max_tokens": 4})
     headers = {"Authorization": f"Bearer {endpoint['api_key']}", "Content-Type": "application/json"}
@@ -98,14 +98,14 @@ def test_no_client_sees_an_error_when_one_of_two_replicas_is_killed(platform_sli
         asked = []
         for number in range(200):
             if number == 60:
-                kill_one_engine(platform_slice)
+                kill_one_engine(platform)
             asked.append(pool.submit(ask))
             time.sleep(0.05)
         statuses = [request.result() for request in asked]
     assert statuses.count(200) == len(statuses), {status: statuses.count(status) for status in set(statuses)}
 
 
-def kill_one_engine(platform_slice) -> None:
+def kill_one_engine(platform) -> None:
     """SIGKILL to one engine's main process, from the host, as an OOM kill would be."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -113,13 +113,13 @@ def kill_one_engine(platform_slice) -> None:
             cgroup = (process / "cgroup").read_text()
         except OSError:
             continue
-        if b"llamacpp_engine" in command and f"/llm-{platform_slice.name}/" in cgroup:
+        if b"llamacpp_engine" in command and f"/llm-{platform.name}/" in cgroup:
             os.kill(int(process.name), signal.SIGKILL)
             return
     raise AssertionError("no engine process was found to kill")
 
 
-def test_bad_inputs_fail_before_anything_is_touched(platform_slice, tmp_path):
+def test_bad_inputs_fail_before_anything_is_touched(platform, tmp_path):
     bad = tmp_path / "bad.yml"
     bad.write_text(
         "model_catalog:\n"
@@ -127,7 +127,7 @@ def test_bad_inputs_fail_before_anything_is_touched(platform_slice, tmp_path):
         "  - {name: a, source: 'file:///x', engine: llamacpp, replicas: {min: -1}}\n"
         "  - {name: b, sorce: 'file:///x', engine: llamacpp}\n"
     )
-    done = platform_slice.playbook("site.yml", "-e", f"@{bad}", check=False)
+    done = platform.playbook("site.yml", "-e", f"@{bad}", check=False)
     assert done.returncode != 0
     for said in (
         "bad.yml:2: model_catalog[a].engine",
@@ -138,102 +138,100 @@ def test_bad_inputs_fail_before_anything_is_touched(platform_slice, tmp_path):
         assert said in done.stdout + done.stderr
 
 
-def test_an_account_that_cannot_take_it_is_named_before_anything_is_touched(platform_slice):
-    done = platform_slice.playbook("site.yml", "-e", "cluster_version=1.10", check=False)
+def test_an_account_that_cannot_take_it_is_named_before_anything_is_touched(platform):
+    done = platform.playbook("site.yml", "-e", "cluster_version=1.10", check=False)
     assert done.returncode != 0
     assert "cluster_version 1.10 is not offered by EKS" in done.stdout + done.stderr
     assert "TASK [Converge]" not in done.stdout
 
 
-def test_a_plan_file_is_carried_out_and_a_stale_one_refused(platform_slice, tmp_path):
+def test_a_plan_file_is_carried_out_and_a_stale_one_refused(platform, tmp_path):
     file = tmp_path / "plan.json"
     change = ("-e", json.dumps({"gateway_values": {"queue_size": 77}}))
-    platform_slice.playbook("playbooks/plan.yml", "-e", f"plan_out={file}", *change)
+    platform.playbook("playbooks/plan.yml", "-e", f"plan_out={file}", *change)
     (action,) = json.loads(file.read_text())["actions"]
     assert (action["verb"], action["subject"]) == ("update", "ConfigMap llm-gateway/llm-gateway")
-    platform_slice.kubectl("-n", "llm-gateway", "delete", "networkpolicy", "llm-gateway")
-    refused = platform_slice.playbook("site.yml", "-e", f"plan_file={file}", *change, check=False)
+    platform.kubectl("-n", "llm-gateway", "delete", "networkpolicy", "llm-gateway")
+    refused = platform.playbook("site.yml", "-e", f"plan_file={file}", *change, check=False)
     assert refused.returncode != 0
     assert "it would also create NetworkPolicy llm-gateway/llm-gateway" in refused.stdout
-    platform_slice.playbook("site.yml")
-    done = platform_slice.playbook("site.yml", "-e", f"plan_file={file}", *change)
+    platform.playbook("site.yml")
+    done = platform.playbook("site.yml", "-e", f"plan_file={file}", *change)
     assert recap(done.stdout)["changed"] == 1
-    assert "queue_size: 77" in platform_slice.kubectl("-n", "llm-gateway", "get", "cm", "llm-gateway", "-o", "yaml")
+    assert "queue_size: 77" in platform.kubectl("-n", "llm-gateway", "get", "cm", "llm-gateway", "-o", "yaml")
 
 
-def test_rollback_takes_the_last_change_back(platform_slice):
-    done = platform_slice.playbook("playbooks/rollback.yml", "-e", "rollback_component=gateway")
+def test_rollback_takes_the_last_change_back(platform):
+    done = platform.playbook("playbooks/rollback.yml", "-e", "rollback_component=gateway")
     assert recap(done.stdout)["changed"] == 1
-    assert "queue_size: 77" not in platform_slice.kubectl("-n", "llm-gateway", "get", "cm", "llm-gateway", "-o", "yaml")
-    assert recap(platform_slice.playbook("site.yml").stdout)["changed"] == 0
+    assert "queue_size: 77" not in platform.kubectl("-n", "llm-gateway", "get", "cm", "llm-gateway", "-o", "yaml")
+    assert recap(platform.playbook("site.yml").stdout)["changed"] == 0
 
 
-def test_drift_is_reported_and_fails_only_when_asked_to(platform_slice, tmp_path):
-    clean = platform_slice.playbook("playbooks/drift.yml", "-e", f"drift_out={tmp_path}")
+def test_drift_is_reported_and_fails_only_when_asked_to(platform, tmp_path):
+    clean = platform.playbook("playbooks/drift.yml", "-e", f"drift_out={tmp_path}")
     assert json.loads((tmp_path / "drift.json").read_text())["state"] == "none"
     assert recap(clean.stdout)["failed"] == 0
-    platform_slice.kubectl(
-        "-n", "llm-engines", "label", "deployment", "engine-tiny", "llm.on-eks/model=other", "--overwrite"
-    )
-    platform_slice.playbook("playbooks/drift.yml", "-e", f"drift_out={tmp_path}")
+    platform.kubectl("-n", "llm-engines", "label", "deployment", "engine-tiny", "llm.on-eks/model=other", "--overwrite")
+    platform.playbook("playbooks/drift.yml", "-e", f"drift_out={tmp_path}")
     (finding,) = json.loads((tmp_path / "drift.json").read_text())["findings"]
     assert finding["object"] == "Deployment llm-engines/engine-tiny"
     assert finding["fields"][0]["manager"] == "kubectl-label"
     assert "<failure" in (tmp_path / "drift.xml").read_text()
-    failed = platform_slice.playbook("playbooks/drift.yml", "-e", "drift_fail=true", check=False)
+    failed = platform.playbook("playbooks/drift.yml", "-e", "drift_fail=true", check=False)
     assert failed.returncode != 0
-    platform_slice.playbook("site.yml")
+    platform.playbook("site.yml")
 
 
-def test_status_says_what_runs_at_which_revision(platform_slice):
-    said = platform_slice.playbook("playbooks/status.yml").stdout
+def test_status_says_what_runs_at_which_revision(platform):
+    said = platform.playbook("playbooks/status.yml").stdout
     row = next(line for line in said.splitlines() if line.strip().startswith("gateway "))
     assert row.split()[1:3] == ["ready", "1/1"]
     assert "programs run" in said
 
 
-def test_the_run_is_recorded_without_the_key(platform_slice):
-    key = platform_slice.endpoint["api_key"]
-    assert key not in platform_slice.kubectl("-n", "llm-system", "get", "configmaps", "-o", "yaml")
+def test_the_run_is_recorded_without_the_key(platform):
+    key = platform.endpoint["api_key"]
+    assert key not in platform.kubectl("-n", "llm-system", "get", "configmaps", "-o", "yaml")
 
 
 # --- the cluster itself
 
 
-def test_logs_exec_dns_and_port_forward_work(platform_slice):
-    address = urllib.parse.urlsplit(platform_slice.endpoint["url"])
+def test_logs_exec_dns_and_port_forward_work(platform):
+    address = urllib.parse.urlsplit(platform.endpoint["url"])
     connection = http.client.HTTPConnection(address.hostname, address.port, timeout=30)
     connection.request("GET", "/v1/models")
     assert connection.getresponse().status == 401
-    assert platform_slice.kubectl("-n", "llm-gateway", "logs", "deploy/llm-gateway", "--tail=5").strip()
+    assert platform.kubectl("-n", "llm-gateway", "logs", "deploy/llm-gateway", "--tail=5").strip()
     question = "import socket; print(socket.gethostbyname('llm-gateway.llm-gateway.svc.cluster.local'))"
     python = "/opt/gateway/bin/python"
-    address = platform_slice.kubectl("-n", "llm-gateway", "exec", "deploy/llm-gateway", "--", python, "-c", question)
+    address = platform.kubectl("-n", "llm-gateway", "exec", "deploy/llm-gateway", "--", python, "-c", question)
     service = ("-n", "llm-gateway", "get", "service", "llm-gateway", "-o", "jsonpath={.spec.clusterIP}")
-    assert address.strip() == platform_slice.kubectl(*service)
-    with platform_slice.port_forward("llm-gateway", "deploy/llm-gateway", 8080) as port:
+    assert address.strip() == platform.kubectl(*service)
+    with platform.port_forward("llm-gateway", "deploy/llm-gateway", 8080) as port:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         connection.request("GET", "/healthz")
         assert connection.getresponse().status == 200
 
 
 @pytest.mark.parametrize("program", ["etcd", "kube-apiserver", "kubelet", "containerd", "kube-proxy", "coredns"])
-def test_a_program_killed_by_9_comes_back(platform_slice, program):
-    killed = platform_slice.kill_program(program)
+def test_a_program_killed_by_9_comes_back(platform, program):
+    killed = platform.kill_program(program)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if platform_slice.pids(program) - killed and platform_slice.is_ready():
+        if platform.pids(program) - killed and platform.is_ready():
             break
         time.sleep(0.5)
-    assert platform_slice.pids(program) - killed
-    assert platform_slice.is_ready()
+    assert platform.pids(program) - killed
+    assert platform.is_ready()
 
 
-def test_another_kubeconfig_is_the_other_way_in(platform_slice, tmp_path):
+def test_another_kubeconfig_is_the_other_way_in(platform, tmp_path):
     """The same slice seen as somebody else's cluster: nothing local, only a kubeconfig."""
     kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(Path(platform_slice.endpoint["kubeconfig"]).read_text())
-    images = platform_slice.kubectl(
+    kubeconfig.write_text(Path(platform.endpoint["kubeconfig"]).read_text())
+    images = platform.kubectl(
         "get",
         "deploy",
         "-A",
@@ -241,9 +239,7 @@ def test_another_kubeconfig_is_the_other_way_in(platform_slice, tmp_path):
         "jsonpath={range .items[*]}{.metadata.name}={.spec.template.spec.containers[0].image} {end}",
     )
     refs = dict(pair.split("=", 1) for pair in images.split() if "llm.on_eks" in pair)
-    job = platform_slice.kubectl(
-        "get", "jobs", "-A", "-o", "jsonpath={.items[0].spec.template.spec.containers[0].image}"
-    )
+    job = platform.kubectl("get", "jobs", "-A", "-o", "jsonpath={.items[0].spec.template.spec.containers[0].image}")
     variables = {
         "platform_provider": "existing",
         "platform_local": False,
@@ -256,7 +252,5 @@ def test_another_kubeconfig_is_the_other_way_in(platform_slice, tmp_path):
     }
     file = tmp_path / "vars.json"
     file.write_text(json.dumps(variables))
-    done = platform_slice.playbook(
-        "site.yml", "-e", f"@{file}", "-e", f"platform_front_door={platform_slice.endpoint['url']}"
-    )
+    done = platform.playbook("site.yml", "-e", f"@{file}", "-e", f"platform_front_door={platform.endpoint['url']}")
     assert recap(done.stdout)["changed"] == 0

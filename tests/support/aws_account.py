@@ -18,7 +18,7 @@ from tests.support.emulated_cluster import emulated_cluster
 LOCKS = "records"
 
 
-class House:
+class Account:
     """`aws`: the account, with a bucket for locks that belongs to nobody's cluster."""
 
     def __init__(self, name: str, aws: EmulatedAws) -> None:
@@ -53,7 +53,7 @@ class House:
 
 
 @contextlib.contextmanager
-def opened(name: str, folder: Path, *arguments: str) -> Iterator[House]:
+def opened(name: str, folder: Path, *arguments: str) -> Iterator[Account]:
     """`arguments` as of `python -m local.aws serve`; all of it ends with the block."""
     with emulated_cluster(name, folder, *arguments) as aws:
-        yield House(name, aws)
+        yield Account(name, aws)
