@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.llm.on_eks.plugins.module_utils.aws import ec2
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.census import census
 from tests.support.aws_inventory import differences, inventory, only
-from tests.support.aws_process import Cut, runs
+from tests.support.aws_process import Cut, Runs
 from tests.support.aws_strangers import flavours, pairs, plant_names, plant_network
 from tests.support.emulated_aws import REGION
 from tests.support.emulated_cluster import did, gone
@@ -206,8 +206,7 @@ def test_a_half_built_platform_goes_whole(account, shapes, point):
     before = inventory(account.aws)
     rng = random.Random(point)
     cut = Cut(rng.randint(2, 85), after=rng.random() < 0.5)
-    with runs(account.aws.url, account.name) as runner:
-        runner.run(shapes["plain"], cut)
+    Runs(account.aws.url, account.name).run(shapes["plain"], cut)
     doomed = gone(shapes["plain"])
     listed = did(account.converge(doomed, check=True))
     done = did(account.converge(doomed))

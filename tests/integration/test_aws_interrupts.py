@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.support.aws_inventory import differences, inventory, only, shape
-from tests.support.aws_process import INTERRUPTED, Cut, Runs, runs
+from tests.support.aws_process import INTERRUPTED, Cut, Runs
 from tests.support.emulated_cluster import gone
 
 pytestmark = pytest.mark.apiserver
@@ -71,10 +71,9 @@ class Baseline:
 @pytest.fixture(scope="module")
 def baseline(shared_account):
     account, shapes = shared_account
-    with runs(account.aws.url, account.name) as runner:
-        if not account.is_empty():
-            account.renew()
-        yield Baseline(account, runner, shapes)
+    if not account.is_empty():
+        account.renew()
+    return Baseline(account, Runs(account.aws.url, account.name), shapes)
 
 
 def trial(baseline: Baseline, making: Cut, removing: Cut) -> list[str]:

@@ -6,10 +6,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ import boto3
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import Connection
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.aws_access import AwsAccess
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
+from tests.support import forked
 from tests.support.aws_account import LOCKS
 from tests.support.emulated_aws import KEYS, REGION
 
@@ -101,17 +99,15 @@ def _work(url: str, name: str, components: list[Any], cut: Cut | None, end: Any)
 
 
 class Runs:
-    """Starts runs on one account. They are forked from a process that has everything loaded: a trial costs no start-up."""
+    """Starts runs on one account."""
 
     def __init__(self, url: str, name: str) -> None:
         self.url, self.name = url, name
-        self._context = multiprocessing.get_context("forkserver")
 
     def run(self, components: list[Any], cut: Cut | None = None, *, kill_after_s: float = 0) -> Ended:
         """Until it ends. `kill_after_s`: killed from outside so long after its start, at whatever it is then."""
-        ours, theirs = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_work, args=(self.url, self.name, components, cut, theirs))
-        process.start()
+        ours, theirs = multiprocessing.Pipe(duplex=False)
+        process = forked.start(_work, self.url, self.name, components, cut, theirs)
         theirs.close()
         if kill_after_s:
             process.join(kill_after_s)
@@ -123,19 +119,3 @@ class Runs:
         except EOFError:
             said = ()
         return Ended(process.exitcode, *said)
-
-
-@contextmanager
-def runs(url: str, name: str) -> Iterator[Runs]:
-    """The process that forks finds our modules by PYTHONPATH."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
-    try:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["tests.support.aws_warm"])
-        yield Runs(url, name)
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before

@@ -4,19 +4,31 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
-import signal
-import subprocess
 import sys
 import urllib.request
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import boto3
 from botocore.config import Config
 
+from local.aws import __main__ as emulator
+from tests.support import forked
+
 REPO = Path(__file__).resolve().parents[2]
 REGION = "us-west-2"
 KEYS = {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
+
+
+def _serve(arguments: list[str], stdout: Connection) -> None:
+    """In the emulator's process: what `python -m local.aws serve ARGUMENTS` does."""
+    os.dup2(stdout.fileno(), 1)
+    stdout.close()
+    sys.argv = ["local.aws", "serve", *arguments]
+    emulator.main()
 
 
 class EmulatedAws:
@@ -24,7 +36,7 @@ class EmulatedAws:
 
     def __init__(self, *arguments: str) -> None:
         self.arguments = arguments
-        self.process: subprocess.Popen | None = None
+        self.process: ForkServerProcess | None = None
         self.url = ""
         # Where its one cluster really is: `endpoint` and `ca`; empty where there is none.
         self.real_cluster: dict[str, str] = {}
@@ -33,9 +45,11 @@ class EmulatedAws:
     def start(self) -> EmulatedAws:
         listen = self.url.removeprefix("http://") or "127.0.0.1:0"  # after a restart at the same address
         places = [] if "--listen" in self.arguments else ["--listen", listen]
-        command = [sys.executable, "-m", "local.aws", "serve", *places, *self.arguments]
-        self.process = subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, text=True)
-        line = self.process.stdout.readline()
+        ours, theirs = multiprocessing.Pipe(duplex=False)
+        self.process = forked.start(_serve, [*places, *self.arguments], theirs)
+        theirs.close()
+        with open(ours.fileno(), closefd=False) as stdout:
+            line = stdout.readline()
         assert line, "the emulator did not start"
         url = json.loads(line)["endpoints"][0]
         if url != self.url:
@@ -45,12 +59,13 @@ class EmulatedAws:
 
     def kill(self) -> None:
         """As kill -9 does."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
+        self.process.kill()
+        self.process.join()
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(timeout=10)
+        self.process.join(10)
+        assert self.process.exitcode is not None, "the emulator did not stop"
 
     def client(self, service: str, *, region: str = REGION, attempts: int = 1, keys: dict | None = None):
         key = (service, region, attempts, json.dumps(keys))
