@@ -39,7 +39,7 @@ def shared_account(tmp_path_factory):
     """(account, shape -> components of the real AWS roles); each test leaves the account as empty as it found it."""
     name = cluster_name("account")
     shapes = {"plain": {}, "older": {"cluster_version": "1.34"}, "kept": {"storage_efs_retain": True}}
-    made = described(tmp_path_factory.mktemp("described"), name, **shapes, seed={"identity_variant": "seed"})
+    made = described(name, **shapes, seed={"identity_variant": "seed"})
     delays = [word for kind, seconds in DELAYS.items() for word in ("--delay", f"{kind}={seconds}")]
     with aws_account.opened(name, tmp_path_factory.mktemp("account"), *delays) as account:
         yield account, made

@@ -49,7 +49,7 @@ def described(tmp_path_factory, foreign):
     subnets = foreign["subnets"]
     given = {"network_vpc_id": foreign["vpc"], "network_private_subnet_ids": subnets, "cluster_adopt": True}
     adopting = {**EKS, **given, "node_groups_addons": [{"name": "kube-proxy", "early": True}]}
-    made = describe(tmp_path_factory.mktemp("described"), {**VARIANTS, "given": adopting})
+    made = describe({**VARIANTS, "given": adopting})
     # Engines and gateway want a node.
     return {name: [one for one in components if one["name"] != "gateway"] for name, components in made.items()}
 

@@ -36,7 +36,7 @@ VARIABLES = {
 @pytest.fixture(scope="module")
 def components(tmp_path_factory):
     """The AWS parts of all roles; what is in Kubernetes is measured elsewhere."""
-    [made] = describe(tmp_path_factory.mktemp("described"), {"bench": VARIABLES}).values()
+    [made] = describe({"bench": VARIABLES}).values()
     kept = ("name", "state", "aws")
     return [{key: one[key] for key in kept if key in one} for one in made if one.get("aws")]
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from tests.support.described import Component, describe
@@ -34,10 +33,10 @@ PLATFORM: dict[str, Any] = {
 }
 
 
-def described(folder: Path, cluster: str, **shapes: dict[str, Any]) -> dict[str, list[Component]]:
-    """shape -> the components of the AWS roles, PLATFORM with these variables more; all in one run of Ansible."""
+def described(cluster: str, **shapes: dict[str, Any]) -> dict[str, list[Component]]:
+    """shape -> the components of the AWS roles, PLATFORM with these variables more."""
     hosts = {name: {**PLATFORM, "platform_cluster_name": cluster, **more} for name, more in shapes.items()}
-    found = describe(folder, hosts)
+    found = describe(hosts)
     return {
         name: [component for component in components if component["name"] in ROLES]
         for name, components in found.items()

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,39 +20,38 @@ from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import C
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.resource import AwsResource, Owner
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.unknown import Unknown
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.references import references, resolve
+from tests.support.content_cache import ContentCache, cache_root, key_of
 
 REPO = Path(__file__).resolve().parents[2]
 IMAGES = {"gateway": "localhost/gateway:1", "llamacpp": "localhost/llamacpp:1", "model_store": "localhost/store:1"}
 # Variables that every run of these has.
 COMMON = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+# What a descriptor is made of, besides variables.
+SOURCES = ("roles", "playbooks", "plugins", "ansible.cfg", "tests/support/described.py")
+DESCRIBE = [{"include_tasks": str(REPO / "playbooks" / "tasks" / "describe.yml")}]
 
 Component = dict[str, Any]
+_KNOWN = ContentCache("described")
+
+
+class Refused(Exception):
+    """A role does not take these variables; the text is its sentence."""
 
 
 def playbook(folder: Path, hosts: str, tasks: list[Any]) -> Path:
-    """A playbook that writes the descriptors of each host to `folder`/HOST.json."""
-    plays = [
-        {
-            "hosts": hosts,
-            "gather_facts": False,
-            "vars_files": [str(REPO / "playbooks" / "vars" / "components.yml")],
-            "tasks": [
-                *tasks,
-                {
-                    "copy": {
-                        "content": "{{ platform_components | to_json }}",
-                        "dest": f"{folder}/{{{{ inventory_hostname }}}}.json",
-                    }
-                },
-            ],
-        }
-    ]
-    file = folder / "describe.yml"
-    file.write_text(yaml.safe_dump(plays))
-    return file
-
-
-DESCRIBE = [{"include_tasks": str(REPO / "playbooks" / "tasks" / "describe.yml")}]
+    """A playbook that writes to `folder`/HOST.json: `components`, or `refused`, the sentence of the task that failed."""
+    file = f"{folder}/{{{{ inventory_hostname }}}}.json"
+    written = {"copy": {"content": "{{ {'components': platform_components} | to_json }}", "dest": file}}
+    refused = {"copy": {"content": "{{ {'refused': ansible_failed_result.msg} | to_json }}", "dest": file}}
+    play = {
+        "hosts": hosts,
+        "gather_facts": False,
+        "vars_files": [str(REPO / "playbooks" / "vars" / "components.yml")],
+        "tasks": [{"name": "Describe", "block": [*tasks, written], "rescue": [refused]}],
+    }
+    made = folder / "describe.yml"
+    made.write_text(yaml.safe_dump([play]))
+    return made
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -59,14 +60,85 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, check=False)
 
 
-def describe(folder: Path, hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Component]]:
-    """host -> its components, for hosts with these variables, in one run."""
-    inventory = folder / "hosts.yml"
-    inventory.write_text(yaml.safe_dump({"all": {"hosts": {name: dict(given) for name, given in hosts.items()}}}))
-    common = json.dumps({**COMMON, "platform_images": IMAGES})
-    done = run("-i", str(inventory), str(playbook(folder, "all", DESCRIBE)), "-e", common)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return {name: json.loads((folder / f"{name}.json").read_text()) for name in hosts}
+def describe(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Component]]:
+    """host -> its components, for hosts with these variables. Raises Refused for the first that are none.
+
+    What was described before from the same roles and variables is not described again (`ContentCache`); the rest is, in
+    one run of Ansible.
+    """
+    outcomes = _outcomes(hosts)
+    for name, outcome in outcomes.items():
+        if "refused" in outcome:
+            raise Refused(f"{name}: {outcome['refused']}")
+    return {name: outcome["components"] for name, outcome in outcomes.items()}
+
+
+def refusals(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """host -> what a role says against its variables; empty where it takes them."""
+    return {name: outcome.get("refused", "") for name, outcome in _outcomes(hosts).items()}
+
+
+def _outcomes(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    keys = {name: key_of(name, given, _files(given), sources=SOURCES) for name, given in hosts.items()}
+    found = {name: _KNOWN.get(key) for name, key in keys.items()}
+    unknown = {name: hosts[name] for name, outcome in found.items() if outcome is None}
+    if unknown:
+        found |= _describe(unknown)
+        for name in unknown:
+            if "components" in found[name]:
+                _KNOWN.put(keys[name], found[name])
+    return found
+
+
+def _describe(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        inventory = Path(folder, "hosts.yml")
+        inventory.write_text(yaml.safe_dump({"all": {"hosts": {host: dict(given) for host, given in hosts.items()}}}))
+        common = {**COMMON, "platform_images": IMAGES, "models_cache": f"{folder}/models"}
+        return _written(inventory, "all", DESCRIBE, common)
+
+
+def describe_inventory(inventory: Path, group: str, tasks: list[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """host -> its components, of the hosts of a group in an inventory of the checkout. `tasks` end with DESCRIBE."""
+    places = (*SOURCES, str(inventory.relative_to(REPO)))
+    key = key_of(str(inventory), group, tasks, given, sources=places)
+    found = _KNOWN.get(key)
+    if found is None:
+        outcomes = _written(inventory, group, tasks, given)
+        found = {host: outcome["components"] for host, outcome in outcomes.items()}
+        _KNOWN.put(key, found)
+    return found
+
+
+def _written(inventory: Path, hosts: str, tasks: list[Any], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """host -> what the playbook of these tasks wrote."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        file = playbook(folder, hosts, tasks)
+        done = run("-i", str(inventory), str(file), "-e", json.dumps(given))
+        assert done.returncode == 0, done.stdout + done.stderr
+        return {file.stem: json.loads(file.read_text()) for file in folder.glob("*.json")}
+
+
+def weights() -> Path:
+    """A file for a model's weights, at the same place in every session: descriptors name it."""
+    file = cache_root() / "tests" / "weights" / "mine.gguf"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"GGUF and the rest")
+    return file
+
+
+def _files(given: Any) -> list[str]:
+    """Digests of the files that variables name: models of this machine."""
+    if isinstance(given, Mapping):
+        return [digest for value in given.values() for digest in _files(value)]
+    if isinstance(given, list):
+        return [digest for value in given for digest in _files(value)]
+    if not (isinstance(given, str) and given.startswith("file://")):
+        return []
+    file = Path(given.removeprefix("file://"))
+    return [hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else "none"]
 
 
 class _AllUnknown(dict[tuple[str, str], Any]):

@@ -14,7 +14,7 @@ import yaml
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.arguments import check_value, unknown_variables
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.catalog import check_catalog
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.specs import load_specs, prefixes
-from tests.support.described import DESCRIBE, IMAGES, REPO, aws_entries, dangling, playbook, resources, run
+from tests.support.described import DESCRIBE, IMAGES, REPO, aws_entries, dangling, describe_inventory, resources, run
 
 ENVIRONMENTS = ["dev", "staging", "prod"]
 ROLES = REPO / "roles"
@@ -59,13 +59,10 @@ def written(environment):
 
 
 @pytest.fixture(scope="module", params=ENVIRONMENTS)
-def described(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
-    play = playbook(folder, "eks_clusters", GATHER)
-    given = json.dumps({**ANSWERS, "platform_look_only": True, "platform_preflight_aws": False})
-    done = run("-i", str(REPO / "inventories" / request.param), str(play), "-e", given)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return request.param, json.loads((folder / f"llm-{request.param}.json").read_text())
+def described(request):
+    given = {**ANSWERS, "platform_look_only": True, "platform_preflight_aws": False}
+    found = describe_inventory(REPO / "inventories" / request.param, "eks_clusters", GATHER, given)
+    return request.param, found[f"llm-{request.param}"]
 
 
 def test_variables_pass_preflight_and_descriptors_are_valid(described):

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,53 +14,21 @@ import yaml
 
 from ansible_collections.llm.on_eks.plugins.module_utils import names
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse
+from tests.support import described as described_roles
 
 REPO = Path(__file__).resolve().parents[2]
-IMAGES = {"gateway": "localhost/gateway:1", "llamacpp": "localhost/llamacpp:1", "model_store": "localhost/store:1"}
-PLAYBOOK = [
-    {
-        "hosts": "all",
-        "gather_facts": False,
-        "vars_files": [str(REPO / "playbooks" / "vars" / "components.yml")],
-        "tasks": [
-            {"include_tasks": str(REPO / "playbooks" / "tasks" / "describe.yml")},
-            {"copy": {"content": "{{ platform_components | to_json }}", "dest": "{{ out }}", "mode": "0600"}},
-        ],
-    }
-]
 
 
-def describe(folder, **variables):
+def describe(**variables):
     """Components by name, from the real roles with these variables."""
-    playbook, out = folder / "play.yml", folder / "components.json"
-    playbook.write_text(yaml.safe_dump(PLAYBOOK))
-    values = {
-        "ansible_connection": "local",
-        "ansible_python_interpreter": sys.executable,
-        "platform_images": IMAGES,
-        "models_cache": str(folder / "cache"),
-        "out": str(out),
-        **variables,
-    }
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "here,", str(playbook), "-e", json.dumps(values)],
-        cwd=REPO,
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    described = json.loads(out.read_text())
-    parse(described)
-    return {component["name"]: component for component in described}
+    (found,) = described_roles.describe({"here": variables}).values()
+    parse(found)
+    return {component["name"]: component for component in found}
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    file = tmp_path_factory.mktemp("weights") / "mine.gguf"
-    file.write_bytes(b"GGUF and the rest")
-    return file
+def weights():
+    return described_roles.weights()
 
 
 def entry(weights, name="llama-3.1-tiny", **more):
@@ -70,16 +36,14 @@ def entry(weights, name="llama-3.1-tiny", **more):
 
 
 @pytest.fixture(scope="module")
-def described(tmp_path_factory, weights):
+def described(weights):
     catalog = [
         entry(weights, replicas={"min": 2, "max": 2}, context=1024, resources={"limits": {"memory": "3Gi"}}),
         entry(weights, "gone", state="absent"),
         entry(weights, "elsewhere", engine="vllm"),
     ]
     front_door = "http://127.0.0.1:18080"
-    folder = tmp_path_factory.mktemp("described")
     return describe(
-        folder,
         model_catalog=catalog,
         platform_local=True,
         platform_front_door=front_door,
@@ -229,9 +193,9 @@ def test_the_first_key_is_never_mounted(described):
     assert "llm-gateway-first-key" not in json.dumps(pod)
 
 
-def test_removing_everything_needs_no_model_file(tmp_path, weights):
+def test_removing_everything_needs_no_model_file(weights):
     gone = entry(weights.parent / "moved-away.gguf")
-    described = describe(tmp_path, model_catalog=[gone], models_state="absent", engine_llamacpp_state="absent")
+    described = describe(model_catalog=[gone], models_state="absent", engine_llamacpp_state="absent")
     assert described["model-llama-3-1-tiny"]["state"] == "absent"
 
 
@@ -268,9 +232,8 @@ def test_every_setting_of_the_gateway_is_a_variable_with_the_gateways_own_defaul
             assert parse(field, defaults[variable], variable) == default
 
 
-def test_the_gateway_scales_by_its_own_metric_and_shares_its_limits_over_all_pods(tmp_path):
+def test_the_gateway_scales_by_its_own_metric_and_shares_its_limits_over_all_pods():
     described = describe(
-        tmp_path,
         model_catalog=[],
         gateway_autoscaling={"enabled": True, "min": 2, "max": 6},
         gateway_secret="mine",
