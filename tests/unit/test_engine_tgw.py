@@ -19,8 +19,7 @@ from pathlib import Path
 
 import pytest
 
-ENGINE = Path(__file__).resolve().parents[2] / "engines" / "tgw"
-sys.path.insert(0, str(ENGINE))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "engines" / "tgw"))
 
 from tgw_neuron.__main__ import without_our_loader
 from tgw_neuron.admission import Admission, GoneError
@@ -34,6 +33,8 @@ from tgw_neuron.metrics import Counter, Histogram
 from tgw_neuron.sampling import not_supported, sampling_of
 from tgw_neuron.settings import from_environment
 from unpack import unpack
+
+ENGINE = Path(__file__).resolve().parents[2] / "engines" / "tgw"
 
 
 class Device:
