@@ -46,7 +46,6 @@ def playbook(folder: Path, hosts: str, tasks: list[Any]) -> Path:
     play = {
         "hosts": hosts,
         "gather_facts": False,
-        "vars_files": [str(REPO / "playbooks" / "vars" / "components.yml")],
         "tasks": [{"name": "Describe", "block": [*tasks, written], "rescue": [refused]}],
     }
     made = folder / "describe.yml"

@@ -68,7 +68,8 @@ def pod_specs(described):
 
 
 def test_one_component_each_for_claim_model_engine_and_gateway(described):
-    assert list(described) == [
+    own = {name for name in described if name.startswith(("model", "engine", "gateway"))}
+    assert own == {
         "models",
         "model-llama-3-1-tiny",
         "model-gone",
@@ -76,7 +77,7 @@ def test_one_component_each_for_claim_model_engine_and_gateway(described):
         "engine-llama-3-1-tiny",
         "engine-gone",
         "gateway",
-    ]
+    }
 
 
 def test_an_absent_entry_is_described_as_absent(described):

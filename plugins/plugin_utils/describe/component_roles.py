@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which roles describe components, and in what order: found in the roles folder, listed nowhere."""
+
+from __future__ import annotations
+
+import graphlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from ...module_utils.errors import LlmOnEksError
+
+TEMPLATE = Path("templates", "components.yml.j2")
+ACCOUNT, EKS = "account", "eks"
+
+
+class ComponentRolesError(LlmOnEksError):
+    """A role that is not there, or roles that need each other in a circle."""
+
+
+@dataclass(frozen=True)
+class ComponentRole:
+    """A role with a descriptor. `scope`: empty for every cluster, `eks` or `account`; `needs`: roles whose facts it reads."""
+
+    name: str
+    scope: str = ""
+    needs: tuple[str, ...] = ()
+
+
+def discover(roles: Path) -> dict[str, ComponentRole]:
+    """name -> role, of every folder with a descriptor's template."""
+    return {role.name: _read(role) for role in sorted(roles.iterdir()) if (role / TEMPLATE).exists()}
+
+
+def _read(role: Path) -> ComponentRole:
+    file = role / "vars" / "main.yml"
+    # Templates in it stay text: what is read here is plain.
+    own = yaml.safe_load(file.read_bytes()) or {} if file.exists() else {}
+    return ComponentRole(role.name, own.get(f"{role.name}_scope", ""), tuple(own.get(f"{role.name}_needs", ())))
+
+
+def in_order(
+    roles: Mapping[str, ComponentRole], wanted: Collection[str] = (), *, provider: str = "existing"
+) -> list[str]:
+    """Names of `wanted` (without any: of all that a cluster has) and of what they need, needed ones first.
+
+    Raises ComponentRolesError.
+    """
+    chosen = list(wanted) or [role.name for role in roles.values() if _belongs(role, provider)]
+    graph: dict[str, tuple[str, ...]] = {}
+    while chosen:
+        name = chosen.pop()
+        if name not in roles:
+            raise ComponentRolesError(
+                f"{name} is no role that describes components; there are {', '.join(sorted(roles))}"
+            )
+        # What needs AWS's part of it does without where there is none.
+        graph[name] = tuple(need for need in roles[name].needs if _belongs(roles.get(need), provider))
+        chosen += [need for need in graph[name] if need not in graph]
+    try:
+        return list(graphlib.TopologicalSorter(dict(sorted(graph.items()))).static_order())
+    except graphlib.CycleError as error:
+        raise ComponentRolesError(f"roles need each other in a circle: {' -> '.join(error.args[1])}") from error
+
+
+def _belongs(role: ComponentRole | None, provider: str) -> bool:
+    """Whether a cluster of this provider has it; an unknown one is kept, to be refused by name."""
+    return role is None or not role.scope or (role.scope == EKS and provider == EKS)
