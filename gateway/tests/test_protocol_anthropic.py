@@ -137,7 +137,9 @@ def test_a_wanted_shape_and_effort() -> None:
 @pytest.mark.parametrize("kind", ["enabled", "disabled"])
 def test_thinking_reaches_the_chat_template(kind: str) -> None:
     asked = said(thinking={"type": kind, "budget_tokens": 1024})
-    assert asked["chat_template_kwargs"] == {"enable_thinking": kind == "enabled"}
+    assert asked["chat_template_kwargs"]["enable_thinking"] == (kind == "enabled")
+    assert asked.get("thinking_token_budget") == asked.get("thinking_budget_tokens")
+    assert asked.get("thinking_token_budget") == (1024 if kind == "enabled" else None)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,19 @@ def test_thinking_reaches_the_chat_template(kind: str) -> None:
             "document",
         ),
         ({"messages": [{"role": "user", "content": [{"type": "hologram"}]}]}, "hologram"),
-        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "web_search_20250305"),
+        (
+            {
+                "tools": [{"type": "web_search_20250305", "name": "web_search"}],
+                "tool_choice": {"type": "tool", "name": "web_search"},
+            },
+            "web_search",
+        ),
+        (
+            {"tools": [{"type": "web_search_20250305", "name": "w"}], "tool_choice": {"type": "any"}},
+            "web_search_20250305",
+        ),
+        ({"mcp_servers": [{"type": "url", "url": "https://x"}]}, "mcp_servers"),
+        ({"n": 2}, "n: "),
         ({"tools": [TOOL], "tool_choice": {"type": "perhaps"}}, "tool_choice"),
         ({"system": [{"type": "image"}]}, "system"),
     ],
@@ -265,18 +279,41 @@ def test_a_stream_cut_anywhere_says_the_same(size: int) -> None:
     assert translated(opened(stream=True), data, size) == translated(opened(stream=True), data)
 
 
-def test_an_empty_stream_is_still_a_message() -> None:
-    types = [each["type"] for each in events(opened(stream=True).end())]
+def test_a_stream_that_broke_off_never_looks_whole() -> None:
+    with pytest.raises(UntranslatableReply):
+        opened(stream=True).end()
+    begun = opened(stream=True)
+    begun.piece(b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\n')
+    with pytest.raises(UntranslatableReply):
+        begun.end()
+
+
+def test_an_answer_without_words_is_still_a_message() -> None:
+    types = [each["type"] for each in events(translated(opened(stream=True), b"data: [DONE]\n\n"))]
     assert (types[0], types[-1]) == ("message_start", "message_stop")
     assert "content_block_start" in types
 
 
-@pytest.mark.parametrize(
-    "data", [b"data: {\n\n", b"data: [1]\n\n", b'data: {"error":{"message":"oom"}}\n\n', b"data: \xff\n\n"]
-)
+@pytest.mark.parametrize("data", [b"data: {\n\n", b"data: \xff\n\n", b"data: <html>\n\n"])
 def test_a_stream_that_makes_no_sense_is_said_to(data: bytes) -> None:
     with pytest.raises(UntranslatableReply):
         opened(stream=True).piece(data)
+
+
+@pytest.mark.parametrize(
+    ("event", "status"),
+    [
+        ('data: {"error":{"message":"too long","type":"BadRequestError","code":400}}', 400),
+        ('data: {"object":"error","message":"too long","type":"BadRequestError"}', 400),
+        ('data: {"error":{"message":"too long","code":429}}', 429),
+        ('data: {"error":"too long"}', 502),
+        ('error: {"code":503,"message":"too long"}', 503),
+    ],
+)
+def test_an_error_within_a_stream_keeps_its_words(event: str, status: int) -> None:
+    with pytest.raises(ApiError) as caught:
+        opened(stream=True).piece(event.encode() + b"\n\n")
+    assert (caught.value.status, caught.value.message) == (status, "too long")
 
 
 def test_errors_are_worded_as_anthropic_words_them() -> None:

@@ -179,7 +179,7 @@ def test_what_only_looked_like_a_stop_sequence_shows() -> None:
 def test_a_stream_without_its_end_or_with_an_error_is_said_to() -> None:
     with pytest.raises(UntranslatableReply):
         engine(prompt="hi", stream=True).end()
-    with pytest.raises(UntranslatableReply):
+    with pytest.raises(ApiError, match="oom"):
         engine(prompt="hi", stream=True).piece(b'data:{"error":"oom","error_type":"generation"}\n\n')
 
 

@@ -160,13 +160,13 @@ def make_requests() -> Callable[[bytes], None]:
 
 
 def said(opened: Opened, pieces: list[bytes]) -> bytes | None:
-    """A streamed reply, said back; None where it makes no sense."""
+    """A streamed reply, said back; None where it makes no sense, or is an error."""
     opener, path, body = opened
     translation = opener(path, body)
     assert translation is not None
     try:
         return b"".join([translation.piece(piece) for piece in pieces if piece]) + translation.end()
-    except UntranslatableReply:
+    except (ApiError, UntranslatableReply):
         return None
 
 
@@ -179,7 +179,7 @@ def make_replies() -> Callable[[bytes], None]:
         opener, path, body = opened
         translation = opener(path, body)
         assert translation is not None
-        with suppress(UntranslatableReply):
+        with suppress(ApiError, UntranslatableReply):
             json.loads(translation.whole(payload))
         found = said(opened, pieces)
         assert found == said(opened, [payload]), "what is said depends on how the stream was cut"

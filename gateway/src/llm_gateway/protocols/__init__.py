@@ -9,8 +9,11 @@ The data path's own language is OpenAI's: the paths in `tables.NATIVE` go to the
 
 `tables.ERRORS[path]` words errors for which there is no translation yet. Both kinds may be at work in one exchange: client → CLIENTS → OpenAI → ENGINES → engine, and all the way back. Translations are pure: bytes in,
 bytes out, no I/O, no clock, no globals, so they are tested and fuzzed directly. What they are given comes from strangers: they raise
-`ApiError` for a request, `UntranslatableReply` for an engine's reply, and nothing else. Keys, limits, choice, failover, usage and metrics
-see only the OpenAI form and need not know that there is a translation.
+`ApiError` for a request that cannot be done and for an error that an engine reports within its reply, `UntranslatableReply` for a reply that makes
+no sense, and nothing else. Keys, limits, choice, failover, usage and metrics see only the OpenAI form and need not know that there is a translation.
+
+Nothing that a client says is dropped in silence: a field is said in other words, passed on as it came, done here, or refused by name
+(`fields.py`, which docs and tests read too).
 """
 
 from __future__ import annotations
@@ -39,20 +42,44 @@ class Translation(Protocol):
     content_type: bytes
     comment: bytes
 
+    left_out: tuple[str, ...]
+    """What the request named and no engine can do, though the rest of it can be answered; told to the client in a header."""
+
     def whole(self, body: bytes) -> bytes:
-        """The whole reply (status 200, JSON), said back. Raises UntranslatableReply."""
+        """The whole reply (status 200, JSON), said back. Raises UntranslatableReply; ApiError for an error that came as a reply."""
 
     def piece(self, data: bytes) -> bytes:
-        """The next bytes of a streamed reply, cut anywhere, said back as far as events are complete; often empty. Raises UntranslatableReply."""
+        """The next bytes of a streamed reply, cut anywhere, said back as far as events are complete; often empty. Raises as `whole`."""
 
     def end(self) -> bytes:
-        """The streamed reply has ended: what is still to be said. Called once, also when `piece` was never called."""
+        """The streamed reply has ended: what is still to be said. Called once, also when `piece` was never called. Raises as `whole`."""
+
+    def again(self, status: int, body: bytes) -> bytes | None:
+        """An engine refused the request: the request in words that it may take, or None. Called until it says None, at most a few times."""
+
+    def instead(self, status: int) -> bytes | None:
+        """An engine refused the request: the whole reply as it can be given without an engine, or None."""
 
     def error(self, error: ApiError) -> bytes:
         """The body of an error reply; its status and headers are the error's own."""
 
     def error_event(self, error: ApiError) -> bytes:
         """An error within a stream whose head is out already, and the stream's end."""
+
+
+class Plain:
+    """A translation without second thoughts."""
+
+    __slots__ = ()
+    left_out: tuple[str, ...] = ()
+
+    def again(self, status: int, body: bytes) -> bytes | None:
+        """See Translation."""
+        return None
+
+    def instead(self, status: int) -> bytes | None:
+        """See Translation."""
+        return None
 
 
 # (path, body) of the request to read. An engine's opener answers None for a path that the engine understands as it is. Raises ApiError.

@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 
 from llm_gateway.errors import ApiError, malformed
-from llm_gateway.protocols import Translation, UntranslatableReply, reading
-from llm_gateway.protocols.chat import Usage
-from llm_gateway.protocols.reading import cannot, encode
+from llm_gateway.protocols import Plain, Translation, UntranslatableReply, chat, openai, reading
+from llm_gateway.protocols.fields import Fate, Fields, passed_on
+from llm_gateway.protocols.reading import cannot, encode, number, record, records, text
 from llm_gateway.protocols.sse import DONE, EventReader, event
 
 DEFAULT_NEW_TOKENS = 100
@@ -53,7 +53,33 @@ class Parameters(msgspec.Struct):
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
+    truncate: int | None = None
     typical_p: float | None = None
+
+
+_NO_TOKENS = "single tokens are not known here."
+# What becomes of each parameter; others go to the engine as they came.
+PARAMETERS: Fields = {
+    "adapter_id": (Fate.SAID, "`model`"),
+    "best_of": (Fate.SAID, "1, or refused by name"),
+    "details": (Fate.HERE, "without single tokens"),
+    "do_sample": (Fate.SAID, "`temperature` 0 where nothing is sampled"),
+    "frequency_penalty": (Fate.PASSED, ""),
+    "grammar": (Fate.SAID, "`response_format`, for JSON"),
+    "max_new_tokens": (Fate.SAID, "`max_tokens`"),
+    "repetition_penalty": (Fate.PASSED, ""),
+    "return_full_text": (Fate.HERE, "the prompt stands before the answer"),
+    "seed": (Fate.PASSED, ""),
+    "stop": (Fate.PASSED, ""),
+    "temperature": (Fate.PASSED, ""),
+    "top_k": (Fate.PASSED, ""),
+    "top_p": (Fate.PASSED, ""),
+    "truncate": (Fate.SAID, "`truncate_prompt_tokens`"),
+    "typical_p": (Fate.PASSED, ""),
+    "decoder_input_details": (Fate.REFUSED, _NO_TOKENS),
+    "top_n_tokens": (Fate.REFUSED, _NO_TOKENS),
+    "watermark": (Fate.REFUSED, "engines of other kinds have no watermark."),
+}
 
 
 class Request(msgspec.Struct):
@@ -63,29 +89,24 @@ class Request(msgspec.Struct):
     parameters: Parameters | None = None
 
 
-class _CompletionChoice(msgspec.Struct):
-    text: str | None = None
-    finish_reason: str | None = None
-    stop_reason: int | str | None = None
-    index: int = 0
-
-
-class _Completion(msgspec.Struct):
-    choices: list[_CompletionChoice] = []
-    usage: Usage | None = None
-    error: msgspec.Raw = msgspec.Raw(b"")
+class _Given(msgspec.Struct):
+    parameters: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 _REQUEST = msgspec.json.Decoder(Request)
-_COMPLETION = msgspec.json.Decoder(_Completion)
+_GIVEN = msgspec.json.Decoder(_Given)
 
 
 def open_generate(path: bytes, body: bytes) -> Translation:
     """See protocols.Opener."""
-    return Generate(reading.request(body, _REQUEST), stream=path.endswith(b"_stream"))
+    body = reading.readable(body)
+    asked = reading.request(body, _REQUEST)
+    given = bytes(_GIVEN.decode(body).parameters)
+    passed = passed_on(given, PARAMETERS) if given != b"null" else {}
+    return Generate(asked, passed, stream=path.endswith(b"_stream"))
 
 
-def completion_request(asked: Request, *, stream: bool) -> dict[str, Any]:
+def completion_request(asked: Request, passed: dict[str, Any], *, stream: bool) -> dict[str, Any]:
     """TGI's request in OpenAI's words. Raises ApiError 400."""
     given = asked.parameters or Parameters()
     if given.best_of is not None and given.best_of > 1:
@@ -93,12 +114,12 @@ def completion_request(asked: Request, *, stream: bool) -> dict[str, Any]:
     tokens = DEFAULT_NEW_TOKENS if given.max_new_tokens is None else given.max_new_tokens
     if tokens < 1:
         raise malformed("parameters.max_new_tokens: at least 1.", param="parameters.max_new_tokens")
-    said: dict[str, Any] = {"model": given.adapter_id or "", "prompt": asked.inputs, "max_tokens": tokens}
+    said: dict[str, Any] = {**passed, "model": given.adapter_id or "", "prompt": asked.inputs, "max_tokens": tokens}
     if stream:
         said["stream"] = True
         said["stream_options"] = {"include_usage": True}
-    names = ("frequency_penalty", "repetition_penalty", "seed", "stop", "temperature", "top_k", "top_p", "typical_p")
-    said |= {name: value for name in names if (value := getattr(given, name)) is not None}
+    if given.truncate is not None:
+        said["truncate_prompt_tokens"] = given.truncate
     sampling = given.do_sample or any(name in said for name in ("temperature", "top_k", "top_p", "typical_p"))
     if not sampling:
         said["temperature"] = 0
@@ -111,10 +132,10 @@ def completion_request(asked: Request, *, stream: bool) -> dict[str, Any]:
     return said
 
 
-def _finish(choice: _CompletionChoice, stops: list[str]) -> str:
-    if choice.finish_reason == "length":
+def _finish(finish: chat.Finish, stops: list[str]) -> str:
+    if finish.reason == "length":
         return "length"
-    return "stop_sequence" if isinstance(choice.stop_reason, str) and choice.stop_reason in stops else "eos_token"
+    return "stop_sequence" if finish.sequence in stops else "eos_token"
 
 
 def error_body(error: ApiError) -> bytes:
@@ -123,31 +144,29 @@ def error_body(error: ApiError) -> bytes:
     return encode({"error": error.message, "error_type": kind})
 
 
-class Generate:
+class Generate(Plain):
     """One request to `/generate` or `/generate_stream`."""
 
-    __slots__ = ("_asked", "_choice", "_events", "_index", "_text", "_usage", "body")
+    __slots__ = ("_asked", "_index", "_stream", "_text", "body")
 
     path = b"/v1/completions"
     content_type = b"text/event-stream"
     comment = b": keep-alive\n\n"
 
-    def __init__(self, asked: Request, *, stream: bool) -> None:
+    def __init__(self, asked: Request, passed: dict[str, Any], *, stream: bool) -> None:
         self._asked = asked
-        self.body = encode(completion_request(asked, stream=stream))
-        self._events = EventReader()
+        self.body = encode(completion_request(asked, passed, stream=stream))
+        self._stream = chat.ChatStream()
         self._text: list[str] = []
-        self._choice = _CompletionChoice()
-        self._usage = Usage()
         self._index = 0
 
-    def _details(self, choice: _CompletionChoice, usage: Usage, counted: int) -> dict[str, Any]:
+    def _details(self, finish: chat.Finish, usage: chat.Usage, counted: int) -> dict[str, Any]:
         parameters = self._asked.parameters or Parameters()
         return {
-            "finish_reason": _finish(choice, parameters.stop or []),
-            "generated_tokens": usage.completion_tokens or counted,
+            "finish_reason": _finish(finish, parameters.stop or []),
+            "generated_tokens": usage.completion or counted,
             "seed": parameters.seed,
-            "input_length": usage.prompt_tokens,
+            "input_length": usage.prompt,
         }
 
     def _full(self, text: str) -> str:
@@ -156,36 +175,19 @@ class Generate:
 
     def whole(self, body: bytes) -> bytes:
         """See Translation."""
-        found = reading.reply(body, _COMPLETION)
-        if not found.choices:
-            raise UntranslatableReply("the engine's reply has no text")
-        choice = found.choices[0]
-        said: dict[str, Any] = {"generated_text": self._full(choice.text or "")}
+        found = chat.read(body)
+        said: dict[str, Any] = {"generated_text": self._full(found.message.words)}
         if self._asked.parameters is not None and self._asked.parameters.details:
-            details = self._details(choice, found.usage or Usage(), 0)
-            said["details"] = details | {"prefill": [], "tokens": []}
+            said["details"] = self._details(found.finish, found.usage, 0) | {"prefill": [], "tokens": []}
         return encode(said)
 
     def piece(self, data: bytes) -> bytes:
         """See Translation."""
-        out = []
-        for each in self._events.feed(data):
-            if each.strip() == DONE:
-                continue
-            chunk = reading.reply(each, _COMPLETION)
-            if len(chunk.error) and bytes(chunk.error) != b"null":
-                raise UntranslatableReply("the engine reports an error in its stream")
-            if chunk.usage is not None:
-                self._usage = chunk.usage
-            for choice in chunk.choices:
-                if choice.index != 0:
-                    continue
-                if choice.finish_reason:
-                    self._choice = choice
-                if choice.text:
-                    self._text.append(choice.text)
-                    out.append(self._event(choice.text, special=False))
-        return b"".join(out)
+        return b"".join([self._words(message.words) for message in self._stream.feed(data)])
+
+    def _words(self, words: str) -> bytes:
+        self._text.append(words)
+        return self._event(words, special=False) if words else b""
 
     def _event(self, text: str, *, special: bool, last: dict[str, Any] | None = None) -> bytes:
         self._index += 1
@@ -195,9 +197,11 @@ class Generate:
 
     def end(self) -> bytes:
         """See Translation."""
-        details = self._details(self._choice, self._usage, self._index)
+        stream = self._stream
+        rest = b"".join([self._words(message.words) for message in stream.end()])
+        details = self._details(stream.finish, stream.usage, self._index)
         last = {"generated_text": self._full("".join(self._text)), "details": details}
-        return self._event("", special=True, last=last)
+        return rest + self._event("", special=True, last=last)
 
     def error(self, error: ApiError) -> bytes:
         """See Translation."""
@@ -244,34 +248,15 @@ class Tokenize(msgspec.Struct):
     add_special_tokens: bool | None = None
 
 
-class _Token(msgspec.Struct):
-    id: int = 0
-    text: str = ""
-    special: bool = False
-
-
-class _Details(msgspec.Struct):
-    finish_reason: str = ""
-    generated_tokens: int = 0
-    input_length: int | None = None
-    prefill: list[Any] | None = None
-
-
-class _Generated(msgspec.Struct):
-    generated_text: str | None = None
-    details: _Details | None = None
-    token: _Token | None = None
-    error: str | None = None
-
-
-class _ChatTokens(msgspec.Struct):
-    tokenize_response: list[_Token]
-
-
 _WANTED = msgspec.json.Decoder(Completion)
 _TOKENIZE = msgspec.json.Decoder(Tokenize)
-_GENERATED = msgspec.json.Decoder(_Generated)
-_TOKENS: msgspec.json.Decoder[list[_Token] | _ChatTokens] = msgspec.json.Decoder(list[_Token] | _ChatTokens)
+_ANYTHING: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+_NAMES: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
+# What changes no answer of one engine.
+_HINTS = frozenset({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "priority"})
+_KNOWN = frozenset(Completion.__struct_fields__) | _HINTS
+# How TGI says what is wrong within a stream.
+_STATUSES = {"validation": 422, "overloaded": 429}
 _REASONS = {"length": "length", "eos_token": "stop", "stop_sequence": "stop"}
 
 
@@ -281,7 +266,9 @@ def open_engine(path: bytes, body: bytes) -> Translation | None:
         asked = reading.request(body, _WANTED)
         several = (asked.n or 1) > 1 or (asked.best_of or 1) > 1
         special = asked.echo or asked.logprobs is not None or asked.suffix or asked.response_format is not None
-        if isinstance(asked.prompt, str) and not several and not special:
+        # What `/generate` does not know is left to TGI's own `/v1/completions`.
+        unknown = any(name not in _KNOWN and bytes(value) != b"null" for name, value in _NAMES.decode(body).items())
+        if isinstance(asked.prompt, str) and not several and not special and not unknown:
             return EngineCompletion(asked, asked.prompt, sha256(body).hexdigest()[:24])
     elif path == b"/tokenize":
         return EngineTokenize(reading.request(body, _TOKENIZE))
@@ -310,7 +297,11 @@ def generate_request(asked: Completion, prompt: str) -> dict[str, Any]:
     return {"inputs": prompt, "parameters": parameters} | ({"stream": True} if asked.stream else {})
 
 
-class _EngineErrors:
+def _reason(details: dict[str, Any]) -> str:
+    return _REASONS.get(text(details.get("finish_reason")), "stop")
+
+
+class _EngineErrors(Plain):
     """The client's side is OpenAI's already: errors stay as they are."""
 
     __slots__ = ()
@@ -341,11 +332,12 @@ class EngineCompletion(_EngineErrors):
         self._stops = [asked.stop] if isinstance(asked.stop, str) else asked.stop or []
         self._events = EventReader()
         self._held = ""
-        self._finished: _Details | None = None
+        self._finished: dict[str, Any] = {}
 
-    def _usage(self, details: _Details) -> dict[str, int]:
-        prompt = details.input_length or len(details.prefill or ()) or -(-len(self._prompt.encode()) // BYTES_PER_TOKEN)
-        generated = details.generated_tokens
+    def _usage(self, details: dict[str, Any]) -> dict[str, int]:
+        told = number(details.get("input_length")) or len(records(details.get("prefill")))
+        prompt = told or -(-len(self._prompt.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
+        generated = number(details.get("generated_tokens")) or 0
         return {"prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated}
 
     def _said(self, choices: list[dict[str, Any]], usage: dict[str, int] | None) -> bytes:
@@ -357,29 +349,30 @@ class EngineCompletion(_EngineErrors):
 
     def whole(self, body: bytes) -> bytes:
         """See Translation."""
-        found = reading.reply(body, _GENERATED)
-        if found.generated_text is None:
+        found = reading.loose(body)
+        said = found.get("generated_text")
+        if not isinstance(said, str):
             raise UntranslatableReply("the engine's reply has no text")
-        details = found.details or _Details()
-        text = found.generated_text
+        details = record(found.get("details"))
         # TGI's text ends with the stop sequence, OpenAI's before it.
         for stop in self._stops:
-            text = text.removesuffix(stop)
-        return self._said([self._choice(text, _REASONS.get(details.finish_reason, "stop"))], self._usage(details))
+            said = said.removesuffix(stop)
+        return self._said([self._choice(said, _reason(details))], self._usage(details))
 
     def piece(self, data: bytes) -> bytes:
         """See Translation."""
         out = []
         for each in self._events.feed(data):
-            found = reading.reply(each, _GENERATED)
-            if found.error is not None:
-                raise UntranslatableReply(f"the engine reports an error in its stream: {found.error[:100]}")
-            if found.details is not None:
-                self._finished = found.details
-            if found.token is not None and not found.token.special and found.token.text:
-                text = self._release(found.token.text)
-                if text:
-                    out.append(event(self._said([self._choice(text, None)], None)))
+            found = reading.loose(each)
+            if found.get("error"):
+                status = _STATUSES.get(text(found.get("error_type")), 500)
+                raise openai.from_engine(status, encode({"error": {"message": text(found["error"])}}))
+            self._finished = record(found.get("details")) or self._finished
+            token = record(found.get("token"))
+            if text(token.get("text")) and not token.get("special"):
+                shown = self._release(text(token["text"]))
+                if shown:
+                    out.append(event(self._said([self._choice(shown, None)], None)))
         return b"".join(out)
 
     def _release(self, text: str) -> str:
@@ -397,10 +390,10 @@ class EngineCompletion(_EngineErrors):
     def end(self) -> bytes:
         """See Translation."""
         details = self._finished
-        if details is None:
-            raise UntranslatableReply("the engine's stream has no end")
+        if not details:
+            raise UntranslatableReply("the engine's stream ended before its answer did")
         rest = "" if self._held in self._stops else self._held
-        out = [event(self._said([self._choice(rest, _REASONS.get(details.finish_reason, "stop"))], None))]
+        out = [event(self._said([self._choice(rest, _reason(details))], None))]
         if (self._asked.stream_options or {}).get("include_usage"):
             out.append(event(self._said([], self._usage(details))))
         return b"".join([*out, event(DONE)])
@@ -427,9 +420,11 @@ class EngineTokenize(_EngineErrors):
 
     def whole(self, body: bytes) -> bytes:
         """See Translation."""
-        found = reading.reply(body, _TOKENS)
-        tokens = found if isinstance(found, list) else found.tokenize_response
-        return encode({"count": len(tokens), "tokens": [token.id for token in tokens]})
+        found = reading.reply(body, _ANYTHING)
+        tokens = found if isinstance(found, list) else record(found).get("tokenize_response")
+        if not isinstance(tokens, list):
+            raise UntranslatableReply("the engine's reply has no tokens")
+        return encode({"count": len(tokens), "tokens": [number(record(token).get("id")) or 0 for token in tokens]})
 
     def piece(self, data: bytes) -> bytes:
         """See Translation."""

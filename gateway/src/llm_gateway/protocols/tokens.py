@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from llm_gateway.errors import ApiError, malformed
-from llm_gateway.protocols import Translation, UntranslatableReply, reading
+from llm_gateway.protocols import Plain, Translation, UntranslatableReply, reading
 from llm_gateway.protocols.reading import encode, flat_text
 from llm_gateway.protocols.tgi import Tokenize
 
@@ -40,7 +40,7 @@ _DETOKENIZE = msgspec.json.Decoder(Detokenize)
 _REPLY: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
 
-class _Whole:
+class _Whole(Plain):
     """What is no stream, in OpenAI's words on the client's side."""
 
     __slots__ = ("_dialect", "body", "path")
