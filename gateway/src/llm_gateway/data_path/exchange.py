@@ -401,6 +401,9 @@ class Exchange:
         except UntranslatableReply:
             self._engine_failed(EngineError("garbage", "the engine's stream makes no sense"))
             return
+        except ApiError as error:
+            self._error_in_reply(error)
+            return
         shared = self.gateway.shared
         if shared:
             self._answered(self.tail)
@@ -443,6 +446,15 @@ class Exchange:
         self._engine_answered()
         self.refuse(error)
 
+    def _error_in_reply(self, error: ApiError) -> None:
+        """An engine's reply began as a good one, and says now that it is none: its words are the client's, and nobody else is asked for the same."""
+        if error.status in _RETRIED_STATUSES and not self.head_sent:
+            self._drop_connection()
+            self._engine_failed(EngineError("status", f"the engine's stream is an error: {error.status}"), error)
+            return
+        self._engine_answered()
+        self.refuse(error)
+
     def _good_reply(self, body: bytes) -> None:
         try:
             if self._engine_translation is not None:
@@ -452,6 +464,9 @@ class Exchange:
             answer = body if self.translation is None else self.translation.whole(body)
         except UntranslatableReply:
             self._engine_failed(EngineError("garbage", "the engine's reply is not JSON, or makes no sense"))
+            return
+        except ApiError as error:
+            self._error_in_reply(error)
             return
         self.first_byte_at = self.last_byte_at = self.reply_at
         shared = self.gateway.shared
@@ -552,6 +567,12 @@ class Exchange:
                 self.phase = _WAITING
                 self.head_sent = self._chunked = False
             self._engine_failed(EngineError("garbage", "the engine's stream makes no sense"))
+            return
+        except ApiError as error:
+            if prefix:
+                self.phase = _WAITING
+                self.head_sent = self._chunked = False
+            self._error_in_reply(error)
             return
         if data and self._chunked:
             prefix += b"%x\r\n%b\r\n" % (len(data), data)
