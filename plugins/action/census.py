@@ -9,7 +9,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.census import Census, census
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.census import Census, census
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import AWS_OPTIONS, aws_from, plain
 

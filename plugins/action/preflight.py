@@ -11,8 +11,8 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import Connection
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.errors import AwsError
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.connection import Connection
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.errors import AwsError
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.arguments import check_value, unknown_variables
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.wanted import wanted
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.catalog import check_catalog

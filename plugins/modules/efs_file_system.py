@@ -109,17 +109,17 @@ changes:
 
 from typing import Any
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.arguments import COMMON
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.efs_file_system import EfsFileSystem
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.efs_mount_target import EfsMountTarget
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.module import (
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.arguments import COMMON
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.module import (
     MODULE,
     carry_out,
     connection_of,
     shown,
     start,
 )
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.resource import Owner
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.resource import Owner
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.efs.file_system import EfsFileSystem
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.efs.mount_target import EfsMountTarget
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 
 _TARGET = {name: spec for name, spec in EfsMountTarget.arguments.items() if name != "file_system_id"}

@@ -79,8 +79,8 @@ changes:
   elements: str
 """
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks_access_entry import EksAccessEntry
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.module import run
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.module import run
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks.access_entry import EksAccessEntry
 
 
 def main() -> None:

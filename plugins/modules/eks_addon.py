@@ -100,8 +100,8 @@ changes:
   elements: str
 """
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks_addon import EksAddon
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.module import run
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.module import run
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks.addon import EksAddon
 
 
 def main() -> None:

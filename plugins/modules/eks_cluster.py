@@ -146,8 +146,8 @@ changes:
   elements: str
 """
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks_cluster import EksCluster
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.module import run
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.module import run
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks.cluster import EksCluster
 
 
 def main() -> None:

@@ -57,8 +57,8 @@ versions:
 
 from dataclasses import asdict
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.lookups import cluster_versions
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.module import connection_of, start
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.module import connection_of, start
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.lookups import cluster_versions
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 
 ARGUMENTS = {"version": {"type": "str"}}

@@ -147,8 +147,8 @@ changes:
   elements: str
 """
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks_nodegroup import EksNodegroup
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.module import run
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.module import run
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks.nodegroup import EksNodegroup
 
 
 def main() -> None:

@@ -64,8 +64,10 @@ changes:
   elements: str
 """
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks_pod_identity import EksPodIdentityAssociation
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.module import run
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.module import run
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks.pod_identity_association import (
+    EksPodIdentityAssociation,
+)
 
 
 def main() -> None:

@@ -48,8 +48,8 @@ changes:
   elements: str
 """
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.iam_other import IamServiceLinkedRole
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.module import run
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.module import run
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.iam.service_linked_role import IamServiceLinkedRole
 
 
 def main() -> None:

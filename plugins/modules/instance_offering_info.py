@@ -85,8 +85,8 @@ offerings:
 
 from dataclasses import asdict
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.lookups import offerings
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.module import connection_of, start
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.module import connection_of, start
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.lookups import offerings
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 
 ARGUMENTS = {

@@ -59,8 +59,8 @@ quotas:
       type: bool
 """
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.lookups import QUOTAS, quota
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.module import connection_of, start
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.module import connection_of, start
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.lookups import QUOTAS, quota
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 
 ARGUMENTS = {

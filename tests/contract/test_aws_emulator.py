@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws import lookups
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.errors import AwsError
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.resource import tag_list
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.unknown import Unknown
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.census import census
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.errors import AwsError
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.resource import tag_list
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.unknown import Unknown
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey import lookups
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.census import census
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.gather import gather
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.wanted import wanted
 from tests.support.emulated_aws import REGION, EmulatedAws, make_role

@@ -12,9 +12,9 @@ import yaml
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.llm.on_eks.plugins.doc_fragments.aws_resource import ModuleDocFragment
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.arguments import COMMON
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.arguments import COMMON
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.module import MODULE
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.module import MODULE
 from tests.support.emulated_aws import REGION, EmulatedAws
 from tests.unit.aws.kinds import OWNER, STRANGER, Ground, build, sample
 

@@ -10,8 +10,8 @@ import threading
 
 import pytest
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws import ec2
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.census import census
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.ec2.base import base as ec2
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.census import census
 from tests.support.aws_inventory import differences, inventory, only
 from tests.support.aws_process import Cut, Runs
 from tests.support.aws_strangers import flavours, pairs, plant_names, plant_network

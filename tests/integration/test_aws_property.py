@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.census import census
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.census import census
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 from tests.support import emulated_cluster as emulated
 from tests.support.cluster_names import cluster_name

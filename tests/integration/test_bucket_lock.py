@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.errors import AwsError
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.errors import AwsError
 from ansible_collections.llm.on_eks.plugins.plugin_utils.locks import bucket_lock
 from ansible_collections.llm.on_eks.plugins.plugin_utils.locks.holder import this_process
 from ansible_collections.llm.on_eks.plugins.plugin_utils.locks.lease import LockError

@@ -12,9 +12,9 @@ import urllib.request
 import boto3
 import pytest
 
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.connection import Connection
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import Connection
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks_token import TokenSource, token
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks.token import TokenSource, token
 from tests.support.cluster_names import cluster_name
 from tests.support.emulated_aws import KEYS, REGION, make_role, make_subnets, trust
 from tests.support.emulated_cluster import emulated_cluster

@@ -18,9 +18,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.connection import Connection
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import Connection
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks_token import token
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks.token import token
 from local.kubernetes.cluster import Cluster
 from local.kubernetes.config import AwsConfig, ClusterConfig
 from local.kubernetes.errors import LocalClusterError

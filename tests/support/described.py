@@ -15,10 +15,10 @@ from typing import Any
 
 import yaml
 
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.connection import Connection, Identity
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.resource import AwsResource, Owner
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.unknown import Unknown
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import Connection, Identity
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.resource import AwsResource, Owner
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.unknown import Unknown
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.references import references, resolve
 from tests.support.content_cache import ContentCache, cache_root, key_of
 

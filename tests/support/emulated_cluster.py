@@ -10,7 +10,7 @@ from pathlib import Path
 
 import boto3
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import Connection
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.connection import Connection
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.aws_access import AwsAccess
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 from local.aws.webhook import webhook_kubeconfig

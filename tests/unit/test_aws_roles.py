@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.llm.on_eks.plugins.filter.aws_partition import aws_partition
 from ansible_collections.llm.on_eks.plugins.filter.pod_trust import pod_trust
 from ansible_collections.llm.on_eks.plugins.filter.subnet_cidrs import subnet_cidrs
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.iam_policy import MAX_CHARACTERS
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.iam.policy import MAX_CHARACTERS
 from tests.support.described import aws_entries, dangling, describe, edges, refusals, resources
 
 EKS = {"platform_provider": "eks", "platform_aws_region": "us-west-2", "model_catalog": []}

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...module_utils.aws import plan as aws_plan
+from ...module_utils.aws.base import plan as aws_plan
+from ...module_utils.aws.base.errors import AwsError
+from ...module_utils.aws.base.resource import AwsResource, Owner
+from ...module_utils.aws.base.unknown import Unknown
 from ...module_utils.aws.catalog import RESOURCES
-from ...module_utils.aws.errors import AwsError
-from ...module_utils.aws.resource import AwsResource, Owner
-from ...module_utils.aws.unknown import Unknown
 from ..describe.descriptor import AwsEntry
 from ..describe.references import is_unknown, references
 from ..objects import disruption

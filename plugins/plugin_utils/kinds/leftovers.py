@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...module_utils.aws.errors import AwsError
-from ...module_utils.aws.leftovers import left_behind, remove
+from ...module_utils.aws.base.errors import AwsError
+from ...module_utils.aws.survey.leftovers import left_behind, remove
 from ..objects import disruption
 from .aws import AwsLookNode
 from .base import Action, Context, Outcome, Unfinished

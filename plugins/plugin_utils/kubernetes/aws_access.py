@@ -8,9 +8,9 @@ import datetime
 from dataclasses import dataclass
 from typing import Any
 
-from ...module_utils.aws.connection import Connection
-from ...module_utils.aws.eks_cluster import EksCluster
-from ...module_utils.aws.eks_token import LIFETIME_S, token
+from ...module_utils.aws.base.connection import Connection
+from ...module_utils.aws.eks.cluster import EksCluster
+from ...module_utils.aws.eks.token import LIFETIME_S, token
 from ...module_utils.errors import LlmOnEksError
 from .client import ApiError, Client
 from .connection import Connection as KubernetesConnection

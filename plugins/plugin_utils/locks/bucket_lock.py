@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ...module_utils.aws.connection import Connection
-from ...module_utils.aws.errors import AwsError, code_of, sentence
+from ...module_utils.aws.base.connection import Connection
+from ...module_utils.aws.base.errors import AwsError, code_of, sentence
 from ..objects.record import who
 from .holder import is_dead, this_process
 from .lease import LockError

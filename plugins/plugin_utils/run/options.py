@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...module_utils.aws.connection import Connection, EmptyAccount
+from ...module_utils.aws.base.connection import Connection, EmptyAccount
 from ..helm.options import ChartOptions
 from ..kubernetes.aws_access import AwsAccess, NoClusterError
 from ..kubernetes.client import Client

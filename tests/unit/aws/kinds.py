@@ -10,9 +10,9 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.connection import Connection
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.resource import AwsResource, Owner
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import Connection
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.resource import AwsResource, Owner
 from tests.support.emulated_aws import KEYS, REGION, EmulatedAws, make_role, make_subnets
 
 OWNER = Owner("demo", "network")

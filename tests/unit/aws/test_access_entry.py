@@ -7,9 +7,9 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import Connection
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks_access_entry import EksAccessEntry
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.unknown import Unknown
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.connection import Connection
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.unknown import Unknown
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks.access_entry import EksAccessEntry
 from tests.support.emulated_aws import REGION, make_role, make_subnets
 
 from .kinds import OWNER, connect

@@ -7,11 +7,11 @@ import json
 
 import pytest
 
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.errors import AwsError
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.resource import tag_list
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.census import KINDS, Census, census
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.census_item import Item
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.errors import AwsError
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.resource import tag_list
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.census import KINDS, Census, census
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.item import Item
 from tests.unit.aws.kinds import OWNER, STRANGER, Ground, build, connect, sample
 
 # Service-linked roles are the account's and take no marks.

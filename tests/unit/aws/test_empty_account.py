@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.connection import EmptyAccount
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.resource import Owner
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import EmptyAccount
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.resource import Owner
 from tests.support import aws_platform
 
 

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.census import census
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.census import census
 
 from .kinds import OWNER, Ground, build, connect, sample
 

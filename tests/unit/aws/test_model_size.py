@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.model_size import (
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.estimate.model_size import (
     Given,
     estimate,
     parameters_in,

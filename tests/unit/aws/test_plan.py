@@ -6,16 +6,16 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.connection import Connection
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.errors import NotFound, sentence
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.plan import Rules, Tags, decide, removal
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.resource import Owner
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.unknown import Unknown
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import Connection
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks_addon import pick_version
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks_cluster import version_steps
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.errors import NotFound, sentence
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.iam_role import trust_of
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.lookups import quota_family
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.plan import Rules, Tags, decide, removal
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.resource import Owner
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.unknown import Unknown
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks.addon import pick_version
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks.cluster import version_steps
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.iam.role import trust_of
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.lookups import quota_family
 from local.aws.errors import recorded
 
 

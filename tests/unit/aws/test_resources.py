@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.errors import AwsError, NotOurs
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.unknown import SHOWN, Unknown, is_unknown
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.errors import AwsError, NotOurs
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.unknown import SHOWN, Unknown, is_unknown
 
 from .kinds import OWNER, STRANGER, Ground, build, sample
 

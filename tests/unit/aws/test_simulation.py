@@ -7,9 +7,14 @@ import json
 
 import pytest
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.connection import Identity
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.errors import AwsError
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.simulation import denied, needed, principal, resource
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.connection import Identity
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.errors import AwsError
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.simulation import (
+    denied,
+    needed,
+    principal,
+    resource,
+)
 from tests.support.emulated_aws import make_role
 from tests.unit.aws.kinds import connect
 

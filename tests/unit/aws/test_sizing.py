@@ -7,9 +7,13 @@ import datetime
 
 import pytest
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.advice import address_ranges, kubernetes_version, price
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.lookups import Offering, Version
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.sizing import Architecture, choose, need
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.estimate.advice import (
+    address_ranges,
+    kubernetes_version,
+    price,
+)
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.estimate.sizing import Architecture, choose, need
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.lookups import Offering, Version
 
 # https://huggingface.co/meta-llama/Llama-3.1-8B/blob/main/config.json
 LLAMA_8B = Architecture(parameters=8_030_000_000, layers=32, kv_heads=8, head_dim=128)

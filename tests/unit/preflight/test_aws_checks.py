@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.lookups import Offering, Version
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.model_size import Given
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.estimate.model_size import Given
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.lookups import Offering, Version
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.checks import (
     account,
     capacity,

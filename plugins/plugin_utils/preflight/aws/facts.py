@@ -7,7 +7,7 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ....module_utils.aws.lookups import Offering, Version
+from ....module_utils.aws.survey.lookups import Offering, Version
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ....module_utils.aws import lookups, simulation
+from ....module_utils.aws.base.connection import Connection
+from ....module_utils.aws.base.errors import AwsError, NotFound
+from ....module_utils.aws.base.resource import tag_map
+from ....module_utils.aws.base.unknown import Unknown
 from ....module_utils.aws.catalog import RESOURCES
-from ....module_utils.aws.connection import Connection
-from ....module_utils.aws.errors import AwsError, NotFound
-from ....module_utils.aws.lookups import QUOTAS, ask, quota_family
-from ....module_utils.aws.resource import tag_map
-from ....module_utils.aws.unknown import Unknown
+from ....module_utils.aws.survey import lookups, simulation
+from ....module_utils.aws.survey.lookups import QUOTAS, ask, quota_family
 from ....module_utils.names import TAG_CLUSTER
 from .facts import Cluster, Facts, Peering, Subnet, Taken, Vpc
 from .wanted import Name, Wanted

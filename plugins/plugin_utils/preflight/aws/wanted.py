@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ....module_utils.aws.model_size import Given
+from ....module_utils.aws.estimate.model_size import Given
 from ..findings import Place
 
 Values = Mapping[str, Any]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .....module_utils.aws.lookups import QUOTAS, quota_family
+from .....module_utils.aws.survey.lookups import QUOTAS, quota_family
 from ...findings import Finding
 from ..facts import Facts
 from ..wanted import NodeGroup, Wanted

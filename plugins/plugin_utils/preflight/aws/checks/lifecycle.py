@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .....module_utils.aws.advice import kubernetes_version
+from .....module_utils.aws.estimate.advice import kubernetes_version
 from .....module_utils.names import TAG_CLUSTER
 from ...findings import Finding, Severity
 from ..facts import Facts

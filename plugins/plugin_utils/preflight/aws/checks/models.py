@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .....module_utils.aws.model_size import BITS, Estimate, estimate
-from .....module_utils.aws.sizing import OVERHEAD_CPU_MIB, Need, choose
+from .....module_utils.aws.estimate.model_size import BITS, Estimate, estimate
+from .....module_utils.aws.estimate.sizing import OVERHEAD_CPU_MIB, Need, choose
 from ...findings import Finding, Severity
 from ..facts import Facts
 from ..wanted import Model, NodeGroup, Wanted

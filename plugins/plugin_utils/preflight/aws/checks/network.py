@@ -6,7 +6,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from .....module_utils.aws.advice import address_ranges
+from .....module_utils.aws.estimate.advice import address_ranges
 from ...findings import Finding
 from ..facts import Facts, Subnet
 from ..wanted import Wanted

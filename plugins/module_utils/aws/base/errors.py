@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AWS failures as one sentence: what, which one, why, and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...errors import LlmOnEksError
+
+
+class AwsError(LlmOnEksError):
+    """A call to AWS failed, or a resource is not as it must be. `code` is the service's own, empty where it gave none."""
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class NotFound(AwsError):
+    """What was asked for is not there."""
+
+
+class NotOurs(AwsError):
+    """The resource is there, but does not carry our mark."""
+
+
+_HINTS = {
+    "AccessDenied": "{caller} needs the permission {action}",
+    "AccessDeniedException": "{caller} needs the permission {action}",
+    "UnauthorizedOperation": "{caller} needs the permission {action}",
+    "ExpiredToken": "the credentials have expired: sign in again",
+    "ExpiredTokenException": "the credentials have expired: sign in again",
+    "InvalidClientTokenId": "the access key is not known: check AWS_PROFILE or AWS_ACCESS_KEY_ID",
+    "UnrecognizedClientException": "the access key is not known: check AWS_PROFILE or AWS_ACCESS_KEY_ID",
+    "AuthFailure": "the credentials were not accepted: check AWS_PROFILE or AWS_ACCESS_KEY_ID",
+    "OptInRequired": "the account is not signed up for this service or region",
+    "UnsupportedAvailabilityZoneException": "take subnets in the zones that the message names",
+}
+_LIMITS = ("LimitExceeded", "QuotaExceeded", "ResourceLimitExceeded")
+_THROTTLED = ("Throttl", "RequestLimitExceeded", "TooManyRequests", "SlowDown", "Rate exceeded")
+
+
+def sentence(subject: str, operation: str, error: Exception, *, action: str = "", caller: str = "the caller") -> str:
+    """The failure of one operation. `operation` as in boto3: `create_addon`."""
+    doing = operation.replace("_", " ")
+    response: dict[str, Any] = getattr(error, "response", None) or {}
+    code, message = code_of(error), response.get("Error", {}).get("Message") or str(error)
+    text = " ".join(f"{subject}: {doing} failed: {code + ': ' if code else ''}{message}".split()).rstrip(".")
+    hint = _HINTS.get(code, "")
+    if not hint and any(limit in code for limit in _LIMITS):
+        hint = "a quota of the account is used up: raise it in Service Quotas, or remove what is not needed"
+    if not hint and any(word in code for word in _THROTTLED):
+        hint = "AWS kept refusing for the rate of calls in this account: try again later"
+    if not code and not hint:
+        hint = _without_code(type(error).__name__)
+    return f"{text}; {hint.format(caller=caller, action=action)}" if hint else text
+
+
+def code_of(error: Exception) -> str:
+    """The service's error code; empty for failures that did not come from a service."""
+    response: dict[str, Any] = getattr(error, "response", None) or {}
+    return str(response.get("Error", {}).get("Code") or "")
+
+
+def _without_code(kind: str) -> str:
+    return {
+        "NoCredentialsError": "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        "NoRegionError": "set the region (platform_region, or AWS_REGION)",
+        "ProfileNotFound": "check AWS_PROFILE",
+        "EndpointConnectionError": "check the region and the network",
+    }.get(kind, "")

@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The base of all AWS resources: read → plan → diff → apply → wait. A class below it has names and SDK calls only."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from ...names import TAG_CLUSTER, TAG_COMPONENT
+from .arguments import COMMON, checked
+from .connection import Connection, patience
+from .errors import AwsError, NotFound, NotOurs, code_of, sentence
+from .plan import Plan, Rules, State, Tags, decide, removal
+from .unknown import Unknown, is_unknown
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose resource it is: the marks on everything that we make, and the only things that we delete."""
+
+    cluster: str
+    component: str
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {TAG_CLUSTER: self.cluster, TAG_COMPONENT: self.component}
+
+    def owns(self, tags: Mapping[str, str]) -> bool:
+        return tags.get(TAG_CLUSTER) == self.cluster
+
+
+@dataclass(frozen=True)
+class Settled:
+    """How far a resource has come. `why`: what AWS says about its health."""
+
+    state: str = "ACTIVE"
+    good: frozenset[str] = frozenset({"ACTIVE"})
+    bad: frozenset[str] = frozenset()
+    leaving: frozenset[str] = frozenset({"DELETING", "deleting", "deleted"})
+    why: str = ""
+
+    @property
+    def is_good(self) -> bool:
+        return self.state in self.good
+
+    @property
+    def is_bad(self) -> bool:
+        return self.state in self.bad
+
+    @property
+    def is_leaving(self) -> bool:
+        return self.state in self.leaving
+
+    def __str__(self) -> str:
+        return f"{self.state}: {self.why}" if self.why else self.state
+
+
+@dataclass
+class AwsResource:
+    """One resource of AWS. `params`: as in `arguments`; values may be Unknown while planning.
+
+    `owner` None: no marks are made or asked for. `adopt`: use what is there, never change or delete it.
+    """
+
+    connection: Connection
+    params: dict[str, Any]
+    owner: Owner | None = None
+    adopt: bool = False
+    # Its name in descriptors and records; a class without one is a base of others.
+    kind: ClassVar[str] = ""
+    service: ClassVar[str] = ""
+    noun: ClassVar[str] = ""
+    not_found: ClassVar[tuple[str, ...]] = ()
+    arguments: ClassVar[dict[str, Any]] = {}
+    # Parameters that say which one it is; while one of them is unknown it cannot exist yet.
+    key: ClassVar[tuple[str, ...]] = ("name",)
+    rules: ClassVar[Rules] = Rules()
+    produces: ClassVar[tuple[str, ...]] = ()
+    timeout_s: ClassVar[float] = 600
+    _current: State | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        given = self.params
+        self.params = checked(self.noun, {**self.arguments, **COMMON}, given)
+
+    # -- what a class says ------------------------------------------------------------------------------------------
+    def read(self) -> State | None:
+        """The resource as it is; None or NotFound when it is not there."""
+        raise NotImplementedError
+
+    def desired(self, current: State | None) -> State:
+        """The fields that are wanted, as AWS names them; None is "as it is"."""
+        raise NotImplementedError
+
+    def create(self, desired: State) -> None:
+        raise NotImplementedError
+
+    def update(self, changed: State, current: State) -> None:
+        raise NotImplementedError
+
+    def remove(self, current: State) -> None:
+        raise NotImplementedError
+
+    def settled(self, current: State) -> Settled:
+        return Settled()
+
+    def leaves_behind(self, current: State) -> bool:
+        """Whether something of it would stay, though it is on its way out or gone: `remove` takes that away too."""
+        return False
+
+    def made(self, current: State) -> State:
+        """The outputs that others refer to, by the names in `produces`."""
+        return {}
+
+    def tags_of(self, current: State) -> dict[str, str]:
+        found = current.get("tags", current.get("Tags")) or {}
+        return tag_map(found)
+
+    def write_tags(self, current: State, to_set: dict[str, str], to_unset: list[str]) -> None:
+        raise AwsError(f"{self.subject}: tags of a {self.noun} cannot be changed")
+
+    # -- the interface ----------------------------------------------------------------------------------------------
+    @property
+    def subject(self) -> str:
+        """`EKS add-on demo/vpc-cni`."""
+        return f"{self.noun} {'/'.join(str(self.params[key]) for key in self.key)}"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The parameters that say which one it is, and by which it is found again."""
+        return {key: self.params[key] for key in self.key}
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """All tags that are wanted, marks included."""
+        return {**(self.params.get("tags") or {}), **(self.owner.tags if self.owner else {})}
+
+    def plan(self) -> Plan:
+        """What apply would do now. Raises AwsError."""
+        current = self.look()
+        if self.adopt:
+            if current is None:
+                raise AwsError(f"{self.subject} is to be used as it is, but does not exist; check its name and region")
+            return Plan("none", self.subject)
+        if current is not None and self.settled(current).is_leaving:
+            current = None
+        self._refuse_strangers(current)
+        tags = Tags(self.tags_of(current) if current else {}, self.tags, bool(self.params.get("purge_tags")))
+        plan = decide(self.subject, current, self.desired(current), tags, self.rules)
+        if plan.refused:
+            named = "; ".join(str(change) for change in plan.changes if change.path.split(".")[0] in plan.refused)
+            raise AwsError(
+                f"{self.subject}: cannot be changed once it exists: {named}; keep the value, or delete it first"
+            )
+        return plan
+
+    def apply(self) -> Plan:
+        """Make it so; what was done. Does not wait for the end of it. Raises AwsError."""
+        plan = self.plan()
+        current = self._current
+        if plan.verb == "create":
+            if current is not None:
+                self.wait_gone()
+            self.create(plan.desired)
+        elif plan.verb == "replace":
+            assert current is not None
+            self.remove(current)
+            self.wait_gone()
+            self.create(plan.desired)
+        elif plan.verb == "update":
+            assert current is not None
+            if plan.changed:
+                current = self._steady(current)
+                self.update(plan.changed, current)
+            if plan.set_tags or plan.unset_tags:
+                self.write_tags(current, plan.set_tags, list(plan.unset_tags))
+        if plan.changes_anything:
+            self._current = None
+        return plan
+
+    def wait(self, timeout_s: float | None = None) -> State:
+        """Until it is settled; its state then. Raises AwsError, which says what it waited for and why it did not come."""
+        limit = timeout_s or self.params.get("wait_timeout") or self.timeout_s
+        started, said = time.monotonic(), ""
+        while True:
+            current = self.look()
+            found = self.settled(current) if current is not None else Settled("not there", frozenset())
+            if found.is_good:
+                assert current is not None
+                return current
+            elapsed = time.monotonic() - started
+            if found.is_bad:
+                raise AwsError(f"{self.subject} is {found}")
+            if elapsed > limit:
+                raise AwsError(
+                    f"{self.subject} not {' or '.join(sorted(found.good)) or 'there'} after {limit:.0f} s: {found}"
+                )
+            if str(found) != said:
+                said = str(found)
+                self.connection.say(f"{self.subject} is {said} (waiting up to {limit:.0f} s)")
+            self.connection.sleep(patience(elapsed))
+
+    def plan_delete(self) -> Plan:
+        """What delete would do now. What is not ours is left alone, and so is what is only used."""
+        current = self.look()
+        leaving = current is not None and self.settled(current).is_leaving and not self.leaves_behind(current)
+        if current is None or self.adopt or leaving:
+            return Plan("none", self.subject)
+        tags = self.tags_of(current)
+        if self.owner and not self.owner.owns(tags):
+            return Plan("none", self.subject, why=f"left alone: it does not carry {TAG_CLUSTER}={self.owner.cluster}")
+        return removal(self.subject, current, tags)
+
+    def delete(self, *, wait: bool = True) -> Plan:
+        """Take it away if it is ours; what was done. Raises AwsError."""
+        plan = self.plan_delete()
+        current = self._current
+        if plan.verb == "delete":
+            assert current is not None
+            try:
+                self.remove(current)
+            except NotFound:
+                self._current = None
+                return plan
+        if wait and not self.adopt and not plan.why and current is not None:
+            self.wait_gone()
+        self._current = None
+        return plan
+
+    def wait_gone(self, timeout_s: float | None = None) -> None:
+        """Until it is no longer there. Raises AwsError."""
+        limit = timeout_s or self.params.get("wait_timeout") or self.timeout_s
+        started, said = time.monotonic(), False
+        while (current := self.look()) is not None and self.settled(current).state != "deleted":
+            elapsed = time.monotonic() - started
+            state = self.settled(current)
+            if "FAILED" in state.state.upper():
+                raise AwsError(f"{self.subject} could not be deleted: {state}")
+            if elapsed > limit:
+                raise AwsError(f"{self.subject} still there after {limit:.0f} s: {state}")
+            if not said:
+                said = True
+                self.connection.say(f"{self.subject} is being deleted (waiting up to {limit:.0f} s)")
+            self.connection.sleep(patience(elapsed))
+
+    def outputs(self) -> dict[str, Any]:
+        """What others may refer to; Unknown until it exists, but for the name that it will have."""
+        current = self._current if self._current is not None else self.look()
+        named = {"name": self.params["name"]} if self.params.get("name") else {}
+        known = self.made(current) if current is not None and not self.settled(current).is_leaving else named
+        return {name: known.get(name, Unknown(f"{self.subject}.{name}")) for name in self.produces}
+
+    # -- for the classes --------------------------------------------------------------------------------------------
+    def look(self) -> State | None:
+        """A fresh reading; None when it is not there or cannot be yet."""
+        if any(is_unknown(self.params[key]) for key in self.key):
+            self._current = None
+            return None
+        try:
+            self._current = self.read()
+        except NotFound:
+            self._current = None
+        return self._current
+
+    def call(self, operation: str, *, service: str = "", eventually: str = "", **parameters: Any) -> dict[str, Any]:
+        """One API call. `eventually`: words of a refusal that passes when a new role or policy is known everywhere.
+
+        Raises NotFound or AwsError.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        name = service or self.service
+        started = time.monotonic()
+        while True:
+            try:
+                method = getattr(self.connection.client(name), operation)
+                return dict(self.connection.retrying(functools.partial(method, **parameters)) or {})
+            except (BotoCoreError, ClientError) as error:
+                elapsed = time.monotonic() - started
+                if eventually and eventually.lower() in str(error).lower() and elapsed < 60:
+                    self.connection.sleep(max(1.0, patience(elapsed)))
+                    continue
+                raise self._failure(name, operation, error) from error
+
+    def listed(self, operation: str, result: str, *, service: str = "", **parameters: Any) -> list[Any]:
+        """All items of a listing, over all its pages. Raises NotFound or AwsError."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        name = service or self.service
+        try:
+            return list(self.connection.pages(name, operation, **parameters).get(result) or [])
+        except (BotoCoreError, ClientError) as error:
+            raise self._failure(name, operation, error) from error
+
+    def until(
+        self, look: Callable[[], str], what: str, *, good: str, bad: tuple[str, ...] = (), why: Callable[[], str] = str
+    ) -> None:
+        """Follow something smaller than a resource, an update for instance, to its end. Raises AwsError."""
+        limit = self.params.get("wait_timeout") or self.timeout_s
+        started = time.monotonic()
+        while (state := look()) != good:
+            elapsed = time.monotonic() - started
+            if state in bad:
+                raise AwsError(f"{self.subject}: {what} is {state}: {why()}")
+            if elapsed > limit:
+                raise AwsError(f"{self.subject}: {what} not {good} after {limit:.0f} s: {state}")
+            self.connection.sleep(patience(elapsed))
+
+    def _steady(self, current: State) -> State:
+        """Something under way, from an earlier run for instance, comes to its end before the next change."""
+        found = self.settled(current)
+        return current if found.is_good or found.is_bad else self.wait()
+
+    def _refuse_strangers(self, current: State | None) -> None:
+        if current is None or self.owner is None:
+            return
+        tags = self.tags_of(current)
+        if not self.owner.owns(tags):
+            whose = f"marked for {tags[TAG_CLUSTER]}" if TAG_CLUSTER in tags else "not marked as ours"
+            raise NotOurs(
+                f"{self.subject} exists and is {whose} ({TAG_CLUSTER}={self.owner.cluster} is missing); "
+                "choose another name, or have it adopted"
+            )
+
+    def _failure(self, service: str, operation: str, error: Exception) -> AwsError:
+        words = "".join(part.capitalize() for part in operation.split("_"))
+        model = self.connection.client(service).meta.service_model
+        action = f"{model.signing_name}:{words}"
+        kind = NotFound if code_of(error) in self.not_found else AwsError
+        return kind(sentence(self.subject, operation, error, action=action), code_of(error))
+
+
+def tag_map(tags: Any) -> dict[str, str]:
+    """Tags as a plain map, whichever of AWS's forms they come in."""
+    if isinstance(tags, Mapping):
+        return {str(key): str(value) for key, value in tags.items()}
+    return {str(tag.get("Key", tag.get("TagKey"))): str(tag.get("Value", tag.get("TagValue", ""))) for tag in tags}
+
+
+def tag_list(tags: Mapping[str, str], key: str = "Key", value: str = "Value") -> list[dict[str, str]]:
+    """Tags as a list of pairs."""
+    return [{key: name, value: text} for name, text in tags.items()]

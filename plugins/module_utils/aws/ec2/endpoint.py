@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""VPC endpoints. https://docs.aws.amazon.com/vpc/latest/privatelink/create-interface-endpoint.html"""
+
+from __future__ import annotations
+
+from ..base.arguments import flag, text, texts
+from ..base.plan import Rules, State
+from ..base.resource import Settled
+from .base import Ec2Resource
+
+
+class Ec2Endpoint(Ec2Resource):
+    """A way to an AWS service that does not leave the VPC. `endpoint_service`: `s3`, or a whole name."""
+
+    kind = "ec2_endpoint"
+    noun = "VPC endpoint"
+    resource_type = "vpc-endpoint"
+    describe = ("describe_vpc_endpoints", "VpcEndpoints", "vpc-endpoint-id", "VpcEndpointId")
+    not_found = ("InvalidVpcEndpointId.NotFound",)
+    produces = ("id",)
+    rules = Rules(
+        fixed=("VpcId", "ServiceName", "VpcEndpointType"), unordered=("RouteTableIds", "SubnetIds", "SecurityGroupIds")
+    )
+    arguments = {
+        "name": text(required=True),
+        "id": text(),
+        "vpc_id": text(),
+        "endpoint_service": text(),
+        "endpoint_type": text(default="Gateway", choices=["Gateway", "Interface"]),
+        "route_table_ids": texts(),
+        "subnet_ids": texts(),
+        "security_group_ids": texts(),
+        "private_dns": flag(),
+    }
+
+    def state_of(self, row: State) -> str:
+        return str(row.get("State", "")).lower()
+
+    def read(self) -> State | None:
+        row = super().read()
+        if row is not None:
+            row["SecurityGroupIds"] = [group["GroupId"] for group in row.get("Groups", [])]
+        return row
+
+    def desired(self, current: State | None) -> State:
+        p = self.params
+        service = p["endpoint_service"] or ""
+        china = "cn." if self.connection.region.startswith("cn-") else ""
+        whole = (
+            service
+            if service.startswith(("com.", "cn."))
+            else f"{china}com.amazonaws.{self.connection.region}.{service}"
+        )
+        return {
+            "VpcId": p["vpc_id"],
+            "ServiceName": whole if service else None,
+            "VpcEndpointType": p["endpoint_type"],
+            "RouteTableIds": p["route_table_ids"],
+            "SubnetIds": p["subnet_ids"],
+            "SecurityGroupIds": p["security_group_ids"],
+            "PrivateDnsEnabled": p["private_dns"] if p["endpoint_type"] == "Interface" else None,
+        }
+
+    def create(self, desired: State) -> None:
+        self.call("create_vpc_endpoint", **desired, TagSpecifications=self.tag_specifications)
+
+    def update(self, changed: State, current: State) -> None:
+        given: State = {}
+        for key in ("RouteTableIds", "SubnetIds", "SecurityGroupIds"):
+            if key in changed:
+                have, wanted = set(current.get(key) or []), set(changed[key])
+                given |= {f"Add{key}": sorted(wanted - have)} if wanted - have else {}
+                given |= {f"Remove{key}": sorted(have - wanted)} if have - wanted else {}
+        if "PrivateDnsEnabled" in changed:
+            given["PrivateDnsEnabled"] = changed["PrivateDnsEnabled"]
+        self.call("modify_vpc_endpoint", VpcEndpointId=current["VpcEndpointId"], **given)
+
+    def remove(self, current: State) -> None:
+        self.call("delete_vpc_endpoints", VpcEndpointIds=[current["VpcEndpointId"]])
+
+    def settled(self, current: State) -> Settled:
+        good, bad = frozenset({"available"}), frozenset({"failed", "rejected", "expired"})
+        return Settled(self.state_of(current), good, bad, why=(current.get("LastError") or {}).get("Message", ""))

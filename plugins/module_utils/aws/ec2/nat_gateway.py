@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""NAT gateways. https://docs.aws.amazon.com/vpc/latest/userguide/vpc-nat-gateway.html"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..base.arguments import text
+from ..base.errors import AwsError
+from ..base.plan import Rules, State
+from ..base.resource import Settled, tag_list
+from .base import Ec2Resource
+
+
+class Ec2NatGateway(Ec2Resource):
+    """A public NAT gateway with an address of its own, which goes with it."""
+
+    kind = "ec2_nat_gateway"
+    noun = "NAT gateway"
+    resource_type = "natgateway"
+    describe = ("describe_nat_gateways", "NatGateways", "nat-gateway-id", "NatGatewayId")
+    not_found = ("NatGatewayNotFound", "InvalidAllocationID.NotFound")
+    dead = ("deleted", "deleting", "failed")
+    produces = ("id", "public_ip")
+    rules = Rules(fixed=("SubnetId",))
+    arguments = {"name": text(required=True), "id": text(), "subnet_id": text()}
+
+    def read(self) -> State | None:
+        """The gateway; where there is none, or none for long, the address that a broken run left over counts as one that is gone."""
+        row = super().read()
+        if row is None or row["State"] in self.dead:
+            left = self._addresses()
+            if row is None and left:
+                row = {"State": "deleted", "Tags": left[0].get("Tags") or []}
+            if row is not None:
+                row["left"] = len(left)
+        return row
+
+    def leaves_behind(self, current: State) -> bool:
+        return bool(current.get("left"))
+
+    def desired(self, current: State | None) -> State:
+        return {"SubnetId": self.params["subnet_id"]}
+
+    def create(self, desired: State) -> None:
+        free = next((row for row in self._addresses() if not row.get("AssociationId")), None)
+        address = free or self.call(
+            "allocate_address",
+            Domain="vpc",
+            TagSpecifications=[{"ResourceType": "elastic-ip", "Tags": tag_list(self.tags)}],
+        )
+        self.call(
+            "create_nat_gateway",
+            SubnetId=desired["SubnetId"],
+            AllocationId=address["AllocationId"],
+            TagSpecifications=self.tag_specifications,
+        )
+
+    def _addresses(self) -> list[dict[str, Any]]:
+        """Those that were allocated for it."""
+        filters = [{"Name": key, "Values": [value]} for key, value in self.filters().items() if key.startswith("tag:")]
+        return self.listed("describe_addresses", "Addresses", Filters=filters)
+
+    def update(self, changed: State, current: State) -> None:
+        raise AwsError(f"{self.subject}: nothing of it can be changed")
+
+    def remove(self, current: State) -> None:
+        if not self.settled(current).is_leaving:
+            self.call("delete_nat_gateway", NatGatewayId=current["NatGatewayId"])
+        self.wait_gone()
+        for row in self._addresses():
+            self.call("release_address", AllocationId=row["AllocationId"])
+
+    def settled(self, current: State) -> Settled:
+        why = current.get("FailureMessage") or ""
+        return Settled(current["State"], frozenset({"available"}), frozenset({"failed"}), why=why)
+
+    def made(self, current: State) -> State:
+        addresses = current.get("NatGatewayAddresses") or [{}]
+        return {"id": current["NatGatewayId"], "public_ip": addresses[0].get("PublicIp")}

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""EFS file systems. https://docs.aws.amazon.com/efs/latest/ug/API_CreateFileSystem.html"""
+
+from __future__ import annotations
+
+from ..base.arguments import flag, given, text
+from ..base.errors import AwsError
+from ..base.plan import Rules, State
+from .base import EfsResource
+
+_AGES = [f"AFTER_{days}_DAY{'S' if days > 1 else ''}" for days in (1, 7, 14, 30, 60, 90, 180, 270, 365)]
+
+
+class EfsFileSystem(EfsResource):
+    """A file system, known by its creation token, which is its name. Elastic throughput and encryption, other than the API."""
+
+    kind = "efs_file_system"
+    noun = "EFS file system"
+    produces = ("id", "arn", "name")
+    rules = Rules(fixed=("Encrypted", "KmsKeyId", "PerformanceMode", "AvailabilityZoneName"), exact=("lifecycle",))
+    arguments = {
+        "name": text(required=True),
+        "encrypted": flag(True),
+        "kms_key_arn": text(),
+        "performance_mode": text(default="generalPurpose", choices=["generalPurpose", "maxIO"]),
+        "throughput_mode": text(default="elastic", choices=["elastic", "bursting", "provisioned"]),
+        "provisioned_throughput_mibps": {"type": "float"},
+        "availability_zone": text(),
+        "backup": flag(),
+        "transition_to_ia": text(choices=_AGES),
+        "transition_to_archive": text(choices=_AGES),
+        "transition_to_primary": text(choices=["AFTER_1_ACCESS"]),
+    }
+
+    def read(self) -> State | None:
+        found = self.listed("describe_file_systems", "FileSystems", CreationToken=self.params["name"])
+        if not found:
+            return None
+        row: State = found[0]
+        where = {"FileSystemId": row["FileSystemId"]}
+        if row["LifeCycleState"] in ("available", "updating"):
+            policies = self.call("describe_lifecycle_configuration", **where)["LifecyclePolicies"]
+            row["lifecycle"] = {key: value for policy in policies for key, value in policy.items()}
+            if self.params["backup"] is not None:
+                row["backup"] = self._backup(where)
+        return row
+
+    def _backup(self, where: State) -> bool:
+        try:
+            status = self.call("describe_backup_policy", **where)["BackupPolicy"]["Status"]
+        except AwsError as error:
+            if error.code != "PolicyNotFound":
+                raise
+            return False
+        return status in ("ENABLED", "ENABLING")
+
+    def desired(self, current: State | None) -> State:
+        p = self.params
+        lifecycle = given(
+            TransitionToIA=p["transition_to_ia"],
+            TransitionToArchive=p["transition_to_archive"],
+            TransitionToPrimaryStorageClass=p["transition_to_primary"],
+        )
+        return {
+            "Encrypted": p["encrypted"],
+            "KmsKeyId": p["kms_key_arn"],
+            "PerformanceMode": p["performance_mode"],
+            "ThroughputMode": p["throughput_mode"],
+            "ProvisionedThroughputInMibps": p["provisioned_throughput_mibps"],
+            "AvailabilityZoneName": p["availability_zone"],
+            "lifecycle": lifecycle,
+            "backup": p["backup"],
+        }
+
+    def create(self, desired: State) -> None:
+        p = self.params
+        fields = {key: value for key, value in desired.items() if key not in ("lifecycle", "backup")}
+        extra = given(Backup=desired.get("backup"))
+        made = self.call(
+            "create_file_system", CreationToken=p["name"], **fields, **extra, Tags=_tags(p["name"], self.tags)
+        )
+        if desired.get("lifecycle"):
+            self.wait()
+            self._put_lifecycle(made["FileSystemId"], desired["lifecycle"])
+
+    def update(self, changed: State, current: State) -> None:
+        identifier = current["FileSystemId"]
+        if {"ThroughputMode", "ProvisionedThroughputInMibps"} & set(changed):
+            wanted = {"ThroughputMode": self.params["throughput_mode"]}
+            rate = self.params["provisioned_throughput_mibps"]
+            self.call(
+                "update_file_system", FileSystemId=identifier, **wanted, **given(ProvisionedThroughputInMibps=rate)
+            )
+            self.wait()
+        if "lifecycle" in changed:
+            self._put_lifecycle(identifier, changed["lifecycle"])
+        if "backup" in changed:
+            status = "ENABLED" if changed["backup"] else "DISABLED"
+            self.call("put_backup_policy", FileSystemId=identifier, BackupPolicy={"Status": status})
+
+    def _put_lifecycle(self, identifier: str, lifecycle: State) -> None:
+        policies = [{key: value} for key, value in lifecycle.items()]
+        self.call("put_lifecycle_configuration", FileSystemId=identifier, LifecyclePolicies=policies)
+
+    def remove(self, current: State) -> None:
+        self.call("delete_file_system", FileSystemId=current["FileSystemId"])
+
+    def made(self, current: State) -> State:
+        return given(id=current["FileSystemId"], arn=current.get("FileSystemArn"), name=current["CreationToken"])
+
+
+def _tags(name: str, tags: dict[str, str]) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in {"Name": name, **tags}.items()]

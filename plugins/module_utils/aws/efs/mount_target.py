@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""EFS mount targets. https://docs.aws.amazon.com/efs/latest/ug/API_CreateMountTarget.html"""
+
+from __future__ import annotations
+
+from ..base.arguments import given, text, texts
+from ..base.errors import NotFound
+from ..base.plan import Rules, State
+from ..base.resource import tag_map
+from .base import EfsResource
+
+
+class EfsMountTarget(EfsResource):
+    """Where a file system is reached in one zone. It has no tags: it is ours when its file system is."""
+
+    kind = "efs_mount_target"
+    noun = "EFS mount target"
+    key = ("file_system_id", "subnet_id")
+    produces = ("id", "ip_address")
+    rules = Rules(fixed=("IpAddress",), unordered=("SecurityGroups",))
+    arguments = {
+        "file_system_id": text(required=True),
+        "subnet_id": text(required=True),
+        "security_group_ids": texts(),
+        "ip_address": text(),
+    }
+
+    def read(self) -> State | None:
+        p = self.params
+        found = self.listed("describe_mount_targets", "MountTargets", FileSystemId=p["file_system_id"])
+        row: State | None = next((row for row in found if row["SubnetId"] == p["subnet_id"]), None)
+        if row is None:
+            return None
+        if self.owner:
+            systems = self.listed("describe_file_systems", "FileSystems", FileSystemId=p["file_system_id"])
+            row["Tags"] = systems[0]["Tags"] if systems else []
+        if row["LifeCycleState"] == "available" and p["security_group_ids"] is not None:
+            answer = self.call("describe_mount_target_security_groups", MountTargetId=row["MountTargetId"])
+            row["SecurityGroups"] = answer["SecurityGroups"]
+        elif p["security_group_ids"] is not None:
+            row["SecurityGroups"] = p["security_group_ids"]  # cannot be read until it is available; wait comes first
+        return row
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {}
+
+    def tags_of(self, current: State) -> dict[str, str]:
+        return tag_map(current.get("Tags") or [])
+
+    def desired(self, current: State | None) -> State:
+        return {"SecurityGroups": self.params["security_group_ids"], "IpAddress": self.params["ip_address"]}
+
+    def create(self, desired: State) -> None:
+        p = self.params
+        self.call("create_mount_target", FileSystemId=p["file_system_id"], SubnetId=p["subnet_id"], **desired)
+
+    def update(self, changed: State, current: State) -> None:
+        self.call(
+            "modify_mount_target_security_groups",
+            MountTargetId=current["MountTargetId"],
+            SecurityGroups=changed["SecurityGroups"],
+        )
+
+    def remove(self, current: State) -> None:
+        try:
+            self.call("delete_mount_target", MountTargetId=current["MountTargetId"])
+        except NotFound:
+            return
+
+    def made(self, current: State) -> State:
+        return given(id=current["MountTargetId"], ip_address=current.get("IpAddress"))

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Access entries and their policies. https://docs.aws.amazon.com/eks/latest/APIReference/API_AccessEntry.html"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..base.arguments import given, text, texts
+from ..base.plan import Rules, State
+from .base import EksResource
+
+_POLICY = {"policy": text(required=True), "namespaces": texts(default=[])}
+_TYPES = ["STANDARD", "EC2_LINUX", "EC2_WINDOWS", "FARGATE_LINUX", "EC2", "HYBRID_LINUX", "HYPERPOD_LINUX"]
+# Stands for whoever runs this: a descriptor cannot know it.
+CALLER = "caller"
+_SESSION = re.compile(r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/([^/]+)/.+")
+
+
+class EksAccessEntry(EksResource):
+    """Who may use a cluster's API. An assumed role's session ARN stands for the role, `caller` for who runs this.
+
+    Policies are given by name (AmazonEKSViewPolicy) or ARN; without namespaces they hold for the whole cluster.
+    """
+
+    kind = "eks_access_entry"
+    noun = "EKS access entry"
+    key = ("cluster", "principal_arn")
+    produces = ("principal_arn", "arn", "username")
+    rules = Rules(fixed=("type",), unordered=("kubernetesGroups",), exact=("policies",))
+    arguments = {
+        "cluster": text(required=True),
+        "principal_arn": text(required=True),
+        "type": text(default="STANDARD", choices=_TYPES),
+        "groups": texts(),
+        "username": text(),
+        "policies": {"type": "list", "elements": "dict", "options": _POLICY},
+    }
+
+    @property
+    def where(self) -> dict[str, str]:
+        return {"clusterName": self.params["cluster"], "principalArn": self._principal()}
+
+    def _principal(self) -> str:
+        """The role behind a session; its path, which the session's ARN lacks, is looked up."""
+        if self.params["principal_arn"] == CALLER:
+            self.params["principal_arn"] = self.connection.identity.arn
+        found = _SESSION.fullmatch(self.params["principal_arn"])
+        if found:
+            role = self.call("get_role", service="iam", RoleName=found[3])["Role"]
+            self.params["principal_arn"] = role["Arn"]
+        return str(self.params["principal_arn"])
+
+    def read(self) -> State:
+        found: State = self.call("describe_access_entry", **self.where)["accessEntry"]
+        rows = self.listed("list_associated_access_policies", "associatedAccessPolicies", **self.where)
+        found["policies"] = {row["policyArn"]: sorted(row["accessScope"].get("namespaces") or []) for row in rows}
+        return found
+
+    def desired(self, current: State | None) -> State:
+        p = self.params
+        policies = p["policies"]
+        return {
+            "type": p["type"],
+            "kubernetesGroups": p["groups"],
+            "username": p["username"],
+            "policies": None
+            if policies is None
+            else {self._policy(row["policy"]): sorted(row["namespaces"]) for row in policies},
+        }
+
+    def _policy(self, name: str) -> str:
+        if name.startswith("arn:"):
+            return name
+        return f"arn:{self.connection.identity.partition}:eks::aws:cluster-access-policy/{name}"
+
+    def create(self, desired: State) -> None:
+        rest = {key: value for key, value in desired.items() if key != "policies"}
+        self.call("create_access_entry", eventually="principalArn is invalid", **self.where, **rest, tags=self.tags)
+        self._associate(desired.get("policies") or {}, {})
+
+    def update(self, changed: State, current: State) -> None:
+        rest = {key: changed[key] for key in ("kubernetesGroups", "username") if key in changed}
+        if rest:
+            self.call("update_access_entry", **self.where, **rest)
+        if "policies" in changed:
+            self._associate(changed["policies"], current["policies"])
+
+    def _associate(self, wanted: dict[str, Any], have: dict[str, Any]) -> None:
+        for arn in have:
+            if arn not in wanted:
+                self.call("disassociate_access_policy", **self.where, policyArn=arn)
+        for arn, namespaces in wanted.items():
+            if have.get(arn) != namespaces:
+                scope = {"type": "namespace", "namespaces": namespaces} if namespaces else {"type": "cluster"}
+                self.call("associate_access_policy", **self.where, policyArn=arn, accessScope=scope)
+
+    def remove(self, current: State) -> None:
+        self.call("delete_access_entry", **self.where)
+
+    def made(self, current: State) -> State:
+        return given(
+            principal_arn=current["principalArn"], arn=current["accessEntryArn"], username=current.get("username")
+        )

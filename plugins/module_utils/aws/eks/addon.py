@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""EKS add-ons. https://docs.aws.amazon.com/eks/latest/APIReference/API_Addon.html"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..base.arguments import flag, given, text
+from ..base.errors import AwsError, NotFound
+from ..base.plan import Rules, State
+from ..base.resource import Settled
+from ..base.unknown import Unknown
+from .base import EksResource
+
+_ASSOCIATION = {"service_account": text(required=True), "role_arn": text(required=True)}
+
+
+class EksAddon(EksResource):
+    """An add-on. `version`: default (the cluster version's own), latest, or one by name."""
+
+    kind = "eks_addon"
+    noun = "EKS add-on"
+    key = ("cluster", "name")
+    timeout_s = 900
+    produces = ("name", "arn", "version")
+    rules = Rules(
+        unordered=("podIdentityAssociations",), documents=("configurationValues",), fixed=("namespaceConfig",)
+    )
+    arguments = {
+        "cluster": text(required=True),
+        "name": text(required=True),
+        "version": text(default="default"),
+        "kubernetes_version": text(),
+        "configuration": {"type": "dict"},
+        "pod_identity": {"type": "list", "elements": "dict", "options": _ASSOCIATION},
+        "service_account_role_arn": text(),
+        "namespace": text(),
+        "conflicts": text(default="OVERWRITE", choices=["NONE", "OVERWRITE", "PRESERVE"]),
+        "preserve": flag(False),
+    }
+
+    @property
+    def where(self) -> dict[str, str]:
+        return {"clusterName": self.params["cluster"], "addonName": self.params["name"]}
+
+    def read(self) -> State:
+        found: State = self.call("describe_addon", **self.where)["addon"]
+        arns = found.get("podIdentityAssociations") or []
+        found["podIdentityAssociations"] = [self._association(arn) for arn in arns]
+        return found
+
+    def _association(self, arn: str) -> State:
+        row = self.call(
+            "describe_pod_identity_association",
+            clusterName=self.params["cluster"],
+            associationId=arn.rsplit("/", 1)[1],
+        )["association"]
+        return {"serviceAccount": row["serviceAccount"], "roleArn": row["roleArn"]}
+
+    def desired(self, current: State | None) -> State:
+        p = self.params
+        accounts = p["pod_identity"]
+        return {
+            "addonVersion": self._version(current),
+            "configurationValues": None
+            if p["configuration"] is None
+            else json.dumps(p["configuration"], sort_keys=True),
+            "podIdentityAssociations": None
+            if accounts is None
+            else [{"serviceAccount": row["service_account"], "roleArn": row["role_arn"]} for row in accounts],
+            "serviceAccountRoleArn": p["service_account_role_arn"],
+            "namespaceConfig": {"namespace": p["namespace"]} if p["namespace"] else None,
+        }
+
+    def _version(self, current: State | None) -> str:
+        wanted: str = self.params["version"]
+        if wanted not in ("default", "latest"):
+            return wanted
+        kubernetes = self.params["kubernetes_version"]
+        if not kubernetes:
+            try:
+                kubernetes = self.call("describe_cluster", name=self.params["cluster"])["cluster"]["version"]
+            except NotFound:
+                return Unknown("version of the cluster")
+        name = self.params["name"]
+        try:
+            found = self.listed("describe_addon_versions", "addons", addonName=name, kubernetesVersion=kubernetes)
+        except NotFound:
+            return Unknown("versions of the add-on")
+        version = pick_version(found, kubernetes, wanted)
+        if not version:
+            raise AwsError(f"{self.subject}: no version for Kubernetes {kubernetes}; choose another add-on or version")
+        return version
+
+    def create(self, desired: State) -> None:
+        conflicts = self.params["conflicts"].replace("PRESERVE", "OVERWRITE")
+        self.call(
+            "create_addon",
+            eventually="Role could not be assumed",
+            **self.where,
+            **desired,
+            resolveConflicts=conflicts,
+            tags=self.tags,
+        )
+
+    def update(self, changed: State, current: State) -> None:
+        # Sent with every update, for what is left out falls back to the add-on's default.
+        wanted = self.desired(current)
+        kept = {
+            key: wanted[key] for key in ("addonVersion", "configurationValues", "serviceAccountRoleArn") if wanted[key]
+        }
+        answer = self.call(
+            "update_addon", **self.where, **{**kept, **changed}, resolveConflicts=self.params["conflicts"]
+        )
+        self.follow(answer["update"], self.params["cluster"], addonName=self.params["name"])
+
+    def remove(self, current: State) -> None:
+        self.call("delete_addon", **self.where, preserve=self.params["preserve"])
+
+    def settled(self, current: State) -> Settled:
+        issues = (current.get("health") or {}).get("issues", [])
+        why = "; ".join(f"{issue.get('code')}: {issue.get('message', '')}" for issue in issues)
+        bad = {"CREATE_FAILED", "UPDATE_FAILED", "DELETE_FAILED"}
+        # Before there are nodes every Deployment lacks its replicas: that passes.
+        if any(issue.get("code") != "InsufficientNumberOfReplicas" for issue in issues):
+            bad |= {"DEGRADED"}
+        return Settled(current["status"], bad=frozenset(bad), why=why)
+
+    def made(self, current: State) -> State:
+        return given(name=current["addonName"], arn=current["addonArn"], version=current["addonVersion"])
+
+
+def pick_version(addons: list[Any], kubernetes: str, wanted: str) -> str:
+    """The default or the latest version for a Kubernetes version, from DescribeAddonVersions (newest first); "" for none."""
+    fitting = [
+        (version["addonVersion"], fit.get("defaultVersion", False))
+        for addon in addons
+        for version in addon["addonVersions"]
+        for fit in version["compatibilities"]
+        if fit["clusterVersion"] == kubernetes
+    ]
+    if wanted == "latest":
+        return fitting[0][0] if fitting else ""
+    return next((version for version, default in fitting if default), fitting[0][0] if fitting else "")

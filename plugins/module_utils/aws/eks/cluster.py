@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""EKS clusters. https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateCluster.html"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..base.arguments import flag, given, text, texts
+from ..base.plan import Rules, State
+from ..base.resource import Settled
+from .base import EksResource
+
+LOG_TYPES = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
+_MODES = ["CONFIG_MAP", "API_AND_CONFIG_MAP", "API"]
+# The order of changes: access first, so that a run that is locked out mends that; the version has its own call.
+_CONFIG = (
+    "accessConfig",
+    "resourcesVpcConfig",
+    "logging",
+    "upgradePolicy",
+    "zonalShiftConfig",
+    "controlPlaneScalingConfig",
+)
+
+
+class EksCluster(EksResource):
+    """A cluster. The API's costly or open defaults are overridden: private endpoint, access entries, standard support."""
+
+    kind = "eks_cluster"
+    noun = "EKS cluster"
+    timeout_s = 2400
+    produces = (
+        *("name", "arn", "endpoint", "certificate_authority", "issuer", "version", "vpc_id"),
+        "security_group_id",
+    )
+    rules = Rules(
+        fixed=("roleArn", "kubernetesNetworkConfig"),
+        unordered=(
+            "resourcesVpcConfig.subnetIds",
+            "resourcesVpcConfig.securityGroupIds",
+            "resourcesVpcConfig.publicAccessCidrs",
+            "logging",
+        ),
+    )
+    arguments = {
+        "name": text(required=True),
+        "role_arn": text(),
+        "version": text(),
+        "subnet_ids": texts(),
+        "security_group_ids": texts(),
+        "endpoint_private_access": flag(True),
+        "endpoint_public_access": flag(True),
+        "public_access_cidrs": texts(),
+        "service_ipv4_cidr": text(),
+        "ip_family": text(choices=["ipv4", "ipv6"]),
+        "logging": texts(default=["api", "audit", "authenticator"]),
+        "encryption_key_arn": text(),
+        "authentication_mode": text(default="API", choices=_MODES),
+        "bootstrap_creator_admin": flag(False),
+        "bootstrap_self_managed_addons": flag(False),
+        "support_type": text(default="STANDARD", choices=["STANDARD", "EXTENDED"]),
+        "zonal_shift": flag(),
+        "deletion_protection": flag(False),
+        "scaling_tier": text(choices=["standard", "tier-xl", "tier-2xl", "tier-4xl", "tier-8xl"]),
+    }
+
+    def read(self) -> State:
+        found: State = self.call("describe_cluster", name=self.params["name"])["cluster"]
+        parts = found.get("logging", {}).get("clusterLogging", [])
+        found["logging"] = [kind for part in parts if part.get("enabled") for kind in part["types"]]
+        return found
+
+    def desired(self, current: State | None) -> State:
+        p = self.params
+        network = given(serviceIpv4Cidr=p["service_ipv4_cidr"], ipFamily=p["ip_family"])
+        key = p["encryption_key_arn"]
+        return {
+            "version": p["version"],
+            "roleArn": p["role_arn"],
+            "resourcesVpcConfig": given(
+                subnetIds=p["subnet_ids"],
+                securityGroupIds=p["security_group_ids"],
+                endpointPrivateAccess=p["endpoint_private_access"],
+                endpointPublicAccess=p["endpoint_public_access"],
+                publicAccessCidrs=p["public_access_cidrs"] if p["endpoint_public_access"] else None,
+            ),
+            "kubernetesNetworkConfig": network or None,
+            "logging": [kind for kind in LOG_TYPES if kind in p["logging"]],
+            "accessConfig": {"authenticationMode": p["authentication_mode"]},
+            "upgradePolicy": {"supportType": p["support_type"]},
+            "deletionProtection": p["deletion_protection"],
+            "zonalShiftConfig": None if p["zonal_shift"] is None else {"enabled": p["zonal_shift"]},
+            "controlPlaneScalingConfig": {"tier": p["scaling_tier"]} if p["scaling_tier"] else None,
+            "encryptionConfig": [{"resources": ["secrets"], "provider": {"keyArn": key}}] if key else None,
+        }
+
+    def create(self, desired: State) -> None:
+        access = {
+            **desired["accessConfig"],
+            "bootstrapClusterCreatorAdminPermissions": self.params["bootstrap_creator_admin"],
+        }
+        self.call(
+            "create_cluster",
+            eventually="could not be assumed",
+            **{**desired, "logging": _logging(desired["logging"]), "accessConfig": access},
+            name=self.params["name"],
+            bootstrapSelfManagedAddons=self.params["bootstrap_self_managed_addons"],
+            tags=self.tags,
+        )
+
+    def update(self, changed: State, current: State) -> None:
+        name = self.params["name"]
+        if "deletionProtection" in changed:
+            self._config(deletionProtection=changed["deletionProtection"])
+        for key in _CONFIG:
+            if key in changed:
+                for part in self._steps(key, changed[key], current):
+                    self._config(**{key: part})
+        if "encryptionConfig" in changed:
+            answer = self.call(
+                "associate_encryption_config", clusterName=name, encryptionConfig=changed["encryptionConfig"]
+            )
+            self.follow(answer["update"], name)
+        for version in version_steps(current["version"], changed.get("version")):
+            self.connection.say(f"{self.subject}: to version {version} (about 10 minutes)")
+            self.follow(self.call("update_cluster_version", name=name, version=version)["update"], name)
+
+    def _config(self, **part: Any) -> None:
+        name = self.params["name"]
+        self.follow(self.call("update_cluster_config", name=name, **part)["update"], name)
+
+    def _steps(self, key: str, wanted: Any, current: State) -> list[Any]:
+        """One change may take several calls: modes go one by one, subnets and endpoints apart from each other."""
+        if key == "logging":
+            return [_logging(wanted, set(current["logging"]))]
+        if key == "accessConfig":
+            old, new = current["accessConfig"]["authenticationMode"], wanted["authenticationMode"]
+            return [{"authenticationMode": mode} for mode in _MODES[_MODES.index(old) + 1 : _MODES.index(new) + 1]] or [
+                wanted
+            ]
+        if key == "resourcesVpcConfig":
+            have = current["resourcesVpcConfig"]
+            differs = {name: value for name, value in wanted.items() if _unlike(have.get(name), value)}
+            network = {name: differs[name] for name in ("subnetIds", "securityGroupIds") if name in differs}
+            return [part for part in (network, {n: v for n, v in differs.items() if n not in network}) if part]
+        return [wanted]
+
+    def remove(self, current: State) -> None:
+        if current.get("deletionProtection"):
+            self._config(deletionProtection=False)
+        self.call("delete_cluster", name=self.params["name"])
+
+    def settled(self, current: State) -> Settled:
+        issues = "; ".join(issue["message"] for issue in (current.get("health") or {}).get("issues", []))
+        return Settled(current["status"], bad=frozenset({"FAILED"}), why=issues)
+
+    def made(self, current: State) -> State:
+        vpc = current["resourcesVpcConfig"]
+        return given(
+            name=current["name"],
+            arn=current["arn"],
+            endpoint=current.get("endpoint"),
+            certificate_authority=(current.get("certificateAuthority") or {}).get("data"),
+            issuer=((current.get("identity") or {}).get("oidc") or {}).get("issuer"),
+            version=current["version"],
+            vpc_id=vpc.get("vpcId"),
+            security_group_id=vpc.get("clusterSecurityGroupId"),
+        )
+
+
+def _unlike(have: Any, wanted: Any) -> bool:
+    return sorted(have or []) != sorted(wanted) if isinstance(wanted, list) else have != wanted
+
+
+def _logging(on: list[str], before: set[str] | None = None) -> State:
+    parts = [{"types": on, "enabled": True}] if on else []
+    off = [kind for kind in LOG_TYPES if kind in (before or set()) and kind not in on]
+    return {"clusterLogging": parts + ([{"types": off, "enabled": False}] if off else [])}
+
+
+def version_steps(current: str, wanted: str | None) -> list[str]:
+    """Minor versions from the next one to the wanted one; EKS takes one at a time. A downgrade is passed on, to be refused."""
+    if not wanted or wanted == current:
+        return []
+    major, low = (int(part) for part in current.split("."))
+    high = int(wanted.split(".")[1])
+    return [f"{major}.{minor}" for minor in range(low + 1, high + 1)] or [wanted]

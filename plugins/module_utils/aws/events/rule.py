@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""EventBridge rules. https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutRule.html"""
+
+from __future__ import annotations
+
+import json
+
+from ..base.arguments import text
+from ..base.errors import AwsError
+from ..base.plan import Rules, State
+from ..base.resource import AwsResource, tag_list
+
+_TARGET = {"id": text(required=True), "arn": text(required=True)}
+
+
+class EventsRule(AwsResource):
+    """A rule on the default bus and where its events go. Targets that we do not name are taken off."""
+
+    kind = "events_rule"
+    service, noun = "events", "EventBridge rule"
+    not_found = ("ResourceNotFoundException",)
+    produces = ("name", "arn")
+    rules = Rules(documents=("EventPattern",), exact=("targets",))
+    arguments = {
+        "name": text(required=True),
+        "description": text(),
+        "pattern": {"type": "dict"},
+        "targets": {"type": "list", "elements": "dict", "options": _TARGET, "default": []},
+    }
+
+    def read(self) -> State:
+        row = self.call("describe_rule", Name=self.params["name"])
+        targets = self.listed("list_targets_by_rule", "Targets", Rule=self.params["name"])
+        tags = self.call("list_tags_for_resource", ResourceARN=row["Arn"])["Tags"]
+        return {**row, "targets": {target["Id"]: target["Arn"] for target in targets}, "tags": tags}
+
+    def desired(self, current: State | None) -> State:
+        p = self.params
+        return {
+            "EventPattern": json.dumps(p["pattern"], sort_keys=True) if p["pattern"] else None,
+            "Description": p["description"],
+            "State": "ENABLED",
+            "targets": {target["id"]: target["arn"] for target in p["targets"]},
+        }
+
+    def create(self, desired: State) -> None:
+        fields = {key: value for key, value in desired.items() if key != "targets"}
+        self.call("put_rule", Name=self.params["name"], **fields, Tags=tag_list(self.tags))
+        self._targets(desired.get("targets", {}), {})
+
+    def update(self, changed: State, current: State) -> None:
+        if set(changed) - {"targets"}:
+            # The call sets the whole rule; tags may only be given when it is made.
+            whole = {
+                key: value for key, value in self.desired(current).items() if value is not None and key != "targets"
+            }
+            self.call("put_rule", Name=self.params["name"], **whole)
+        if "targets" in changed:
+            self._targets(changed["targets"], current["targets"])
+
+    def _targets(self, wanted: dict[str, str], have: dict[str, str]) -> None:
+        new = [{"Id": name, "Arn": arn} for name, arn in wanted.items() if have.get(name) != arn]
+        gone = [name for name in have if name not in wanted]
+        if new:
+            self._refuse_failed(self.call("put_targets", Rule=self.params["name"], Targets=new))
+        if gone:
+            self._refuse_failed(self.call("remove_targets", Rule=self.params["name"], Ids=gone))
+
+    def _refuse_failed(self, answer: State) -> None:
+        if answer.get("FailedEntryCount"):
+            why = "; ".join(entry.get("ErrorMessage", "") for entry in answer["FailedEntries"])
+            raise AwsError(f"{self.subject}: targets were not taken: {why}")
+
+    def remove(self, current: State) -> None:
+        self._targets({}, current["targets"])
+        self.call("delete_rule", Name=self.params["name"])
+
+    def write_tags(self, current: State, to_set: dict[str, str], to_unset: list[str]) -> None:
+        if to_set:
+            self.call("tag_resource", ResourceARN=current["Arn"], Tags=tag_list(to_set))
+        if to_unset:
+            self.call("untag_resource", ResourceARN=current["Arn"], TagKeys=to_unset)
+
+    def made(self, current: State) -> State:
+        return {"name": current["Name"], "arn": current["Arn"]}

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""IAM roles. https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..base.arguments import given, text, texts
+from ..base.plan import Rules, State
+from ..base.resource import AwsResource, tag_list
+
+
+class IamRole(AwsResource):
+    """A role with its managed and inline policies. Policies that are not named are detached: a role is what it may do.
+
+    `services`: principals that may assume it; pods.eks.amazonaws.com gets sts:TagSession too, as Pod Identity asks.
+    """
+
+    kind = "iam_role"
+    service, noun = "iam", "IAM role"
+    not_found = ("NoSuchEntity",)
+    produces = ("name", "arn")
+    rules = Rules(
+        fixed=("Path",),
+        unordered=("managed",),
+        exact=("inline",),
+        documents=("AssumeRolePolicyDocument",),
+    )
+    arguments = {
+        "name": text(required=True),
+        "path": text(),
+        "description": text(),
+        "services": texts(),
+        "trust_policy": {"type": "dict"},
+        "managed_policies": texts(default=[]),
+        "inline_policies": {"type": "dict", "default": {}},
+        "permissions_boundary": text(),
+        "max_session_duration": {"type": "int"},
+    }
+
+    def read(self) -> State:
+        where = {"RoleName": self.params["name"]}
+        row: State = self.call("get_role", **where)["Role"]
+        row["managed"] = [
+            p["PolicyArn"] for p in self.listed("list_attached_role_policies", "AttachedPolicies", **where)
+        ]
+        names = self.listed("list_role_policies", "PolicyNames", **where)
+        row["inline"] = {
+            name: _text(self.call("get_role_policy", **where, PolicyName=name)["PolicyDocument"]) for name in names
+        }
+        row["boundary"] = (row.get("PermissionsBoundary") or {}).get("PermissionsBoundaryArn", "")
+        return row
+
+    def desired(self, current: State | None) -> State:
+        p = self.params
+        trust = p["trust_policy"] or (trust_of(p["services"]) if p["services"] else None)
+        return {
+            "Path": p["path"],
+            "Description": p["description"],
+            "AssumeRolePolicyDocument": _text(trust) if trust else None,
+            "MaxSessionDuration": p["max_session_duration"],
+            "managed": [self.connection.aws_policy(name) for name in p["managed_policies"]],
+            "inline": {name: _text(document) for name, document in p["inline_policies"].items()},
+            "boundary": p["permissions_boundary"],
+        }
+
+    def create(self, desired: State) -> None:
+        own = ("Path", "Description", "AssumeRolePolicyDocument", "MaxSessionDuration")
+        fields = {key: desired[key] for key in own if key in desired}
+        boundary = given(PermissionsBoundary=desired.get("boundary"))
+        self.call("create_role", RoleName=self.params["name"], **fields, **boundary, Tags=tag_list(self.tags))
+        self.update({key: desired[key] for key in ("managed", "inline")}, {"managed": [], "inline": {}})
+
+    def update(self, changed: State, current: State) -> None:
+        where = {"RoleName": self.params["name"]}
+        if "AssumeRolePolicyDocument" in changed:
+            self.call("update_assume_role_policy", **where, PolicyDocument=changed["AssumeRolePolicyDocument"])
+        fields = {key: changed[key] for key in ("Description", "MaxSessionDuration") if key in changed}
+        if fields:
+            self.call("update_role", **where, **fields)
+        if changed.get("boundary"):
+            self.call("put_role_permissions_boundary", **where, PermissionsBoundary=changed["boundary"])
+        for arn in changed.get("managed", []):
+            if arn not in current["managed"]:
+                self.call(
+                    "attach_role_policy", **where, PolicyArn=arn, eventually="does not exist or is not attachable"
+                )
+        for arn in current["managed"] if "managed" in changed else []:
+            if arn not in changed["managed"]:
+                self.call("detach_role_policy", **where, PolicyArn=arn)
+        for name, document in changed.get("inline", {}).items():
+            if current["inline"].get(name) != document:
+                self.call("put_role_policy", **where, PolicyName=name, PolicyDocument=document)
+        for name in current["inline"] if "inline" in changed else []:
+            if name not in changed["inline"]:
+                self.call("delete_role_policy", **where, PolicyName=name)
+
+    def remove(self, current: State) -> None:
+        where = {"RoleName": self.params["name"]}
+        for profile in self.listed("list_instance_profiles_for_role", "InstanceProfiles", **where):
+            name = profile["InstanceProfileName"]
+            self.call("remove_role_from_instance_profile", **where, InstanceProfileName=name)
+        self.update({"managed": [], "inline": {}}, current)
+        self.call("delete_role", **where)
+
+    def write_tags(self, current: State, to_set: dict[str, str], to_unset: list[str]) -> None:
+        if to_set:
+            self.call("tag_role", RoleName=self.params["name"], Tags=tag_list(to_set))
+        if to_unset:
+            self.call("untag_role", RoleName=self.params["name"], TagKeys=to_unset)
+
+    def made(self, current: State) -> State:
+        return {"name": current["RoleName"], "arn": current["Arn"]}
+
+
+def trust_of(services: list[str]) -> dict[str, Any]:
+    """A trust policy for service principals."""
+    statements = []
+    for service in services:
+        actions = ["sts:AssumeRole", "sts:TagSession"] if service.startswith("pods.eks.") else ["sts:AssumeRole"]
+        statements.append({"Effect": "Allow", "Principal": {"Service": service}, "Action": actions})
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _text(document: Any) -> str:
+    """One text for one document, whatever order it came in."""
+    data = json.loads(document) if isinstance(document, str) else document
+    return json.dumps(data, sort_keys=True)

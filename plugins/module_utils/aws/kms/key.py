@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""KMS keys. https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateKey.html"""
+
+from __future__ import annotations
+
+from ..base.arguments import flag, text
+from ..base.errors import NotFound
+from ..base.plan import State
+from ..base.resource import AwsResource, Settled, tag_list, tag_map
+
+
+class KmsKey(AwsResource):
+    """A symmetric key, known by its alias, which is its name. Deletion is scheduled: KMS never forgets at once."""
+
+    kind = "kms_key"
+    service, noun = "kms", "KMS key"
+    not_found = ("NotFoundException",)
+    produces = ("id", "arn", "alias")
+    arguments = {
+        "name": text(required=True),
+        "description": text(),
+        "rotation": flag(True),
+        "deletion_days": {"type": "int", "default": 30},
+    }
+
+    @property
+    def alias(self) -> str:
+        return f"alias/{self.params['name']}"
+
+    def read(self) -> State | None:
+        row, alias = self._by_alias(), self.alias
+        if row is None:
+            row, alias = self._left_over(), ""
+        if row is None or row["KeyState"] == "PendingDeletion":
+            return row
+        where = {"KeyId": row["KeyId"]}
+        row["alias"] = alias
+        row["rotation"] = self.call("get_key_rotation_status", **where)["KeyRotationEnabled"]
+        row["tags"] = self.listed("list_resource_tags", "Tags", **where)
+        return row
+
+    def _by_alias(self) -> State | None:
+        try:
+            return dict(self.call("describe_key", KeyId=self.alias)["KeyMetadata"])
+        except NotFound:
+            return None
+
+    def _left_over(self) -> State | None:
+        """A key of our name and marks that a broken run left without its alias: keys cost, and nobody would find it."""
+        if self.owner is None:
+            return None
+        marks = {"Name": self.params["name"], **self.owner.tags}
+        named = {row.get("TargetKeyId") for row in self.listed("list_aliases", "Aliases")}
+        for listed in self.listed("list_keys", "Keys"):
+            if listed["KeyId"] in named:
+                continue
+            where = {"KeyId": listed["KeyId"]}
+            row: State = self.call("describe_key", **where)["KeyMetadata"]
+            if row["KeyManager"] != "CUSTOMER" or row["KeyState"] != "Enabled":
+                continue
+            if marks.items() <= tag_map(self.listed("list_resource_tags", "Tags", **where)).items():
+                return row
+        return None
+
+    def settled(self, current: State) -> Settled:
+        return Settled(current["KeyState"], frozenset({"Enabled"}), leaving=frozenset({"PendingDeletion"}))
+
+    def desired(self, current: State | None) -> State:
+        return {"Description": self.params["description"], "rotation": self.params["rotation"], "alias": self.alias}
+
+    def create(self, desired: State) -> None:
+        words = {"Description": desired["Description"]} if desired.get("Description") else {}
+        tags = tag_list({"Name": self.params["name"], **self.tags}, "TagKey", "TagValue")
+        key = self.call("create_key", **words, Tags=tags)["KeyMetadata"]["KeyId"]
+        self.update({"alias": self.alias, **({"rotation": True} if desired["rotation"] else {})}, {"KeyId": key})
+
+    def update(self, changed: State, current: State) -> None:
+        where = {"KeyId": current["KeyId"]}
+        if "alias" in changed:
+            self.call("create_alias", AliasName=self.alias, TargetKeyId=current["KeyId"])
+        if "Description" in changed:
+            self.call("update_key_description", **where, Description=changed["Description"])
+        if "rotation" in changed:
+            self.call("enable_key_rotation" if changed["rotation"] else "disable_key_rotation", **where)
+
+    def remove(self, current: State) -> None:
+        # Without its alias the name is free at once, while the key waits.
+        if current.get("alias"):
+            self.call("delete_alias", AliasName=self.alias)
+        self.call("schedule_key_deletion", KeyId=current["KeyId"], PendingWindowInDays=self.params["deletion_days"])
+
+    def write_tags(self, current: State, to_set: dict[str, str], to_unset: list[str]) -> None:
+        if to_set:
+            self.call("tag_resource", KeyId=current["KeyId"], Tags=tag_list(to_set, "TagKey", "TagValue"))
+        if to_unset:
+            self.call("untag_resource", KeyId=current["KeyId"], TagKeys=to_unset)
+
+    def made(self, current: State) -> State:
+        return {"id": current["KeyId"], "arn": current["Arn"], "alias": self.alias}

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything in an account and region that carries a cluster's mark, and what it costs per hour. Read only.
+
+By listing each service to its last page, and not by the tagging API: that one lags behind deletions, and knows no IAM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from ..base.connection import Connection
+from ..base.errors import AwsError
+from . import ec2, eks, services
+from .item import Item, Look, Looker
+
+# What is looked at → the kinds of items that it finds.
+LOOKS: dict[Look, tuple[str, ...]] = {**ec2.LOOKS, **eks.LOOKS, **services.LOOKS}
+KINDS = tuple(sorted({kind for kinds in LOOKS.values() for kind in kinds}))
+# A client keeps ten connections: four looks at IAM and their details stay within.
+_SERVICES, _DETAILS = 12, 6
+
+
+@dataclass(frozen=True)
+class Census:
+    """`items` by kind and name; `unseen`: one sentence for each part that could not be looked at."""
+
+    items: tuple[Item, ...] = ()
+    unseen: tuple[str, ...] = ()
+
+    @property
+    def price_per_hour(self) -> float:
+        """USD an hour of all items whose price is known."""
+        return round(sum(item.price_per_hour or 0 for item in self.items), 4)
+
+    @property
+    def unpriced(self) -> tuple[Item, ...]:
+        """What costs something that nobody here knows."""
+        return tuple(item for item in self.items if item.price_per_hour is None)
+
+    def only(self, kinds: Collection[str]) -> Census:
+        return Census(tuple(item for item in self.items if item.kind in kinds), self.unseen)
+
+    def table(self) -> list[str]:
+        """Aligned lines with a head and the sum; a line only for each thing that was not seen where nothing is left."""
+        lines = _aligned(
+            [("KIND", "NAME", "ID", "COMPONENT", "STATE", "USD/H"), *(_row(item) for item in self.items)]
+            if self.items
+            else []
+        )
+        if self.items:
+            more = f", and {len(self.unpriced)} without a known price" if self.unpriced else ""
+            lines.append(f"{len(self.items)} in all, {self.price_per_hour:.4f} USD an hour{more}")
+        return [*lines, *(f"could not be looked at: {sentence}" for sentence in self.unseen)]
+
+
+def census(connection: Connection, cluster: str, kinds: Collection[str] = KINDS) -> Census:
+    """What carries `llm.on_eks/cluster=<cluster>` now, of these kinds; only the services that have them are asked.
+
+    A service that refuses is named in `unseen`, the others still answer. Raises AwsError where a kind is not known.
+    """
+    strange = sorted(set(kinds) - set(KINDS))
+    if strange:
+        raise AwsError(f"census: there is no kind {strange[0]!r}; known are {', '.join(KINDS)}")
+    looks = [look for look, finds in LOOKS.items() if set(finds) & set(kinds)]
+    if not looks:
+        return Census()
+    with ThreadPoolExecutor(_SERVICES) as services, ThreadPoolExecutor(_DETAILS) as details:
+        looker = Looker(connection, cluster, details)
+        parts = [services.submit(_attempt, look, looker) for look in looks]
+        found = [part.result() for part in parts]
+    items = {(item.kind, item.id): item for part, _ in found for item in part if item.kind in kinds}
+    ordered = sorted(items.values(), key=lambda item: (item.kind, item.name, item.id))
+    return Census(tuple(ordered), tuple(sorted({*looker.refused, *(why for _, why in found if why)})))
+
+
+def _attempt(look: Look, looker: Looker) -> tuple[list[Item], str]:
+    try:
+        return list(look(looker)), ""
+    except AwsError as error:
+        return [], str(error)
+
+
+def _row(item: Item) -> tuple[str, ...]:
+    price = "unknown" if item.price_per_hour is None else f"{item.price_per_hour:.4f}" if item.price_per_hour else "-"
+    return item.kind, item.name or "-", item.id, item.component or "-", item.state or "-", price
+
+
+def _aligned(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    rows = list(rows)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

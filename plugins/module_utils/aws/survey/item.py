@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a census finds, and the hands that all its parts look with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from ...names import TAG_CLUSTER, TAG_COMPONENT
+from ..base.connection import Connection
+from ..base.errors import AwsError, NotFound
+from ..base.resource import tag_map
+from .lookups import ask, call
+
+Row = dict[str, Any]
+T = TypeVar("T")
+_REFUSALS = ("AccessDenied", "AccessDeniedException", "403")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing with our mark. `id`: id, name or ARN by which AWS deletes it. `price_per_hour` in USD; None: not known."""
+
+    kind: str
+    id: str
+    name: str = ""
+    component: str = ""
+    state: str = ""
+    price_per_hour: float | None = 0.0
+
+
+@dataclass
+class Looker:
+    """Reads of one census. `refused`: what single things refused, while the listing itself went well."""
+
+    connection: Connection
+    cluster: str
+    details: ThreadPoolExecutor
+    refused: set[str] = field(default_factory=set)
+
+    def list(self, service: str, operation: str, result: str, **parameters: Any) -> list[Any]:
+        """All pages. Raises NotFound or AwsError."""
+        return ask(self.connection, service, service, operation, result, **parameters)
+
+    def call(self, service: str, operation: str, **parameters: Any) -> Row:
+        return call(self.connection, service, service, operation, **parameters)
+
+    def with_tags(self, rows: Iterable[T], tags: Callable[[T], Any]) -> Iterator[tuple[T, dict[str, str]]]:
+        """Those of `rows` that carry the mark, with their tags, which are asked for one by one, several at a time.
+
+        What disappeared meanwhile is left out; what may not be read is noted.
+        """
+
+        def read(row: T) -> dict[str, str]:
+            try:
+                return tag_map(tags(row))
+            except NotFound:
+                return {}
+            except AwsError as error:
+                if error.code not in _REFUSALS:
+                    if _gone(error.code):
+                        return {}
+                    raise
+                self.refused.add(str(error))
+                return {}
+
+        rows = list(rows)
+        for row, found in zip(rows, self.details.map(read, rows), strict=True):
+            if self.ours(found):
+                yield row, found
+
+    def ours(self, tags: Mapping[str, str]) -> bool:
+        return tags.get(TAG_CLUSTER) == self.cluster
+
+    def item(self, kind: str, identifier: str, tags: Mapping[str, str], **more: Any) -> Item:
+        return Item(kind, identifier, component=tags.get(TAG_COMPONENT, ""), **more)
+
+
+Look = Callable[[Looker], Iterable[Item]]
+
+
+def _gone(code: str) -> bool:
+    """Codes of what is no longer there, as the services write them."""
+    return any(word in code for word in ("NoSuch", "NonExistent", "NotExist", "DoesNotExist"))

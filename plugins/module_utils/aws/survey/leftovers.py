@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What controllers in a cluster made on AWS and left behind: load balancers, instances, volumes, interfaces. By their mark only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from typing import Any
+
+from ..base.connection import Connection, patience
+from ..base.errors import AwsError
+from .census import census
+from .item import Item
+from .lookups import call
+
+# In the order in which they let go of each other. None of these kinds is ever described by a component.
+KINDS = (
+    *("elb_load_balancer", "elb_target_group", "ec2_instance", "ec2_volume", "ec2_network_interface"),
+    "ec2_launch_template",
+)
+# The load balancer controller makes groups, and so do components: those that are described are not left behind.
+GROUP = "ec2_security_group"
+_REMOVE: dict[str, tuple[str, str, Callable[[str], dict[str, Any]]]] = {
+    "elb_load_balancer": ("elbv2", "delete_load_balancer", lambda one: {"LoadBalancerArn": one}),
+    "elb_target_group": ("elbv2", "delete_target_group", lambda one: {"TargetGroupArn": one}),
+    "ec2_instance": ("ec2", "terminate_instances", lambda one: {"InstanceIds": [one]}),
+    "ec2_volume": ("ec2", "delete_volume", lambda one: {"VolumeId": one}),
+    "ec2_network_interface": ("ec2", "delete_network_interface", lambda one: {"NetworkInterfaceId": one}),
+    "ec2_launch_template": ("ec2", "delete_launch_template", lambda one: {"LaunchTemplateId": one}),
+    GROUP: ("ec2", "delete_security_group", lambda one: {"GroupId": one}),
+}
+# Still held by something that is on its way out: asked again.
+_HELD = ("DependencyViolation", "ResourceInUse", "InvalidNetworkInterface.InUse", "VolumeInUse")
+
+
+def left_behind(connection: Connection, cluster: str, described_groups: Collection[str] = ()) -> list[Item]:
+    """What of them is there now, in the order in which it goes. Raises AwsError where a service cannot be asked."""
+    found = census(connection, cluster, (*KINDS, GROUP))
+    if found.unseen:
+        raise AwsError(f"cluster {cluster}: {found.unseen[0]}")
+    items = [item for item in found.items if item.id not in described_groups and item.state != "shutting-down"]
+    order = (*KINDS, GROUP)
+    return sorted(items, key=lambda item: (order.index(item.kind), item.id))
+
+
+def remove(connection: Connection, cluster: str, item: Item, *, timeout_s: float = 600) -> None:
+    """Take one away and wait until it is gone. Raises AwsError."""
+    service, operation, parameters = _REMOVE[item.kind]
+    started, said = time.monotonic(), False
+    if item.kind == "elb_load_balancer":
+        _unprotect(connection, item)
+    while True:
+        elapsed = time.monotonic() - started
+        try:
+            call(connection, f"{item.kind} {item.name or item.id}", service, operation, **parameters(item.id))
+        except AwsError as error:
+            if error.code not in _HELD and "NotFound" not in error.code:
+                raise
+            if elapsed > timeout_s:
+                raise
+        if not any(one.id == item.id for one in census(connection, cluster, [item.kind]).items):
+            return
+        if elapsed > timeout_s:
+            raise AwsError(
+                f"{item.kind} {item.name or item.id} is still there {timeout_s:.0f} s after its deletion "
+                f"({item.state or 'AWS does not say why'}); see it in the console, then run this again"
+            )
+        if not said:
+            said = True
+            connection.say(f"{item.kind} {item.name or item.id} is being deleted (waiting up to {timeout_s:.0f} s)")
+        connection.sleep(patience(elapsed))
+
+
+def _unprotect(connection: Connection, item: Item) -> None:
+    """A load balancer with deletion protection refuses to go."""
+    attributes = [{"Key": "deletion_protection.enabled", "Value": "false"}]
+    try:
+        call(
+            connection,
+            f"load balancer {item.name}",
+            "elbv2",
+            "modify_load_balancer_attributes",
+            LoadBalancerArn=item.id,
+            Attributes=attributes,
+        )
+    except AwsError as error:
+        if "NotFound" not in error.code:
+            raise

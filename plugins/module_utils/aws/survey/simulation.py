@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the caller may do, by IAM's own simulation of its policies. Read only.
+
+https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ..base.connection import Connection, Identity
+from ..base.errors import AwsError
+from .lookups import ask, call
+
+_SESSION = re.compile(r"arn:aws[a-z-]*:sts::\d{12}:assumed-role/([^/]+)/.+")
+_AT_ONCE = 100
+
+
+def principal(connection: Connection, caller: Identity) -> str:
+    """The user or role whose policies decide; empty for the account's root, which may do everything.
+
+    The session of a role names no path: IAM is asked for the role's ARN. Raises AwsError for callers that IAM cannot simulate.
+    """
+    if caller.arn.endswith(":root"):
+        return ""
+    session = _SESSION.fullmatch(caller.arn)
+    if session:
+        return str(call(connection, f"role {session[1]}", "iam", "get_role", RoleName=session[1])["Role"]["Arn"])
+    if ":user/" in caller.arn or ":role/" in caller.arn:
+        return caller.arn
+    raise AwsError(f"IAM cannot simulate the policies of {caller.arn}")
+
+
+def needed(policy: Mapping[str, Any]) -> list[str]:
+    """The actions of a policy document, sorted."""
+    found: set[str] = set()
+    for statement in policy["Statement"]:
+        actions = statement["Action"]
+        found |= {actions} if isinstance(actions, str) else set(actions)
+    return sorted(found)
+
+
+def denied(connection: Connection, actions: Sequence[str], cluster: str) -> dict[str, str]:
+    """Actions that the caller may not do, with who forbids them. Raises AwsError where simulating is not allowed.
+
+    What is not allowed on everything is tried again on what would be made: policies may be bound to names.
+    """
+    source = principal(connection, connection.identity)
+    if not source:
+        return {}
+    first = _simulate(connection, source, [(part, ()) for part in _parts(actions)])
+    again: dict[str, list[str]] = {}
+    for action in first:
+        again.setdefault(resource(action, connection, cluster), []).append(action)
+    again.pop("", None)
+    second = _simulate(connection, source, [(some, (arn,)) for arn, some in again.items()])
+    bound = {action for some in again.values() for action in some}
+    return {action: why for action, why in first.items() if action not in bound} | second
+
+
+def resource(action: str, connection: Connection, cluster: str) -> str:
+    """The ARN of something that the action would be done to; empty where only "everything" makes sense."""
+    service, _, verb = action.partition(":")
+    if verb.startswith(("List", "Describe")):
+        return ""
+    if service == "iam":
+        kinds = {
+            "InstanceProfile": "instance-profile",
+            "OpenIDConnect": "oidc-provider",
+            "RolePolicy": "role",
+            "Role": "role",
+        }
+        kind = next((name for word, name in kinds.items() if word in verb), "policy")
+        return connection.arn("iam", f"{kind}/{cluster}-node", regional=False)
+    found = {
+        "eks": f"cluster/{cluster}",
+        "ecr": f"repository/llm.on_eks/{cluster}",
+        "elasticfilesystem": "file-system/fs-00000000000000000",
+        "events": f"rule/{cluster}-karpenter",
+        "kms": "key/00000000-0000-0000-0000-000000000000",
+        "logs": f"log-group:/aws/eks/{cluster}/cluster",
+        "sqs": cluster,
+    }.get(service)
+    return connection.arn(service, found) if found else ""
+
+
+def _simulate(
+    connection: Connection, source: str, questions: Iterable[tuple[Sequence[str], Sequence[str]]]
+) -> dict[str, str]:
+    """Of (actions, resources) those that are not allowed, with the reason."""
+
+    def put(question: tuple[Sequence[str], Sequence[str]]) -> list[Any]:
+        actions, arns = question
+        on = {"ResourceArns": list(arns)} if arns else {}
+        given = {
+            "PolicySourceArn": source,
+            "ActionNames": list(actions),
+            "ContextEntries": _context(connection.region),
+            **on,
+        }
+        return ask(connection, "permissions", "iam", "simulate_principal_policy", "EvaluationResults", **given)
+
+    found: dict[str, str] = {}
+    with ThreadPoolExecutor(4) as pool:
+        for rows in pool.map(put, list(questions)):
+            found |= {row["EvalActionName"]: why for row in rows if (why := _reason(row))}
+    return found
+
+
+def _context(region: str) -> list[dict[str, Any]]:
+    """What requests of ours always carry, for policies with conditions."""
+    pairs = {"aws:RequestedRegion": region, "iam:PassedToService": "eks.amazonaws.com", "aws:SecureTransport": "true"}
+    return [
+        {
+            "ContextKeyName": key,
+            "ContextKeyValues": [value],
+            "ContextKeyType": "boolean" if value == "true" else "string",
+        }
+        for key, value in pairs.items()
+    ]
+
+
+def _reason(row: Mapping[str, Any]) -> str:
+    """Who forbids it; empty where it is allowed."""
+    if row["EvalDecision"] == "allowed":
+        return ""
+    if not (row.get("OrganizationsDecisionDetail") or {}).get("AllowedByOrganizations", True):
+        return "the organization forbids it"
+    if not (row.get("PermissionsBoundaryDecisionDetail") or {}).get("AllowedByPermissionsBoundary", True):
+        return "the permissions boundary does not hold it"
+    return "a policy denies it" if row["EvalDecision"] == "explicitDeny" else "no policy allows it"
+
+
+def _parts(actions: Sequence[str]) -> list[Sequence[str]]:
+    return [actions[at : at + _AT_ONCE] for at in range(0, len(actions), _AT_ONCE)]
