@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.errors import AwsError
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.resource import tag_list
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.tagging import tag_list
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.unknown import Unknown
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey import lookups

@@ -32,3 +32,9 @@ def _kinds() -> Iterator[type[AwsResource]]:
 RESOURCES: dict[str, type[AwsResource]] = {
     kind.kind: kind for kind in sorted(_kinds(), key=lambda kind: kind.kind) if kind.kind
 }
+
+
+def height(kind: str) -> int:
+    """How many kinds stand below a kind, one on the other. What is higher goes first when things are taken away."""
+    below = RESOURCES[kind].stands_on
+    return 1 + max(map(height, below)) if below else 0

@@ -13,7 +13,7 @@ from ...module_utils.aws.base import plan as aws_plan
 from ...module_utils.aws.base.errors import AwsError
 from ...module_utils.aws.base.resource import AwsResource, Owner
 from ...module_utils.aws.base.unknown import Unknown
-from ...module_utils.aws.catalog import RESOURCES
+from ...module_utils.aws.catalog import RESOURCES, height
 from ..describe.descriptor import AwsEntry
 from ..describe.references import is_unknown, references
 from ..objects import disruption
@@ -26,13 +26,6 @@ GROUP = "aws"
 # Stands where an object has its namespace, for what a run must never prune.
 _KEPT = "kept"
 _VERBS: Mapping[str, Verb] = {"create": "create", "update": "update", "replace": "recreate", "delete": "delete"}
-# What others stand on goes last; kinds of one rank go in any order.
-_RANK = (
-    *("eks_access_entry", "eks_pod_identity_association", "eks_addon", "eks_nodegroup", "eks_cluster"),
-    *("efs_access_point", "efs_mount_target", "efs_file_system", "events_rule", "sqs_queue", "iam_oidc_provider"),
-    *("iam_instance_profile", "iam_role", "iam_policy", "ec2_endpoint", "ec2_nat_gateway", "ec2_route_table"),
-    *("ec2_internet_gateway", "ec2_security_group", "ec2_subnet", "ec2_vpc", "log_group", "kms_key"),
-)
 
 
 @dataclass
@@ -184,8 +177,9 @@ def is_aws(document: Mapping[str, Any]) -> bool:
     return identity(document).group == GROUP
 
 
-def _rank(target: Identity) -> tuple[int, str]:
-    return (_RANK.index(target.kind) if target.kind in _RANK else len(_RANK), target.name)
+def _rank(target: Identity) -> tuple[int, str, str]:
+    """What others stand on goes last; a kind that this version does not know is left alone, and so goes anywhere."""
+    return (-height(target.kind) if target.kind in RESOURCES else 1, target.kind, target.name)
 
 
 def _outcome(node: AwsNode, plan: aws_plan.Plan) -> Outcome:
@@ -198,7 +192,7 @@ def _actions(what: str, kind: str, plan: aws_plan.Plan) -> list[Action]:
     verb = _VERBS[plan.verb]
     listed = plan.changes if verb in ("update", "recreate") else ()
     changes = [Change(change.path, _plain(change.before), _plain(change.after)) for change in listed]
-    meaning = disruption.of_aws(verb, kind, changes)
+    meaning = disruption.of_aws(verb, RESOURCES[kind], changes)
     return [Action(verb, what, changes, _plain(plan.before), _plain(plan.after), meaning)]
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from ...module_utils.aws.base.resource import AwsResource
 from .compare import Change
 
 Document = dict[str, Any]
@@ -14,11 +15,6 @@ ORDER: tuple[Disruption, ...] = ("none", "rolling", "restart", "outage")
 _WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")
 # Taking one of these away takes away what somebody uses.
 _SERVING = (*_WORKLOADS, "Service", "Ingress", "Gateway", "HTTPRoute", "Namespace", "PersistentVolumeClaim", "Pod")
-# What the pods of a cluster run on, reach each other through or keep their files in.
-_CARRYING = (
-    *("eks_cluster", "eks_nodegroup", "eks_addon", "efs_file_system", "efs_mount_target", "efs_access_point"),
-    *("ec2_vpc", "ec2_subnet", "ec2_nat_gateway", "ec2_internet_gateway", "ec2_route_table", "ec2_security_group"),
-)
 
 
 def of(verb: str, document: Document | None, changes: Sequence[Change] = ()) -> Disruption:
@@ -33,12 +29,12 @@ def of(verb: str, document: Document | None, changes: Sequence[Change] = ()) -> 
     return _of_pods(document)
 
 
-def of_aws(verb: str, kind: str, changes: Sequence[Change] = ()) -> Disruption:
+def of_aws(verb: str, kind: type[AwsResource], changes: Sequence[Change] = ()) -> Disruption:
     """Of one action on a resource of AWS: what serves or carries traffic is missed, a new version moves nodes one by one."""
     if verb in ("delete", "recreate"):
-        return "outage" if kind in _CARRYING else "none"
+        return "outage" if kind.carries_traffic else "none"
     moved = {change.path.split(".")[0] for change in changes}
-    return "rolling" if kind == "eks_nodegroup" and moved & {"version", "releaseVersion"} else "none"
+    return "rolling" if moved & set(kind.rolling) else "none"
 
 
 def worst(disruptions: Sequence[Disruption]) -> Disruption:

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.errors import AwsError
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.resource import tag_list
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.tagging import tag_list
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.census import KINDS, Census, census
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.item import Item

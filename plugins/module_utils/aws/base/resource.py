@@ -5,16 +5,23 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...names import TAG_CLUSTER, TAG_COMPONENT
 from .arguments import COMMON, checked
 from .connection import Connection, patience
 from .errors import AwsError, NotFound, NotOurs, code_of, sentence
 from .plan import Plan, Rules, State, Tags, decide, removal
+from .tagging import Tagging, tag_map
 from .unknown import Unknown, is_unknown
+
+if TYPE_CHECKING:
+    from ..survey.item import Item, Looker
+
+# How long a refusal may take to pass: IAM is known everywhere within seconds, a queue's name is free again after a minute.
+_PASSING_S = 90
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,17 @@ class AwsResource:
     adopt: bool = False
     # Its name in descriptors and records; a class without one is a base of others.
     kind: ClassVar[str] = ""
+    # Kinds that must outlive it: the order in which things are taken away follows from these.
+    stands_on: ClassVar[tuple[str, ...]]
+    # Whether somebody is without service while it is away, and fields whose change replaces its nodes one by one.
+    carries_traffic: ClassVar[bool]
+    rolling: ClassVar[tuple[str, ...]] = ()
+    # False: it is the account's, carries no mark, and is in no census.
+    in_census: ClassVar[bool] = True
+    # How its tags are written; None: it takes none, or none of ours.
+    tagging: ClassVar[Tagging | None]
+    # Operation -> words of refusals that pass by waiting, in AWS's own words, each with its source where it stands.
+    passing: ClassVar[Mapping[str, tuple[str, ...]]]
     service: ClassVar[str] = ""
     noun: ClassVar[str] = ""
     not_found: ClassVar[tuple[str, ...]] = ()
@@ -119,8 +137,10 @@ class AwsResource:
         found = current.get("tags", current.get("Tags")) or {}
         return tag_map(found)
 
-    def write_tags(self, current: State, to_set: dict[str, str], to_unset: list[str]) -> None:
-        raise AwsError(f"{self.subject}: tags of a {self.noun} cannot be changed")
+    @classmethod
+    def census(cls, looker: Looker) -> Iterable[Item]:
+        """All of this kind that carry the looker's mark. Raises AwsError."""
+        raise NotImplementedError
 
     # -- the interface ----------------------------------------------------------------------------------------------
     @property
@@ -265,11 +285,15 @@ class AwsResource:
             self._current = None
         return self._current
 
-    def call(self, operation: str, *, service: str = "", eventually: str = "", **parameters: Any) -> dict[str, Any]:
-        """One API call. `eventually`: words of a refusal that passes when a new role or policy is known everywhere.
+    def write_tags(self, current: State, to_set: dict[str, str], to_unset: list[str]) -> None:
+        """Raises AwsError."""
+        if self.tagging is None:
+            raise AwsError(f"{self.subject}: tags of a {self.noun} cannot be changed")
+        for operation, parameters in self.tagging.calls(current, self.tags_of(current), to_set, to_unset):
+            self.call(operation, **parameters)
 
-        Raises NotFound or AwsError.
-        """
+    def call(self, operation: str, *, service: str = "", **parameters: Any) -> dict[str, Any]:
+        """One API call. What `passing` names for the operation is waited for. Raises NotFound or AwsError."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         name = service or self.service
@@ -280,10 +304,14 @@ class AwsResource:
                 return dict(self.connection.retrying(functools.partial(method, **parameters)) or {})
             except (BotoCoreError, ClientError) as error:
                 elapsed = time.monotonic() - started
-                if eventually and eventually.lower() in str(error).lower() and elapsed < 60:
+                if self._passes(operation, error) and elapsed < _PASSING_S:
                     self.connection.sleep(max(1.0, patience(elapsed)))
                     continue
                 raise self._failure(name, operation, error) from error
+
+    def _passes(self, operation: str, error: Exception) -> bool:
+        said = str(error).lower()
+        return any(words.lower() in said for words in self.passing.get(operation, ()))
 
     def listed(self, operation: str, result: str, *, service: str = "", **parameters: Any) -> list[Any]:
         """All items of a listing, over all its pages. Raises NotFound or AwsError."""
@@ -331,15 +359,3 @@ class AwsResource:
         action = f"{model.signing_name}:{words}"
         kind = NotFound if code_of(error) in self.not_found else AwsError
         return kind(sentence(self.subject, operation, error, action=action), code_of(error))
-
-
-def tag_map(tags: Any) -> dict[str, str]:
-    """Tags as a plain map, whichever of AWS's forms they come in."""
-    if isinstance(tags, Mapping):
-        return {str(key): str(value) for key, value in tags.items()}
-    return {str(tag.get("Key", tag.get("TagKey"))): str(tag.get("Value", tag.get("TagValue", ""))) for tag in tags}
-
-
-def tag_list(tags: Mapping[str, str], key: str = "Key", value: str = "Value") -> list[dict[str, str]]:
-    """Tags as a list of pairs."""
-    return [{key: name, value: text} for name, text in tags.items()]

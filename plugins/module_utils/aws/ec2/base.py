@@ -4,13 +4,19 @@
 from __future__ import annotations
 
 import time
-from typing import Any, ClassVar
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...names import TAG_CLUSTER
 from ..base.connection import patience
 from ..base.errors import AwsError
 from ..base.plan import State
-from ..base.resource import AwsResource, tag_list
+from ..base.resource import AwsResource
+from ..base.tagging import Tagging, tag_list, tag_map
+
+if TYPE_CHECKING:
+    from ..survey.item import Item, Looker
 
 INTERFACE = "network interface"
 # How long interfaces of services that are gone may take to follow; and what else was deleted a moment ago.
@@ -18,14 +24,90 @@ _LEAVING_S = 300
 _SETTLING_S = 15
 
 
+@dataclass(frozen=True)
+class Named:
+    """How a type of EC2's tags is read: its name there, the operation, the member of the answer, and that of the id."""
+
+    kind: str
+    resource_type: str
+    operation: str
+    result: str
+    id: str
+    filters_in: str = "Filters"
+    extra: tuple[tuple[str, list[str]], ...] = ()
+
+
+def marked(looker: Looker, named: Named) -> Iterator[tuple[State, dict[str, str]]]:
+    """Rows that carry the mark, with their tags. Only what the one listing of all tags names is read.
+
+    That listing knows things for an hour after their end (a terminated instance): the reading of the thing itself decides.
+    """
+    if named.resource_type not in marked_types(looker):
+        return
+    filters = {named.filters_in: [{"Name": f"tag:{TAG_CLUSTER}", "Values": [looker.cluster]}]}
+    rows: list[State] = looker.list("ec2", named.operation, named.result, **filters, **dict(named.extra))
+    if named.result == "Reservations":
+        rows = [instance for reservation in rows for instance in reservation["Instances"]]
+    for row in rows:
+        tags = tag_map(row.get("Tags", row.get("TagSet")) or [])
+        state = row.get("State")
+        name = state.get("Name") if isinstance(state, dict) else state
+        if looker.ours(tags) and str(name).lower() not in ("terminated", "deleted"):
+            yield row, tags
+
+
+def marked_types(looker: Looker) -> dict[str, set[str]]:
+    """Type of EC2's tags → ids that carry the mark."""
+    marks = [{"Name": "key", "Values": [TAG_CLUSTER]}, {"Name": "value", "Values": [looker.cluster]}]
+    found: dict[str, set[str]] = {}
+    for tag in looker.list("ec2", "describe_tags", "Tags", Filters=marks):
+        # AWS has spelt this type in two ways.
+        kind = str(tag["ResourceType"]).replace("nat-gateway", "natgateway")
+        found.setdefault(kind, set()).add(str(tag["ResourceId"]))
+    return found
+
+
+def name_of(row: State, tags: Mapping[str, str]) -> str:
+    return tags.get("Name", "") or str(row.get("GroupName") or row.get("LaunchTemplateName") or "")
+
+
 class Ec2Resource(AwsResource):
     """A resource of the EC2 API. `describe`: operation, result, name of the filter by id, member that holds the id."""
 
     service = "ec2"
     describe: ClassVar[tuple[str, str, str, str]] = ("", "", "", "")
+    # Name of the parameter that takes filters.
+    filters_in: ClassVar[str] = "Filters"
     resource_type: ClassVar[str] = ""
     # States in which a described resource is a memory only.
     dead: ClassVar[tuple[str, ...]] = ("deleted", "deleting")
+    passing = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.describe[3]:
+            cls.tagging = Tagging(
+                *("Resources", cls.describe[3], "create_tags", "delete_tags"),
+                keys="Tags",
+                several=True,
+                keys_as_tags=True,
+            )
+
+    @classmethod
+    def census(cls, looker: Looker) -> Iterable[Item]:
+        operation, result, _, identifier = cls.describe
+        named = Named(cls.kind, cls.resource_type, operation, result, identifier, cls.filters_in)
+        for row, tags in marked(looker, named):
+            state = str(row.get("State") or "")
+            price = cls.price_per_hour(row)
+            yield looker.item(
+                cls.kind, str(row[identifier]), tags, name=name_of(row, tags), state=state, price_per_hour=price
+            )
+
+    @classmethod
+    def price_per_hour(cls, row: State) -> float | None:
+        """USD an hour of a described one; None: not known."""
+        return 0.0
 
     @property
     def tags(self) -> dict[str, str]:
@@ -65,13 +147,6 @@ class Ec2Resource(AwsResource):
     def tag_specifications(self) -> list[dict[str, Any]]:
         return [{"ResourceType": self.resource_type, "Tags": tag_list(self.tags)}]
 
-    def write_tags(self, current: State, to_set: dict[str, str], to_unset: list[str]) -> None:
-        resources = [self.identifier(current)]
-        if to_set:
-            self.call("create_tags", Resources=resources, Tags=tag_list(to_set))
-        if to_unset:
-            self.call("delete_tags", Resources=resources, Tags=[{"Key": key} for key in to_unset])
-
     def freed(self, operation: str, **parameters: Any) -> None:
         """Delete something that others stand in: what is on its way out is waited for, what stays is named. Raises AwsError."""
         started, said = time.monotonic(), False
@@ -84,7 +159,7 @@ class Ec2Resource(AwsResource):
                     raise
                 holders = self.holders()
                 elapsed = time.monotonic() - started
-                if elapsed > (_SETTLING_S if holders and not self.passing(holders) else _LEAVING_S):
+                if elapsed > (_SETTLING_S if holders and not self.leaving(holders) else _LEAVING_S):
                     named = f"it still holds {', '.join(holders[:5])}" if holders else str(error)
                     raise AwsError(
                         f"{self.subject} cannot be deleted: {named}; none of it is ours to delete: remove it, then run this again",
@@ -99,7 +174,7 @@ class Ec2Resource(AwsResource):
         """What stands in it, as `network interface eni-1 (description)`."""
         return []
 
-    def passing(self, holders: list[str]) -> bool:
+    def leaving(self, holders: list[str]) -> bool:
         """Interfaces that AWS's services leave behind go by themselves, minutes after what they belonged to."""
         return all(holder.startswith(INTERFACE) for holder in holders)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from ..base.arguments import flag, text, texts
 from ..base.plan import Rules, State
 from ..base.resource import Settled
+from ..estimate.prices import per_hour_of
 from .base import Ec2Resource
 
 
@@ -13,6 +14,8 @@ class Ec2Endpoint(Ec2Resource):
     """A way to an AWS service that does not leave the VPC. `endpoint_service`: `s3`, or a whole name."""
 
     kind = "ec2_endpoint"
+    stands_on = ("ec2_subnet", "ec2_route_table", "ec2_security_group")
+    carries_traffic = False
     noun = "VPC endpoint"
     resource_type = "vpc-endpoint"
     describe = ("describe_vpc_endpoints", "VpcEndpoints", "vpc-endpoint-id", "VpcEndpointId")
@@ -32,6 +35,11 @@ class Ec2Endpoint(Ec2Resource):
         "security_group_ids": texts(),
         "private_dns": flag(),
     }
+
+    @classmethod
+    def price_per_hour(cls, row: State) -> float | None:
+        zones = len(row.get("SubnetIds") or [])
+        return per_hour_of("interface_endpoint_per_zone", zones) if row.get("VpcEndpointType") == "Interface" else 0.0
 
     def state_of(self, row: State) -> str:
         return str(row.get("State", "")).lower()

@@ -12,6 +12,8 @@ class Ec2InternetGateway(Ec2Resource):
     """An internet gateway, attached to its VPC."""
 
     kind = "ec2_internet_gateway"
+    stands_on = ("ec2_vpc",)
+    carries_traffic = True
     noun = "internet gateway"
     resource_type = "internet-gateway"
     describe = ("describe_internet_gateways", "InternetGateways", "internet-gateway-id", "InternetGatewayId")

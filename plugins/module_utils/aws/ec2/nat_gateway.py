@@ -8,7 +8,9 @@ from typing import Any
 from ..base.arguments import text
 from ..base.errors import AwsError
 from ..base.plan import Rules, State
-from ..base.resource import Settled, tag_list
+from ..base.resource import Settled
+from ..base.tagging import tag_list
+from ..estimate.prices import per_hour_of
 from .base import Ec2Resource
 
 
@@ -16,14 +18,21 @@ class Ec2NatGateway(Ec2Resource):
     """A public NAT gateway with an address of its own, which goes with it."""
 
     kind = "ec2_nat_gateway"
+    stands_on = ("ec2_subnet", "ec2_internet_gateway")
+    carries_traffic = True
     noun = "NAT gateway"
     resource_type = "natgateway"
     describe = ("describe_nat_gateways", "NatGateways", "nat-gateway-id", "NatGatewayId")
     not_found = ("NatGatewayNotFound", "InvalidAllocationID.NotFound")
+    filters_in = "Filter"
     dead = ("deleted", "deleting", "failed")
     produces = ("id", "public_ip")
     rules = Rules(fixed=("SubnetId",))
     arguments = {"name": text(required=True), "id": text(), "subnet_id": text()}
+
+    @classmethod
+    def price_per_hour(cls, row: State) -> float | None:
+        return per_hour_of("nat_gateway") if row.get("State") in ("pending", "available") else 0.0
 
     def read(self) -> State | None:
         """The gateway; where there is none, or none for long, the address that a broken run left over counts as one that is gone."""

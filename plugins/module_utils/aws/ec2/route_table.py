@@ -16,6 +16,8 @@ class Ec2RouteTable(Ec2Resource):
     """A route table. Routes that we do not name stay: endpoints, peerings and controllers write their own."""
 
     kind = "ec2_route_table"
+    stands_on = ("ec2_subnet", "ec2_internet_gateway", "ec2_nat_gateway")
+    carries_traffic = True
     noun = "route table"
     resource_type = "route-table"
     describe = ("describe_route_tables", "RouteTables", "route-table-id", "RouteTableId")

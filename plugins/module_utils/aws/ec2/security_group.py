@@ -24,6 +24,8 @@ class Ec2SecurityGroup(Ec2Resource):
     """A security group. Ingress only: AWS lets everything out by default. Foreign rules go only with `purge_rules`."""
 
     kind = "ec2_security_group"
+    stands_on = ("ec2_vpc",)
+    carries_traffic = True
     noun = "security group"
     resource_type = "security-group"
     describe = ("describe_security_groups", "SecurityGroups", "group-id", "GroupId")

@@ -13,6 +13,8 @@ class Ec2Subnet(Ec2Resource):
     """A subnet in one zone."""
 
     kind = "ec2_subnet"
+    stands_on = ("ec2_vpc",)
+    carries_traffic = True
     noun = "subnet"
     resource_type = "subnet"
     describe = ("describe_subnets", "Subnets", "subnet-id", "SubnetId")

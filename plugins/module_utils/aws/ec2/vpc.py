@@ -26,6 +26,8 @@ class Ec2Vpc(Ec2Resource):
     """A VPC. DNS support and host names are on: EFS and private endpoints need both."""
 
     kind = "ec2_vpc"
+    stands_on = ()
+    carries_traffic = True
     noun = "VPC"
     resource_type = "vpc"
     describe = ("describe_vpcs", "Vpcs", "vpc-id", "VpcId")

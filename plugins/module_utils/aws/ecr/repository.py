@@ -4,17 +4,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from ..base.arguments import flag, text
 from ..base.errors import AwsError
 from ..base.plan import Rules, State
-from ..base.resource import AwsResource, tag_list
+from ..base.resource import AwsResource
+from ..base.tagging import Tagging, tag_list
+
+if TYPE_CHECKING:
+    from ..survey.item import Item, Looker
 
 
 class EcrRepository(AwsResource):
     """A repository. `keep_images`: how many images stay; 0 is all. Tags cannot be moved unless `mutable`."""
 
     kind = "ecr_repository"
+    stands_on = ("kms_key",)
+    carries_traffic = False
+    tagging = Tagging("resourceArn", "repositoryArn", tags="tags", keys="tagKeys")
+    passing = {}
     service, noun = "ecr", "ECR repository"
     not_found = ("RepositoryNotFoundException",)
     produces = ("name", "arn", "uri")
@@ -27,6 +37,15 @@ class EcrRepository(AwsResource):
         "kms_key_arn": text(),
         "force_delete": flag(False),
     }
+
+    @classmethod
+    def census(cls, looker: Looker) -> Iterable[Item]:
+        def tags_of(row: State) -> Any:
+            return looker.call("ecr", "list_tags_for_resource", resourceArn=row["repositoryArn"])["tags"]
+
+        for row, tags in looker.with_tags(looker.list("ecr", "describe_repositories", "repositories"), tags_of):
+            name = row["repositoryName"]
+            yield looker.item(cls.kind, name, tags, name=name, price_per_hour=None)
 
     def read(self) -> State:
         name = self.params["name"]
@@ -73,12 +92,6 @@ class EcrRepository(AwsResource):
 
     def remove(self, current: State) -> None:
         self.call("delete_repository", repositoryName=self.params["name"], force=self.params["force_delete"])
-
-    def write_tags(self, current: State, to_set: dict[str, str], to_unset: list[str]) -> None:
-        if to_set:
-            self.call("tag_resource", resourceArn=current["repositoryArn"], tags=tag_list(to_set))
-        if to_unset:
-            self.call("untag_resource", resourceArn=current["repositoryArn"], tagKeys=to_unset)
 
     def made(self, current: State) -> State:
         return {"name": current["repositoryName"], "arn": current["repositoryArn"], "uri": current["repositoryUri"]}

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from ..base.arguments import given, text
 from ..base.plan import Rules, State
-from ..base.resource import tag_list
+from ..base.tagging import Tagging, tag_list, tag_map
 from .base import EfsResource
+
+if TYPE_CHECKING:
+    from ..survey.item import Item, Looker
 
 _NUMBER: dict[str, Any] = {"type": "int"}
 
@@ -17,6 +21,9 @@ class EfsAccessPoint(EfsResource):
     """A folder of a file system with a user of its own. Known by its name; it cannot be changed, only tagged."""
 
     kind = "efs_access_point"
+    stands_on = ("efs_file_system",)
+    carries_traffic = True
+    tagging = Tagging("ResourceId", "AccessPointId")
     noun = "EFS access point"
     key = ("file_system_id", "name")
     produces = ("id", "arn", "volume_handle")
@@ -32,6 +39,14 @@ class EfsAccessPoint(EfsResource):
         "owner_gid": _NUMBER,
         "permissions": text(),
     }
+
+    @classmethod
+    def census(cls, looker: Looker) -> Iterable[Item]:
+        for row in looker.list("efs", "describe_access_points", "AccessPoints"):
+            tags = tag_map(row.get("Tags") or [])
+            if looker.ours(tags) and row.get("LifeCycleState") != "deleted":
+                state = str(row.get("LifeCycleState") or "")
+                yield looker.item(cls.kind, row["AccessPointId"], tags, name=row.get("Name", ""), state=state)
 
     def read(self) -> State | None:
         found = self.listed("describe_access_points", "AccessPoints", FileSystemId=self.params["file_system_id"])

@@ -3,8 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 from ..base.plan import State
-from ..base.resource import AwsResource, Settled, tag_list
+from ..base.resource import AwsResource, Settled
+from ..base.tagging import tag_map
+
+if TYPE_CHECKING:
+    from ..survey.item import Looker
 
 
 class EfsResource(AwsResource):
@@ -13,12 +20,15 @@ class EfsResource(AwsResource):
     service = "efs"
     not_found = ("FileSystemNotFound", "MountTargetNotFound", "AccessPointNotFound")
 
+    passing = {}
+
     def settled(self, current: State) -> Settled:
         return Settled(current["LifeCycleState"], good=frozenset({"available"}), bad=frozenset({"error"}))
 
-    def write_tags(self, current: State, to_set: dict[str, str], to_unset: list[str]) -> None:
-        identifier = current.get("AccessPointId") or current["FileSystemId"]
-        if to_set:
-            self.call("tag_resource", ResourceId=identifier, Tags=tag_list(to_set))
-        if to_unset:
-            self.call("untag_resource", ResourceId=identifier, TagKeys=to_unset)
+
+def marked_systems(looker: Looker) -> Iterator[tuple[State, dict[str, str]]]:
+    """File systems that carry the mark, with their tags."""
+    for row in looker.list("efs", "describe_file_systems", "FileSystems"):
+        tags = tag_map(row.get("Tags") or [])
+        if looker.ours(tags) and row["LifeCycleState"] != "deleted":
+            yield row, tags

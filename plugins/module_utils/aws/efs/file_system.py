@@ -3,10 +3,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from ..base.arguments import flag, given, text
 from ..base.errors import AwsError
 from ..base.plan import Rules, State
-from .base import EfsResource
+from ..base.tagging import Tagging
+from ..estimate.prices import per_hour_of
+from .base import EfsResource, marked_systems
+
+if TYPE_CHECKING:
+    from ..survey.item import Item, Looker
 
 _AGES = [f"AFTER_{days}_DAY{'S' if days > 1 else ''}" for days in (1, 7, 14, 30, 60, 90, 180, 270, 365)]
 
@@ -15,6 +23,9 @@ class EfsFileSystem(EfsResource):
     """A file system, known by its creation token, which is its name. Elastic throughput and encryption, other than the API."""
 
     kind = "efs_file_system"
+    stands_on = ("kms_key",)
+    carries_traffic = True
+    tagging = Tagging("ResourceId", "FileSystemId")
     noun = "EFS file system"
     produces = ("id", "arn", "name")
     rules = Rules(fixed=("Encrypted", "KmsKeyId", "PerformanceMode", "AvailabilityZoneName"), exact=("lifecycle",))
@@ -31,6 +42,17 @@ class EfsFileSystem(EfsResource):
         "transition_to_archive": text(choices=_AGES),
         "transition_to_primary": text(choices=["AFTER_1_ACCESS"]),
     }
+
+    @classmethod
+    def census(cls, looker: Looker) -> Iterable[Item]:
+        for row, tags in marked_systems(looker):
+            size = float((row.get("SizeInBytes") or {}).get("Value") or 0)
+            yield looker.item(
+                *(cls.kind, str(row["FileSystemId"]), tags),
+                name=row.get("Name", ""),
+                state=str(row["LifeCycleState"]),
+                price_per_hour=per_hour_of("efs_gib", size / 2**30),
+            )
 
     def read(self) -> State | None:
         found = self.listed("describe_file_systems", "FileSystems", CreationToken=self.params["name"])

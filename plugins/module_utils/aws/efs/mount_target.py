@@ -3,17 +3,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from ..base.arguments import given, text, texts
 from ..base.errors import NotFound
 from ..base.plan import Rules, State
-from ..base.resource import tag_map
-from .base import EfsResource
+from ..base.tagging import tag_map
+from .base import EfsResource, marked_systems
+
+if TYPE_CHECKING:
+    from ..survey.item import Item, Looker
 
 
 class EfsMountTarget(EfsResource):
     """Where a file system is reached in one zone. It has no tags: it is ours when its file system is."""
 
     kind = "efs_mount_target"
+    stands_on = ("efs_file_system", "ec2_subnet", "ec2_security_group")
+    carries_traffic = True
+    tagging = None
     noun = "EFS mount target"
     key = ("file_system_id", "subnet_id")
     produces = ("id", "ip_address")
@@ -24,6 +33,18 @@ class EfsMountTarget(EfsResource):
         "security_group_ids": texts(),
         "ip_address": text(),
     }
+
+    @classmethod
+    def census(cls, looker: Looker) -> Iterable[Item]:
+        for system, tags in marked_systems(looker):
+            identifier = str(system["FileSystemId"])
+            try:
+                targets = looker.list("efs", "describe_mount_targets", "MountTargets", FileSystemId=identifier)
+            except NotFound:
+                continue
+            for row in targets:
+                name, state = f"{identifier}/{row['SubnetId']}", str(row["LifeCycleState"])
+                yield looker.item(cls.kind, row["MountTargetId"], tags, name=name, state=state)
 
     def read(self) -> State | None:
         p = self.params

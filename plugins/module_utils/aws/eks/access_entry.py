@@ -8,7 +8,8 @@ from typing import Any
 
 from ..base.arguments import given, text, texts
 from ..base.plan import Rules, State
-from .base import EksResource
+from ..base.tagging import Tagging
+from .base import EksMember
 
 _POLICY = {"policy": text(required=True), "namespaces": texts(default=[])}
 _TYPES = ["STANDARD", "EC2_LINUX", "EC2_WINDOWS", "FARGATE_LINUX", "EC2", "HYBRID_LINUX", "HYPERPOD_LINUX"]
@@ -17,13 +18,20 @@ CALLER = "caller"
 _SESSION = re.compile(r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/([^/]+)/.+")
 
 
-class EksAccessEntry(EksResource):
+class EksAccessEntry(EksMember):
     """Who may use a cluster's API. An assumed role's session ARN stands for the role, `caller` for who runs this.
 
     Policies are given by name (AmazonEKSViewPolicy) or ARN; without namespaces they hold for the whole cluster.
     """
 
     kind = "eks_access_entry"
+    stands_on = ("eks_cluster", "iam_role")
+    carries_traffic = False
+    listing = ("list_access_entries", "accessEntries", "")
+    describing = ("describe_access_entry", "accessEntry")
+    name_in = "principalArn"
+    tagging = Tagging("resourceArn", "accessEntryArn", tags="tags", keys="tagKeys", form="map")
+    passing = {"create_access_entry": ("principalArn is invalid",)}
     noun = "EKS access entry"
     key = ("cluster", "principal_arn")
     produces = ("principal_arn", "arn", "username")
@@ -76,7 +84,7 @@ class EksAccessEntry(EksResource):
 
     def create(self, desired: State) -> None:
         rest = {key: value for key, value in desired.items() if key != "policies"}
-        self.call("create_access_entry", eventually="principalArn is invalid", **self.where, **rest, tags=self.tags)
+        self.call("create_access_entry", **self.where, **rest, tags=self.tags)
         self._associate(desired.get("policies") or {}, {})
 
     def update(self, changed: State, current: State) -> None:

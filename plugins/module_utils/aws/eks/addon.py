@@ -10,16 +10,24 @@ from ..base.arguments import flag, given, text
 from ..base.errors import AwsError, NotFound
 from ..base.plan import Rules, State
 from ..base.resource import Settled
+from ..base.tagging import Tagging
 from ..base.unknown import Unknown
-from .base import EksResource
+from .base import ROLE_UNKNOWN, EksMember
 
 _ASSOCIATION = {"service_account": text(required=True), "role_arn": text(required=True)}
 
 
-class EksAddon(EksResource):
+class EksAddon(EksMember):
     """An add-on. `version`: default (the cluster version's own), latest, or one by name."""
 
     kind = "eks_addon"
+    stands_on = ("eks_cluster", "iam_role")
+    carries_traffic = True
+    listing = ("list_addons", "addons", "")
+    describing = ("describe_addon", "addon")
+    name_in = "addonName"
+    tagging = Tagging("resourceArn", "addonArn", tags="tags", keys="tagKeys", form="map")
+    passing = {"create_addon": ROLE_UNKNOWN}
     noun = "EKS add-on"
     key = ("cluster", "name")
     timeout_s = 900
@@ -97,7 +105,6 @@ class EksAddon(EksResource):
         conflicts = self.params["conflicts"].replace("PRESERVE", "OVERWRITE")
         self.call(
             "create_addon",
-            eventually="Role could not be assumed",
             **self.where,
             **desired,
             resolveConflicts=conflicts,

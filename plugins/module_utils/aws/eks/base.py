@@ -3,12 +3,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..base.errors import NotFound
 from ..base.plan import State
 from ..base.resource import AwsResource
+from ..base.tagging import tag_map
 
-_ARNS = ("nodegroupArn", "addonArn", "accessEntryArn", "associationArn", "arn")
+if TYPE_CHECKING:
+    from ..survey.item import Item, Looker
+
+# Words of EKS for a role that IAM does not know everywhere yet.
+ROLE_UNKNOWN = ("could not be assumed",)
 
 
 class EksResource(AwsResource):
@@ -16,13 +24,6 @@ class EksResource(AwsResource):
 
     service = "eks"
     not_found = ("ResourceNotFoundException", "NotFoundException")
-
-    def write_tags(self, current: State, to_set: dict[str, str], to_unset: list[str]) -> None:
-        arn = next(current[key] for key in _ARNS if key in current)
-        if to_set:
-            self.call("tag_resource", resourceArn=arn, tags=to_set)
-        if to_unset:
-            self.call("untag_resource", resourceArn=arn, tagKeys=to_unset)
 
     def follow(self, update: dict[str, Any], cluster: str, **of: str) -> None:
         """Until the update is over. `of`: nodegroupName or addonName. Raises AwsError with what AWS says went wrong."""
@@ -38,3 +39,50 @@ class EksResource(AwsResource):
 
         kind = update["type"].removesuffix("Update")
         self.until(look, f"the update of {kind}", good="Successful", bad=("Failed", "Cancelled"), why=why)
+
+
+class EksMember(EksResource):
+    """Something in a cluster. `listing`: operation, result, and the member of a listed row that names it, if rows are no names.
+
+    `describing`: operation and result; `name_in`: the parameter, and the member of the description, with its name.
+    """
+
+    listing: ClassVar[tuple[str, str, str]]
+    describing: ClassVar[tuple[str, str]]
+    name_in: ClassVar[str]
+
+    @classmethod
+    def census(cls, looker: Looker) -> Iterable[Item]:
+        """In every cluster, by their own marks: a cluster may be adopted, and its members ours."""
+        clusters = looker.list("eks", "list_clusters", "clusters")
+        listings = looker.details.map(partial(cls._named, looker), clusters)
+        wanted = [(cluster, name) for cluster, found in zip(clusters, listings, strict=True) for name in found]
+        rows = looker.details.map(partial(cls._described, looker), wanted)
+        for (cluster, _), row in zip(wanted, rows, strict=True):
+            tags = tag_map((row or {}).get("tags") or {})
+            if row and looker.ours(tags):
+                state = str(row.get("status") or "")
+                name = f"{cluster}/{cls.shown_name(row)}"
+                yield looker.item(cls.kind, str(row[cls.name_in]), tags, name=name, state=state)
+
+    @classmethod
+    def shown_name(cls, row: State) -> str:
+        return str(row[cls.name_in])
+
+    @classmethod
+    def _named(cls, looker: Looker, cluster: str) -> list[str]:
+        operation, result, member = cls.listing
+        try:
+            rows = looker.list("eks", operation, result, clusterName=cluster)
+        except NotFound:
+            return []
+        return [row[member] if member else row for row in rows]
+
+    @classmethod
+    def _described(cls, looker: Looker, wanted: tuple[str, str]) -> State | None:
+        cluster, name = wanted
+        operation, result = cls.describing
+        try:
+            return dict(looker.call("eks", operation, clusterName=cluster, **{cls.name_in: name})[result])
+        except NotFound:
+            return None

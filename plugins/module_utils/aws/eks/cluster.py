@@ -3,12 +3,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ..base.arguments import flag, given, text, texts
+from ..base.errors import NotFound
 from ..base.plan import Rules, State
 from ..base.resource import Settled
-from .base import EksResource
+from ..base.tagging import Tagging, tag_map
+from ..estimate.prices import per_hour_of
+from .base import ROLE_UNKNOWN, EksResource
+
+if TYPE_CHECKING:
+    from ..survey.item import Item, Looker
 
 LOG_TYPES = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
 _MODES = ["CONFIG_MAP", "API_AND_CONFIG_MAP", "API"]
@@ -27,6 +35,10 @@ class EksCluster(EksResource):
     """A cluster. The API's costly or open defaults are overridden: private endpoint, access entries, standard support."""
 
     kind = "eks_cluster"
+    stands_on = ("iam_role", "ec2_subnet", "ec2_security_group", "kms_key", "log_group")
+    carries_traffic = True
+    tagging = Tagging("resourceArn", "arn", tags="tags", keys="tagKeys", form="map")
+    passing = {"create_cluster": ROLE_UNKNOWN}
     noun = "EKS cluster"
     timeout_s = 2400
     produces = (
@@ -63,6 +75,17 @@ class EksCluster(EksResource):
         "deletion_protection": flag(False),
         "scaling_tier": text(choices=["standard", "tier-xl", "tier-2xl", "tier-4xl", "tier-8xl"]),
     }
+
+    @classmethod
+    def census(cls, looker: Looker) -> Iterable[Item]:
+        names = looker.list("eks", "list_clusters", "clusters")
+        for row in looker.details.map(partial(_described, looker), names):
+            tags = tag_map((row or {}).get("tags") or {})
+            if row and looker.ours(tags):
+                price = per_hour_of("eks_cluster")
+                yield looker.item(
+                    cls.kind, row["name"], tags, name=row["name"], state=row["status"], price_per_hour=price
+                )
 
     def read(self) -> State:
         found: State = self.call("describe_cluster", name=self.params["name"])["cluster"]
@@ -101,7 +124,6 @@ class EksCluster(EksResource):
         }
         self.call(
             "create_cluster",
-            eventually="could not be assumed",
             **{**desired, "logging": _logging(desired["logging"]), "accessConfig": access},
             name=self.params["name"],
             bootstrapSelfManagedAddons=self.params["bootstrap_self_managed_addons"],
@@ -166,6 +188,13 @@ class EksCluster(EksResource):
             vpc_id=vpc.get("vpcId"),
             security_group_id=vpc.get("clusterSecurityGroupId"),
         )
+
+
+def _described(looker: Looker, name: str) -> State | None:
+    try:
+        return dict(looker.call("eks", "describe_cluster", name=name)["cluster"])
+    except NotFound:
+        return None
 
 
 def _unlike(have: Any, wanted: Any) -> bool:

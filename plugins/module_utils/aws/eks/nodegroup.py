@@ -8,7 +8,8 @@ from typing import Any
 from ..base.arguments import flag, given, text, texts
 from ..base.plan import Rules, State
 from ..base.resource import Settled
-from .base import EksResource
+from ..base.tagging import Tagging
+from .base import ROLE_UNKNOWN, EksMember
 
 _TAINT = {
     "key": text(required=True),
@@ -18,10 +19,18 @@ _TAINT = {
 _NUMBER: dict[str, Any] = {"type": "int"}
 
 
-class EksNodegroup(EksResource):
+class EksNodegroup(EksMember):
     """A node group. What cannot be changed in place, instance types for instance, means a new group."""
 
     kind = "eks_nodegroup"
+    stands_on = ("eks_cluster", "iam_role", "ec2_subnet", "ec2_route_table", "ec2_endpoint")
+    carries_traffic = True
+    rolling = ("version", "releaseVersion")
+    listing = ("list_nodegroups", "nodegroups", "")
+    describing = ("describe_nodegroup", "nodegroup")
+    name_in = "nodegroupName"
+    tagging = Tagging("resourceArn", "nodegroupArn", tags="tags", keys="tagKeys", form="map")
+    passing = {"create_nodegroup": ROLE_UNKNOWN}
     noun = "EKS node group"
     key = ("cluster", "name")
     timeout_s = 2400
@@ -100,7 +109,7 @@ class EksNodegroup(EksResource):
         return given(minSize=least, maxSize=most, desiredSize=size)
 
     def create(self, desired: State) -> None:
-        self.call("create_nodegroup", eventually="could not be assumed", **self.where, **desired, tags=self.tags)
+        self.call("create_nodegroup", **self.where, **desired, tags=self.tags)
 
     def update(self, changed: State, current: State) -> None:
         config: State = {

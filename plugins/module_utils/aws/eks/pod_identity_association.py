@@ -6,13 +6,21 @@ from __future__ import annotations
 from ..base.arguments import flag, given, text
 from ..base.errors import AwsError
 from ..base.plan import State
-from .base import EksResource
+from ..base.tagging import Tagging
+from .base import ROLE_UNKNOWN, EksMember
 
 
-class EksPodIdentityAssociation(EksResource):
+class EksPodIdentityAssociation(EksMember):
     """The IAM role of a service account. There is at most one for each; those that an add-on owns are the add-on's."""
 
     kind = "eks_pod_identity_association"
+    stands_on = ("eks_cluster", "iam_role")
+    carries_traffic = False
+    listing = ("list_pod_identity_associations", "associations", "associationId")
+    describing = ("describe_pod_identity_association", "association")
+    name_in = "associationId"
+    tagging = Tagging("resourceArn", "associationArn", tags="tags", keys="tagKeys", form="map")
+    passing = {"create_pod_identity_association": ROLE_UNKNOWN}
     noun = "EKS pod identity association"
     key = ("cluster", "namespace", "service_account")
     produces = ("id", "arn")
@@ -24,6 +32,10 @@ class EksPodIdentityAssociation(EksResource):
         "target_role_arn": text(),
         "disable_session_tags": flag(),
     }
+
+    @classmethod
+    def shown_name(cls, row: State) -> str:
+        return f"{row['namespace']}/{row['serviceAccount']}"
 
     def read(self) -> State | None:
         p = self.params
@@ -55,7 +67,6 @@ class EksPodIdentityAssociation(EksResource):
         p = self.params
         self.call(
             "create_pod_identity_association",
-            eventually="could not be assumed",
             clusterName=p["cluster"],
             namespace=p["namespace"],
             serviceAccount=p["service_account"],

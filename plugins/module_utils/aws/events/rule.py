@@ -4,11 +4,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from ..base.arguments import text
 from ..base.errors import AwsError
 from ..base.plan import Rules, State
-from ..base.resource import AwsResource, tag_list
+from ..base.resource import AwsResource
+from ..base.tagging import Tagging, tag_list
+
+if TYPE_CHECKING:
+    from ..survey.item import Item, Looker
 
 _TARGET = {"id": text(required=True), "arn": text(required=True)}
 
@@ -17,6 +23,10 @@ class EventsRule(AwsResource):
     """A rule on the default bus and where its events go. Targets that we do not name are taken off."""
 
     kind = "events_rule"
+    stands_on = ("sqs_queue",)
+    carries_traffic = False
+    tagging = Tagging("ResourceARN", "Arn")
+    passing = {}
     service, noun = "events", "EventBridge rule"
     not_found = ("ResourceNotFoundException",)
     produces = ("name", "arn")
@@ -27,6 +37,14 @@ class EventsRule(AwsResource):
         "pattern": {"type": "dict"},
         "targets": {"type": "list", "elements": "dict", "options": _TARGET, "default": []},
     }
+
+    @classmethod
+    def census(cls, looker: Looker) -> Iterable[Item]:
+        def tags_of(row: State) -> Any:
+            return looker.call("events", "list_tags_for_resource", ResourceARN=row["Arn"])["Tags"]
+
+        for row, tags in looker.with_tags(looker.list("events", "list_rules", "Rules"), tags_of):
+            yield looker.item(cls.kind, row["Name"], tags, name=row["Name"], state=str(row.get("State") or ""))
 
     def read(self) -> State:
         row = self.call("describe_rule", Name=self.params["name"])
@@ -74,12 +92,6 @@ class EventsRule(AwsResource):
     def remove(self, current: State) -> None:
         self._targets({}, current["targets"])
         self.call("delete_rule", Name=self.params["name"])
-
-    def write_tags(self, current: State, to_set: dict[str, str], to_unset: list[str]) -> None:
-        if to_set:
-            self.call("tag_resource", ResourceARN=current["Arn"], Tags=tag_list(to_set))
-        if to_unset:
-            self.call("untag_resource", ResourceARN=current["Arn"], TagKeys=to_unset)
 
     def made(self, current: State) -> State:
         return {"name": current["Name"], "arn": current["Arn"]}

@@ -3,19 +3,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
 from ..base.arguments import text
 from ..base.plan import State
-from ..base.resource import AwsResource, tag_list
+from ..base.resource import AwsResource
+from ..base.tagging import Tagging, tag_list
+
+if TYPE_CHECKING:
+    from ..survey.item import Item, Looker
 
 
 class IamInstanceProfile(AwsResource):
     """An instance profile with its one role."""
 
     kind = "iam_instance_profile"
+    stands_on = ("iam_role",)
+    carries_traffic = False
+    tagging = Tagging("InstanceProfileName", "InstanceProfileName", "tag_instance_profile", "untag_instance_profile")
+    passing = {}
     service, noun = "iam", "IAM instance profile"
     not_found = ("NoSuchEntity",)
     produces = ("name", "arn")
     arguments = {"name": text(required=True), "role": text()}
+
+    @classmethod
+    def census(cls, looker: Looker) -> Iterable[Item]:
+        def tags_of(row: State) -> Any:
+            given = {"InstanceProfileName": row["InstanceProfileName"]}
+            return looker.call("iam", "get_instance_profile", **given)["InstanceProfile"].get("Tags") or []
+
+        rows = looker.list("iam", "list_instance_profiles", "InstanceProfiles")
+        for row, tags in looker.with_tags(rows, tags_of):
+            yield looker.item(cls.kind, row["InstanceProfileName"], tags, name=row["InstanceProfileName"])
 
     @property
     def where(self) -> dict[str, str]:
@@ -42,12 +63,6 @@ class IamInstanceProfile(AwsResource):
     def remove(self, current: State) -> None:
         self.update({}, current)
         self.call("delete_instance_profile", **self.where)
-
-    def write_tags(self, current: State, to_set: dict[str, str], to_unset: list[str]) -> None:
-        if to_set:
-            self.call("tag_instance_profile", **self.where, Tags=tag_list(to_set))
-        if to_unset:
-            self.call("untag_instance_profile", **self.where, TagKeys=to_unset)
 
     def made(self, current: State) -> State:
         return {"name": current["InstanceProfileName"], "arn": current["Arn"]}

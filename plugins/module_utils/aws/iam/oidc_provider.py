@@ -3,10 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
 from ..base.arguments import text, texts
 from ..base.plan import Plan, Rules, State
-from ..base.resource import AwsResource, tag_list, tag_map
+from ..base.resource import AwsResource
+from ..base.tagging import Tagging, tag_list, tag_map
 from ..base.unknown import is_unknown
+
+if TYPE_CHECKING:
+    from ..survey.item import Item, Looker
 
 
 class IamOidcProvider(AwsResource):
@@ -16,12 +23,27 @@ class IamOidcProvider(AwsResource):
     """
 
     kind = "iam_oidc_provider"
+    stands_on = ("eks_cluster",)
+    carries_traffic = False
+    tagging = Tagging(
+        *("OpenIDConnectProviderArn", "Arn", "tag_open_id_connect_provider", "untag_open_id_connect_provider")
+    )
+    passing = {}
     service, noun = "iam", "IAM OIDC provider"
     not_found = ("NoSuchEntity",)
     key = ("issuer",)
     produces = ("arn", "host")
     rules = Rules(unordered=("ClientIDList",))
     arguments = {"issuer": text(required=True), "client_ids": texts(default=["sts.amazonaws.com"])}
+
+    @classmethod
+    def census(cls, looker: Looker) -> Iterable[Item]:
+        def tags_of(row: State) -> Any:
+            return looker.list("iam", "list_open_id_connect_provider_tags", "Tags", OpenIDConnectProviderArn=row["Arn"])
+
+        rows = looker.list("iam", "list_open_id_connect_providers", "OpenIDConnectProviderList")
+        for row, tags in looker.with_tags(rows, tags_of):
+            yield looker.item(cls.kind, row["Arn"], tags, name=row["Arn"].partition("oidc-provider/")[2])
 
     @property
     def host(self) -> str:
@@ -65,12 +87,6 @@ class IamOidcProvider(AwsResource):
 
     def remove(self, current: State) -> None:
         self.call("delete_open_id_connect_provider", **self.where)
-
-    def write_tags(self, current: State, to_set: dict[str, str], to_unset: list[str]) -> None:
-        if to_set:
-            self.call("tag_open_id_connect_provider", **self.where, Tags=tag_list(to_set))
-        if to_unset:
-            self.call("untag_open_id_connect_provider", **self.where, TagKeys=to_unset)
 
     def made(self, current: State) -> State:
         return {"arn": current["Arn"], "host": self.host}

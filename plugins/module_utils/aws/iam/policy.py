@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from ..base.arguments import text
 from ..base.errors import AwsError
 from ..base.plan import Rules, State
-from ..base.resource import AwsResource, tag_list
+from ..base.resource import AwsResource
+from ..base.tagging import Tagging, tag_list
+
+if TYPE_CHECKING:
+    from ..survey.item import Item, Looker
 
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html; white space does not count
 MAX_CHARACTERS = 6144
@@ -20,6 +25,10 @@ class IamPolicy(AwsResource):
     """A policy document of its own. IAM keeps five versions: the oldest goes when a sixth is needed."""
 
     kind = "iam_policy"
+    stands_on = ()
+    carries_traffic = False
+    tagging = Tagging("PolicyArn", "Arn", "tag_policy", "untag_policy")
+    passing = {}
     service, noun = "iam", "IAM policy"
     not_found = ("NoSuchEntity",)
     produces = ("name", "arn")
@@ -30,6 +39,14 @@ class IamPolicy(AwsResource):
         "description": text(),
         "document": {"type": "dict"},
     }
+
+    @classmethod
+    def census(cls, looker: Looker) -> Iterable[Item]:
+        def tags_of(row: State) -> Any:
+            return looker.list("iam", "list_policy_tags", "Tags", PolicyArn=row["Arn"])
+
+        for row, tags in looker.with_tags(looker.list("iam", "list_policies", "Policies", Scope="Local"), tags_of):
+            yield looker.item(cls.kind, row["Arn"], tags, name=row["PolicyName"])
 
     @property
     def where(self) -> dict[str, str]:
@@ -72,12 +89,6 @@ class IamPolicy(AwsResource):
             if not row["IsDefaultVersion"]:
                 self.call("delete_policy_version", **self.where, VersionId=row["VersionId"])
         self.call("delete_policy", **self.where)
-
-    def write_tags(self, current: State, to_set: dict[str, str], to_unset: list[str]) -> None:
-        if to_set:
-            self.call("tag_policy", **self.where, Tags=tag_list(to_set))
-        if to_unset:
-            self.call("untag_policy", **self.where, TagKeys=to_unset)
 
     def made(self, current: State) -> State:
         return {"name": current["PolicyName"], "arn": current["Arn"]}

@@ -4,11 +4,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from ..base.arguments import given, text, texts
 from ..base.plan import Rules, State
-from ..base.resource import AwsResource, tag_list
+from ..base.resource import AwsResource
+from ..base.tagging import Tagging, tag_list
+
+if TYPE_CHECKING:
+    from ..survey.item import Item, Looker
 
 
 class IamRole(AwsResource):
@@ -18,6 +23,10 @@ class IamRole(AwsResource):
     """
 
     kind = "iam_role"
+    stands_on = ("iam_policy",)
+    carries_traffic = False
+    tagging = Tagging("RoleName", "RoleName", "tag_role", "untag_role")
+    passing = {"attach_role_policy": ("does not exist or is not attachable",)}
     service, noun = "iam", "IAM role"
     not_found = ("NoSuchEntity",)
     produces = ("name", "arn")
@@ -38,6 +47,17 @@ class IamRole(AwsResource):
         "permissions_boundary": text(),
         "max_session_duration": {"type": "int"},
     }
+
+    @classmethod
+    def census(cls, looker: Looker) -> Iterable[Item]:
+        # Service-linked roles are the account's, and take no marks.
+        rows = [row for row in looker.list("iam", "list_roles", "Roles") if not row["Path"].startswith("/aws-")]
+
+        def tags_of(row: State) -> Any:
+            return looker.list("iam", "list_role_tags", "Tags", RoleName=row["RoleName"])
+
+        for row, tags in looker.with_tags(rows, tags_of):
+            yield looker.item(cls.kind, row["RoleName"], tags, name=row["RoleName"])
 
     def read(self) -> State:
         where = {"RoleName": self.params["name"]}
@@ -83,9 +103,7 @@ class IamRole(AwsResource):
             self.call("put_role_permissions_boundary", **where, PermissionsBoundary=changed["boundary"])
         for arn in changed.get("managed", []):
             if arn not in current["managed"]:
-                self.call(
-                    "attach_role_policy", **where, PolicyArn=arn, eventually="does not exist or is not attachable"
-                )
+                self.call("attach_role_policy", **where, PolicyArn=arn)
         for arn in current["managed"] if "managed" in changed else []:
             if arn not in changed["managed"]:
                 self.call("detach_role_policy", **where, PolicyArn=arn)
@@ -103,12 +121,6 @@ class IamRole(AwsResource):
             self.call("remove_role_from_instance_profile", **where, InstanceProfileName=name)
         self.update({"managed": [], "inline": {}}, current)
         self.call("delete_role", **where)
-
-    def write_tags(self, current: State, to_set: dict[str, str], to_unset: list[str]) -> None:
-        if to_set:
-            self.call("tag_role", RoleName=self.params["name"], Tags=tag_list(to_set))
-        if to_unset:
-            self.call("untag_role", RoleName=self.params["name"], TagKeys=to_unset)
 
     def made(self, current: State) -> State:
         return {"name": current["RoleName"], "arn": current["Arn"]}

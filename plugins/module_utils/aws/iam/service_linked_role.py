@@ -13,6 +13,11 @@ class IamServiceLinkedRole(AwsResource):
     """A role that a service keeps for itself, once in an account. It is found by its path, and has no marks at creation."""
 
     kind = "iam_service_linked_role"
+    stands_on = ()
+    carries_traffic = False
+    tagging = None
+    in_census = False
+    passing = {}
     service, noun = "iam", "service-linked role"
     not_found = ("NoSuchEntity",)
     key = ("service_name",)

@@ -3,16 +3,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
 from ..base.arguments import flag, text
 from ..base.errors import NotFound
 from ..base.plan import State
-from ..base.resource import AwsResource, Settled, tag_list, tag_map
+from ..base.resource import AwsResource, Settled
+from ..base.tagging import Tagging, tag_list, tag_map
+from ..estimate.prices import per_hour_of
+
+if TYPE_CHECKING:
+    from ..survey.item import Item, Looker
 
 
 class KmsKey(AwsResource):
     """A symmetric key, known by its alias, which is its name. Deletion is scheduled: KMS never forgets at once."""
 
     kind = "kms_key"
+    stands_on = ()
+    carries_traffic = False
+    tagging = Tagging("KeyId", "KeyId", form="kms")
+    passing = {}
     service, noun = "kms", "KMS key"
     not_found = ("NotFoundException",)
     produces = ("id", "arn", "alias")
@@ -26,6 +38,18 @@ class KmsKey(AwsResource):
     @property
     def alias(self) -> str:
         return f"alias/{self.params['name']}"
+
+    @classmethod
+    def census(cls, looker: Looker) -> Iterable[Item]:
+        def tags_of(row: State) -> Any:
+            return looker.list("kms", "list_resource_tags", "Tags", KeyId=row["KeyId"])
+
+        for row, tags in looker.with_tags(looker.list("kms", "list_keys", "Keys"), tags_of):
+            state = str(looker.call("kms", "describe_key", KeyId=row["KeyId"])["KeyMetadata"]["KeyState"])
+            # A key on its way out costs nothing, and stays visible for weeks.
+            if state != "PendingDeletion":
+                name, price = tags.get("Name", ""), per_hour_of("kms_key")
+                yield looker.item(cls.kind, row["KeyId"], tags, name=name, state=state, price_per_hour=price)
 
     def read(self) -> State | None:
         row, alias = self._by_alias(), self.alias
@@ -88,12 +112,6 @@ class KmsKey(AwsResource):
         if current.get("alias"):
             self.call("delete_alias", AliasName=self.alias)
         self.call("schedule_key_deletion", KeyId=current["KeyId"], PendingWindowInDays=self.params["deletion_days"])
-
-    def write_tags(self, current: State, to_set: dict[str, str], to_unset: list[str]) -> None:
-        if to_set:
-            self.call("tag_resource", KeyId=current["KeyId"], Tags=tag_list(to_set, "TagKey", "TagValue"))
-        if to_unset:
-            self.call("untag_resource", KeyId=current["KeyId"], TagKeys=to_unset)
 
     def made(self, current: State) -> State:
         return {"id": current["KeyId"], "arn": current["Arn"], "alias": self.alias}

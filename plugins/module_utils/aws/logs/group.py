@@ -3,15 +3,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
 from ..base.arguments import given, text
 from ..base.plan import Rules, State
 from ..base.resource import AwsResource
+from ..base.tagging import Tagging
+
+if TYPE_CHECKING:
+    from ..survey.item import Item, Looker
 
 
 class LogGroup(AwsResource):
     """A log group with a retention: without one logs are kept, and paid for, for ever."""
 
     kind = "log_group"
+    stands_on = ()
+    carries_traffic = False
+    tagging = Tagging("resourceArn", "arn", tags="tags", keys="tagKeys", form="map")
+    passing = {}
     service, noun = "logs", "log group"
     not_found = ("ResourceNotFoundException",)
     produces = ("name", "arn")
@@ -22,13 +33,22 @@ class LogGroup(AwsResource):
         "kms_key_arn": text(),
     }
 
+    @classmethod
+    def census(cls, looker: Looker) -> Iterable[Item]:
+        def tags_of(row: State) -> Any:
+            return looker.call("logs", "list_tags_for_resource", resourceArn=_arn(row)).get("tags") or {}
+
+        for row, tags in looker.with_tags(looker.list("logs", "describe_log_groups", "logGroups"), tags_of):
+            yield looker.item(cls.kind, row["logGroupName"], tags, name=row["logGroupName"], price_per_hour=None)
+
     def read(self) -> State | None:
         name = self.params["name"]
         rows = self.listed("describe_log_groups", "logGroups", logGroupNamePrefix=name)
         row: State | None = next((row for row in rows if row["logGroupName"] == name), None)
         if row is None:
             return None
-        return {**row, "tags": self.call("list_tags_for_resource", resourceArn=self._arn(row)).get("tags", {})}
+        arn = _arn(row)
+        return {**row, "arn": arn, "tags": self.call("list_tags_for_resource", resourceArn=arn).get("tags", {})}
 
     def desired(self, current: State | None) -> State:
         return {"retentionInDays": self.params["retention_days"], "kmsKeyId": self.params["kms_key_arn"]}
@@ -45,17 +65,10 @@ class LogGroup(AwsResource):
     def remove(self, current: State) -> None:
         self.call("delete_log_group", logGroupName=self.params["name"])
 
-    def write_tags(self, current: State, to_set: dict[str, str], to_unset: list[str]) -> None:
-        arn = self._arn(current)
-        if to_set:
-            self.call("tag_resource", resourceArn=arn, tags=to_set)
-        if to_unset:
-            self.call("untag_resource", resourceArn=arn, tagKeys=to_unset)
-
-    @staticmethod
-    def _arn(row: State) -> str:
-        """The ARN that the tag calls take has no `:*` at its end."""
-        return str(row.get("logGroupArn") or row["arn"].removesuffix(":*"))
-
     def made(self, current: State) -> State:
-        return {"name": current["logGroupName"], "arn": self._arn(current)}
+        return {"name": current["logGroupName"], "arn": current["arn"]}
+
+
+def _arn(row: State) -> str:
+    """The ARN that the tag calls take has no `:*` at its end."""
+    return str(row.get("logGroupArn") or row["arn"].removesuffix(":*"))

@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from ..base.arguments import flag, text
 from ..base.errors import AwsError
 from ..base.plan import Rules, State
-from ..base.resource import AwsResource, tag_list
+from ..base.resource import AwsResource
+from ..base.tagging import Tagging, tag_list
+
+if TYPE_CHECKING:
+    from ..survey.item import Item, Looker
 
 _PUBLIC = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
 # What the service answers where nothing was ever set.
@@ -25,6 +30,10 @@ class S3Bucket(AwsResource):
     """A private, encrypted bucket that is reached by TLS only."""
 
     kind = "s3_bucket"
+    stands_on = ("kms_key",)
+    carries_traffic = False
+    tagging = Tagging("Bucket", "name", "put_bucket_tagging", tags="Tagging", whole=True)
+    passing = {}
     service, noun = "s3", "S3 bucket"
     not_found = ("404", "NoSuchBucket", "NotFound")
     produces = ("name", "arn")
@@ -37,6 +46,16 @@ class S3Bucket(AwsResource):
         "force_destroy": flag(False),
     }
 
+    @classmethod
+    def census(cls, looker: Looker) -> Iterable[Item]:
+        def tags_of(name: str) -> Any:
+            return looker.call("s3", "get_bucket_tagging", Bucket=name)["TagSet"]
+
+        names = [row["Name"] for row in looker.list("s3", "list_buckets", "Buckets")]
+        for name, tags in looker.with_tags(names, tags_of):
+            # What a bucket costs is what lies in it, which only a listing of all its objects would say.
+            yield looker.item(cls.kind, name, tags, name=name, price_per_hour=None)
+
     @property
     def where(self) -> dict[str, str]:
         return {"Bucket": self.params["name"]}
@@ -47,6 +66,7 @@ class S3Bucket(AwsResource):
         rules = self._get("get_bucket_encryption").get("ServerSideEncryptionConfiguration", {}).get("Rules", [])
         default = rules[0].get("ApplyServerSideEncryptionByDefault", {}) if rules else {}
         return {
+            "name": self.params["name"],
             "versioning": self._get("get_bucket_versioning").get("Status") == "Enabled",
             "public_access_blocked": all(public.get(name) for name in _PUBLIC),
             "encryption": default.get("SSEAlgorithm"),
@@ -110,12 +130,6 @@ class S3Bucket(AwsResource):
         keys = [{"Key": row["Key"], "VersionId": row["VersionId"]} for row in rows]
         for start in range(0, len(keys), 1000):  # as many as one call takes
             self.call("delete_objects", **self.where, Delete={"Objects": keys[start : start + 1000], "Quiet": True})
-
-    def write_tags(self, current: State, to_set: dict[str, str], to_unset: list[str]) -> None:
-        # The call replaces the whole set.
-        tags = {**{k: v for k, v in self.tags_of(current).items() if k not in to_unset}, **to_set}
-        if tags:
-            self.call("put_bucket_tagging", **self.where, Tagging={"TagSet": tag_list(tags)})
 
     def made(self, current: State) -> State:
         return {

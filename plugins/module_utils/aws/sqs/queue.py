@@ -4,17 +4,27 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from ..base.arguments import text, texts
 from ..base.plan import Rules, State
 from ..base.resource import AwsResource
+from ..base.tagging import Tagging
+
+if TYPE_CHECKING:
+    from ..survey.item import Item, Looker
 
 
 class SqsQueue(AwsResource):
     """A standard queue, encrypted by SQS. `senders`: services that may send to it; TLS is asked of everyone."""
 
     kind = "sqs_queue"
+    stands_on = ()
+    carries_traffic = False
+    tagging = Tagging("QueueUrl", "url", "tag_queue", "untag_queue", form="map")
+    # A queue's name is free again only 60 s after its deletion.
+    passing = {"create_queue": ("wait 60 seconds",)}
     service, noun = "sqs", "SQS queue"
     not_found = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
     produces = ("name", "url", "arn")
@@ -25,6 +35,15 @@ class SqsQueue(AwsResource):
         "visibility_timeout_s": {"type": "int", "default": 30},
         "senders": texts(default=[]),
     }
+
+    @classmethod
+    def census(cls, looker: Looker) -> Iterable[Item]:
+        def tags_of(url: str) -> Any:
+            return looker.call("sqs", "list_queue_tags", QueueUrl=url).get("Tags") or {}
+
+        # Without a size of its pages SQS stops at a thousand, and says nothing of more.
+        for url, tags in looker.with_tags(looker.list("sqs", "list_queues", "QueueUrls", MaxResults=1000), tags_of):
+            yield looker.item(cls.kind, url, tags, name=url.rsplit("/", 1)[1])
 
     def read(self) -> State:
         url = self.call("get_queue_url", QueueName=self.params["name"])["QueueUrl"]
@@ -42,10 +61,8 @@ class SqsQueue(AwsResource):
         }
 
     def create(self, desired: State) -> None:
-        # A queue's name is free again only 60 s after its deletion.
         self.call(
             "create_queue",
-            eventually="wait 60 seconds",
             QueueName=self.params["name"],
             Attributes=desired,
             tags=self.tags,
@@ -56,12 +73,6 @@ class SqsQueue(AwsResource):
 
     def remove(self, current: State) -> None:
         self.call("delete_queue", QueueUrl=current["url"])
-
-    def write_tags(self, current: State, to_set: dict[str, str], to_unset: list[str]) -> None:
-        if to_set:
-            self.call("tag_queue", QueueUrl=current["url"], Tags=to_set)
-        if to_unset:
-            self.call("untag_queue", QueueUrl=current["url"], TagKeys=to_unset)
 
     def made(self, current: State) -> State:
         return {"name": self.params["name"], "url": current["url"], "arn": current["QueueArn"]}

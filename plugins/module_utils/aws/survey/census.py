@@ -12,12 +12,26 @@ from dataclasses import dataclass
 
 from ..base.connection import Connection
 from ..base.errors import AwsError
-from . import ec2, eks, services
+from ..catalog import RESOURCES
+from ..ec2.base import Ec2Resource
+from . import controllers
 from .item import Item, Look, Looker
 
-# What is looked at → the kinds of items that it finds.
-LOOKS: dict[Look, tuple[str, ...]] = {**ec2.LOOKS, **eks.LOOKS, **services.LOOKS}
-KINDS = tuple(sorted({kind for kinds in LOOKS.values() for kind in kinds}))
+
+def _others(looker: Looker) -> Iterable[Item]:
+    ours = {kind.resource_type for kind in RESOURCES.values() if issubclass(kind, Ec2Resource)}
+    return controllers.others(looker, ours | {made.named.resource_type for made in controllers.EC2})
+
+
+# The kind of items → what looks for them.
+LOOKS: dict[str, Look] = {
+    **{name: kind.census for name, kind in RESOURCES.items() if kind.in_census},
+    **{made.named.kind: made.census for made in controllers.EC2},
+    "elb_load_balancer": controllers.load_balancers,
+    "elb_target_group": controllers.target_groups,
+    controllers.OTHER: _others,
+}
+KINDS = tuple(sorted(LOOKS))
 # A client keeps ten connections: four looks at IAM and their details stay within.
 _SERVICES, _DETAILS = 12, 6
 
@@ -63,14 +77,14 @@ def census(connection: Connection, cluster: str, kinds: Collection[str] = KINDS)
     strange = sorted(set(kinds) - set(KINDS))
     if strange:
         raise AwsError(f"census: there is no kind {strange[0]!r}; known are {', '.join(KINDS)}")
-    looks = [look for look, finds in LOOKS.items() if set(finds) & set(kinds)]
+    looks = [look for kind, look in LOOKS.items() if kind in kinds]
     if not looks:
         return Census()
     with ThreadPoolExecutor(_SERVICES) as services, ThreadPoolExecutor(_DETAILS) as details:
         looker = Looker(connection, cluster, details)
         parts = [services.submit(_attempt, look, looker) for look in looks]
         found = [part.result() for part in parts]
-    items = {(item.kind, item.id): item for part, _ in found for item in part if item.kind in kinds}
+    items = {(item.kind, item.id): item for part, _ in found for item in part}
     ordered = sorted(items.values(), key=lambda item: (item.kind, item.name, item.id))
     return Census(tuple(ordered), tuple(sorted({*looker.refused, *(why for _, why in found if why)})))
 

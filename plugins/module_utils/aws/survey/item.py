@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ...names import TAG_CLUSTER, TAG_COMPONENT
 from ..base.connection import Connection
 from ..base.errors import AwsError, NotFound
-from ..base.resource import tag_map
+from ..base.tagging import tag_map
 from .lookups import ask, call
 
 Row = dict[str, Any]
@@ -39,10 +40,21 @@ class Looker:
     cluster: str
     details: ThreadPoolExecutor
     refused: set[str] = field(default_factory=set)
+    _asked: dict[str, Future[list[Any]]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def list(self, service: str, operation: str, result: str, **parameters: Any) -> list[Any]:
-        """All pages. Raises NotFound or AwsError."""
-        return ask(self.connection, service, service, operation, result, **parameters)
+        """All pages; the same listing is asked for once in a census. Raises NotFound or AwsError."""
+        key = f"{service} {operation} {sorted(parameters.items())}"
+        with self._lock:
+            mine = key not in self._asked
+            answer = self._asked.setdefault(key, Future())
+        if mine:
+            try:
+                answer.set_result(ask(self.connection, service, service, operation, result, **parameters))
+            except Exception as error:
+                answer.set_exception(error)
+        return answer.result()
 
     def call(self, service: str, operation: str, **parameters: Any) -> Row:
         return call(self.connection, service, service, operation, **parameters)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ....module_utils.aws.base.connection import Connection
 from ....module_utils.aws.base.errors import AwsError, NotFound
-from ....module_utils.aws.base.resource import tag_map
+from ....module_utils.aws.base.tagging import tag_map
 from ....module_utils.aws.base.unknown import Unknown
 from ....module_utils.aws.catalog import RESOURCES
 from ....module_utils.aws.survey import lookups, simulation

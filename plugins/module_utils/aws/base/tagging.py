@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the services of AWS take tags, as data: two operations, the parameter that says on what, and the form of the tags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Form = Literal["map", "list", "kms"]
+# One call: operation and parameters.
+Call = tuple[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Tagging:
+    """`holder`: member of the state that names the resource in the parameter `on`; `several`: `on` takes a list.
+
+    `whole`: the service has no call for one tag: `put` replaces them all.
+    """
+
+    on: str
+    holder: str
+    put: str = "tag_resource"
+    take: str = "untag_resource"
+    tags: str = "Tags"
+    keys: str = "TagKeys"
+    form: Form = "list"
+    several: bool = False
+    keys_as_tags: bool = False
+    whole: bool = False
+
+    def calls(
+        self, state: Mapping[str, Any], have: Mapping[str, str], to_set: Mapping[str, str], to_unset: list[str]
+    ) -> list[Call]:
+        """The calls that bring the tags there. `have`: those that it carries now."""
+        where = {self.on: [state[self.holder]] if self.several else state[self.holder]}
+        if self.whole:
+            tags = {**{key: value for key, value in have.items() if key not in to_unset}, **to_set}
+            return [(self.put, {**where, self.tags: {"TagSet": tag_list(tags)}})] if tags else []
+        found: list[Call] = []
+        if to_set:
+            found.append((self.put, {**where, self.tags: _FORMS[self.form](to_set)}))
+        if to_unset:
+            keys: Any = [{"Key": key} for key in to_unset] if self.keys_as_tags else to_unset
+            found.append((self.take, {**where, self.keys: keys}))
+        return found
+
+
+def tag_map(tags: Any) -> dict[str, str]:
+    """Tags as a plain map, whichever of AWS's forms they come in."""
+    if isinstance(tags, Mapping):
+        return {str(key): str(value) for key, value in tags.items()}
+    return {str(tag.get("Key", tag.get("TagKey"))): str(tag.get("Value", tag.get("TagValue", ""))) for tag in tags}
+
+
+def tag_list(tags: Mapping[str, str], key: str = "Key", value: str = "Value") -> list[dict[str, str]]:
+    """Tags as a list of pairs."""
+    return [{key: name, value: text} for name, text in tags.items()]
+
+
+def _kms(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return tag_list(tags, "TagKey", "TagValue")
+
+
+_FORMS: dict[Form, Callable[[Mapping[str, str]], Any]] = {"map": dict, "list": tag_list, "kms": _kms}
