@@ -13,8 +13,8 @@ import pytest
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.resource import AwsResource
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES, height
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.census import KINDS
-from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.identity import Identity
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds import aws as nodes
+from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.identity import Identity
 
 REPO = Path(__file__).resolve().parents[3]
 UTILS = REPO / "plugins/module_utils"
