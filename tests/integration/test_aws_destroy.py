@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.ec2.base import base as ec2
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.ec2 import base as ec2
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.census import census
 from tests.support.aws_inventory import differences, inventory, only
 from tests.support.aws_process import Cut, Runs
