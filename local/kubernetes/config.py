@@ -104,6 +104,11 @@ class ClusterConfig:
         return f"llm-{self.name}"
 
     @property
+    def stands_for_eks(self) -> bool:
+        """Whether an AWS emulator, beside it or elsewhere, has this cluster for one of EKS."""
+        return self.aws is not None or self.token_webhook is not None
+
+    @property
     def device(self) -> str:
         """The host's end of the veth pair; Linux allows 15 characters."""
         return f"llm{self.number:x}"

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys and certificates of one cluster, made once and renewed before they end."""
+"""Keys and certificates of one cluster, made once and renewed before they end.
+
+Certificates carry the key identifiers that RFC 5280 asks for. A cluster that stands for an EKS cluster has instead a CA like the
+one that EKS makes, `CN=kubernetes` with basic constraints and nothing else (https://github.com/awslabs/mcp/issues/3791): what
+talks to a cluster here has then met what it will meet there.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +67,7 @@ def ensure(config: ClusterConfig, folder: Path) -> bool:
     made = False
     for authority in ("ca", "front-proxy-ca"):
         if not _valid(folder / f"{authority}.crt"):
-            _make_authority(folder, authority, f"llm.on_eks {config.name} {authority}")
+            _make_authority(folder, authority, config)
             made = True
     for identity in identities(config):
         if made or not _valid(folder / f"{identity.file}.crt"):
@@ -86,15 +91,15 @@ def _valid(file: Path) -> bool:
     return end - _now() > RENEW_BEFORE
 
 
-def _make_authority(folder: Path, name: str, common_name: str) -> None:
+def _make_authority(folder: Path, name: str, config: ClusterConfig) -> None:
+    as_eks = config.stands_for_eks and name == "ca"
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-    builder = (
-        _builder(subject, key)
-        .issuer_name(subject)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(_usage(certificates=True), critical=True)
-    )
+    subject = _name("kubernetes" if as_eks else f"llm.on_eks {config.name} {name}")
+    constraints = x509.BasicConstraints(ca=True, path_length=None)
+    builder = _builder(subject, key).issuer_name(subject).add_extension(constraints, critical=True)
+    if not as_eks:
+        own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        builder = builder.add_extension(_usage(certificates=True), critical=True).add_extension(own, critical=False)
     _write_key(folder / f"{name}.key", key)
     _write_certificate(folder / f"{name}.crt", builder.sign(key, hashes.SHA256()))
 
@@ -104,14 +109,11 @@ def _make_certificate(folder: Path, identity: Identity) -> None:
     signer = serialization.load_pem_private_key((folder / f"{identity.authority}.key").read_bytes(), None)
     assert isinstance(signer, ec.EllipticCurvePrivateKey)
     key = ec.generate_private_key(ec.SECP256R1())
-    attributes = [x509.NameAttribute(NameOID.COMMON_NAME, identity.common_name)]
-    if identity.organization:
-        attributes.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, identity.organization))
     purposes = [ExtendedKeyUsageOID.CLIENT_AUTH]
     if identity.names:
         purposes.append(ExtendedKeyUsageOID.SERVER_AUTH)
     builder = (
-        _builder(x509.Name(attributes), key)
+        _builder(_name(identity.common_name, identity.organization), key)
         .issuer_name(authority.subject)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(certificates=False), critical=True)
@@ -120,8 +122,27 @@ def _make_certificate(folder: Path, identity: Identity) -> None:
     if identity.names:
         alternatives = x509.SubjectAlternativeName([_general_name(name) for name in identity.names])
         builder = builder.add_extension(alternatives, critical=False)
+    for identifier in _identifiers(authority, key):
+        builder = builder.add_extension(identifier, critical=False)
     _write_key(folder / f"{identity.file}.key", key)
     _write_certificate(folder / f"{identity.file}.crt", builder.sign(signer, hashes.SHA256()))
+
+
+def _identifiers(authority: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> list[x509.ExtensionType]:
+    """Of a certificate's own key and of its authority's; none where the authority has none to name."""
+    try:
+        above = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return []
+    own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    return [own, x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(above)]
+
+
+def _name(common_name: str, organization: str = "") -> x509.Name:
+    attributes = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
+    if organization:
+        attributes.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
+    return x509.Name(attributes)
 
 
 def _builder(subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:

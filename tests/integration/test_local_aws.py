@@ -75,6 +75,7 @@ def ask(described, bearer, path="/api/v1/namespaces"):
     authority = base64.b64decode(described["certificateAuthority"]["data"]).decode()
     try:
         context = ssl.create_default_context(cadata=authority)
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # the CA is like EKS's: without key identifiers
         with urllib.request.urlopen(request, context=context, timeout=20) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
