@@ -4,6 +4,17 @@ VENV := .venv/bin
 INVENTORY ?= inventories/local
 PLAYBOOK := $(VENV)/ansible-playbook -i $(INVENTORY)
 
+# Ansible wants a UTF-8 locale; many CI runners have none, or LC_ALL=C.
+ifneq ($(shell locale charmap 2> /dev/null),UTF-8)
+export LC_ALL := C.UTF-8
+endif
+# A proxy leads out of this machine. What is on it is reached without: loopback, and the local cluster's range.
+ifneq ($(HTTP_PROXY)$(HTTPS_PROXY)$(ALL_PROXY)$(http_proxy)$(https_proxy)$(all_proxy),)
+DIRECT := localhost,127.0.0.1,::1,198.18.0.0/15
+export NO_PROXY := $(or $(NO_PROXY),$(no_proxy)),$(DIRECT)
+export no_proxy := $(NO_PROXY)
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help venv venv-dev up down status logs lint test test-programs test-all bench-converge bench-aws bench-gateway
 

@@ -12,8 +12,9 @@ import sys
 import threading
 from pathlib import Path
 
-from .config import REALISTIC_S, EmulatorConfig, keys_from, parse_listen
+from .config import REALISTIC_S, EmulatorConfig, keys_from
 from .errors import EmulatorError
+from .listening import Address
 
 
 def parse() -> argparse.Namespace:
@@ -21,7 +22,10 @@ def parse() -> argparse.Namespace:
     verbs = parser.add_subparsers(dest="verb", required=True)
     serve = verbs.add_parser("serve", help="answer until SIGTERM; the first line on stdout is JSON with the addresses")
     serve.add_argument(
-        "--listen", action="append", default=[], help="HOST:PORT, may be repeated; port 0 takes a free one"
+        "--listen",
+        action="append",
+        default=[],
+        help="HOST:PORT, may be repeated; port 0 takes a free one; HOST:PORT@FILE is in the network namespace of that file",
     )
     serve.add_argument("--state", type=Path, default=None, help="folder of the journal; without it nothing is kept")
     serve.add_argument("--account", default="123456789012", help="account number, 12 digits")
@@ -59,7 +63,7 @@ def configuration(arguments: argparse.Namespace) -> EmulatorConfig:
     if arguments.credentials:
         keys = keys_from(arguments.credentials)
     return EmulatorConfig(
-        listen=tuple(parse_listen(text) for text in arguments.listen or ["127.0.0.1:0"]),
+        listen=tuple(Address.parse(text) for text in arguments.listen or ["127.0.0.1:0"]),
         state=arguments.state,
         account=arguments.account,
         private=arguments.credentials is not None,
@@ -99,7 +103,7 @@ def serve(config: EmulatorConfig) -> None:
         signal.signal(number, lambda *_: done.set())
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-    addresses = [f"http://{host}:{server.port}" for (host, _), server in zip(config.listen, servers, strict=True)]
+    addresses = [f"http://{address.host}:{server.port}" for address, server in zip(config.listen, servers, strict=True)]
     print(json.dumps({"endpoints": addresses, "account": config.account}), flush=True)
     done.wait()
 

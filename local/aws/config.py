@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import EmulatorError
+from .listening import Address
 
 # Seconds that AWS typically takes; `pace` scales them. Cluster and node group: infra.md section 3.1 and the EKS guide's
 # "10 to 15 minutes"; mount targets: EFS guide, "up to 90 seconds"; NAT gateways: EC2 guide, "a few minutes". A new role is known to other services after some seconds:
@@ -39,13 +40,13 @@ REALISTIC_S = {
 
 @dataclass(frozen=True)
 class EmulatorConfig:
-    """`listen`: host:port of each listener; `state`: folder of the journal, None for memory only; `pace`: 0 is at once, 1 real.
+    """`listen`: an address for each listener; `state`: folder of the journal, None for memory only; `pace`: 0 is at once, 1 real.
 
     `delays` overrides single kinds of REALISTIC_S, in seconds. Signatures made with `access_key` and `secret_key` are
     those of `caller`; with `private` what leads to rights on a cluster must carry such a signature (guarded.py).
     """
 
-    listen: tuple[tuple[str, int], ...] = (("127.0.0.1", 0),)
+    listen: tuple[Address, ...] = (Address("127.0.0.1", 0),)
     state: Path | None = None
     account: str = "123456789012"
     access_key: str = "local"
@@ -82,11 +83,3 @@ def keys_from(file: Path) -> dict[str, str]:
         return {"access_key": section["aws_access_key_id"], "secret_key": section["aws_secret_access_key"]}
     except (OSError, KeyError, configparser.Error) as error:
         raise EmulatorError(f"aws emulator: {file} holds no credentials in its section default ({error})") from None
-
-
-def parse_listen(text: str) -> tuple[str, int]:
-    """`127.0.0.1:4566` as a pair. Raises EmulatorError."""
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise EmulatorError(f"aws emulator: --listen {text!r} is not HOST:PORT, for instance 127.0.0.1:4566")
-    return host, int(port)

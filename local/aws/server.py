@@ -31,6 +31,7 @@ from .errors import Refusal
 from .faults import Faults
 from .guarded import refuse_stranger, refuse_unsigned
 from .journal import Entry, Journal, new_seed
+from .listening import Address
 from .paging import Pages, paginator
 from .protocol import Answer, Call, check_answer, check_request, identify
 from .shapes_known import known_deviations
@@ -225,7 +226,10 @@ class _Handler(MotoRequestHandler):  # type: ignore[misc]
 
 def listen(emulator: Emulator) -> list[BaseWSGIServer]:
     """A server for each address, not yet serving."""
-    return [
-        make_server(host, port, emulator, threaded=True, request_handler=_Handler)
-        for host, port in emulator.config.listen
-    ]
+    return [_server(emulator, address) for address in emulator.config.listen]
+
+
+def _server(emulator: Emulator, address: Address) -> BaseWSGIServer:
+    with address.socket() as made:  # werkzeug has a copy of its own
+        port = made.getsockname()[1]
+        return make_server(address.host, port, emulator, threaded=True, request_handler=_Handler, fd=made.fileno())

@@ -23,6 +23,7 @@ def parse() -> argparse.Namespace:
         sub.add_argument("--name", required=True, help="the cluster's name")
         sub.add_argument("--control-plane-only", action="store_true", help="no node: pods do not run")
         sub.add_argument("--front-door-port", type=int, default=0, help="port on 127.0.0.1; 0 derives it from the name")
+        sub.add_argument("--ip-family", default="ipv4", help="ipv4 or ipv6, of nodes, pods and Services")
         sub.add_argument("--aws", action="store_true", help="with an emulated AWS account")
         sub.add_argument("--aws-region", default=AwsConfig.region, help="its region")
         sub.add_argument("--aws-port", type=int, default=0, help="its port on 127.0.0.1; 0 derives it from the name")
@@ -56,6 +57,7 @@ def main() -> None:
             name=arguments.name,
             node=not arguments.control_plane_only,
             front_door_port=arguments.front_door_port,
+            ip_family=arguments.ip_family,
             state_root=arguments.state_root,
             aws=aws(arguments),
         )

@@ -17,7 +17,7 @@ from typing import Any
 
 from tools import debian, obtain
 
-from . import cgroups, checks, emulator, network, pause, pki, programs
+from . import cgroups, checks, emulator, environment, network, pause, pki, programs
 from .config import ClusterConfig
 from .errors import LocalClusterError
 from .supervise import Supervisor
@@ -182,6 +182,7 @@ class Cluster:
             text=True,
             timeout=60,
             check=False,
+            env=environment.without_proxies(),
         )
         if done.returncode:
             raise LocalClusterError(f"local cluster: `kubectl {' '.join(arguments)}` failed: {done.stderr.strip()}")

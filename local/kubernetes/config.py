@@ -18,16 +18,38 @@ from local.aws.errors import EmulatorError
 
 from .errors import LocalClusterError
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Of one IP family: the links between host and clusters, and what every cluster has inside."""
+
+    links: str
+    pods: str
+    services: str
+
+    def link(self, number: int) -> tuple[Address, Address, int]:
+        """Addresses of host and node, and the prefix length that holds these two alone (`/30`, `/126`)."""
+        links = ipaddress.ip_network(self.links)
+        first = links.network_address + 4 * number
+        return first + 1, first + 2, links.max_prefixlen - 2
+
+    def service(self, number: int) -> str:
+        return str(ipaddress.ip_network(self.services)[number])
+
+
 STATE_ROOT = Path("/var/lib/llm.on_eks")
-# 198.18.0.0/15 is reserved for tests of network devices (RFC 2544): it collides with nobody's LAN or VPN.
-LINKS = ipaddress.ip_network("198.18.0.0/16")
-POD_RANGE = ipaddress.ip_network("198.19.0.0/17")
-SERVICE_RANGE = ipaddress.ip_network("198.19.128.0/17")
-API_SERVICE = str(SERVICE_RANGE[1])
-DNS_SERVICE = str(SERVICE_RANGE[10])
+# 198.18.0.0/15 and 2001:2::/48 are reserved for tests of network devices (RFC 2544, RFC 5180): they collide with nobody's LAN or VPN.
+RANGES = {
+    "ipv4": Ranges(links="198.18.0.0/16", pods="198.19.0.0/17", services="198.19.128.0/17"),
+    "ipv6": Ranges(links="2001:2::/64", pods="2001:2:0:1::/64", services="2001:2:0:2::/108"),
+}
 API_PORT = 6443
 DNS_PORT = 5353
 FRONT_DOOR_NODE_PORT = 30080
+# Of the AWS emulator inside a cluster's network.
+AWS_PORT_INSIDE = 4566
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?")
 
@@ -36,7 +58,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?")
 class AwsConfig:
     """The emulated AWS account beside a cluster.
 
-    `port`: on 127.0.0.1 and on the cluster's link; 0 derives it from the cluster's name. `pace`: 0 is at once, 1 as slow
+    `port`: on 127.0.0.1; 0 derives it from the cluster's name. `pace`: 0 is at once, 1 as slow
     as AWS; `delays` overrides it for single kinds, in seconds.
     """
 
@@ -65,6 +87,7 @@ class ClusterConfig:
     """`node=False` is a control plane alone: enough for everything but pods that run.
 
     `front_door_port`: port on 127.0.0.1 that leads to NodePort 30080; 0 derives it from the name.
+    `ip_family`: ipv4 or ipv6, of nodes, pods and Services; the front door answers on 127.0.0.1 and ::1 in any case.
     `aws`: an emulated AWS account runs beside the cluster, whose API server takes its EKS tokens; None is without.
     `token_webhook`: path of a kubeconfig for the API server's token review webhook, where that is someone else's.
     """
@@ -72,6 +95,7 @@ class ClusterConfig:
     name: str
     node: bool = True
     front_door_port: int = 0
+    ip_family: str = "ipv4"
     state_root: Path = STATE_ROOT
     token_webhook: Path | None = None
     aws: AwsConfig | None = None
@@ -80,6 +104,10 @@ class ClusterConfig:
         if not _NAME.fullmatch(self.name):
             raise LocalClusterError(
                 f"local cluster: the name {self.name!r} is not usable; take at most 24 lower-case letters, digits and dashes"
+            )
+        if self.ip_family not in RANGES:
+            raise LocalClusterError(
+                f"local cluster: {self.ip_family!r} is no IP family; it is ipv4 or ipv6 (local_cluster_ip_family)"
             )
 
     @property
@@ -114,21 +142,38 @@ class ClusterConfig:
         return f"llm{self.number:x}"
 
     @property
-    def link(self) -> ipaddress.IPv4Network:
-        first = int(LINKS.network_address) + 4 * self.number
-        return ipaddress.IPv4Network((first, 30))
+    def ranges(self) -> Ranges:
+        return RANGES[self.ip_family]
 
     @property
     def host_address(self) -> str:
-        return str(self.link[1])
+        return str(self.ranges.link(self.number)[0])
 
     @property
     def node_address(self) -> str:
-        return str(self.link[2])
+        return str(self.ranges.link(self.number)[1])
+
+    @property
+    def link_prefix(self) -> int:
+        return self.ranges.link(self.number)[2]
+
+    @property
+    def every_address(self) -> str:
+        """What a program listens on that is to answer on all addresses of the family."""
+        return "::" if self.ip_family == "ipv6" else "0.0.0.0"  # noqa: S104 - of a network of the cluster's own
+
+    @property
+    def api_service(self) -> str:
+        return self.ranges.service(1)
+
+    @property
+    def dns_service(self) -> str:
+        return self.ranges.service(10)
 
     @property
     def api_url(self) -> str:
-        return f"https://{self.node_address}:{API_PORT}"
+        host = f"[{self.node_address}]" if self.ip_family == "ipv6" else self.node_address
+        return f"https://{host}:{API_PORT}"
 
     @property
     def front_door(self) -> int:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The AWS emulator as one of a cluster's programs: its command line, its callers' credentials, and what it must be told.
 
-It runs in the host's network, where the controller finds it on 127.0.0.1, and listens on the cluster's link too, where the
-API server asks it about tokens.
+It runs in the host's network, where the controller finds it on 127.0.0.1, and listens on 127.0.0.1 of the cluster's network too, where
+the API server asks it about tokens: nothing has to come in from the cluster's link, which a host's firewall may forbid.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from local.aws.config import keys_from
 from local.aws.errors import EmulatorError
 from local.aws.webhook import webhook_kubeconfig
 
-from .config import ClusterConfig
+from . import network
+from .config import AWS_PORT_INSIDE, ClusterConfig
 from .errors import LocalClusterError
 
 PROGRAM = "aws"
@@ -40,7 +41,8 @@ def webhook_file(config: ClusterConfig) -> Path:
 
 def command(config: ClusterConfig) -> list[str]:
     assert config.aws is not None
-    listen = [f"--listen={host}:{config.aws_port}" for host in ("127.0.0.1", config.host_address)]
+    inside = f"127.0.0.1:{AWS_PORT_INSIDE}@{network.network_namespace(config)}"
+    listen = [f"--listen={address}" for address in (f"127.0.0.1:{config.aws_port}", inside)]
     delays = [f"--delay={kind}={seconds}" for kind, seconds in sorted(config.aws.delays.items())]
     emulator = [sys.executable, "-m", "local.aws", "serve", f"--state={folder(config)}"]
     emulator += [f"--credentials={credentials_file(config)}"]
@@ -78,7 +80,7 @@ def _credentials(config: ClusterConfig, keys: dict[str, str]) -> str:
 
 def webhook(config: ClusterConfig) -> str:
     assert config.aws is not None
-    return webhook_kubeconfig(f"http://{config.host_address}:{config.aws_port}", config.aws.region, config.name)
+    return webhook_kubeconfig(f"http://127.0.0.1:{AWS_PORT_INSIDE}", config.aws.region, config.name)
 
 
 def ready(config: ClusterConfig) -> bool:

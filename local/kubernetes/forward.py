@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A TCP forwarder: 127.0.0.1:PORT here to ADDRESS:PORT in the cluster's network. Half-close and back-pressure are kept.
+"""A TCP forwarder: 127.0.0.1:PORT and [::1]:PORT here to ADDRESS:PORT in the cluster's network. Half-close and back-pressure are kept.
 
 usage: forward.py LISTEN_PORT TARGET_HOST TARGET_PORT
 """
@@ -8,10 +8,13 @@ usage: forward.py LISTEN_PORT TARGET_HOST TARGET_PORT
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 import socket
 import sys
 from typing import cast
+
+LOOPBACK = ("127.0.0.1", "::1")
 
 
 class Side(asyncio.Protocol):
@@ -82,15 +85,28 @@ class Client(Side):
         self.transport.resume_reading()
 
 
+def listening(address: str, port: int) -> socket.socket | None:
+    """None where this machine has no IPv6. Raises OSError."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return socket.create_server((address, port), family=family, backlog=1024)
+    except OSError as error:
+        if family == socket.AF_INET6 and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            return None
+        raise
+
+
 async def serve(listen_port: int, host: str, port: int) -> None:
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()
-    server = await loop.create_server(lambda: Client(host, port, tasks), "127.0.0.1", listen_port, backlog=1024)
+    sockets = [listener for address in LOOPBACK if (listener := listening(address, listen_port))]
+    servers = [await loop.create_server(lambda: Client(host, port, tasks), sock=listener) for listener in sockets]
     stop = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, stop.set)
-    async with server:
-        await stop.wait()
+    await stop.wait()
+    for server in servers:
+        server.close()
 
 
 if __name__ == "__main__":

@@ -62,11 +62,13 @@ def up(config: ClusterConfig) -> bool:
         run("ip", "netns", "add", config.namespace)
         changed = True
     if run("ip", "link", "show", config.device, check=False).returncode:
+        # Nobody else is on the link: IPv6 need not look for others with the same address first.
+        at_once = ["nodad"] if config.ip_family == "ipv6" else []
         run("ip", "link", "add", config.device, "type", "veth", "peer", "name", "eth0", "netns", config.namespace)
-        run("ip", "addr", "add", f"{config.host_address}/30", "dev", config.device)
+        run("ip", "addr", "add", f"{config.host_address}/{config.link_prefix}", "dev", config.device, *at_once)
         run("ip", "link", "set", config.device, "up")
         inside = ("ip", "-n", config.namespace)
-        run(*inside, "addr", "add", f"{config.node_address}/30", "dev", "eth0")
+        run(*inside, "addr", "add", f"{config.node_address}/{config.link_prefix}", "dev", "eth0", *at_once)
         run(*inside, "link", "set", "eth0", "up")
         run(*inside, "link", "set", "lo", "up")
         run(*inside, "route", "add", "default", "via", config.host_address)

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from .config import API_SERVICE, ClusterConfig
+from .config import ClusterConfig
 
 LIFETIME = datetime.timedelta(days=365)
 RENEW_BEFORE = datetime.timedelta(days=30)
@@ -41,7 +41,7 @@ def identities(config: ClusterConfig) -> list[Identity]:
         "localhost",
         "127.0.0.1",
         node,
-        API_SERVICE,
+        config.api_service,
         "kubernetes",
         "kubernetes.default",
         "kubernetes.default.svc",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import emulator, forward, network, pause
-from .config import API_PORT, DNS_PORT, DNS_SERVICE, FRONT_DOOR_NODE_PORT, POD_RANGE, SERVICE_RANGE, ClusterConfig
+from .config import API_PORT, DNS_PORT, FRONT_DOOR_NODE_PORT, ClusterConfig
 
 CONTROL_PLANE_TOOLS = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"]
 NODE_TOOLS = [*CONTROL_PLANE_TOOLS, "kubelet", "kube-proxy", "coredns", "helm"]
@@ -114,7 +114,7 @@ def _api_server(config: ClusterConfig, tools: dict[str, Path]) -> Program:
     pki = config.state / "pki"
     flags = [
         f"--advertise-address={config.node_address}",
-        "--bind-address=0.0.0.0",
+        f"--bind-address={config.every_address}",
         f"--secure-port={API_PORT}",
         "--etcd-servers=http://127.0.0.1:2379",
         f"--client-ca-file={pki / 'ca.crt'}",
@@ -127,7 +127,7 @@ def _api_server(config: ClusterConfig, tools: dict[str, Path]) -> Program:
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
         f"--service-account-key-file={pki / 'service-accounts.pub'}",
         f"--service-account-signing-key-file={pki / 'service-accounts.key'}",
-        f"--service-cluster-ip-range={SERVICE_RANGE}",
+        f"--service-cluster-ip-range={config.ranges.services}",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
         "--allow-privileged=true",
@@ -208,6 +208,8 @@ oom_score = 0
   restrict_oom_score_adj = true
   disable_apparmor = true
   tolerate_missing_hugetlb_controller = true
+  # Pods' network namespaces lie in the state folder and go with it; /run/netns is the host's.
+  netns_mounts_under_state_dir = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = "{cni}"
@@ -232,7 +234,7 @@ oom_score = 0
                 "ipam": {
                     "type": "host-local",
                     "dataDir": str(folder / "cni"),
-                    "ranges": [[{"subnet": str(POD_RANGE)}]],
+                    "ranges": [[{"subnet": config.ranges.pods}]],
                 },
             },
             {"type": "portmap", "capabilities": {"portMappings": True}},
@@ -262,7 +264,7 @@ def _kubelet(config: ClusterConfig, tools: dict[str, Path]) -> Program:
         "failSwapOn": False,
         "maxOpenFiles": 20000,
         "oomScoreAdj": 0,
-        "clusterDNS": [DNS_SERVICE],
+        "clusterDNS": [config.dns_service],
         "clusterDomain": "cluster.local",
         "resolvConf": str(conf / "resolv.conf"),
         # One machine's disk is shared with its owner: evict late, collect no images that cannot be pulled again.
@@ -303,7 +305,7 @@ def _kube_proxy(config: ClusterConfig, tools: dict[str, Path]) -> Program:
         "mode": "iptables",
         "hostnameOverride": config.name,
         "clientConnection": {"kubeconfig": str(conf / "proxy.kubeconfig")},
-        "clusterCIDR": str(POD_RANGE),
+        "clusterCIDR": config.ranges.pods,
         # Pods of one bridge answer each other past iptables unless br_netfilter is loaded; masquerading needs no module.
         "iptables": {"masqueradeAll": True, "minSyncPeriod": "100ms"},
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
@@ -366,7 +368,7 @@ def bootstrap_objects(config: ClusterConfig) -> list[dict[str, Any]]:
             "kube-dns",
             namespace="kube-system",
             spec={
-                "clusterIP": DNS_SERVICE,
+                "clusterIP": config.dns_service,
                 "ports": [{"name": name, "port": 53, "protocol": protocol} for name, protocol in dns_ports],
             },
         ),
@@ -376,7 +378,7 @@ def bootstrap_objects(config: ClusterConfig) -> list[dict[str, Any]]:
             "kube-dns-node",
             namespace="kube-system",
             labels={"kubernetes.io/service-name": "kube-dns"},
-            addressType="IPv4",
+            addressType="IPv6" if config.ip_family == "ipv6" else "IPv4",
             endpoints=[{"addresses": [config.node_address], "conditions": {"ready": True}}],
             ports=[{"name": name, "port": DNS_PORT, "protocol": protocol} for name, protocol in dns_ports],
         ),

@@ -16,6 +16,7 @@ from xmlrpc.client import Fault, ServerProxy
 
 from supervisor.xmlrpc import SupervisorTransport
 
+from . import environment
 from .config import ClusterConfig
 from .errors import LocalClusterError
 from .programs import Program
@@ -116,7 +117,14 @@ class Supervisor:
         (self.config.state / "logs").mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.file)]
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd="/", timeout=30, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            cwd="/",
+            timeout=30,
+            check=False,
+            env=environment.without_proxies(),
         )
         if done.returncode:
             raise LocalClusterError(f"local cluster: supervisord did not start: {(done.stderr or done.stdout).strip()}")

@@ -9,8 +9,9 @@ import time
 import pytest
 from botocore.exceptions import ClientError
 
-from local.aws.config import EmulatorConfig, parse_listen
+from local.aws.config import EmulatorConfig
 from local.aws.errors import EmulatorError, recorded
+from local.aws.listening import Address
 from tests.support.emulated_aws import EmulatedAws, make_role, make_subnets
 
 
@@ -204,7 +205,7 @@ def test_every_recorded_refusal_has_a_source_and_belongs_to_its_operations():
     [
         lambda: EmulatorConfig(delays={"clusters": 1}),
         lambda: EmulatorConfig(account="12"),
-        lambda: parse_listen("4566"),
+        lambda: Address.parse("4566"),
     ],
 )
 def test_bad_input_gets_a_sentence(build):

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The environment of programs that talk to this machine alone."""
+
+from __future__ import annotations
+
+import os
+
+_PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
+
+
+def without_proxies() -> dict[str, str]:
+    """Ours without proxies: these lead out, and a cluster's programs have nothing to ask there."""
+    return {name: value for name, value in os.environ.items() if name.lower() not in _PROXIES}
