@@ -31,6 +31,10 @@ def parse() -> argparse.Namespace:
         sub.add_argument("--aws-delays", default="{}", help='JSON: seconds of single kinds, as {"cluster": 20}')
         sub.add_argument("--state-root", type=Path, default=STATE_ROOT, help="folder of all clusters' state")
         sub.add_argument("--cache", type=Path, default=None, help="folder of tools (LLM_ON_EKS_CACHE)")
+        if verb == "up":
+            sub.add_argument(
+                "--images", default="[]", help="JSON: arguments of tools.images, to build beside the programs"
+            )
         if verb == "import-images":
             sub.add_argument("images", nargs="+", help="REFERENCE=ARCHIVE")
     return parser.parse_args()
@@ -64,7 +68,7 @@ def main() -> None:
         cluster = Cluster(config, arguments.cache)
         answer: dict[str, object] = {}
         if arguments.verb == "up":
-            answer = {"changed": cluster.up(), **dataclasses.asdict(cluster.status())}
+            answer = {"changed": cluster.up(json.loads(arguments.images)), **dataclasses.asdict(cluster.status())}
         elif arguments.verb == "down":
             answer = {"changed": cluster.down(), **dataclasses.asdict(cluster.status())}
         elif arguments.verb == "status":

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from tools import debian, obtain
 
 from . import cgroups, checks, emulator, environment, network, pause, pki, programs
+from .bring import bring
 from .config import ClusterConfig
 from .errors import LocalClusterError
 from .supervise import Supervisor
@@ -63,27 +64,29 @@ class Cluster:
     def tools(self) -> list[str]:
         return programs.NODE_TOOLS if self.config.node else programs.CONTROL_PLANE_TOOLS
 
+    def packages(self) -> dict[str, str]:
+        return checks.NODE_PACKAGES if self.config.node else checks.PACKAGES
+
     def plan(self) -> list[str]:
         """What `up` would have to bring here first, in words; empty when it can start at once."""
         checks.refuse_hidden_cache(self.config, self.cache)
         known = obtain.load_tools()
         said = [obtain.announcement([known[name] for name in self.tools()], self.cache)]
-        packages = debian.missing(checks.NODE_PACKAGES if self.config.node else checks.PACKAGES)
+        packages = debian.missing(self.packages())
         if packages:
             said.append(f"Debian packages {', '.join(packages)}, about 200 MB, a minute")
         return [line for line in said if line]
 
-    def up(self) -> bool:
-        """Start what does not run, mend what differs; True when anything changed. Raises LocalClusterError."""
+    def up(self, images: Sequence[str] = ()) -> bool:
+        """Start what does not run, mend what differs; True when anything changed. Raises LocalClusterError.
+
+        `images`: arguments of `python -m tools.images`; what they name is built beside the cluster's programs.
+        """
         if not self.supervisor.running():
             checks.refuse_unless_possible(self.config)
             for line in self.plan():
                 self.say(f"to be brought here: {line}")
-        try:
-            changed = debian.install_missing(checks.NODE_PACKAGES if self.config.node else checks.PACKAGES, self.say)
-            tools = obtain.obtain(self.tools(), self.cache)
-        except (debian.PackageError, obtain.ObtainError) as error:
-            raise LocalClusterError(f"local cluster: {error}") from error
+        changed, tools = bring(self.tools(), self.packages(), images, self.cache, self.say)
         self._make_folders()
         changed |= pki.ensure(self.config, self.config.state / "pki")
         changed |= network.up(self.config)

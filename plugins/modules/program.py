@@ -31,7 +31,7 @@ attributes:
 EXAMPLES = r"""
 - name: Obtain helm
   llm.on_eks.program:
-    argv: ["{{ ansible_playbook_python }}", tools/obtain.py, helm]
+    argv: ["{{ ansible_playbook_python }}", -m, tools.obtain, helm]
     chdir: "{{ role_path }}/../.."
 """
 

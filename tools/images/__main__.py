@@ -11,16 +11,20 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from .build import Options, build, plan
+from tools.progress import Progress
+
+from .build import Options, Plan, build, plan, steps
 from .catalog import IMAGES
 from .errors import ImageError
 
 REPO = Path(__file__).resolve().parents[2]
 
 
-def main() -> int:
+def chosen(arguments: Sequence[str] | None = None) -> tuple[list[Plan], Options, bool]:
+    """What a command line asks for: the images, how to build them, and whether to look only. Raises ImageError."""
     parser = argparse.ArgumentParser(prog="python -m tools.images", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(IMAGES)}; default: all")
     parser.add_argument("--check", action="store_true", help="build nothing, say what would be built")
@@ -30,22 +34,32 @@ def main() -> int:
     parser.add_argument("--volume", action="append", default=[], metavar="HOST:IMAGE:ro", help="seen while building")
     parser.add_argument("--ca-bundle", type=Path, help="certificates that pip trusts while building")
     parser.add_argument("--pip-conf", type=Path, help="pip's configuration while building; default: this machine's")
-    chosen = parser.parse_args()
+    given = parser.parse_args(arguments)
     options = Options(
-        cache=chosen.cache,
-        base=chosen.base,
-        arguments=dict(item.partition("=")[::2] for item in chosen.build_arg),
-        volumes=chosen.volume,
-        ca_bundle=chosen.ca_bundle,
-        pip_conf=chosen.pip_conf,
+        cache=given.cache,
+        base=given.base,
+        arguments=dict(item.partition("=")[::2] for item in given.build_arg),
+        volumes=given.volume,
+        ca_bundle=given.ca_bundle,
+        pip_conf=given.pip_conf,
     )
+    return plan(given.names or list(IMAGES), REPO, options), options, given.check
+
+
+def say(text: str) -> None:
+    print(f"images: {text}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
     try:
-        plans = plan(chosen.names or list(IMAGES), REPO, options)
+        plans, options, check = chosen()
         missing = [one for one in plans if not one.current]
-        if not chosen.check:
-            build(plans, options)
+        if missing and not check:
+            progress = Progress(steps(plans, options), say)
+            with progress.repeated():
+                build(plans, options, progress)
     except ImageError as failure:
-        print(f"images: {failure}.", file=sys.stderr)
+        say(f"{failure}.")
         return 1
     result = {
         one.image.name: {

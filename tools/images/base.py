@@ -7,13 +7,14 @@ import hashlib
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from tools.progress import Progress
 
 from .buildah import Buildah
 from .errors import ImageError
@@ -22,7 +23,7 @@ _REGISTRY = "https://registry-1.docker.io/v2/"
 _PROBE_S = 5
 
 _PACKAGES = "ca-certificates,python3,python3-venv"
-_COMPILER = ",gcc,libc6-dev,python3-dev"
+_COMPILER = Path(__file__).parent / "compiler"
 # What a container never reads; half of the image otherwise.
 _DROPPED = (
     "usr/share/doc",
@@ -36,6 +37,9 @@ _DROPPED = (
 )
 _FOLDERS_KEPT = ("var/cache/apt/archives/partial", "var/lib/apt/lists/partial", "var/log", "usr/share/man/man1")
 _RECIPE = "1"
+# Steps of a build, and the CPU seconds that they take.
+BASE_STEP, BASE_CPU_SECONDS = "base image", 45.0
+BUILDER_STEP, BUILDER_CPU_SECONDS = "compiler for images", 20.0
 
 
 @dataclass(frozen=True)
@@ -68,25 +72,43 @@ def choose(cache: Path, wanted: str) -> Base:
     return base
 
 
-def ensure(base: Base, wanted: Iterable[str], cache: Path, buildah: Buildah) -> None:
+def steps(base: Base, wanted: Iterable[str], cache: Path) -> dict[str, float]:
+    """What `ensure` would make -> CPU seconds of it; the compiler's image counts until it is asked for in the storage."""
+    if not base.made_here or base.reference not in wanted:
+        return {}
+    made = {} if _archive(base.reference, cache).is_file() else {BASE_STEP: BASE_CPU_SECONDS}
+    return made | ({BUILDER_STEP: BUILDER_CPU_SECONDS} if base.builder in wanted else {})
+
+
+def ensure(base: Base, wanted: Iterable[str], cache: Path, buildah: Buildah, progress: Progress) -> None:
     """Have those references of a base that are `wanted` in the storage, where they are made here; others are pulled by the build."""
-    for reference, packages in ((base.reference, _PACKAGES), (base.builder, _PACKAGES + _COMPILER)):
-        if not base.made_here or reference not in wanted or buildah.has(reference):
-            continue
-        archive = cache / f"root-{reference.rpartition(':')[2]}.tar"
-        if not archive.is_file():
-            _debootstrap(archive, packages)
-        buildah.import_root(archive, reference)
+    if not base.made_here or base.reference not in wanted:
+        return
+    if not buildah.has(base.reference):
+        archive = _archive(base.reference, cache)
+        with progress.step(BASE_STEP):
+            if not archive.is_file():
+                _debootstrap(archive)
+            buildah.import_root(archive, base.reference)
+    if base.builder in wanted and not buildah.has(base.builder):
+        with progress.step(BUILDER_STEP):
+            buildah.build(base.builder, _COMPILER, {"BASE_IMAGE": base.reference}, {}, [])
+
+
+def _archive(reference: str, cache: Path) -> Path:
+    return cache / f"root-{reference.rpartition(':')[2]}.tar"
 
 
 def _made_here() -> Base:
-    return Base(_reference(_PACKAGES), _reference(_PACKAGES + _COMPILER), made_here=True)
+    recipe = "\n".join((_RECIPE, _PACKAGES, *_DROPPED, *_FOLDERS_KEPT))
+    compiler = (_COMPILER / "Dockerfile").read_text(encoding="utf-8")
+    return Base(_reference(recipe), _reference(recipe + compiler), made_here=True)
 
 
-def _reference(packages: str) -> str:
+def _reference(recipe: str) -> str:
     suite = _suite()
-    recipe = "\n".join((_RECIPE, suite, packages, *_DROPPED, *_FOLDERS_KEPT))
-    return f"localhost/llm.on_eks/base:{suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    digest = hashlib.sha256(f"{suite}\n{recipe}".encode()).hexdigest()
+    return f"localhost/llm.on_eks/base:{suite}-{digest[:12]}"
 
 
 def _suite() -> str:
@@ -119,20 +141,15 @@ def _registry_answers() -> bool:
         return False
 
 
-def _debootstrap(archive: Path, packages: str) -> None:
+def _debootstrap(archive: Path) -> None:
     if shutil.which("debootstrap") is None:
         raise ImageError("debootstrap is not installed: apt-get install --no-install-recommends debootstrap")
     suite = _suite()
-    print(
-        f"base: no registry answers, making one of {suite} with {packages.replace(',', ', ')} by debootstrap (about a minute)",
-        file=sys.stderr,
-        flush=True,
-    )
     archive.parent.mkdir(parents=True, exist_ok=True)
     # On /var/tmp: debootstrap refuses file systems mounted nodev or noexec, as /tmp often is.
     with tempfile.TemporaryDirectory(prefix="llm-on-eks-base-", dir="/var/tmp") as folder:
         root = Path(folder) / "root"
-        _run(["debootstrap", "--variant=minbase", f"--include={packages}", suite, str(root), _mirror(suite)])
+        _run(["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", suite, str(root), _mirror(suite)])
         for name in _DROPPED:
             shutil.rmtree(root / name, ignore_errors=True)
         for name in _FOLDERS_KEPT:

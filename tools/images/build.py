@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tools.progress import Progress
 
 from . import base as base_image
 from . import trust
@@ -64,7 +64,15 @@ def plan(names: Sequence[str], repo: Path, options: Options) -> list[Plan]:
     return plans
 
 
-def build(plans: Sequence[Plan], options: Options) -> None:
+def steps(plans: Sequence[Plan], options: Options) -> dict[str, float]:
+    """What `build` would do -> CPU seconds of it."""
+    base = base_image.choose(options.cache, options.base)
+    missing = [one for one in plans if not one.current]
+    wanted = {reference for one in missing for reference in _arguments(one.files, base, options).values()}
+    return base_image.steps(base, wanted, options.cache) | {one.image.name: one.image.cpu_seconds for one in missing}
+
+
+def build(plans: Sequence[Plan], options: Options, progress: Progress) -> None:
     """Build each image that is not in the cache; at the end of each its archive is there. Older archives go."""
     if all(one.current for one in plans):
         return
@@ -76,15 +84,11 @@ def build(plans: Sequence[Plan], options: Options) -> None:
             if one.current:
                 continue
             arguments = _arguments(one.files, base, options)
-            base_image.ensure(base, arguments.values(), options.cache, buildah)
-            started = time.monotonic()
-            print(f"{one.image.name}: building {one.ref}", file=sys.stderr, flush=True)
-            with _staged(one) as context, _secrets(options) as secrets:
+            base_image.ensure(base, arguments.values(), options.cache, buildah, progress)
+            with progress.step(one.image.name), _staged(one) as context, _secrets(options) as secrets:
                 buildah.build(one.ref, context, arguments, secrets, options.volumes)
-            buildah.archive(one.ref, one.archive)
+                buildah.archive(one.ref, one.archive)
             _drop_older(one)
-            size = one.archive.stat().st_size / 1e6
-            print(f"{one.image.name}: {size:.0f} MB in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
 
 def _arguments(files: Mapping[str, Path], base: base_image.Base, options: Options) -> dict[str, str]:

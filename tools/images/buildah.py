@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ class Buildah:
     driver: str
 
     def run(self, arguments: Sequence[str], what: str) -> None:
-        """One buildah command; what it says goes to stderr as it comes. ImageError with the last lines."""
+        """One buildah command. ImageError with its last lines."""
         command = [
             "buildah",
             *("--root", str(self.store / "layers")),
@@ -36,15 +35,10 @@ class Buildah:
             *("--storage-driver", self.driver),
             *arguments,
         ]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        if process.stdout is None:
-            raise ImageError(f"{what}: buildah has no output")
-        lines = []
-        for line in process.stdout:
-            lines.append(line.rstrip())
-            print(f"  {line.rstrip()}", file=sys.stderr, flush=True)
-        if process.wait() != 0:
-            raise ImageError(f"{what} failed with exit code {process.returncode}: " + " | ".join(lines[-_KEPT_LINES:]))
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode != 0:
+            last = " | ".join(done.stdout.splitlines()[-_KEPT_LINES:])
+            raise ImageError(f"{what} failed with exit code {done.returncode}: {last}")
 
     def has(self, reference: str) -> bool:
         """Whether the storage holds the image."""

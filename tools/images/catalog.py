@@ -15,18 +15,20 @@ _IGNORED_ENDINGS = (".pyc", ".egg-info")
 
 @dataclass(frozen=True)
 class Image:
-    """`context`: folder with the Dockerfile; `more`: name in the context -> file elsewhere (paths from the repo root)."""
+    """`context`: folder with the Dockerfile; `more`: name in the context -> file elsewhere (paths from the repo root);
+    `cpu_seconds`: what a build takes, for what is said of it."""
 
     name: str
     context: str
     more: Mapping[str, str] = field(default_factory=dict)
+    cpu_seconds: float = 10
 
 
 IMAGES = {
     image.name: image
     for image in (
-        Image("gateway", "gateway"),
-        Image("llamacpp", "engines/llamacpp"),
+        Image("gateway", "gateway", cpu_seconds=130),
+        Image("llamacpp", "engines/llamacpp", cpu_seconds=25),
         Image(
             "model_store",
             "engines/model_store",

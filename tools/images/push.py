@@ -23,8 +23,10 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from .__main__ import REPO, cache
-from .build import Options, Plan, build, plan
+from tools.progress import Progress
+
+from .__main__ import REPO, cache, say
+from .build import Options, Plan, build, plan, steps
 from .buildah import Buildah, open_store
 from .catalog import IMAGES
 from .errors import ImageError
@@ -111,7 +113,9 @@ def push(ecr: Ecr, names: Sequence[str], prefix: str, options: Options, *, check
         if not ecr.has(repository, tag):
             missing.append(one)
     if missing and not check:
-        build(missing, options)
+        progress = Progress(steps(missing, options), say)
+        with progress.repeated():
+            build(missing, options, progress)
         buildah = open_store(options.cache / "store")
         for one in missing:
             upload(buildah, one, targets[one.image.name], opened)

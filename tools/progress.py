@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far a long piece of work is, in one line: `3 of 11 · kube-apiserver, gateway · about 6 min left`. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+# Without news the line is said again after this long.
+REPEAT_S = 60.0
+# Of a machine's processors, what builds keep busy on average.
+_BUSY = 0.9
+
+
+class GivenUp(Exception):
+    """Another step failed: no further one is begun."""
+
+
+class Progress:
+    """Steps that may run side by side, from any thread. `costs`: step -> CPU seconds that it is expected to take."""
+
+    def __init__(
+        self,
+        costs: Mapping[str, float],
+        say: Callable[[str], None],
+        *,
+        processors: int = os.cpu_count() or 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._costs = dict(costs)
+        self._say, self._clock, self._processors = say, clock, processors
+        self._done: set[str] = set()
+        self._running: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._given_up = False
+        self._started = clock()
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """What is done within is the step `name`; one that `costs` does not name is work of no account."""
+        if self._given_up:
+            raise GivenUp(name)
+        if name not in self._costs:
+            yield
+            return
+        with self._lock:
+            self._running[name] = self._clock()
+            self._say(self._line())
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._running[name]
+                self._done.add(name)
+
+    def give_up(self) -> None:
+        """Let no further step begin."""
+        self._given_up = True
+
+    @contextmanager
+    def repeated(self) -> Iterator[None]:
+        """Within, the line comes again and again, so that nobody takes a long step for a standstill."""
+        ended = threading.Event()
+        teller = threading.Thread(target=self._repeat, args=(ended,), daemon=True)
+        teller.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            teller.join()
+
+    def _repeat(self, ended: threading.Event) -> None:
+        while not ended.wait(REPEAT_S):
+            with self._lock:
+                if self._running:
+                    self._say(self._line())
+
+    def _line(self) -> str:
+        number = len(self._done) + 1
+        return f"{number} of {len(self._costs)} · {', '.join(self._running)} · {self._left()}"
+
+    def _left(self) -> str:
+        """From what the steps were expected to take, at the pace seen so far."""
+        now = self._clock()
+        finished = sum(self._costs[name] for name in self._done)
+        under_way = sum(min(now - since, 0.9 * self._costs[name]) for name, since in self._running.items())
+        total, done, elapsed = sum(self._costs.values()), finished + under_way, now - self._started
+        pace = self._processors * _BUSY
+        if elapsed > 0 and finished > total / 10:
+            pace = done / elapsed
+        minutes = round((total - done) / pace / 60)
+        return f"about {minutes} min left" if minutes >= 1 else "less than a minute left"
