@@ -111,3 +111,14 @@ def test_an_unknown_flag_ends_it_with_a_sentence(model):
     )
     assert done.returncode == 2
     assert done.stderr.startswith("llamacpp-engine: unknown: --no-such-flag.")
+
+
+def test_an_empty_host_is_every_address_of_both_families(model):
+    process, url = start("-m", str(model), "--host", "", "--port", str(free_port()))
+    port = url.rsplit(":", 1)[1]
+    try:
+        for host in ("127.0.0.1", "[::1]"):
+            assert requests.get(f"http://{host}:{port}/health", timeout=10).json() == {"status": "ok"}
+    finally:
+        process.kill()
+        process.wait()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -25,7 +26,7 @@ def _parameters(settings: Settings, file: Path) -> Any:
     chosen = xllamacpp.CommonParams()
     chosen.model.path = str(file)
     chosen.model_alias = {settings.alias or file.stem}
-    chosen.hostnames, chosen.port = [settings.host], settings.port
+    chosen.hostnames, chosen.port = [settings.host or _every_address()], settings.port
     chosen.n_ctx, chosen.n_parallel = settings.context_tokens, settings.parallel
     chosen.cpuparams.n_threads, chosen.cpuparams_batch.n_threads = settings.threads, settings.threads_batch
     chosen.n_batch, chosen.n_ubatch = settings.batch_tokens, settings.ubatch_tokens
@@ -42,6 +43,11 @@ def _parameters(settings: Settings, file: Path) -> Any:
     if settings.chat_template:
         chosen.chat_template = settings.chat_template
     return chosen
+
+
+def _every_address() -> str:
+    """A socket that listens on this hears both families, where the kernel has both."""
+    return "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - asked for by an empty --host
 
 
 def _say(sentence: str) -> None:

@@ -92,7 +92,7 @@ def _parser() -> _Parser:
     add = parser.add_argument
     add("-m", "--model", default="", help="GGUF file, or a folder published by the model store")
     add("-a", "--alias", default="", help="what /v1/models calls it; default: the file's name")
-    add("--host", default="127.0.0.1")
+    add("--host", default="127.0.0.1", help="empty: every address, of IPv4 and IPv6")
     add("--port", type=int, default=8080)
     add("-c", "--ctx-size", type=int, default=4096, help="tokens of context, shared by all slots")
     add("-np", "--parallel", type=int, default=4, help="slots: requests that are computed at once")

@@ -116,7 +116,8 @@ def _kubeconfig_file(given: str) -> Path | None:
 
 
 def _in_cluster(proxy: str, headers: Mapping[str, str]) -> Connection:
-    server = f"https://{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ.get('KUBERNETES_SERVICE_PORT', '443')}"
+    host = os.environ["KUBERNETES_SERVICE_HOST"]
+    server = f"https://{f'[{host}]' if ':' in host else host}:{os.environ.get('KUBERNETES_SERVICE_PORT', '443')}"
     token = Token(lambda: ((SERVICE_ACCOUNT / "token").read_text().strip(), _soon()))
     authority = _read(SERVICE_ACCOUNT / "ca.crt", "the pod's service account")
     return Connection(server=server, authority=authority, token=token, proxy=proxy, headers=headers)

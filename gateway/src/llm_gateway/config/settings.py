@@ -132,7 +132,9 @@ class Settings:
 
     # Where the config document came from; told by --config, not a setting of its own.
     config_file: str = setting("", "text", "")
-    listen: str = setting("127.0.0.1:8080", "text", "Address and port that clients connect to")
+    listen: str = setting(
+        "127.0.0.1:8080", "text", "Address and port that clients connect to; without an address all of IPv4 and IPv6"
+    )
     workers: int = setting(1, "count", "Processes that share the port; limits, metrics and keys are right across them")
     engine: tuple[str, ...] = setting(
         (),
@@ -404,12 +406,12 @@ def load(
 
 
 def host_port(listen: str) -> tuple[str, int]:
-    """`127.0.0.1:8080`, `[::1]:8080`, `:8080` → (host, port). Raises ConfigError."""
+    """`127.0.0.1:8080`, `[::1]:8080`, `:8080` (no host: every address) → (host, port). Raises ConfigError."""
     host, _, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ConfigError(f"listen: expected HOST:PORT (got {listen!r})")
-    return host or "0.0.0.0", int(port)  # noqa: S104  the user wrote ":PORT", which means every address
+    return host, int(port)
 
 
 def engine_address(url: str) -> tuple[str, int]:

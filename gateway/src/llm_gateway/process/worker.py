@@ -74,8 +74,10 @@ def make_app(gateway: Gateway) -> Sanic[Any, Any]:
 def bind(settings: Settings, *, shared: bool, address: str = "") -> socket.socket:
     """The listening socket, on `address` instead of the settings' where that is given. Raises ConfigError."""
     host, port = host_port(address or settings.listen)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    both = not host and socket.has_dualstack_ipv6()
+    listener = socket.socket(socket.AF_INET6 if both or ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    if both:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if shared:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
