@@ -38,6 +38,10 @@ class Progress:
         self._given_up = False
         self._started = clock()
 
+    def __bool__(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self._costs)
+
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """What is done within is the step `name`; one that `costs` does not name is work of no account."""

@@ -32,7 +32,7 @@ class Address:
             raise EmulatorError(f"aws emulator: --listen {text!r} is not HOST:PORT, for instance 127.0.0.1:4566")
         return cls(host.removeprefix("[").removesuffix("]"), int(port), Path(namespace) if namespace else None)
 
-    def socket(self) -> socket.socket:
+    def open(self) -> socket.socket:
         """A listening socket. Raises OSError."""
         if self.namespace is None:
             return self._listen()

@@ -230,6 +230,6 @@ def listen(emulator: Emulator) -> list[BaseWSGIServer]:
 
 
 def _server(emulator: Emulator, address: Address) -> BaseWSGIServer:
-    with address.socket() as made:  # werkzeug has a copy of its own
+    with address.open() as made:  # werkzeug has a copy of its own
         port = made.getsockname()[1]
         return make_server(address.host, port, emulator, threaded=True, request_handler=_Handler, fd=made.fileno())

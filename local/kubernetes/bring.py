@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 from tools import debian, obtain
 from tools.images.__main__ import chosen
-from tools.images.build import build, steps
+from tools.images.build import Plan, build, steps
 from tools.images.errors import ImageError
 from tools.progress import GivenUp, Progress
 
@@ -29,25 +30,37 @@ def bring(
     no images.
     """
     with _as_our_error():
-        plans, options, look_only = chosen(images) if images else ([], None, True)
-        costs = obtain.costs(obtain.named(tools), cache)
-        costs |= {PACKAGES: PACKAGES_CPU_SECONDS} if debian.missing(packages) else {}
-        costs |= {} if look_only else steps(plans, options)
-        progress = Progress(costs, say)
-
-        def beside() -> None:
-            with progress.step(PACKAGES):
-                debian.install_missing(packages, lambda text: None)
-            if not look_only:
-                build(plans, options, progress)
-
-        if costs:
+        lane = _Beside(packages, images)
+        progress = Progress(obtain.costs(obtain.named(tools), cache) | lane.costs, say)
+        if progress:
             with progress.repeated(), ThreadPoolExecutor(2) as lanes:
-                both = [lanes.submit(obtain.obtain, tools, cache, progress), lanes.submit(beside)]
+                both: list[Future[Any]] = [
+                    lanes.submit(obtain.obtain, tools, cache, progress),
+                    lanes.submit(lane.run, progress),
+                ]
                 wait(both, return_when=FIRST_EXCEPTION)
                 progress.give_up()
-            _raise_first([lane.exception() for lane in both])
-        return bool(costs), obtain.obtain(tools, cache, progress)
+            _raise_first([one.exception() for one in both])
+        return bool(progress), obtain.obtain(tools, cache, progress)
+
+
+class _Beside:
+    """Debian packages and images, one after the other."""
+
+    def __init__(self, packages: Mapping[str, str], images: Sequence[str]) -> None:
+        self._packages = packages
+        self.costs: dict[str, float] = {PACKAGES: PACKAGES_CPU_SECONDS} if debian.missing(packages) else {}
+        self._plans: list[Plan] = []
+        if images:
+            plans, self._options, look_only = chosen(images)
+            self._plans = [] if look_only else plans
+            self.costs |= steps(self._plans, self._options)
+
+    def run(self, progress: Progress) -> None:
+        with progress.step(PACKAGES):
+            debian.install_missing(self._packages, lambda text: None)
+        if self._plans:
+            build(self._plans, self._options, progress)
 
 
 def _raise_first(errors: Sequence[BaseException | None]) -> None:

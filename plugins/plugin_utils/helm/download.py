@@ -19,6 +19,7 @@ from typing import Any
 
 import urllib3
 
+from ...module_utils.proxies import pool, proxy_for
 from .errors import ChartError, redacted
 
 TRIES = 4
@@ -40,16 +41,11 @@ class Downloader:
     """GET, with credentials from the address itself, ~/.netrc, or the container registries' auth file; none is ever shown."""
 
     def __init__(self, *, timeout_s: float = 30) -> None:
-        options: dict[str, Any] = {
+        self._options: dict[str, Any] = {
             "timeout": urllib3.Timeout(connect=10, read=timeout_s),
             "retries": urllib3.Retry(0, redirect=5),
         }
-        proxies = {
-            scheme: os.environ.get(f"{scheme}_proxy") or os.environ.get(f"{scheme.upper()}_PROXY")
-            for scheme in ("http", "https")
-        }
-        self._direct = urllib3.PoolManager(**options)
-        self._proxied = {scheme: urllib3.ProxyManager(proxy, **options) for scheme, proxy in proxies.items() if proxy}
+        self._pools: dict[str, urllib3.PoolManager] = {}
 
     def get(self, address: str) -> bytes:
         """The body of a 200 answer. Raises ChartError."""
@@ -67,7 +63,7 @@ class Downloader:
             headers["Authorization"] = authorization
         for attempt in range(TRIES):
             try:
-                answer = self._pool(parts).request("GET", plain, headers=headers, preload_content=False)
+                answer = self._pool(plain).request("GET", plain, headers=headers, preload_content=False)
                 body = answer.read(_LARGEST_BYTES)
                 answer.release_conn()
             except urllib3.exceptions.HTTPError as error:
@@ -79,15 +75,11 @@ class Downloader:
             time.sleep(0.3 * 2**attempt * random.uniform(0.7, 1.3))  # noqa: S311 - jitter
         raise AssertionError("unreachable")
 
-    def _pool(self, parts: urllib.parse.SplitResult) -> urllib3.PoolManager:
-        excepted = [
-            name.strip().lstrip(".")
-            for name in (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").split(",")
-        ]
-        host = parts.hostname or ""
-        if any(name and (host == name or host.endswith(f".{name}") or name == "*") for name in excepted):
-            return self._direct
-        return self._proxied.get(parts.scheme, self._direct)
+    def _pool(self, address: str) -> urllib3.PoolManager:
+        proxy = proxy_for(address)
+        if proxy not in self._pools:
+            self._pools[proxy] = pool(proxy, **self._options)
+        return self._pools[proxy]
 
 
 def refused(address: str, status: int) -> ChartError:

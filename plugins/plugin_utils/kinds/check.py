@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import urllib3
 
+from ...module_utils.proxies import pool, proxy_for
 from ..describe.descriptor import Check
 from .base import Context, NodeError, Outcome
 
@@ -28,9 +29,10 @@ class CheckNode:
         if context.check:
             return Outcome()
         end = time.monotonic() + self.check.timeout
-        with urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=10), retries=False) as pool:
+        timeout = urllib3.Timeout(connect=5, read=10)
+        with pool(proxy_for(self.check.http), timeout=timeout, retries=False) as connections:
             while True:
-                said = self._ask(pool)
+                said = self._ask(connections)
                 if not said:
                     return Outcome()
                 if time.monotonic() > end:
@@ -40,10 +42,10 @@ class CheckNode:
                 if context.stop.wait(0.5):
                     raise NodeError(f"{self.check.http}: waiting was interrupted")
 
-    def _ask(self, pool: urllib3.PoolManager) -> str:
+    def _ask(self, connections: urllib3.PoolManager) -> str:
         """Empty when the answer is right."""
         try:
-            status = pool.request("GET", self.check.http).status
+            status = connections.request("GET", self.check.http).status
         except urllib3.exceptions.HTTPError as error:
             return f"no answer ({type(error).__name__})"
         return "" if status == self.check.status else f"it answers {status}"

@@ -23,6 +23,7 @@ import urllib3
 
 from ...module_utils.errors import LlmOnEksError
 from ...module_utils.names import FIELD_MANAGER
+from ...module_utils.proxies import pool, proxy_for, socks_connection
 from .connection import Connection, ConnectionError
 
 Document = dict[str, Any]
@@ -35,6 +36,7 @@ _AWAY = {429, 503}
 _PAGE = 500
 _DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 _STDIN_CHUNK = 1 << 20
+_PORTS = {"ws": 80, "wss": 443}
 
 
 class ApiError(LlmOnEksError):
@@ -76,10 +78,9 @@ class Client:
             "ssl_context": self._ssl_context(),
         }
         if connection.server_name:
-            options["assert_hostname"] = connection.server_name
-        self._pool: urllib3.PoolManager = (
-            urllib3.ProxyManager(connection.proxy, **options) if connection.proxy else urllib3.PoolManager(**options)
-        )
+            options |= {"assert_hostname": connection.server_name, "server_hostname": connection.server_name}
+        self._proxy = connection.proxy or proxy_for(connection.server)
+        self._pool: urllib3.PoolManager = pool(self._proxy, **options)
         self._lock = threading.Lock()
         self._resources: dict[tuple[str, str], Resource] | None = None
         self._answered = False
@@ -99,18 +100,26 @@ class Client:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if self.connection.certificate:
-            # TLS takes these from files only; this one is ours alone, and is gone at once.
-            with tempfile.NamedTemporaryFile(prefix="llm-", suffix=".pem") as file:
-                file.write(self.connection.certificate + b"\n" + self.connection.key)
-                file.flush()
-                try:
-                    context.load_cert_chain(file.name)
-                except ssl.SSLError as error:
-                    raise ConnectionError(
-                        f"the client certificate and key for {self.connection.server} cannot be used ({_plain(error)}); "
-                        "see client-certificate and client-key in the kubeconfig"
-                    ) from None
+            self._load_certificate(context)
         return context
+
+    def _load_certificate(self, context: ssl.SSLContext) -> None:
+        if b"ENCRYPTED" in self.connection.key:
+            raise ConnectionError(
+                f"the client key for {self.connection.server} has a password, which kubectl does not take either; "
+                "write one without: openssl pkey -in KEY -out NEW_KEY"
+            )
+        # TLS takes these from files only; this one is ours alone, and is gone at once.
+        with tempfile.NamedTemporaryFile(prefix="llm-", suffix=".pem") as file:
+            file.write(self.connection.certificate + b"\n" + self.connection.key)
+            file.flush()
+            try:
+                context.load_cert_chain(file.name)
+            except ssl.SSLError as error:
+                raise ConnectionError(
+                    f"the client certificate and key for {self.connection.server} cannot be used ({_plain(error)}); "
+                    "see client-certificate and client-key in the kubeconfig"
+                ) from None
 
     # --- requests
 
@@ -154,13 +163,17 @@ class Client:
             raise _api_error(what, answer.status, answer.data)
         raise AssertionError("unreachable")
 
-    def _headers(self, content_type: str, accept: str) -> dict[str, str]:
-        headers = {
-            "Content-Type": content_type,
-            "Accept": accept,
-            "User-Agent": FIELD_MANAGER,
-            **self.connection.headers,
-        }
+    def _headers(self, content_type: str, accept: str) -> urllib3.HTTPHeaderDict:
+        headers = self._identity()
+        headers["Content-Type"] = content_type
+        headers["Accept"] = accept
+        return headers
+
+    def _identity(self) -> urllib3.HTTPHeaderDict:
+        """Who we are, and whom we act as: a header for each group."""
+        headers = urllib3.HTTPHeaderDict({"User-Agent": FIELD_MANAGER})
+        for name, value in self.connection.headers:
+            headers.add(name, value)
         if self.connection.token:
             headers["Authorization"] = f"Bearer {self.connection.token.value()}"
         return headers
@@ -306,14 +319,14 @@ class Client:
         scheme = "wss" if address.scheme == "https" else "ws"
         query = urllib.parse.urlencode({"container": container, "stdin": "true", "stdout": "false", "stderr": "false"})
         url = f"{scheme}://{address.netloc}{address.path}/api/v1/namespaces/{namespace}/pods/{pod}/attach?{query}"
-        headers = {
-            key: value for key, value in self._headers("", "*/*").items() if key not in ("Content-Type", "Accept")
-        }
         try:
             with connect(
                 url,
+                sock=socks_connection(self._proxy, address.hostname or "", address.port or _PORTS[scheme]),
+                proxy=None if self._proxy.startswith("socks") else self._proxy or None,
                 ssl=self._ssl_context() if scheme == "wss" else None,
-                additional_headers=headers,
+                server_hostname=(self.connection.server_name or None) if scheme == "wss" else None,
+                additional_headers=list(self._identity().items()),
                 subprotocols=cast(Any, ["v5.channel.k8s.io"]),
                 compression=None,
                 max_size=None,

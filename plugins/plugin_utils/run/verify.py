@@ -10,11 +10,13 @@ import base64
 import json
 import time
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
 
+import urllib3
+
 from ...module_utils.errors import LlmOnEksError
+from ...module_utils.proxies import pool, proxy_for
 from ..kubernetes.client import Client
 
 PROMPT = "The capital of France is"
@@ -85,20 +87,18 @@ def _read_completion(where: str, model: str, payload: Any) -> tuple[str, int]:
 
 
 def _request(front_door: str, method: str, path: str, api_key: str, body: Any, timeout_s: float) -> tuple[int, Any]:
-    address = urlsplit(front_door)
-    kind = HTTPSConnection if address.scheme == "https" else HTTPConnection
-    connection = kind(address.hostname or "", address.port, timeout=timeout_s)
+    address = urlsplit(front_door)._replace(path=path).geturl()
     headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
     try:
-        connection.request(method, path, body=None if body is None else json.dumps(body), headers=headers)
-        response = connection.getresponse()
-        data = response.read()
-    except (OSError, HTTPException) as error:
+        with pool(proxy_for(address), timeout=timeout_s, retries=False) as connections:
+            response = connections.request(
+                method, address, body=None if body is None else json.dumps(body), headers=headers
+            )
+        data = response.data
+    except urllib3.exceptions.HTTPError as error:
         raise VerifyError(
-            f"verify: {method} {front_door}{path} got no answer: {error or type(error).__name__}. Is the gateway running?"
+            f"verify: {method} {front_door}{path} got no answer: {_reason(error)}. Is the gateway running?"
         ) from None
-    finally:
-        connection.close()
     try:
         return response.status, json.loads(data)
     except ValueError:
@@ -109,3 +109,9 @@ def _message(payload: Any) -> str:
     if isinstance(payload, dict) and isinstance(payload.get("error"), dict):
         return str(payload["error"].get("message"))
     return str(payload)[:200]
+
+
+def _reason(error: Exception) -> str:
+    """Without the connection object that urllib3 puts before its words."""
+    text = str(error) or type(error).__name__
+    return text.split(": ", 1)[-1] if "object at 0x" in text else text
