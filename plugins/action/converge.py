@@ -55,17 +55,19 @@ class ActionModule(ActionBase):
             aws = aws_from(options, empty=empty)
             expect = run_plan.read(Path(options["plan_file"])) if options["plan_file"] and not check else None
             run = engine.converge(
-                options["components"],
-                None if aws or empty else client_from(options),
-                aws=aws,
-                check=check,
-                only=names_from(options["only"]),
-                concurrency=options["concurrency"],
-                lock_timeout_s=options["lock_timeout"],
-                expect=expect,
-                charts=charts_from(options),
-                lock_file=lock_file_from(options),
-                hooks=console.hooks(display.display),
+                engine.Request(
+                    descriptors=options["components"],
+                    client=None if aws or empty else client_from(options),
+                    aws=aws,
+                    check=check,
+                    only=names_from(options["only"]),
+                    concurrency=options["concurrency"],
+                    lock_timeout_s=options["lock_timeout"],
+                    expect=expect,
+                    charts=charts_from(options),
+                    lock_file=lock_file_from(options),
+                    hooks=console.hooks(display.display),
+                )
             )
         except LlmOnEksError as error:
             return {**result, "failed": True, "changed": False, "msg": str(error), "components": {}}

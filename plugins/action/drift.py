@@ -55,13 +55,15 @@ class ActionModule(ActionBase):
         try:
             aws = aws_from(options)
             run = engine.converge(
-                options["components"],
-                None if aws else client_from(options),
-                aws=aws,
-                check=True,
-                only=names_from(options["only"]),
-                charts=charts_from(options),
-                lock_file=lock_file_from(options),
+                engine.Request(
+                    descriptors=options["components"],
+                    client=None if aws else client_from(options),
+                    aws=aws,
+                    check=True,
+                    only=names_from(options["only"]),
+                    charts=charts_from(options),
+                    lock_file=lock_file_from(options),
+                )
             )
             report = drift.report_of(run, options["cluster"], ignore)
         except LlmOnEksError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -43,7 +44,7 @@ class ActionModule(ActionBase):
         if (
             not findings
             and values.get("platform_provider") == "eks"
-            and _true(values.get("platform_preflight_aws", True))
+            and boolean(values.get("platform_preflight_aws", True), strict=False)
         ):
             # With wrong inputs the questions would be wrong too.
             seen, findings = self._ask_aws(self._with_defaults(values, list(specs)), variables)
@@ -51,7 +52,7 @@ class ActionModule(ActionBase):
             # What was found in the account is on its page already.
             if finding.severity == "warning":
                 display.warning(str(finding))
-        strict = _true(values.get("platform_preflight_strict", False))
+        strict = boolean(values.get("platform_preflight_strict", False), strict=False)
         return {**result, **self._verdict(findings, strict), **seen, "seconds": round(time.monotonic() - started, 2)}
 
     def _values(self, specs: dict[str, Any], variables: dict[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
@@ -137,10 +138,6 @@ class ActionModule(ActionBase):
             head = f"{len(stops)} finding{'s' if len(stops) > 1 else ''} must be mended; nothing was changed."
             verdict.update(failed=True, msg="\n".join([head, *(f"  {text}" for text in stops)]))
         return verdict
-
-
-def _true(value: Any) -> bool:
-    return value is True or str(value).lower() in ("true", "yes", "on", "1")
 
 
 def _first_line(spec: Any) -> str:

@@ -49,13 +49,15 @@ class ActionModule(ActionBase):
             aws = aws_from(options)
             client = client_from(options, aws)
             planned = engine.converge(
-                options["components"],
-                client,
-                aws=aws,
-                check=True,
-                only=names_from(options["only"]),
-                charts=charts_from(options),
-                lock_file=lock_file_from(options),
+                engine.Request(
+                    descriptors=options["components"],
+                    client=client,
+                    aws=aws,
+                    check=True,
+                    only=names_from(options["only"]),
+                    charts=charts_from(options),
+                    lock_file=lock_file_from(options),
+                )
             )
             rows = status(client, planned)
             when, _ = last_run(client)

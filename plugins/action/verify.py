@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
+from ansible_collections.llm.on_eks.plugins.module_utils.files import write_whole
 from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_GATEWAY
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.closing import masked
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
@@ -131,9 +131,5 @@ def write_private(file: Path, content: dict[str, str]) -> bool:
     text = json.dumps(content, indent=2) + "\n"
     if file.exists() and file.read_text() == text and file.stat().st_mode & 0o777 == 0o600:
         return False
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, staging = tempfile.mkstemp(dir=file.parent)  # made with mode 0600
-    with os.fdopen(handle, "w") as stream:
-        stream.write(text)
-    Path(staging).replace(file)
+    write_whole(file, text, private=True)
     return True

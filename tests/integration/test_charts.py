@@ -17,7 +17,7 @@ sys.path.insert(0, str(REPO / "tests"))
 from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_SYSTEM  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds import adoption  # noqa: E402
-from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.base import Context  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.base import Run, context_of  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.chart import ChartTests  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.report import node_line, result_of  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine  # noqa: E402
@@ -53,7 +53,7 @@ def name(client, node):
 
 
 def run(client, *components):
-    return engine.converge(list(components), client)
+    return engine.converge(engine.Request(descriptors=list(components), client=client))
 
 
 # --- as plain Helm
@@ -138,7 +138,7 @@ def test_a_real_chart_is_object_by_object_what_helm_installs(client, control_pla
 
 
 def test_a_release_is_planned_on_an_empty_cluster_without_asking_anybody(name):
-    planned = engine.converge([chart_component(name, "definitions")], None, check=True)
+    planned = engine.converge(engine.Request(descriptors=[chart_component(name, "definitions")], check=True))
     assert not planned.errors
     assert f"Widget {name}/{name}" in subjects(planned)
     assert f"Gizmo {name}" in subjects(planned)
@@ -291,7 +291,7 @@ def test_tests_of_a_chart_run_only_when_asked_for(client, node, name):
     run(client, component)
     assert read(client, "v1", "Pod", f"{name}-test", name) is None
     release = parse([component])[0].releases[0]
-    ChartTests(name, release, name).run(Context(client))
+    ChartTests(name, release, name).run(context_of(Run(client)))
     assert read(client, "v1", "Pod", f"{name}-test", name)["status"]["phase"] == "Succeeded"
 
 
@@ -402,7 +402,7 @@ def test_planted_secrets_turn_up_nowhere(client, api_server, name, tmp_path, mon
     for values in ({"word": "one"}, {"word": "two"}, {"refuse": True}):
         component = chart_component(name, tmp_path / "leaky.tgz", {**PLANTED, **values})
         for check in (True, False):
-            result = engine.converge([component], client, check=check, hooks=hooks)
+            result = engine.converge(engine.Request(descriptors=[component], client=client, check=check, hooks=hooks))
             told += [repr(result_of(result, diff=True)), repr(plan_of(result))]
     assert commands
     assert any("no (secret)" in line for line in told if line)

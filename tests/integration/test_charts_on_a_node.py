@@ -66,24 +66,32 @@ def test_a_release_is_done_when_its_pods_are_ready(client, name, chart):
     component = chart_component(name, chart, {"image": pause.REFERENCE})
     apply(client, [component])
     assert read(client, "apps/v1", "Deployment", name, name)["status"]["readyReplicas"] == 1
-    assert not engine.converge(absent(component), client).errors
+    assert not engine.converge(engine.Request(descriptors=absent(component), client=client)).errors
 
 
 def test_hooks_run_to_their_end(client, name):
-    result = engine.converge([chart_component(name, "hooks", {"image": PROGRAM})], client)
+    result = engine.converge(
+        engine.Request(descriptors=[chart_component(name, "hooks", {"image": PROGRAM})], client=client)
+    )
     assert not result.errors
     assert read(client, "batch/v1", "Job", f"{name}-post-install-10", name)["status"]["succeeded"] == 1
 
 
 def test_a_failing_hook_is_quoted(client, name):
-    result = engine.converge([chart_component(name, "hooks", {"image": PROGRAM, "fail": "pre-install"})], client)
+    result = engine.converge(
+        engine.Request(
+            descriptors=[chart_component(name, "hooks", {"image": PROGRAM, "fail": "pre-install"})], client=client
+        )
+    )
     assert f"pre-install hook Job {name}/{name}-pre-install-2 failed" in result.errors[0]
     assert "unknown flag: --no-such-flag" in result.errors[0]
-    mended = engine.converge([chart_component(name, "hooks", {"image": PROGRAM})], client)
+    mended = engine.converge(
+        engine.Request(descriptors=[chart_component(name, "hooks", {"image": PROGRAM})], client=client)
+    )
     assert not mended.errors
 
 
 def test_an_image_that_is_not_there_is_named(client, name):
     component = chart_component(name, "web", {"image": "localhost/nowhere:1"}, timeout=20)
-    result = engine.converge([component], client)
+    result = engine.converge(engine.Request(descriptors=[component], client=client))
     assert "localhost/nowhere:1" in result.errors[0]

@@ -53,7 +53,7 @@ def name():
 
 
 def test_an_empty_cluster_is_planned_without_asking_anybody(name):
-    planned = engine.converge([component(name, config_map("a"))], None, check=True)
+    planned = engine.converge(engine.Request(descriptors=[component(name, config_map("a"))], check=True))
     assert subjects(planned) == [f"Namespace {name}", f"ConfigMap {name}/a"]
 
 
@@ -135,7 +135,7 @@ def test_two_components_in_one_namespace_leave_it_together(client, name):
 def test_what_is_retained_stays(client, name):
     described = component(name, config_map("a"), config_map("data"), retain=[{"kind": "ConfigMap", "name": "data"}])
     apply(client, [described])
-    engine.converge(absent(described), client)
+    engine.converge(engine.Request(descriptors=absent(described), client=client))
     assert read(client, "v1", "ConfigMap", "a", name) is None
     assert read(client, "v1", "ConfigMap", "data", name) is not None
 
@@ -144,7 +144,7 @@ def test_an_object_of_others_is_refused_unless_adoption_is_asked_for(client, nam
     kubectl(api_server, "create", "namespace", name)
     kubectl(api_server, "-n", name, "create", "configmap", "a", "--from-literal=theirs=1")
     described = component(name, config_map("a"))
-    refused = engine.converge([described], client)
+    refused = engine.converge(engine.Request(descriptors=[described], client=client))
     assert "was made by kubectl-create" in refused.errors[0]
     assert "adopt: true" in refused.errors[0]
     result = apply(client, [{**described, "adopt": True}])
@@ -165,12 +165,12 @@ def test_immutable_fields_are_changed_only_where_the_descriptor_allows_it(client
     changed["spec"]["selector"] = changed["spec"]["template"]["metadata"] = None
     changed["spec"]["selector"] = {"matchLabels": {"app": "other"}}
     changed["spec"]["template"]["metadata"] = {"labels": {"app": "other"}}
-    refused = engine.converge([component(name, changed)], client, check=True)
+    refused = engine.converge(engine.Request(descriptors=[component(name, changed)], client=client, check=True))
     assert "`recreate`" in refused.errors[0]
     allowed = component(name, changed, recreate=[{"kind": "Deployment", "name": "web"}])
     (action,) = plan(client, [allowed]).actions
     assert (action.verb, action.disruption) == ("recreate", "outage")
-    engine.converge([allowed], client)
+    engine.converge(engine.Request(descriptors=[allowed], client=client))
     assert read(client, "apps/v1", "Deployment", "web", name)["spec"]["selector"]["matchLabels"] == {"app": "other"}
 
 
@@ -201,7 +201,7 @@ def test_replicas_that_an_autoscaler_set_are_left_to_it(client, name):
         body=b'{"spec":{"replicas":5}}',
         content_type="application/merge-patch+json",
     )
-    result = engine.converge([described], client)
+    result = engine.converge(engine.Request(descriptors=[described], client=client))
     assert subjects(result) == []
     assert read(client, "apps/v1", "Deployment", "web", name)["spec"]["replicas"] == 5
     assert any("is left to kube-controller-manager" in note for note in result.components[name].notes)
@@ -223,7 +223,7 @@ def test_a_finalizer_that_nobody_clears_is_named(client, name):
     apply(client, [described])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(remove, "wait_gone", functools.partial(remove.wait_gone, timeout_s=1))
-        result = engine.converge(absent(described), client)
+        result = engine.converge(engine.Request(descriptors=absent(described), client=client))
     assert "held by example.com/held" in result.errors[0]
     client._json(
         "PATCH",
@@ -231,7 +231,7 @@ def test_a_finalizer_that_nobody_clears_is_named(client, name):
         body=b'{"metadata":{"finalizers":null}}',
         content_type="application/merge-patch+json",
     )
-    engine.converge(absent(described), client)
+    engine.converge(engine.Request(descriptors=absent(described), client=client))
     assert read(client, "v1", "Namespace", name) is None
 
 
@@ -244,7 +244,7 @@ def test_one_failure_cancels_only_what_depends_on_it_and_all_errors_come_back(cl
         component(after, config_map("b"), requires=[bad]),
         component(beside, config_map("c")),
     ]
-    result = engine.converge(components, client)
+    result = engine.converge(engine.Request(descriptors=components, client=client))
     assert len(result.errors) == 1 and result.errors[0].startswith(f"{bad}: ConfigMap {bad}/a")
     assert f"{bad} (objects) failed" in result.components[after].cancelled
     assert read(client, "v1", "ConfigMap", "c", beside) is not None
@@ -262,9 +262,9 @@ def test_an_output_of_one_component_reaches_another(client, name):
         component(first, service, outputs={"address": {"kind": "Service", "name": "web", "path": "spec.clusterIP"}}),
         component(second, config_map("a", address=f"http://${{out:{first}.address}}")),
     ]
-    planned = engine.converge(components, None, check=True)
+    planned = engine.converge(engine.Request(descriptors=components, check=True))
     assert "(known after apply)" in str(planned.actions[-1].after)
-    engine.converge(components, client)
+    engine.converge(engine.Request(descriptors=components, client=client))
     address = read(client, "v1", "Service", "web", first)["spec"]["clusterIP"]
     assert read(client, "v1", "ConfigMap", "a", second)["data"]["address"] == f"http://{address}"
     assert plan(client, components).actions == []
@@ -272,7 +272,9 @@ def test_an_output_of_one_component_reaches_another(client, name):
 
 def test_a_reference_to_nothing_is_refused_before_anything_is_touched(client, name):
     with pytest.raises(DescriptorError, match=r"refers to \$\{out:nobody.address\}"):
-        engine.converge([component(name, config_map("a", x="${out:nobody.address}"))], client)
+        engine.converge(
+            engine.Request(descriptors=[component(name, config_map("a", x="${out:nobody.address}"))], client=client)
+        )
     assert read(client, "v1", "Namespace", name) is None
 
 
@@ -281,7 +283,9 @@ def test_what_is_required_may_be_installed_already(client, name):
     apply(client, [component(base, config_map("a"))])
     apply(client, [component(name, config_map("b"), requires=[base])])
     with pytest.raises(DescriptorError, match="neither part of this run nor installed"):
-        engine.converge([component(name, config_map("b"), requires=["nowhere"])], client)
+        engine.converge(
+            engine.Request(descriptors=[component(name, config_map("b"), requires=["nowhere"])], client=client)
+        )
 
 
 def test_a_custom_kind_is_planned_and_made_in_the_run_that_defines_it(client, name):
@@ -316,8 +320,8 @@ def test_a_custom_kind_is_planned_and_made_in_the_run_that_defines_it(client, na
 
 def test_each_change_is_a_revision_and_a_run_without_one_is_none(client, name):
     for text in ("1", "2"):
-        engine.converge([component(name, config_map("a", key=text))], client)
-        engine.converge([component(name, config_map("a", key=text))], client)
+        engine.converge(engine.Request(descriptors=[component(name, config_map("a", key=text))], client=client))
+        engine.converge(engine.Request(descriptors=[component(name, config_map("a", key=text))], client=client))
     history = Recorder(client).history(name)
     assert [(one.number, one.state) for one in history] == [(1, "applied"), (2, "applied")]
     assert history[0].digest != history[1].digest
@@ -326,7 +330,7 @@ def test_each_change_is_a_revision_and_a_run_without_one_is_none(client, name):
 
 def test_the_last_ten_revisions_are_kept(client, name):
     for number in range(12):
-        engine.converge([component(name, config_map("a", key=str(number)))], client)
+        engine.converge(engine.Request(descriptors=[component(name, config_map("a", key=str(number)))], client=client))
     recorder = Recorder(client)
     assert [one.number for one in recorder.history(name)] == list(range(3, 13))
     with pytest.raises(RecordError, match="no revision 2; recorded are 3, 4"):
@@ -335,8 +339,12 @@ def test_the_last_ten_revisions_are_kept(client, name):
 
 
 def test_rollback_brings_back_objects_and_removes_newer_ones(client, name):
-    engine.converge([component(name, config_map("a", key="1"), config_map("gone"))], client)
-    engine.converge([component(name, config_map("a", key="2"), config_map("new"))], client)
+    engine.converge(
+        engine.Request(descriptors=[component(name, config_map("a", key="1"), config_map("gone"))], client=client)
+    )
+    engine.converge(
+        engine.Request(descriptors=[component(name, config_map("a", key="2"), config_map("new"))], client=client)
+    )
     planned = rollback(client, name, -1, check=True)
     result = rollback(client, name, -1, check=False)
     assert not result.errors
@@ -360,10 +368,12 @@ def test_a_plan_that_is_still_true_is_carried_out_and_a_stale_one_refused(client
     planned = plan(client, wanted)
     kubectl(api_server, "-n", name, "delete", "configmap", "a")
     with pytest.raises(StalePlanError, match=f"would also create ConfigMap {name}/a"):
-        engine.converge(wanted, client, expect=planned)
+        engine.converge(engine.Request(descriptors=wanted, client=client, expect=planned))
     assert read(client, "v1", "ConfigMap", "a", name) is None
     fresh = plan(client, wanted)
-    assert plan_of(engine.converge(wanted, client, expect=fresh)).digest == fresh.digest
+    assert (
+        plan_of(engine.converge(engine.Request(descriptors=wanted, client=client, expect=fresh))).digest == fresh.digest
+    )
 
 
 # --- secrets
@@ -392,7 +402,7 @@ def test_a_generated_secret_moves_with_its_component_and_keeps_its_value(client,
 
 def test_a_secret_that_must_exist_is_asked_for_by_name(client, name):
     described = component(name, secrets=[{"name": "token", "from": "existing"}])
-    result = engine.converge([described], client)
+    result = engine.converge(engine.Request(descriptors=[described], client=client))
     assert f"Secret {name}/token does not exist" in result.errors[0]
 
 
@@ -406,7 +416,7 @@ def test_drift_names_the_object_the_field_and_the_hand(client, name, api_server)
     kubectl(api_server, "-n", name, "delete", "configmap", "b")
     kubectl(api_server, "-n", name, "scale", "deployment", "web", "--replicas=4")
     kubectl(api_server, "-n", name, "set", "env", "deployment/web", "DEBUG=1")
-    report = drift.report_of(engine.converge(described, client, check=True), "here")
+    report = drift.report_of(engine.converge(engine.Request(descriptors=described, client=client, check=True)), "here")
     found = {(one.kind, one.object): one.fields for one in report.findings}
     assert report.state == "drift"
     changed = found["changed", f"ConfigMap {name}/a"][0]
@@ -418,7 +428,7 @@ def test_drift_names_the_object_the_field_and_the_hand(client, name, api_server)
     extra = found["extra", f"Deployment {name}/web"][0]
     assert extra.path == "spec.template.spec.containers[app].env[DEBUG]"
     ignored = drift.report_of(
-        engine.converge(described, client, check=True),
+        engine.converge(engine.Request(descriptors=described, client=client, check=True)),
         "here",
         [{"object": f"*{name}/web", "path": "spec.*"}, {"object": f"ConfigMap {name}/*"}],
     )
@@ -430,7 +440,11 @@ def test_drift_names_the_object_the_field_and_the_hand(client, name, api_server)
 
 def test_a_second_run_is_refused_and_told_who_holds_the_cluster(client, api_server, name):
     with held(client, wait_s=0, stop=threading.Event()), pytest.raises(LockError, match="is at work on this cluster"):
-        engine.converge([component(name, config_map("a"))], new_client(api_server), lock_timeout_s=0)
+        engine.converge(
+            engine.Request(
+                descriptors=[component(name, config_map("a"))], client=new_client(api_server), lock_timeout_s=0
+            )
+        )
 
 
 def test_a_second_run_waits_for_the_first(client, api_server, name):
@@ -439,7 +453,11 @@ def test_a_second_run_waits_for_the_first(client, api_server, name):
         hooks = engine.Hooks(say=said.append)
         arguments = {"lock_timeout_s": 30, "hooks": hooks}
         thread = threading.Thread(
-            target=lambda: engine.converge([component(name, config_map("a"))], new_client(api_server), **arguments)
+            target=lambda: engine.converge(
+                engine.Request(
+                    descriptors=[component(name, config_map("a"))], client=new_client(api_server), **arguments
+                )
+            )
         )
         thread.start()
         deadline = time.monotonic() + 10
@@ -465,20 +483,20 @@ def _converge_and_die(kubeconfig, components, after):
         return real(resource, document, **options)
 
     client.apply = counted
-    engine.converge(components, client)
+    engine.converge(engine.Request(descriptors=components, client=client))
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 3, 4, 5])
 def test_a_run_that_is_killed_leaves_nothing_that_the_next_one_does_not_know(client, api_server, name, after):
     old = [component(name, config_map("a"), config_map("b"))]
     new = [component(name, config_map("b", key="2"), config_map("c"), config_map("d"))]
-    engine.converge(old, client)
+    engine.converge(engine.Request(descriptors=old, client=client))
     process = multiprocessing.get_context("fork").Process(target=_converge_and_die, args=(api_server, new, after))
     process.start()
     process.join(60)
     # The inventory moves on before the rerun: what the dead run had made must not be orphaned.
     newest = [component(name, config_map("b", key="3"))]
-    result = engine.converge(newest, client, lock_timeout_s=10)
+    result = engine.converge(engine.Request(descriptors=newest, client=client, lock_timeout_s=10))
     assert not result.errors
     left = client.list(client.resource("v1", "ConfigMap"), name, labels="app.kubernetes.io/managed-by=llm.on_eks")
     assert [one["metadata"]["name"] for one in left] == ["b"]
@@ -492,4 +510,9 @@ def test_a_wrong_address_is_one_sentence(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "RETRIES", 1)
         with pytest.raises(LlmOnEksError, match="does not answer"):
-            engine.converge([component("x", config_map("a"))], module.Client(connect(host="https://127.0.0.1:9")))
+            engine.converge(
+                engine.Request(
+                    descriptors=[component("x", config_map("a"))],
+                    client=module.Client(connect(host="https://127.0.0.1:9")),
+                )
+            )

@@ -89,7 +89,7 @@ def assert_whole(client, components, name):
 def test_a_fault_that_passes_is_got_over(client, api_server, name, impatient, fault):
     # Each third request fails once; among them the Lease's, the records' and the objects' writes.
     with FaultyProxy(api_server, lambda request: fault if request.number % 3 == 1 else None) as proxy:
-        result = engine.converge(described(name), proxy.client())
+        result = engine.converge(engine.Request(descriptors=described(name), client=proxy.client()))
         assert proxy.faults > 5
     assert not result.errors
     assert_whole(client, described(name), name)
@@ -100,10 +100,10 @@ def test_random_faults_end_in_the_same_state_or_in_an_error(client, api_server, 
     rng = random.Random(seed)
     kinds = [Status(429), Status(500), Status(503), Drop(), Drop(carried_out=True)]
     with FaultyProxy(api_server, lambda request: rng.choice(kinds) if rng.random() < 0.3 else None) as proxy:
-        result = engine.converge(described(name), proxy.client())
+        result = engine.converge(engine.Request(descriptors=described(name), client=proxy.client()))
     if result.errors:
         assert re.search("injected|unavailable|too many|does not answer", result.errors[0]), result.errors
-    rerun = engine.converge(described(name), client, lock_timeout_s=40)
+    rerun = engine.converge(engine.Request(descriptors=described(name), client=client, lock_timeout_s=40))
     assert not rerun.errors
     assert bool(result.errors) or not rerun.actions, f"seed {seed}: it said ok, but {subjects(rerun)} was not done"
     assert_whole(client, described(name), name)
@@ -119,7 +119,7 @@ def test_a_lease_whose_answer_was_lost_is_still_ours(client, api_server, name, i
         return None
 
     with FaultyProxy(api_server, fault) as proxy:
-        result = engine.converge(described(name), proxy.client(), lock_timeout_s=5)
+        result = engine.converge(engine.Request(descriptors=described(name), client=proxy.client(), lock_timeout_s=5))
     assert lost and not result.errors
 
 
@@ -131,10 +131,10 @@ def test_a_fault_that_stays_is_an_error_that_names_the_object(client, api_server
         return fault if request.method == "PATCH" and "/configmaps/b" in request.path else None
 
     with FaultyProxy(api_server, only_b) as proxy:
-        result = engine.converge(described(name), proxy.client())
+        result = engine.converge(engine.Request(descriptors=described(name), client=proxy.client()))
     assert result.errors[0].startswith(f"{name}: ConfigMap {name}/b: ")
     assert f"ConfigMap {name}/a" in subjects(result) and f"ConfigMap {name}/b" not in subjects(result)
-    assert not engine.converge(described(name), client).errors
+    assert not engine.converge(engine.Request(descriptors=described(name), client=client)).errors
     assert_whole(client, described(name), name)
 
 
@@ -152,7 +152,7 @@ def test_an_api_server_that_is_killed_in_the_middle_of_a_run_is_waited_for(contr
         return After(kill) if "/configmaps/c10" in request.path and request.writes and not killed else None
 
     with FaultyProxy(api_server, at_the_tenth) as proxy:
-        result = engine.converge(components, proxy.client())
+        result = engine.converge(engine.Request(descriptors=components, client=proxy.client()))
     assert killed
     assert not result.errors
     assert len(subjects(result, "create")) == 31
@@ -172,7 +172,9 @@ def test_a_token_that_the_server_refuses_in_the_run_is_renewed(api_server, clien
         return Status(401) if request.token == given[0] and request.number >= 10 else None
 
     with FaultyProxy(api_server, fault) as proxy:
-        result = engine.converge(described(name), _client_of(proxy, tmp_path, life_s=900))
+        result = engine.converge(
+            engine.Request(descriptors=described(name), client=_client_of(proxy, tmp_path, life_s=900))
+        )
         refused = [request for request in proxy.requests if request.number >= 10 and request.token == given[0]]
     assert not result.errors
     assert len(given) == 2 and 1 <= len(refused) <= 4  # requests that were under way side by side
@@ -182,7 +184,9 @@ def test_a_token_that_the_server_refuses_in_the_run_is_renewed(api_server, clien
 def test_a_token_is_renewed_before_it_ends(api_server, client, name, tmp_path):
     # Asked for anew a minute before its end: this one after half a second.
     with FaultyProxy(api_server, lambda request: Slow(0.05)) as proxy:
-        result = engine.converge(described(name), _client_of(proxy, tmp_path, life_s=60.5))
+        result = engine.converge(
+            engine.Request(descriptors=described(name), client=_client_of(proxy, tmp_path, life_s=60.5))
+        )
         tokens = {request.token for request in proxy.requests}
     assert not result.errors
     assert len(tokens) > 1
@@ -191,11 +195,11 @@ def test_a_token_is_renewed_before_it_ends(api_server, client, name, tmp_path):
 def test_a_token_that_ends_for_good_is_one_clear_error(api_server, client, name):
     with FaultyProxy(api_server, lambda request: Status(401) if request.number >= 20 else None) as proxy:
         fixed = client_module.Client(connect(host=proxy.address, api_key="token-fixed"))
-        result = engine.converge(described(name), fixed)
+        result = engine.converge(engine.Request(descriptors=described(name), client=fixed))
     # The dead run could not let go of its Lease, and this process lives on.
     kubectl(api_server, "-n", NAMESPACE_SYSTEM, "delete", "lease", "converge")
     assert "Unauthorized; give these credentials the right, or use others" in result.errors[0]
-    assert not engine.converge(described(name), client, lock_timeout_s=40).errors
+    assert not engine.converge(engine.Request(descriptors=described(name), client=client, lock_timeout_s=40)).errors
     assert_whole(client, described(name), name)
 
 
@@ -225,7 +229,7 @@ def _client_of(proxy, folder, life_s):
 @pytest.fixture
 def hook(control_plane, api_server, tmp_path, name, client):
     """Makes a webhook for the namespace of `name`, which is there before it asks anybody."""
-    engine.converge([component(name, config_map("first"))], client)
+    engine.converge(engine.Request(descriptors=[component(name, config_map("first"))], client=client))
     yield lambda answer, **options: Webhook(
         api_server, control_plane.config.host_address, tmp_path, name, answer, **options
     )
@@ -235,8 +239,8 @@ def test_a_webhook_that_refuses_is_named_with_its_words(client, name, hook):
     other = unique("f")
     wanted = [component(name, config_map("first"), config_map("second")), component(other, config_map("beside"))]
     with hook(refuse("not on a Friday")):
-        planned = engine.converge(wanted, client, check=True)
-        result = engine.converge(wanted, client)
+        planned = engine.converge(engine.Request(descriptors=wanted, client=client, check=True))
+        result = engine.converge(engine.Request(descriptors=wanted, client=client))
     for run in (planned, result):
         assert (
             run.components[name].errors and "not on a Friday" in run.errors[0] and "policy.example.com" in run.errors[0]
@@ -249,7 +253,7 @@ def test_a_webhook_that_refuses_the_write_but_not_the_plan_is_an_error(client, n
     wanted = [component(name, config_map("first"), config_map("second"))]
     with hook(lambda request: allow(request) if request.get("dryRun") else refuse("not for real")(request)):
         assert plan(client, wanted).actions
-        result = engine.converge(wanted, client)
+        result = engine.converge(engine.Request(descriptors=wanted, client=client))
     assert "not for real" in result.errors[0]
     assert subjects(result) == []
 
@@ -258,16 +262,16 @@ def test_what_a_webhook_adds_is_planned_and_is_no_change_in_the_next_run(client,
     wanted = [component(name, config_map("first"), config_map("second"))]
     with hook(patch({"op": "add", "path": "/metadata/annotations", "value": {"added": "1"}}), mutating=True):
         planned = plan(client, wanted)
-        result = engine.converge(wanted, client)
+        result = engine.converge(engine.Request(descriptors=wanted, client=client))
         assert sorted(subjects(result)) == sorted(one.subject for one in planned.actions)
-        assert engine.converge(wanted, client).actions == []
+        assert engine.converge(engine.Request(descriptors=wanted, client=client)).actions == []
 
 
 def test_a_webhook_that_overrules_what_is_described_is_never_silent(client, name, hook):
     wanted = [component(name, config_map("first"), config_map("second", key="ours"))]
     with hook(patch({"op": "replace", "path": "/data/key", "value": "theirs"}), mutating=True):
         for _ in range(2):
-            result = engine.converge(wanted, client)
+            result = engine.converge(engine.Request(descriptors=wanted, client=client))
             assert any("overrules data.key: ours → theirs" in note for note in result.components[name].notes)
         assert result.actions == []
 
@@ -276,7 +280,7 @@ def test_a_webhook_that_changes_the_write_but_not_the_plan_is_noted(client, name
     change = patch({"op": "replace", "path": "/data/key", "value": "theirs"})
     wanted = [component(name, config_map("first"), config_map("second", key="ours"))]
     with hook(lambda request: allow(request) if request.get("dryRun") else change(request), mutating=True):
-        result = engine.converge(wanted, client)
+        result = engine.converge(engine.Request(descriptors=wanted, client=client))
     assert any(
         "the server made 1 fields different, data.key: ours → theirs" in note for note in result.components[name].notes
     )
@@ -289,16 +293,16 @@ def test_a_webhook_that_does_not_answer_is_an_error_that_names_it(client, name, 
 
     wanted = [component(name, config_map("first"), config_map("second"))]
     with hook(late, timeout_s=1):
-        result = engine.converge(wanted, client, check=True)
+        result = engine.converge(engine.Request(descriptors=wanted, client=client, check=True))
     assert "policy.example.com" in result.errors[0]
-    assert not engine.converge(wanted, client).errors
+    assert not engine.converge(engine.Request(descriptors=wanted, client=client)).errors
 
 
 def test_a_webhook_with_side_effects_only_on_a_write_bears_a_plan(client, name, hook):
     wanted = [component(name, config_map("first"), config_map("second"))]
     with hook(allow, side_effects="NoneOnDryRun"):
         assert plan(client, wanted).actions
-        assert not engine.converge(wanted, client).errors
+        assert not engine.converge(engine.Request(descriptors=wanted, client=client)).errors
 
 
 # --- definitions and controllers
@@ -326,7 +330,7 @@ def test_a_definition_that_is_established_late_is_waited_for(client, api_server,
         return None
 
     with FaultyProxy(api_server, late) as proxy:
-        result = engine.converge([_things(name)], proxy.client())
+        result = engine.converge(engine.Request(descriptors=[_things(name)], client=proxy.client()))
         things = [request.number for request in proxy.requests if "/things/one" in request.path]
     assert not result.errors
     assert len(looks) >= 5 and min(things) > looks[4]
@@ -343,7 +347,7 @@ def test_a_kind_that_discovery_shows_late_is_waited_for(client, api_server, name
         return None
 
     with FaultyProxy(api_server, stale) as proxy:
-        result = engine.converge([_things(name)], proxy.client())
+        result = engine.converge(engine.Request(descriptors=[_things(name)], client=proxy.client()))
     assert not result.errors
     assert len(asked) >= 6
     assert plan(client, [_things(name)]).actions == []
@@ -358,6 +362,6 @@ def test_what_is_deleted_as_soon_as_it_is_applied_is_an_error(client, api_server
         return After(away) if request.writes and request.method == "PATCH" and "/configmaps/b" in request.path else None
 
     with FaultyProxy(api_server, controller) as proxy:
-        result = engine.converge(described(name), proxy.client())
+        result = engine.converge(engine.Request(descriptors=described(name), client=proxy.client()))
     assert f"ConfigMap {name}/b: the API accepted it, but it is not there" in result.errors[0]
     assert f"ConfigMap {name}/b" not in subjects(result)

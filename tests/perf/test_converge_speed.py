@@ -79,10 +79,10 @@ def test_wall_time_follows_the_critical_path(client, table):
         for name, needs in zip(names, ([], [], [], [], names[:1], names[1:2]), strict=True)
     ]
     with SimulatedNode(client, after_s=READY_S) as node:
-        result = engine.converge(components, client)
+        result = engine.converge(engine.Request(descriptors=components, client=client))
         begun = time.monotonic() - result.seconds
         assert not result.errors, result.errors
-        engine.converge(absent(*components), client)
+        engine.converge(engine.Request(descriptors=absent(*components), client=client))
     applied = {done.component: done.started + done.seconds for done in result.nodes if done.node == "objects"}
     took = {name: node.reported[name] - begun - applied[name] for name in names}
     path = max(
@@ -124,7 +124,7 @@ def test_against_kubernetes_core(client, kubeconfig, table, tmp_path):
     name = unique("core")
     documents = [config_map(f"c{n}", name, key=str(n)) for n in range(200)]
     mine = component(name, *documents)
-    assert not engine.converge([mine], client).errors
+    assert not engine.converge(engine.Request(descriptors=[mine], client=client)).errors
     playbooks = Playbooks(tmp_path, kubeconfig)
     code, said, ours = timed(playbooks.command("converge", [mine]))
     assert code == 0 and "changed=0" in said, said[-2000:]

@@ -91,7 +91,9 @@ def _work(url: str, name: str, components: list[Any], cut: Cut | None, end: Any)
         lambda service: counter.client(SESSION.client(service, endpoint_url=url)), REGION, retry_delay_s=0.05
     )
     try:
-        done = engine.converge(components, None, aws=AwsAccess(connection, name, LOCKS), lock_timeout_s=20)
+        done = engine.converge(
+            engine.Request(descriptors=components, aws=AwsAccess(connection, name, LOCKS), lock_timeout_s=20)
+        )
     except KeyboardInterrupt:
         end.send((tuple(counter.calls), (), 0))
         os._exit(INTERRUPTED)

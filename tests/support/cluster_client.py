@@ -64,7 +64,7 @@ def absent(*components):
 
 
 def plan(client, components, **options):
-    result = engine.converge(components, client, check=True, **options)
+    result = engine.converge(engine.Request(descriptors=components, client=client, check=True, **options))
     assert not result.errors, result.errors
     return plan_of(result)
 
@@ -72,10 +72,10 @@ def plan(client, components, **options):
 def apply(client, components, **options):
     """Apply, hold the result to the plan made just before, and to an empty plan just after."""
     planned = plan(client, components)
-    result = engine.converge(components, client, **options)
+    result = engine.converge(engine.Request(descriptors=components, client=client, **options))
     assert not result.errors, result.errors
     assert actions(plan_of(result)) == actions(planned)
-    again = engine.converge(components, client, **options)
+    again = engine.converge(engine.Request(descriptors=components, client=client, **options))
     assert [str(action.subject) for action in again.actions] == []
     return result
 

@@ -15,6 +15,7 @@ import msgspec
 import yaml
 
 from ...module_utils.errors import LlmOnEksError
+from ...module_utils.files import write_whole
 from ..describe.descriptor import Chart, Component, Release
 from . import source
 from .errors import redacted
@@ -99,11 +100,8 @@ def moves(before: LockFile, after: LockFile) -> list[str]:
 
 def write(lock: LockFile, file: Path) -> None:
     """Whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    staging = file.with_name(f".{file.name}.new")
     text: str = yaml.safe_dump(msgspec.to_builtins(lock), sort_keys=False, width=160)
-    staging.write_text(f"---\n{_HEAD}{text}", encoding="utf-8")
-    staging.replace(file)
+    write_whole(file, f"---\n{_HEAD}{text}")
 
 
 def _is_downloaded(chart: Chart) -> bool:

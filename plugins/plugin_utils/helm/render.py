@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from ...module_utils.files import write_whole
 from ..kubernetes.client import Client
 from . import binary, lookups
 from .contents import Traits, traits
@@ -251,6 +251,4 @@ def _keep(file: Path, made: Rendering, request: Request) -> None:
         documents = blanked(made.documents, made.generated, request.namespace)
         made = msgspec.structs.replace(made, documents=documents, blank=True)
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as staging:  # made with mode 0600
-        staging.write(msgspec.json.encode(made))
-    os.replace(staging.name, file)  # noqa: PTH105 - atomic, both names are known
+    write_whole(file, msgspec.json.encode(made), private=True)

@@ -7,10 +7,8 @@ Whatever comes over a network is kept under its sha256 and held to the digest th
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import tarfile
-import tempfile
 import threading
 import zlib
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from ...module_utils.files import write_whole
 from ..describe.descriptor import Chart
 from .download import Downloader
 from .errors import ChartError, redacted
@@ -158,22 +157,14 @@ def _download(chart: Chart, options: ChartOptions, downloader: Downloader) -> Ch
         raise _other_digest(chart, digest, redacted(address))
     options.charts.mkdir(parents=True, exist_ok=True)
     file = options.charts / f"{digest}.tgz"
-    _publish(file, content)
+    write_whole(file, content, private=True)
     try:
         found = _verified(chart, _read(file))
     except ChartError:
         file.unlink()
         raise
-    (options.charts / "named").mkdir(exist_ok=True)
-    _publish(options.charts / "named" / _key(chart), digest.encode())
+    write_whole(options.charts / "named" / _key(chart), digest, private=True)
     return found
-
-
-def _publish(file: Path, content: bytes) -> None:
-    """Whole or not at all: other runs read the same cache."""
-    with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as staging:
-        staging.write(content)
-    os.replace(staging.name, file)  # noqa: PTH105 - atomic, both names are known
 
 
 def _other_digest(chart: Chart, digest: str, where: str) -> ChartError:

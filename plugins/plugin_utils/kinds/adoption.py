@@ -112,7 +112,7 @@ def merged_fields(entries: Sequence[Mapping[str, Any]], api_version: str) -> lis
 
 def release_secrets(context: Context, release: str, namespace: str) -> list[Document]:
     """Helm's own record of a release: Secrets with its values in them, newest last."""
-    client = context.api()
+    client = context.run.api()
     resource = client.resource("v1", "Secret")
     found = client.list(resource, namespace, labels=f"owner=helm,name={release}") if resource else []
     return sorted(found, key=lambda secret: int(secret["metadata"]["labels"].get("version") or 0))
@@ -120,10 +120,10 @@ def release_secrets(context: Context, release: str, namespace: str) -> list[Docu
 
 def forget_release(context: Context, secrets: Sequence[Document]) -> list[Action]:
     """Helm's record goes once the objects are ours: a later `helm uninstall` would delete them."""
-    client = context.api()
+    client = context.run.api()
     resource = client.resource("v1", "Secret")
     for secret in secrets:
-        if resource is None or context.check:
+        if resource is None or context.run.check:
             break
         client.delete(
             resource, secret["metadata"]["name"], secret["metadata"]["namespace"], uid=secret["metadata"]["uid"]

@@ -41,14 +41,14 @@ class AwsNode:
         return subject(self.component, self.entry)
 
     def run(self, context: Context) -> Outcome:
-        properties = context.resolve(self.entry.properties)
-        if not context.check and is_unknown(properties):
+        properties = context.outputs.resolve(self.entry.properties)
+        if not context.run.check and is_unknown(properties):
             raise NodeError(f"{self.name}: {_unknown_in(properties)} refers to something that does not exist yet")
         resource = make(context, self.component, self.entry, properties)
         if not is_unknown(resource.identity):
             kept = self.entry.adopt or self.entry.retain
             context.desire(self.component, [document(self.entry.type, resource.identity, properties, kept=kept)])
-        if context.check:
+        if context.run.check:
             plan = resource.plan()
             publish(context, self.component, self.entry, resource, remade=plan.verb == "replace")
             return _outcome(self, plan)
@@ -76,7 +76,7 @@ class AwsLookNode:
         return f"look at {subject(self.component, self.entry)}"
 
     def run(self, context: Context) -> Outcome:
-        properties = context.resolve_known(self.entry.properties)
+        properties = context.outputs.resolve_known(self.entry.properties)
         self.found = make(context, self.component, self.entry, properties)
         publish(context, self.component, self.entry, self.found)
         return Outcome()
@@ -101,7 +101,7 @@ class AwsRemovalNode:
         if entry.retain:
             there = resource.plan_delete()
             return Outcome(notes=[f"{what} is kept (`retain`)"] if there.verb == "delete" else [])
-        plan = resource.plan_delete() if context.check else resource.delete()
+        plan = resource.plan_delete() if context.run.check else resource.delete()
         return Outcome(_actions(what, entry.type, plan), [f"{what} {plan.why}"] if plan.why else [])
 
 
@@ -114,27 +114,27 @@ class AwsPruneNode:
     slow: bool = True
 
     def run(self, context: Context) -> Outcome:
-        known = {one for one in context.recorder.known(self.component) if one.group == GROUP}
+        known = {one for one in context.run.recorder.known(self.component) if one.group == GROUP}
         # What some revision was to keep is kept, and so is what is described still, whether it is kept now or not.
         kept = {(one.kind, one.name) for one in known if one.namespace == _KEPT}
-        kept |= {(one.kind, one.name) for one in context.desired(self.component)}
+        kept |= {(one.kind, one.name) for one in context.desired.of(self.component)}
         stale = [one for one in known if (one.kind, one.name) not in kept]
-        if stale and context.failed:
+        if stale and context.run.failed:
             return Outcome(notes=["nothing is taken away on AWS, for something else failed"])
         actions: list[Action] = []
         for target in sorted(stale, key=_rank):
-            if target.kind not in RESOURCES or context.wanted_by_any(target):
+            if target.kind not in RESOURCES or context.desired.has(target):
                 continue
-            owner = Owner(context.cloud().cluster, self.component)
-            resource = RESOURCES[target.kind](context.cloud().connection, keys_of(target), owner)
-            plan = resource.plan_delete() if context.check else resource.delete()
+            owner = Owner(context.run.cloud().cluster, self.component)
+            resource = RESOURCES[target.kind](context.run.cloud().connection, keys_of(target), owner)
+            plan = resource.plan_delete() if context.run.check else resource.delete()
             actions += _actions(resource.subject, target.kind, plan)
         return Outcome(actions)
 
 
 def make(context: Context, component: str, entry: AwsEntry, properties: Mapping[str, Any]) -> AwsResource:
     """The resource of an entry. What is adopted carries no mark of ours, so none is asked for."""
-    cloud = context.cloud()
+    cloud = context.run.cloud()
     owner = None if entry.adopt else Owner(cloud.cluster, component)
     return RESOURCES[entry.type](cloud.connection, dict(properties), owner, entry.adopt)
 
@@ -151,7 +151,7 @@ def publish(context: Context, component: str, entry: AwsEntry, resource: AwsReso
     """The outputs, for those who refer to them."""
     for output, value in resource.outputs().items():
         known = Unknown(f"{resource.subject}.{output}") if remade and output != "name" else value
-        context.publish(component, f"{entry.name}_{output}", known)
+        context.outputs.publish(component, f"{entry.name}_{output}", known)
 
 
 def outputs_of(entry: AwsEntry) -> list[str]:

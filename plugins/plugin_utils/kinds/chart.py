@@ -92,7 +92,7 @@ class ChartNode:
         return Outcome(report.actions, report.notes)
 
     def _converge(self, context: Context, report: _Report) -> None:
-        context.masker.learn_values(self.release.values)
+        context.run.masker.learn_values(self.release.values)
         parts = self._parts(context, report)
         parts.crds = self._own_crds(context, parts, report)
         begun = parts.record is None or not parts.record.inputs
@@ -100,7 +100,7 @@ class ChartNode:
         self._crds(context, parts, adopted, report)
         wanted = self._wanted(context, parts)
         self._namespaces(context, parts, wanted, report)
-        if parts.hooked and not context.check:
+        if parts.hooked and not context.run.check:
             self._write(context, parts, begun=True)
         before, after = parts.events
         if parts.hooked:
@@ -110,21 +110,21 @@ class ChartNode:
         for document in wanted:
             if key_of(document, self.namespace) not in by_hooks:
                 report.add(self._apply(context, document, parts, adopted))
-        if not context.check:
+        if not context.run.check:
             self._wait(context, parts.objects)
         if parts.hooked:
             report.add(parts.waves.run(context, after))
         if adopted:
             self._forget_helm(context, parts, report)
-        if parts.hooked and not context.check:
+        if parts.hooked and not context.run.check:
             self._write(context, parts, begun=False)
 
     # --- what is wanted
 
     def _parts(self, context: Context, report: _Report) -> _Parts:
-        chart = source.obtain(self.release.chart, context.charts)
+        chart = source.obtain(self.release.chart, context.run.charts)
         record = release_record.read(context, self.component, self.release.name)
-        values = context.resolve(self.release.values)
+        values = context.outputs.resolve(self.release.values)
         request = render.Request(chart, self.release.name, self.namespace, values)
         same = record is not None and record.inputs == request.inputs
         # The same input is rendered as it was rendered then: some charts differ between install and upgrade, and a
@@ -139,7 +139,7 @@ class ChartNode:
 
     def _is_helms(self, context: Context) -> bool:
         """Whether plain Helm has a release of this name that is to be adopted: what comes to it is an upgrade."""
-        if not self.adopts or context.client is None:
+        if not self.adopts or context.run.client is None:
             return False
         return bool(adoption.release_secrets(context, self.release.name, self.namespace))
 
@@ -148,7 +148,7 @@ class ChartNode:
     ) -> tuple[list[Document], list[GeneratedField], frozenset[str]]:
         """(what is to be, the fields that are made up in this run, the kinds in which names are made up)."""
         cluster = _cluster(context, self.component, request)
-        made = render.render(request, context.charts, cluster)
+        made = render.render(request, context.run.charts, cluster)
         live = self._living(context, made)
         _, _, hooks = split(made.documents)
         waves = Waves(self.component, self.release.name, self.namespace, hooks, self.release.timeout)
@@ -158,14 +158,14 @@ class ChartNode:
         generated = [item for item in made.generated if not (same and item.object in fleeting)]
         documents, fresh = feed_back(made.documents, generated, live, self.namespace, same_input=same)
         if made.blank and fresh:
-            made = render.render(request, context.charts, cluster, fresh=True)
+            made = render.render(request, context.run.charts, cluster, fresh=True)
             documents, fresh = feed_back(made.documents, generated, live, self.namespace, same_input=same)
         self._tell(fresh, fleeting, report)
         if same:
             # Their names change at each rendering: those of the applied one stand.
             documents = [document for document in documents if key_of(document, self.namespace) not in made.renamed]
         patterns = [ignore.pattern(text) for text in self.release.ignore]
-        if patterns and context.client is not None:
+        if patterns and context.run.client is not None:
             documents = [
                 ignore.leave(document, self._live(context, document), patterns)
                 if any(pattern.applies(document) for pattern in patterns)
@@ -192,23 +192,15 @@ class ChartNode:
 
     def _live(self, context: Context, document: Document) -> Document | None:
         """The living object; None where there is none, or its kind is only coming."""
-        if context.client is None:
-            return None
-        resource = context.client.resource(document["apiVersion"], document["kind"])
-        if resource is None:
-            return None
-        metadata = document["metadata"]
-        namespace = metadata.get("namespace", self.namespace) if resource.namespaced else ""
-        live = context.client.get(resource, metadata["name"], namespace)
-        return {"apiVersion": resource.api_version, "kind": resource.kind, **live} if live else None
+        return context.run.live_of(document, self.namespace)
 
     def _wanted(self, context: Context, parts: _Parts) -> list[Document]:
         """Objects and what hooks leave, labelled and placed, noted as the component's before the first of them is written."""
         documents = in_order([*parts.waves.lasting(parts.events), *parts.objects])
         wanted = [placed(context, labelled(document, self.component), self.namespace) for document in documents]
-        applied = context.recorder.applied(self.component) if parts.renamed and not parts.hooked else None
+        applied = context.run.recorder.applied(self.component) if parts.renamed and not parts.hooked else None
         # Names made up at each rendering are left out of the documents, but what they name is still ours.
-        known = context.recorder.documents(self.component, applied.number) if applied else []
+        known = context.run.recorder.documents(self.component, applied.number) if applied else []
         context.desire(self.component, [*wanted, *(one for one in known if one["kind"] in parts.renamed)])
         return wanted
 
@@ -246,8 +238,8 @@ class ChartNode:
         for name in sorted({*named, self.namespace} - {""}):
             document: Document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
             live = self._live(context, document)
-            if live is None and not context.is_planned(f"new namespace {name}"):
-                context.will_exist(f"new namespace {name}")
+            if live is None and not context.desired.makes_namespace(name):
+                context.desired.make_namespace(name)
                 if name not in made:
                     report.add(
                         apply_all(context, self.component, [labelled(document, self.component)], "", self.policy)
@@ -257,14 +249,14 @@ class ChartNode:
 
     def _own_crds(self, context: Context, parts: _Parts, report: _Report) -> list[Document]:
         """Without those that somebody else of ours keeps: charts ship copies of each other's CRDs."""
-        earlier, mine = context.desired(self.component), []
+        earlier, mine = context.desired.of(self.component), []
         for document in parts.crds:
             live = self._live(context, document)
             labels = (live["metadata"].get("labels") or {}) if live else {}
             other = labels.get(LABEL_COMPONENT, "") if labels.get(LABEL_MANAGED_BY) == MANAGED_BY else ""
             if other not in ("", self.component):
                 report.notes.append(f"{self.release.name}: {subject(document)} is left to component {other}")
-            elif identity(document) in earlier or (live is None and context.wanted_by_any(identity(document))):
+            elif identity(document) in earlier or (live is None and context.desired.has(identity(document))):
                 continue  # another release of this run brings it
             else:
                 mine.append(document)
@@ -278,7 +270,7 @@ class ChartNode:
             outcome = self._apply(context, document, parts, adopted)
             changed = changed or bool(outcome.actions)
             report.add(outcome)
-        if context.check or not documents:
+        if context.run.check or not documents:
             return
         for document in documents:
             name = document["metadata"]["name"]
@@ -287,18 +279,18 @@ class ChartNode:
             )
             until(context, f"{self.release.name}: {subject(document)}", wait, "")
         if changed:
-            context.api().forget_resources()
+            context.run.api().forget_resources()
             for document in documents:
                 _await_service(context, document)
 
     def _apply(self, context: Context, document: Document, parts: _Parts, adopted: dict[str, Document]) -> Outcome:
         key = key_of(document, self.namespace)
         live = adopted.get(key)
-        if live is not None and not context.check:
-            adoption.take_over(context.api(), live)
+        if live is not None and not context.run.check:
+            adoption.take_over(context.run.api(), live)
         outcome = apply(context, document, Policy(self.adopts, self.policy.recreate))
         fresh = [item for item in parts.fresh if item.object == key]
-        if context.check and fresh:
+        if context.run.check and fresh:
             outcome = Outcome([_untold(action, fresh) for action in outcome.actions], outcome.notes)
         if live is None:
             return outcome
@@ -347,7 +339,7 @@ class ChartNode:
 
 def _await_service(context: Context, crd: Document) -> None:
     """An Established CRD is served a moment later only: until then its objects have no address."""
-    spec, client = crd["spec"], context.api()
+    spec, client = crd["spec"], context.run.api()
     served = [version["name"] for version in spec["versions"] if version.get("served")]
     end = time.monotonic() + ESTABLISHED_WITHIN_S
     while served:
@@ -361,7 +353,7 @@ def _await_service(context: Context, crd: Document) -> None:
                 raise
         if time.monotonic() > end:
             raise NodeError(f"{subject(crd)} is Established, but not served after {ESTABLISHED_WITHIN_S} s")
-        if context.stop.wait(0.2):
+        if context.run.stop.wait(0.2):
             raise NodeError(f"{subject(crd)}: waiting was interrupted")
         client.forget_resources()
 
@@ -381,17 +373,17 @@ def _untold(action: Action, fresh: Sequence[GeneratedField]) -> Action:
 
 
 def _cluster(context: Context, component: str, request: render.Request) -> render.Cluster:
-    known = frozenset((one.group, one.kind, one.namespace, one.name) for one in context.recorder.known(component))
-    return render.Cluster(context.client, context.planned_kinds(), Owned(request.release, request.namespace, known))
+    known = frozenset((one.group, one.kind, one.namespace, one.name) for one in context.run.recorder.known(component))
+    return render.Cluster(context.run.client, context.desired.kinds(), Owned(request.release, request.namespace, known))
 
 
 def hooks_of(context: Context, component: str, release: Release, namespace: str) -> Waves:
     """A release's hooks as they would run now; `run(context, "test")` is what verify does with them. Raises ChartError."""
     record = release_record.read(context, component, release.name)
-    chart = source.obtain(release.chart, context.charts)
-    values = context.resolve(release.values)
+    chart = source.obtain(release.chart, context.run.charts)
+    values = context.outputs.resolve(release.values)
     request = render.Request(chart, release.name, namespace, values, bool(record and record.upgrade))
-    made = render.render(request, context.charts, _cluster(context, component, request), fresh=True)
+    made = render.render(request, context.run.charts, _cluster(context, component, request), fresh=True)
     _, _, hooks = split(made.documents)
     return Waves(component, release.name, namespace, hooks, release.timeout)
 
@@ -429,7 +421,7 @@ class ChartRemoval:
         return f"release {self.release.name}, {'post' if self.before else 'pre'}-delete hooks"
 
     def run(self, context: Context) -> Outcome:
-        if context.client is None:
+        if context.run.client is None:
             return Outcome()
         record = release_record.read(context, self.component, self.release.name)
         if record is None:
@@ -439,7 +431,7 @@ class ChartRemoval:
             self.waves = self.before.waves if self.before else None
             self.waves = self.waves or hooks_of(context, self.component, self.release, self.namespace)
             outcome = self.waves.run(context, "post-delete" if self.before else "pre-delete")
-        if self.before and not context.check:
+        if self.before and not context.run.check:
             if self.waves:
                 self._clear(context, self.waves.hooks)
             release_record.forget(context, self.component, self.release.name)
@@ -447,7 +439,7 @@ class ChartRemoval:
 
     def _clear(self, context: Context, hooks: Sequence[Hook]) -> None:
         """What hooks of the removal leave would keep the namespace from going."""
-        client = context.api()
+        client = context.run.api()
         for hook in hooks:
             if not {"pre-delete", "post-delete"} & set(hook.events):
                 continue

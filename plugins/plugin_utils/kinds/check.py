@@ -26,7 +26,7 @@ class CheckNode:
         return f"check {self.check.http}"
 
     def run(self, context: Context) -> Outcome:
-        if context.check:
+        if context.run.check:
             return Outcome()
         end = time.monotonic() + self.check.timeout
         timeout = urllib3.Timeout(connect=5, read=10)
@@ -39,7 +39,7 @@ class CheckNode:
                     raise NodeError(
                         f"{self.check.http} did not answer {self.check.status} within {self.check.timeout} s: {said}"
                     )
-                if context.stop.wait(0.5):
+                if context.run.stop.wait(0.5):
                     raise NodeError(f"{self.check.http}: waiting was interrupted")
 
     def _ask(self, connections: urllib3.PoolManager) -> str:

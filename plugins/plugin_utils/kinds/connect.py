@@ -25,28 +25,28 @@ class ConnectNode:
     slow: bool = True
 
     def run(self, context: Context) -> Outcome:
-        if context.client is not None:
+        if context.run.client is not None:
             return Outcome()
         place = self.kubernetes
-        endpoint, authority = context.resolve([place.endpoint, place.certificate_authority])
+        endpoint, authority = context.outputs.resolve([place.endpoint, place.certificate_authority])
         if is_unknown([endpoint, authority]):
             return Outcome()  # a plan on an account without the cluster: there is nothing in it yet
-        client = context.cloud().client_at(endpoint, authority)
+        client = context.run.cloud().client_at(endpoint, authority)
         end = time.monotonic() + _ADMITTED_AFTER_S
         while not admitted(client):
-            if context.check:
+            if context.run.check:
                 return Outcome(notes=["the Kubernetes API does not let us in yet; it is planned for as an empty one"])
             if time.monotonic() > end:
                 raise NodeError(
-                    f"the API of EKS cluster {context.cloud().cluster} does not let {context.cloud().connection.identity.arn} in; "
+                    f"the API of EKS cluster {context.run.cloud().cluster} does not let {context.run.cloud().connection.identity.arn} in; "
                     "give it an access entry (cluster_admins)"
                 )
-            context.waiting(self.name, "our access entry is not known there yet")
-            if context.stop.wait(1.0):
+            context.waits.note(self.name, "our access entry is not known there yet")
+            if context.run.stop.wait(1.0):
                 raise NodeError(f"{self.name}: waiting was interrupted")
-        context.waiting(self.name, "")
-        context.client = client
-        context.enter(client)
+        context.waits.note(self.name, "")
+        context.run.client = client
+        context.run.enter(client)
         return Outcome()
 
 
@@ -59,7 +59,7 @@ class FarewellNode:
     slow: bool = False
 
     def run(self, context: Context) -> Outcome:
-        if self.last and not context.check and context.client is not None:
-            context.leave()
-            context.client = None
+        if self.last and not context.run.check and context.run.client is not None:
+            context.run.leave()
+            context.run.client = None
         return Outcome()

@@ -38,14 +38,14 @@ class Waves:
             try:
                 outcome = self._one(context, hook, event)
             except NodeError:
-                if not context.check:
+                if not context.run.check:
                     self._clear(context, [hook], "hook-failed")
                     self._clear(context, done, "hook-succeeded")
                 raise
             actions += outcome.actions
             notes += outcome.notes
             done.append(hook)
-        if not context.check:
+        if not context.run.check:
             self._clear(context, list(reversed(done)), "hook-succeeded")
         return Outcome(actions, notes)
 
@@ -65,11 +65,11 @@ class Waves:
             return apply(context, document, Policy(adopt=True))
         resource = context.resource(document)
         action = Action("run", f"{subject(document)} ({event})", after=document)
-        if context.check or resource is None:
+        if context.run.check or resource is None:
             return Outcome([action])
         # Helm deletes it by before-hook-creation only and refuses else; what an interrupted run left is never worth keeping.
         _delete(context, document)
-        made = context.api().apply(resource, document)
+        made = context.run.api().apply(resource, document)
         kind = document["kind"]
         wait = Wait(
             kind=kind,
@@ -97,7 +97,7 @@ class Waves:
 
 def _delete(context: Context, document: Document) -> None:
     """Gone when this returns."""
-    client, resource = context.api(), context.resource(document)
+    client, resource = context.run.api(), context.resource(document)
     if resource is None:
         return
     metadata = document["metadata"]
@@ -110,13 +110,13 @@ def _delete(context: Context, document: Document) -> None:
         found = client.get(*place)
         if found is None or found["metadata"]["uid"] != live["metadata"]["uid"]:
             return
-        if context.stop.wait(0.2):
+        if context.run.stop.wait(0.2):
             raise NodeError(f"{subject(document)}: waiting for its end was interrupted")
     raise NodeError(f"{subject(document)}: its earlier run is not gone {GONE_WITHIN_S} s after its deletion")
 
 
 def _raise_when_pod_fails(context: Context, document: Document, target: str, timeout_s: int) -> None:
-    client, resource = context.api(), context.resource(document)
+    client, resource = context.run.api(), context.resource(document)
     if resource is None:
         return
     metadata = document["metadata"]
@@ -127,7 +127,7 @@ def _raise_when_pod_fails(context: Context, document: Document, target: str, tim
             return
         if phase == "Failed":
             raise NodeError(f"{target} failed: {diagnose.of_pod(client, live)}")
-        if context.stop.wait(0.3):
+        if context.run.stop.wait(0.3):
             raise NodeError(f"{target}: waiting was interrupted")
     ready = condition(live, "Ready").get("message", "")
     raise NodeError(

@@ -14,6 +14,7 @@ from ..describe.descriptor import Job, Wait
 from ..kubernetes.client import Client, Resource
 from ..kubernetes.connection import ConnectionError
 from ..objects import diagnose
+from ..objects.identity import identity
 from .base import Action, Context, Document, NodeError, Outcome, subject
 from .manifest import labelled, wait_gone
 from .wait import condition, until
@@ -41,11 +42,13 @@ class JobNode:
         target = subject(document)
         context.desire(self.component, [document])
         action = Action("run", target, after=document)
-        context.will_exist(target)
+        context.desired.make_object(identity(document))
         resource = context.resource(document)
-        if resource is None or (context.check and context.namespace_comes(document)):
+        if resource is None or (
+            context.run.check and context.desired.makes_namespace(document["metadata"]["namespace"])
+        ):
             return Outcome([action])
-        client = context.api()
+        client = context.run.api()
         live = client.get(resource, document["metadata"]["name"], document["metadata"]["namespace"])
         current = (
             live is not None
@@ -53,7 +56,7 @@ class JobNode:
         )
         if live is not None and current and condition(live, "Complete").get("status") == "True":
             return Outcome()
-        if context.check:
+        if context.run.check:
             return Outcome([action])
         if live is not None and (not current or condition(live, "Failed").get("status") == "True"):
             client.delete(
@@ -71,7 +74,7 @@ class JobNode:
         return Outcome([action])
 
     def _document(self, context: Context) -> Document:
-        document = labelled(context.resolve(self.job.manifest), self.component)
+        document = labelled(context.outputs.resolve(self.job.manifest), self.component)
         document["metadata"].setdefault("namespace", self.namespace)
         digest = hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
         document["metadata"].setdefault("annotations", {})[DIGEST] = digest[:16]
@@ -104,8 +107,8 @@ class JobNode:
             elif time.monotonic() > end:
                 reason = diagnose.why(client, live)
                 raise NodeError(f"{subject(document)}: no pod of it ran within {self.job.timeout} s: {reason}")
-            context.waiting(subject(document), "a pod that takes the file")
-            if context.stop.wait(1.0 if failures else 0.3):
+            context.waits.note(subject(document), "a pod that takes the file")
+            if context.run.stop.wait(1.0 if failures else 0.3):
                 raise NodeError(f"{subject(document)}: waiting was interrupted")
         raise NodeError(f"{subject(document)}: the file {file} did not get into it: {failures[-1]}")
 

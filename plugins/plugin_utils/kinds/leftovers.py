@@ -22,11 +22,11 @@ class LeftoversNode:
     slow: bool = True
 
     def run(self, context: Context) -> Outcome:
-        cloud = context.cloud()
+        cloud = context.run.cloud()
         # Groups that components describe go by their own nodes; those that controllers made are known by nobody else.
         described = {str(look.found.outputs().get("id")) for look in self.looks if look.found is not None}
         found = left_behind(cloud.connection, cloud.cluster, described)
-        if context.check:
+        if context.run.check:
             # Most of these go with their Services and claims, by their controllers: a plan cannot say by whom.
             return Outcome(notes=[f"{one.kind} {one.name or one.id} goes with the cluster" for one in found])
         actions: list[Action] = []

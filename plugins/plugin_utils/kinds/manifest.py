@@ -17,7 +17,7 @@ from ..objects.compare import changes
 from ..objects.conflicts import read_conflicts, without
 from ..objects.identity import identity
 from ..objects.server_assigned import as_planned
-from .base import Action, Context, Document, NodeError, Outcome, Policy, Unfinished, subject
+from .base import Action, Context, Document, NodeError, Outcome, Policy, ServedKind, Unfinished, subject
 
 # Kinds that others refer to come first; within a kind the descriptor's order stands.
 _ORDER = (
@@ -83,8 +83,8 @@ def placed(context: Context, document: Document, namespace: str) -> Document:
 
 def _namespaced(context: Context, document: Document) -> bool:
     """Of a kind that nothing serves yet."""
-    planned = context.is_planned(f"wide kind {document['apiVersion']}/{document['kind']}")
-    return not planned and document["kind"] not in _WIDE
+    kind = ServedKind(document["apiVersion"], document["kind"])
+    return not context.desired.is_cluster_wide(kind) and document["kind"] not in _WIDE
 
 
 @dataclass
@@ -99,7 +99,7 @@ class ManifestNode:
     slow: bool = False
 
     def run(self, context: Context) -> Outcome:
-        documents = [labelled(context.resolve(document), self.component) for document in self.documents]
+        documents = [labelled(context.outputs.resolve(document), self.component) for document in self.documents]
         return apply_all(context, self.component, documents, self.namespace, self.policy)
 
 
@@ -128,15 +128,17 @@ def apply(context: Context, document: Document, policy: Policy | None = None) ->
     """Bring one labelled and placed object about. Nothing is written when the dry run shows no difference."""
     policy = policy or Policy()
     resource = context.resource(document)
-    context.will_exist(subject(document))
-    if resource is None or (context.check and context.namespace_comes(document)):
+    context.desired.make_object(identity(document))
+    if resource is None or (
+        context.run.check and context.desired.makes_namespace(document["metadata"].get("namespace", ""))
+    ):
         return Outcome([Action("create", subject(document), after=document)])
-    client = context.api()
+    client = context.run.api()
     metadata = document["metadata"]
     live = client.get(resource, metadata["name"], metadata.get("namespace", ""))
     if live is not None:
-        context.masker.learn_document(live)
-        context.saw(identity(document), live)
+        context.run.masker.learn_document(live)
+        context.desired.saw(identity(document), live)
         _refuse_if_dying(live)
     stranger = _stranger(live)
     if stranger and not policy.adopt:
@@ -160,7 +162,7 @@ def apply(context: Context, document: Document, policy: Policy | None = None) ->
         return Outcome(notes=notes)
     verb = "adopt" if stranger else ("update" if live else "create")
     action = Action(verb, subject(document), difference if live else (), live, planned)  # type: ignore[arg-type]
-    if context.check:
+    if context.run.check:
         return Outcome([action], notes)
     made = client.apply(resource, wanted, force=force)
     if document["kind"] == "CustomResourceDefinition":
@@ -172,8 +174,8 @@ def announce_kind(context: Context, document: Document) -> None:
     """The kinds that a CRD will serve can be planned before it exists."""
     spec = document["spec"]
     for version in spec["versions"]:
-        served = f"kind {spec['group']}/{version['name']}/{spec['names']['kind']}"
-        context.will_exist(served, *([f"wide {served}"] if spec.get("scope") == "Cluster" else []))
+        kind = ServedKind(f"{spec['group']}/{version['name']}", spec["names"]["kind"])
+        context.desired.make_kind(kind, cluster_wide=spec.get("scope") == "Cluster")
 
 
 def _refuse_if_dying(live: Document) -> None:
@@ -211,7 +213,7 @@ def _dry_run(context: Context, resource: Resource, document: Document) -> tuple[
 
     Fields that a controller holds are left to it; fields that anybody else changed are taken back.
     """
-    client = context.api()
+    client = context.run.api()
     wanted, force = document, False
     notes: list[str] = []
     for _ in range(_MAX_CONFLICT_ROUNDS):
@@ -250,9 +252,9 @@ def _recreate(
             "to have it deleted and made anew (an outage), or undo the change"
         )
     action = Action("recreate", subject(document), changes(live, {**live, **document}), live, document)
-    if context.check:
+    if context.run.check:
         return Outcome([action])
-    client, metadata = context.api(), live["metadata"]
+    client, metadata = context.run.api(), live["metadata"]
     client.delete(resource, metadata["name"], metadata.get("namespace", ""), uid=metadata["uid"])
     wait_gone(context, resource, live)
     made = client.apply(resource, document)
@@ -265,17 +267,17 @@ def wait_gone(context: Context, resource: Resource, document: Document, timeout_
     end = time.monotonic() + timeout_s
     pause = 0.1
     while True:
-        live = context.api().get(resource, metadata["name"], metadata.get("namespace", ""))
+        live = context.run.api().get(resource, metadata["name"], metadata.get("namespace", ""))
         if live is None or live["metadata"]["uid"] != metadata["uid"]:
-            context.waiting(subject(document), "")
+            context.waits.note(subject(document), "")
             return
         held = _held_by(live)
-        context.waiting(subject(document), f"its end, held by {held}")
+        context.waits.note(subject(document), f"its end, held by {held}")
         if time.monotonic() > end:
             raise NodeError(
                 f"{subject(document)} is not gone {timeout_s:.0f} s after its deletion; it is held by {held}"
             )
-        if context.stop.wait(pause):
+        if context.run.stop.wait(pause):
             raise NodeError(f"{subject(document)}: waiting for its end was interrupted")
         pause = min(1.0, pause * 1.5)
 
@@ -300,7 +302,7 @@ def _admission_notes(wanted: Document, planned: Document) -> list[str]:
 def _read_back(context: Context, resource: Resource, made: Document, planned: Document) -> list[str]:
     """What the server made is what the plan said; a webhook that changed it is worth a note, a lost object an error."""
     metadata = made["metadata"]
-    found = context.api().get(resource, metadata["name"], metadata.get("namespace", ""))
+    found = context.run.api().get(resource, metadata["name"], metadata.get("namespace", ""))
     if found is None:
         raise NodeError(
             f"{subject(made)}: the API accepted it, but it is not there; an admission webhook or a controller removes it"
@@ -320,9 +322,9 @@ class NamespaceNode:
     slow: bool = False
 
     def run(self, context: Context) -> Outcome:
-        live = self._read(context)
+        live = context.run.live("v1", "Namespace", self.namespace)
         if live is None:
-            context.will_exist(f"new namespace {self.namespace}")
+            context.desired.make_namespace(self.namespace)
         elif (live["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) != MANAGED_BY:
             return Outcome()  # one that was there before us is used, never marked as ours
         security = {f"pod-security.kubernetes.io/{mode}": self.pod_security for mode in ("enforce", "audit", "warn")}
@@ -332,9 +334,3 @@ class NamespaceNode:
             "metadata": {"name": self.namespace, "labels": {**security, **self.labels}},
         }
         return apply(context, labelled(document, ""))
-
-    def _read(self, context: Context) -> Document | None:
-        if context.client is None:
-            return None
-        resource = context.client.resource("v1", "Namespace")
-        return context.client.get(resource, self.namespace) if resource else None

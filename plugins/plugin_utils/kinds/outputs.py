@@ -24,7 +24,7 @@ class OutputsNode:
 
     def run(self, context: Context) -> Outcome:
         for name, output in self.outputs.items():
-            context.publish(self.component, name, self._read(context, name, output))
+            context.outputs.publish(self.component, name, self._read(context, name, output))
         return Outcome()
 
     def _read(self, context: Context, name: str, output: Output) -> object:
@@ -33,31 +33,20 @@ class OutputsNode:
         while True:
             value = self._look(context, output)
             if value is not None:
-                context.waiting(where, "")
+                context.waits.note(where, "")
                 return value
-            if context.check:
+            if context.run.check:
                 return UNKNOWN
             if time.monotonic() > end:
                 raise NodeError(
                     f"{where}: {output.kind} {output.name} has no {output.path} after {output.timeout} s; "
                     "see what its controller says (`kubectl describe`)"
                 )
-            context.waiting(where, f"{output.path} of {output.kind} {output.name}")
-            if context.stop.wait(0.5):
+            context.waits.note(where, f"{output.path} of {output.kind} {output.name}")
+            if context.run.stop.wait(0.5):
                 raise NodeError(f"{where}: waiting was interrupted")
 
     def _look(self, context: Context, output: Output) -> object:
-        if context.client is None:
-            return None
-        client = context.client
-        resource = (
-            client.resource(output.apiVersion, output.kind)
-            if output.apiVersion
-            else client.resource_of_kind(output.kind)
-        )
-        if resource is None:
-            return None
-        namespace = (output.namespace or self.namespace) if resource.namespaced else ""
-        live = client.get(resource, output.name, namespace)
+        live = context.run.live(output.apiVersion, output.kind, output.name, output.namespace or self.namespace)
         found: object = at_path(live, output.path) if live else None
         return found

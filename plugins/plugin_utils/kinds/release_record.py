@@ -32,10 +32,7 @@ class ReleaseRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(context: Context, component: str, release: str) -> ReleaseRecord | None:
     """None where the release was never applied."""
-    if context.client is None:
-        return None
-    resource = context.client.resource("v1", "ConfigMap")
-    live = context.client.get(resource, _name(component, release), NAMESPACE_SYSTEM) if resource else None
+    live = context.run.live("v1", "ConfigMap", _name(component, release), NAMESPACE_SYSTEM)
     text = ((live or {}).get("data") or {}).get(_KEY)
     try:
         return msgspec.json.decode(text, type=ReleaseRecord) if text else None
@@ -44,7 +41,7 @@ def read(context: Context, component: str, release: str) -> ReleaseRecord | None
 
 
 def write(context: Context, record: ReleaseRecord) -> None:
-    resource = context.api().resource("v1", "ConfigMap")
+    resource = context.run.api().resource("v1", "ConfigMap")
     if resource is None:
         raise AssertionError("every API server has ConfigMaps")
     document: Document = {
@@ -57,24 +54,24 @@ def write(context: Context, record: ReleaseRecord) -> None:
         },
         "data": {_KEY: msgspec.json.encode(record).decode()},
     }
-    context.api().apply(resource, document, force=True)
+    context.run.api().apply(resource, document, force=True)
 
 
 def note_rollback(context: Context, component: str) -> None:
     """The component's releases stand where an earlier revision left them: the next run is an upgrade, with its hooks."""
-    resource = context.api().resource("v1", "ConfigMap")
+    resource = context.run.api().resource("v1", "ConfigMap")
     if resource is None:
         return
-    for live in context.api().list(resource, NAMESPACE_SYSTEM, labels=f"{LABEL_RECORD}=release"):
+    for live in context.run.api().list(resource, NAMESPACE_SYSTEM, labels=f"{LABEL_RECORD}=release"):
         record = msgspec.json.decode(live["data"][_KEY], type=ReleaseRecord)
         if record.component == component:
             write(context, msgspec.structs.replace(record, inputs="rolled back", upgrade=True))
 
 
 def forget(context: Context, component: str, release: str) -> None:
-    resource = context.api().resource("v1", "ConfigMap")
+    resource = context.run.api().resource("v1", "ConfigMap")
     if resource:
-        context.api().delete(resource, _name(component, release), NAMESPACE_SYSTEM)
+        context.run.api().delete(resource, _name(component, release), NAMESPACE_SYSTEM)
 
 
 def _name(component: str, release: str) -> str:

@@ -36,9 +36,9 @@ class RemoveNode:
     slow: bool = False
 
     def run(self, context: Context) -> Outcome:
-        if context.client is None:
+        if context.run.client is None:
             return Outcome()
-        mine = [one for one in owned(context).get(self.component.name, []) if not context.wanted_by_any(identity(one))]
+        mine = [one for one in owned(context).get(self.component.name, []) if not context.desired.has(identity(one))]
         kept = [document for document in mine if is_retained(document, self.component.retain)]
         doomed = [document for document in mine if document not in kept and document["kind"] != _DEFINITION]
         notes = [f"{subject(document)} is kept (`retain`)" for document in kept]
@@ -57,22 +57,22 @@ class CrdsRemovalNode:
     slow: bool = False
 
     def run(self, context: Context) -> Outcome:
-        if context.client is None:
+        if context.run.client is None:
             return Outcome()
         actions: list[Action] = []
         notes: list[str] = []
         for document in owned(context).get(self.component.name, []):
             if document["kind"] != _DEFINITION or is_retained(document, self.component.retain):
                 continue
-            if context.wanted_by_any(identity(document)):
+            if context.desired.has(identity(document)):
                 continue
             left = _instances(context, document)
             if left:
                 notes.append(f"{subject(document)} is kept: {left} objects of its kind are not ours")
             else:
                 actions += delete_all(context, [document])
-        if not context.check:
-            context.recorder.forget(self.component.name)
+        if not context.run.check:
+            context.run.recorder.forget(self.component.name)
         return Outcome(actions, notes)
 
 
@@ -90,14 +90,14 @@ class PruneNode:
 
 def prune(context: Context, component: str, retain: Sequence[Reference]) -> list[Action]:
     """What a record knows of a component, still carries its mark, and nobody in this run wants any more."""
-    if context.client is None:
+    if context.run.client is None:
         return []
     doomed = []
-    for target in sorted(context.recorder.known(component) - set(context.desired(component))):
-        resource = _resource(context.client, target.group, target.kind)
-        if resource is None or target.kind == "CustomResourceDefinition" or context.wanted_by_any(target):
+    for target in sorted(context.run.recorder.known(component) - set(context.desired.of(component))):
+        resource = _resource(context.run.client, target.group, target.kind)
+        if resource is None or target.kind == "CustomResourceDefinition" or context.desired.has(target):
             continue
-        live = context.client.get(resource, target.name, target.namespace)
+        live = context.run.client.get(resource, target.name, target.namespace)
         if live is None:
             continue
         document = {"apiVersion": resource.api_version, "kind": resource.kind, **live}
@@ -121,17 +121,17 @@ class NamespaceRemovalNode:
         return f"end of namespace {self.namespace}"
 
     def run(self, context: Context) -> Outcome:
-        if context.client is None:
+        if context.run.client is None:
             return Outcome()
-        client = context.client
-        resource = client.resource("v1", "Namespace")
-        live = client.get(resource, self.namespace) if resource else None
-        if live is None or (live["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) != MANAGED_BY:
+        client = context.run.client
+        document = context.run.live("v1", "Namespace", self.namespace)
+        if document is None or (document["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) != MANAGED_BY:
             return Outcome()
-        document = {"apiVersion": "v1", "kind": "Namespace", **live}
         if is_retained(document, self.retain):
             return Outcome(notes=[f"Namespace {self.namespace} is kept (`retain`)"])
-        left = [one for one in contents(client, self.namespace) if one["metadata"]["uid"] not in context.doomed]
+        left = [
+            one for one in contents(client, self.namespace) if one["metadata"]["uid"] not in context.desired.deleted
+        ]
         if left:
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""
             return Outcome(notes=[f"Namespace {self.namespace} is kept: {subject(left[0])}{more} still in it"])
@@ -142,10 +142,10 @@ def delete_all(context: Context, documents: Sequence[Document]) -> list[Action]:
     """Delete live objects in reverse order and wait until all are gone; in check mode only say so."""
     ordered = list(reversed(in_order(documents)))
     actions = [Action("delete", subject(document), before=document) for document in ordered]
-    context.doomed.update(document["metadata"]["uid"] for document in ordered)
-    if context.check:
+    context.desired.deleted.update(document["metadata"]["uid"] for document in ordered)
+    if context.run.check:
         return actions
-    client = context.api()
+    client = context.run.api()
     found = [(document, client.resource(document["apiVersion"], document["kind"])) for document in ordered]
     for document, resource in found:
         metadata = document["metadata"]
@@ -168,19 +168,19 @@ def is_retained(document: Document, retain: Sequence[Reference]) -> bool:
 
 def owned(context: Context) -> dict[str, list[Document]]:
     """Everything that carries our mark, by component; the cluster is asked once a run."""
-    found = context.owned()
-    if found or context.client is None:
+    found = context.desired.owned()
+    if found or context.run.client is None:
         return found
     read: dict[str, dict[str, Document]] = {"": {}}
     selector = f"{LABEL_MANAGED_BY}={MANAGED_BY},!{LABEL_RECORD}"
-    for resource in deletable(context.client.resources().values()):
-        for document in context.client.list(resource, labels=selector):
+    for resource in deletable(context.run.client.resources().values()):
+        for document in context.run.client.list(resource, labels=selector):
             metadata = document["metadata"]
             # What a controller made goes with its owner.
             if not any(owner.get("controller") for owner in metadata.get("ownerReferences") or []):
                 component = metadata["labels"].get(LABEL_COMPONENT, "")
                 read.setdefault(component, {}).setdefault(metadata["uid"], document)
-    return context.owned({component: list(documents.values()) for component, documents in read.items()})
+    return context.desired.owned({component: list(documents.values()) for component, documents in read.items()})
 
 
 def deletable(resources: Iterable[Resource]) -> list[Resource]:
@@ -213,11 +213,11 @@ def contents(client: Client, namespace: str) -> list[Document]:
 
 def _instances(context: Context, crd: Document) -> int:
     """Objects of a CRD's kind that this run does not delete."""
-    client, spec = context.api(), crd["spec"]
+    client, spec = context.run.api(), crd["spec"]
     resource = _resource(client, spec["group"], spec["names"]["kind"])
     if resource is None:
         return 0
-    return sum(1 for document in client.list(resource) if document["metadata"]["uid"] not in context.doomed)
+    return sum(1 for document in client.list(resource) if document["metadata"]["uid"] not in context.desired.deleted)
 
 
 def _resource(client: Client, group: str, kind: str) -> Resource | None:

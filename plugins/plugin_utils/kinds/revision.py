@@ -19,12 +19,12 @@ class RecordNode:
     slow: bool = False
 
     def run(self, context: Context) -> Outcome:
-        if not context.check:
+        if not context.run.check:
             name = self.component.name
-            context.recorder.commit(
+            context.run.recorder.commit(
                 name,
-                context.desired(name),
-                seconds=context.seconds(name),
+                context.desired.of(name),
+                seconds=context.waits.seconds(name),
                 versions={release.name: release.chart.version for release in self.component.releases},
                 rolled_back_to=self.rolled_back_to,
             )

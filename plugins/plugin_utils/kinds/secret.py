@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ...module_utils.names import LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
 from ..describe.descriptor import Derive, Generate, Secret
+from ..objects.identity import Identity, identity
 from .base import Action, Context, Document, NodeError, Outcome, subject
 from .manifest import apply, is_strange, labelled
 
@@ -30,7 +31,7 @@ class SecretNode:
     def run(self, context: Context) -> Outcome:
         live = self._read(context, self.secret.name, self.namespace)
         if live:
-            context.masker.learn_document({"kind": "Secret", **live})
+            context.run.masker.learn_document({"kind": "Secret", **live})
         if self.secret.from_ == "existing":
             if live is None:
                 raise NodeError(f"Secret {self.namespace}/{self.secret.name} does not exist; make it before the run")
@@ -41,7 +42,7 @@ class SecretNode:
         for key, how in self.secret.derive.items():
             value = self._derived(context, how)
             if value is None:  # its source is only made in this run
-                context.will_exist(subject(self._document({})))
+                context.desired.make_object(identity(self._document({})))
                 return Outcome([Action("create", subject(self._document({})))])
             if present.get(key) != _encoded(value):
                 values[key] = value
@@ -66,28 +67,25 @@ class SecretNode:
         source = self._read(context, how.secret, namespace)
         encoded = ((source or {}).get("data") or {}).get(how.key)
         if encoded is None:
-            if context.check and context.is_planned(f"Secret {namespace}/{how.secret}"):
+            if context.run.check and context.desired.makes_object(Identity("", "Secret", namespace, how.secret)):
                 return None
             raise NodeError(
                 f"Secret {self.namespace}/{self.secret.name} follows from key {how.key} of Secret {namespace}/{how.secret}, which is not there"
             )
         value = base64.b64decode(encoded)
-        context.masker.learn(value.decode())
+        context.run.masker.learn(value.decode())
         return how.format.format(value=value.decode(), sha256=hashlib.sha256(value).hexdigest())
 
     @staticmethod
     def _generated(context: Context, how: int | Generate) -> str:
         wanted = how if isinstance(how, Generate) else Generate(bytes=how)
         value = wanted.prefix + secrets.token_urlsafe(wanted.bytes)
-        context.masker.learn(value)
+        context.run.masker.learn(value)
         return value
 
     @staticmethod
     def _read(context: Context, name: str, namespace: str) -> Document | None:
-        if context.client is None:
-            return None
-        resource = context.client.resource("v1", "Secret")
-        return context.client.get(resource, name, namespace) if resource else None
+        return context.run.live("v1", "Secret", name, namespace)
 
 
 def _encoded(value: str) -> str:

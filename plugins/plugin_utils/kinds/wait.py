@@ -33,7 +33,7 @@ class WaitNode:
         return f"{self.wait.kind} {self.namespace + '/' if self.namespace else ''}{self.wait.name}"
 
     def run(self, context: Context) -> Outcome:
-        if context.check:
+        if context.run.check:
             return Outcome()
         until(context, self.target, self.wait, self.namespace)
         return Outcome()
@@ -41,7 +41,7 @@ class WaitNode:
 
 def until(context: Context, target: str, wait: Wait, namespace: str) -> None:
     """Return when the condition holds. Raises NodeError with the reason it does not."""
-    client = context.api()
+    client = context.run.api()
     resource = client.resource(wait.apiVersion, wait.kind) if wait.apiVersion else client.resource_of_kind(wait.kind)
     if resource is None:
         raise NodeError(f"{target}: the cluster serves no {wait.kind}")
@@ -53,15 +53,15 @@ def until(context: Context, target: str, wait: Wait, namespace: str) -> None:
         if live is not None:
             live = {"apiVersion": resource.api_version, "kind": resource.kind, **live}
             if fulfilled(live, wait.condition):
-                context.waiting(target, "")
+                context.waits.note(target, "")
                 return
             _raise_if_hopeless(client, resource, live, target, looks)
         if time.monotonic() > end:
             reason = diagnose.why(client, live) if live else "it does not exist"
             raise NodeError(f"{target} not {wait.condition} after {wait.timeout} s: {reason}")
-        context.waiting(target, _short(live))
+        context.waits.note(target, _short(live))
         # A part of the time waited so far: what comes late costs few looks, what comes soon is seen soon.
-        if context.stop.wait(min(1.0, max(0.1, (time.monotonic() - begun) / 25))):
+        if context.run.stop.wait(min(1.0, max(0.1, (time.monotonic() - begun) / 25))):
             raise NodeError(f"{target}: waiting was interrupted")
         looks += 1
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ..objects.masking import Masker
 from ..run.engine import Hooks
-from ..run.graph import Done, Running
+from ..run.scheduler import Done, Running
 from .report import node_line, running_line
 
 # Seconds between two summaries of what is running: often where somebody looks on, seldom in a log.

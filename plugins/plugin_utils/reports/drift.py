@@ -68,7 +68,7 @@ def report_of(result: Result, cluster: str, ignore: Sequence[Mapping[str, str]] 
     kept = [left for finding in findings if (left := _without_ignored(finding, ignore)) is not None]
     state: State = "error" if result.errors else ("drift" if kept else "none")
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    compared = sum(len(result.context.desired(name)) for name in result.components)
+    compared = sum(len(result.context.desired.of(name)) for name in result.components)
     return Report(cluster, now, state, kept, len(findings) - len(kept), result.errors, compared)
 
 
@@ -84,10 +84,10 @@ def _findings(result: Result) -> Iterator[Finding]:
         for action in component.actions:
             yield Finding(name, action.subject, _WORDS[action.verb], _fields(action, mask))  # type: ignore[arg-type]
     owners = _owners(result)
-    for target, live in sorted(result.context.live().items()):
+    for target, live in sorted(result.context.desired.seen().items()):
         if target not in owners:
             continue
-        described = _described(result.context.desired(owners[target])[target])
+        described = _described(result.context.desired.of(owners[target])[target])
         fields = [
             Field(path, None, mask(value), owner.manager, owner.time)
             for path, value, owner in extra_fields(live)
@@ -108,7 +108,7 @@ def _described(document: Mapping[str, Any]) -> set[str]:
 
 
 def _owners(result: Result) -> dict[Identity, str]:
-    return {target: name for name in result.components for target in result.context.desired(name)}
+    return {target: name for name in result.components for target in result.context.desired.of(name)}
 
 
 def _fields(action: Action, mask: Any) -> list[Field]:

@@ -8,7 +8,7 @@ from typing import Any
 from ..kinds.base import Action
 from ..objects.masking import Masker
 from ..run.engine import Result
-from ..run.graph import Done, Running
+from ..run.scheduler import Done, Running
 
 _DONE = {
     "create": "created",

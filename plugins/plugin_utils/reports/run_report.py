@@ -8,8 +8,9 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...module_utils.files import write_whole
 from ..run.engine import Result
-from ..run.graph import Done
+from ..run.scheduler import Done
 
 _ROW = 20
 _LEFT = 360
@@ -30,9 +31,7 @@ svg .bar{fill:var(--bar)}svg .hot{fill:var(--hot)}svg .bad{fill:var(--bad)}svg .
 def write(run: Result, file: Path) -> None:
     """Write the page, whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    staging = file.with_name(f".{file.name}.new")
-    staging.write_text(page(run), encoding="utf-8")
-    staging.replace(file)
+    write_whole(file, page(run))
 
 
 def page(run: Result) -> str:

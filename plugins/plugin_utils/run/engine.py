@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 from ..describe.descriptor import Component, DescriptorError, claims_of, is_in_kubernetes, parse
 from ..helm.lock_file import locked
 from ..helm.options import ChartOptions
-from ..kinds.base import Action, Context
+from ..kinds.base import Action, Context, Run, context_of
 from ..kinds.chart import ChartTests
 from ..kubernetes.aws_access import AwsAccess, NoClusterError
 from ..kubernetes.client import Client
@@ -22,9 +23,11 @@ from ..locks import bucket_lock, lease
 from ..objects import disruption
 from ..objects.masking import Masker
 from ..objects.record import Recorder
-from . import graph
-from .graph import Done, Running
+from . import scheduler
+from .graph import Vertex
 from .run_plan import Plan, StalePlanError, plan_of
+from .scheduler import Done, Running
+from .steps import build
 
 
 @dataclass
@@ -37,6 +40,16 @@ class ComponentResult:
     notes: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     cancelled: str = ""
+
+    def add(self, node: Done) -> None:
+        """Fold in how one of its nodes ended."""
+        self.seconds = max(self.seconds, node.started + node.seconds)
+        self.actions += node.outcome.actions
+        self.notes += node.outcome.notes
+        if node.state == "failed":
+            self.errors.append(node.error)
+        elif node.state == "cancelled":
+            self.cancelled = node.error
 
     @property
     def changed(self) -> bool:
@@ -58,11 +71,11 @@ class Result:
 
     @property
     def masker(self) -> Masker:
-        return self.context.masker
+        return self.context.run.masker
 
     @property
     def recorder(self) -> Recorder:
-        return self.context.recorder
+        return self.context.run.recorder
 
     @property
     def actions(self) -> list[Action]:
@@ -82,40 +95,54 @@ class Hooks:
     say: Callable[[str], None] = lambda text: None
 
 
-def converge(
-    descriptors: Sequence[Any],
-    client: Client | None,
-    *,
-    check: bool = False,
-    only: Sequence[str] = (),
-    concurrency: int = 6,
-    lock_timeout_s: float = 300,
-    expect: Plan | None = None,
-    hooks: Hooks | None = None,
-    charts: ChartOptions | None = None,
-    lock_file: Path | None = None,
-    aws: AwsAccess | None = None,
-) -> Result:
-    """Bring the components about. `client=None` plans against an empty cluster; with `aws`, the run may make the cluster.
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a run is asked for: components, where to, and how.
 
-    `expect`: a plan that must still be what would be done. `lock_file`: where the digests of charts stand; without one, a
-    chart's own digest is held, or none. Raises LockFileError, DescriptorError, LockError, StalePlanError, AwsError.
+    `client=None` plans against an empty cluster; with `aws`, the run may make the cluster. `check`: plan only. `only`: these
+    components, with what they require. `concurrency`: nodes that work at a time. `lock_timeout_s`: how long to wait for another
+    run. `expect`: a plan that must still be what would be done. `lock_file`: where the digests of charts stand; without one, a
+    chart's own digest is held, or none.
     """
-    hooks = hooks or Hooks()
-    described = parse(descriptors)
-    components = select(described, only)
-    if lock_file is not None:
-        components = locked(components, lock_file)
-    job = _Job(components, described, concurrency, hooks)
-    if client is None and aws is not None:
-        client = _client_of(aws, job)
-    if check or (client is None and aws is None):
-        return _run(job, context_for(client, check=True, charts=charts, aws=aws))
-    context = context_for(client, check=False, charts=charts, aws=aws)
-    with _Hold(context, job, lock_timeout_s) as hold:
-        if expect is not None:
-            look = context_for(context.client, check=True, charts=charts, aws=aws)
-            _refuse_stale(expect, plan_of(_run(_Job(components, described, concurrency, Hooks()), look)))
+
+    descriptors: Sequence[Any]
+    client: Client | None = None
+    check: bool = False
+    only: Sequence[str] = ()
+    concurrency: int = 6
+    lock_timeout_s: float = 300
+    expect: Plan | None = None
+    hooks: Hooks = field(default_factory=Hooks)
+    charts: ChartOptions = field(default_factory=ChartOptions)
+    lock_file: Path | None = None
+    aws: AwsAccess | None = None
+
+    @property
+    def plans_only(self) -> bool:
+        return self.check or (self.client is None and self.aws is None)
+
+    def context(self, client: Client | None, *, check: bool) -> Context:
+        return context_for(client, check=check, charts=self.charts, aws=self.aws)
+
+
+def converge(request: Request) -> Result:
+    """Bring the components about. Raises LockFileError, DescriptorError, LockError, StalePlanError, AwsError."""
+    described = parse(request.descriptors)
+    components = select(described, request.only)
+    if request.lock_file is not None:
+        components = locked(components, request.lock_file)
+    job = _Job(components, described, request.concurrency, request.hooks)
+    client = request.client
+    if client is None and request.aws is not None:
+        client = _client_of(request.aws, job)
+    if request.plans_only:
+        return _run(job, request.context(client, check=True))
+    context = request.context(client, check=False)
+    with _Hold(context, job, request.lock_timeout_s) as hold:
+        if request.expect is not None:
+            look = request.context(context.run.client, check=True)
+            planned = _run(dataclasses.replace(job, hooks=Hooks()), look)
+            _refuse_stale(request.expect, plan_of(planned))
         result = _run(job, context)
         hold.let_go_if_empty()
     return result
@@ -169,45 +196,45 @@ class _Hold:
         self._lease = contextlib.ExitStack()
 
     def __enter__(self) -> _Hold:
-        context, aws = self.context, self.context.aws
-        context.enter, context.leave = self._enter, self._leave
+        context, aws = self.context, self.context.run.aws
+        context.run.enter, context.run.leave = self._enter, self._leave
         if aws:
-            aws.connection.stop = context.stop
+            aws.connection.stop = context.run.stop
             aws.connection.say = self.job.hooks.say
         try:
-            if aws and aws.lock_bucket and (context.client is None or self.job.takes_cluster):
+            if aws and aws.lock_bucket and (context.run.client is None or self.job.takes_cluster):
                 held = bucket_lock.held(
                     *(aws.connection, aws.lock_bucket, aws.cluster),
                     wait_s=self.wait_s,
-                    stop=context.stop,
+                    stop=context.run.stop,
                     say=self.job.hooks.say,
                 )
                 self._locks.enter_context(held)
                 # Whoever held it before may have made the cluster, or taken it away.
-                context.client = _client_of(aws, self.job)
-            if context.client is not None:
-                self._enter(context.client)
+                context.run.client = _client_of(aws, self.job)
+            if context.run.client is not None:
+                self._enter(context.run.client)
         except BaseException:  # Ctrl-C too: what was taken is let go, whatever the run ended of
             self.__exit__()
             raise
         return self
 
     def _enter(self, client: Client) -> None:
-        held = lease.held(client, wait_s=self.wait_s, stop=self.context.stop, say=self.job.hooks.say)
+        held = lease.held(client, wait_s=self.wait_s, stop=self.context.run.stop, say=self.job.hooks.say)
         self._lease.enter_context(held)
         # Read once the Lease is held: another run may have written them.
-        self.context.recorder = Recorder(client, self.context.masker)
+        self.context.run.recorder = Recorder(client, self.context.run.masker)
 
     def _leave(self) -> None:
-        client = self.context.client
+        client = self.context.run.client
         self._lease.close()
-        if client is not None and not self.context.recorder.components():
+        if client is not None and not self.context.run.recorder.components():
             lease.forget(client)
-        self.context.recorder = Recorder()
+        self.context.run.recorder = Recorder()
 
     def let_go_if_empty(self) -> None:
         """Nothing of ours is left in the cluster: neither is what we keep our records in."""
-        if self.context.client is not None and self.job.leaves_nothing:
+        if self.context.run.client is not None and self.job.leaves_nothing:
             self._leave()
 
     def __exit__(self, *_: object) -> None:
@@ -227,15 +254,15 @@ def run_release_tests(
     components = [component for component in parse(descriptors) if component.name in names]
     if lock_file is not None:
         components = locked(components, lock_file)
-    vertices: list[graph.Vertex] = []
+    vertices: list[Vertex] = []
     for component in components:
         home = component.namespace.name if component.namespace else "default"
         for release in component.releases if component.state == "present" else []:
             node = ChartTests(component.name, release, release.namespace or home)
-            vertices.append(graph.Vertex(len(vertices), component.name, node))
+            vertices.append(Vertex(len(vertices), component.name, node))
     if not vertices:
         return []
-    done = graph.run(vertices, context_for(client, check=False, charts=charts))
+    done = scheduler.run(vertices, context_for(client, check=False, charts=charts))
     return [f"{node.component}: {node.error}" for node in done if node.state == "failed"]
 
 
@@ -266,7 +293,8 @@ def context_for(
     """What a run of its own begins with."""
     masker = Masker()
     recorder = Recorder(client, masker)
-    return Context(client, check=check, masker=masker, recorder=recorder, charts=charts or ChartOptions(), aws=aws)
+    charts = charts or ChartOptions()
+    return context_of(Run(client, check=check, masker=masker, recorder=recorder, charts=charts, aws=aws))
 
 
 def _run(job: _Job, context: Context) -> Result:
@@ -274,16 +302,16 @@ def _run(job: _Job, context: Context) -> Result:
     components, hooks = job.components, job.hooks
     for component in components:
         for release in component.releases:
-            context.masker.learn_values(release.values)
+            context.run.masker.learn_values(release.values)
         for document in component.manifests:
-            context.masker.learn_document(document)
-        context.claim(claims_of(component))
-    vertices = graph.build(components, context.recorder.components(), job.described)
-    nodes = graph.run(
+            context.run.masker.learn_document(document)
+        context.desired.claim(claims_of(component))
+    vertices = build(components, context.run.recorder.components(), job.described)
+    nodes = scheduler.run(
         vertices,
         context,
         concurrency=job.concurrency,
-        finished=lambda done: hooks.finished(done, context.check, context.masker),
+        finished=lambda done: hooks.finished(done, context.run.check, context.run.masker),
         running=hooks.running,
     )
     results = {component.name: ComponentResult(component.state) for component in components}
@@ -291,14 +319,7 @@ def _run(job: _Job, context: Context) -> Result:
         # What was only looked at, outside the run, is worth a row when that failed.
         if node.component not in results and node.state == "ok":
             continue
-        result = results.setdefault(node.component, ComponentResult("skip"))
-        result.seconds = max(result.seconds, node.started + node.seconds)
-        result.actions += node.outcome.actions
-        result.notes += node.outcome.notes
-        if node.state == "failed":
-            result.errors.append(node.error)
-        elif node.state == "cancelled":
-            result.cancelled = node.error
+        results.setdefault(node.component, ComponentResult("skip")).add(node)
     return Result(results, nodes, time.monotonic() - started, context)
 
 

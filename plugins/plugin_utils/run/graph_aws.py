@@ -37,6 +37,7 @@ class AwsPart:
     order: Order
     # What has each resource ready, or known: the vertex that others come after.
     vertices: dict[Key, int] = field(default_factory=dict)
+    prunes: list[int] = field(default_factory=list)
     _looks: dict[Key, AwsLookNode] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -78,6 +79,7 @@ class AwsPart:
             if self.active[name].state != "present":
                 continue
             index = self.make(name, AwsPruneNode(name))
+            self.prunes.append(index)
             for vertex in made if previous is None else [previous]:
                 self.order(index, vertex, well=False)
             found[name] = previous = index

@@ -22,8 +22,9 @@ from ..kinds.wait import WORKLOADS, WaitNode
 from ..kubernetes.client import Client
 from ..locks import lease
 from ..objects.record import Recorder
-from . import engine, graph
+from . import engine, scheduler
 from .engine import ComponentResult, Hooks, Result
+from .graph import Vertex
 
 Document = dict[str, Any]
 _KEPT_AS_THEY_ARE = ("Secret", "Job", "CustomResourceDefinition")
@@ -51,7 +52,7 @@ class RevisionNode:
             raise NodeError(
                 f"{subject(missing[0])} is gone, and no record keeps its values; make it, then roll back again"
             )
-        if not context.check:
+        if not context.run.check:
             release_record.note_rollback(context, self.component)
         back = [_unmasked(context, document) for document in documents if document not in kept]
         return apply_all(context, self.component, back, "", Policy())
@@ -65,34 +66,28 @@ def rollback(
     context = engine.context_for(client, check=check)
     if check:
         return _run(context, component, number, hooks)
-    with lease.held(client, wait_s=lock_timeout_s, stop=context.stop, say=hooks.say):
-        context.recorder = Recorder(client, context.masker)
+    with lease.held(client, wait_s=lock_timeout_s, stop=context.run.stop, say=hooks.say):
+        context.run.recorder = Recorder(client, context.run.masker)
         return _run(context, component, number, hooks)
 
 
 def _run(context: Context, component: str, number: int, hooks: Hooks) -> Result:
     started = time.monotonic()
     if number < 0:
-        applied = [one.number for one in context.recorder.history(component) if one.state == "applied"]
+        applied = [one.number for one in context.run.recorder.history(component) if one.state == "applied"]
         number = applied[number - 1] if len(applied) >= 1 - number else 0
-    documents = context.recorder.documents(component, number)
+    documents = context.run.recorder.documents(component, number)
     nodes = _nodes(component, number, documents)
-    vertices = [
-        graph.Vertex(index, component, node, {index - 1} if index else set()) for index, node in enumerate(nodes)
-    ]
-    done = graph.run(
+    vertices = [Vertex(index, component, node, {index - 1} if index else set()) for index, node in enumerate(nodes)]
+    done = scheduler.run(
         vertices,
         context,
-        finished=lambda node: hooks.finished(node, context.check, context.masker),
+        finished=lambda node: hooks.finished(node, context.run.check, context.run.masker),
         running=hooks.running,
     )
     result = ComponentResult("present")
     for node in done:
-        result.seconds = max(result.seconds, node.started + node.seconds)
-        result.actions += node.outcome.actions
-        result.notes += node.outcome.notes
-        if node.state == "failed":
-            result.errors.append(node.error)
+        result.add(node)
     return Result({component: result}, done, time.monotonic() - started, context)
 
 
@@ -116,10 +111,7 @@ def _nodes(component: str, number: int, documents: Sequence[Document]) -> list[N
 
 
 def _live(context: Context, document: Document) -> Document | None:
-    resource = context.resource(document)
-    metadata = document["metadata"]
-    live = context.api().get(resource, metadata["name"], metadata.get("namespace", "")) if resource else None
-    return {"apiVersion": document["apiVersion"], "kind": document["kind"], **live} if live else None
+    return context.run.live_of(document)
 
 
 def _unmasked(context: Context, document: Document) -> Document:

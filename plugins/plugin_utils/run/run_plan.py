@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ...module_utils.errors import LlmOnEksError
+from ...module_utils.files import write_whole
 from ..objects.compare import Change
 
 if TYPE_CHECKING:
@@ -119,10 +120,7 @@ def _change(change: Change, result: Result) -> PlannedChange:
 
 def write(plan: Plan, file: Path) -> None:
     """As JSON, whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    staging = file.with_name(f".{file.name}.new")
-    staging.write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
-    staging.replace(file)
+    write_whole(file, msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
 
 
 def read(file: Path) -> Plan:

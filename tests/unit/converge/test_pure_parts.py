@@ -13,8 +13,8 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.conflicts impor
 from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.masking import Masker
 from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.ownership import extra_fields, owner_of
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.status import age
-from ansible_collections.llm.on_eks.plugins.plugin_utils.run.graph import build
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import names_from
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.steps import build
 
 
 def pod(**container):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page about a run: what decided how long it took, and nothing that must not be read."""
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.base import Action, Context, Outcome
+from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.base import Action, Outcome, Run, context_of
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.run_report import critical_path, page
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.engine import ComponentResult, Result
-from ansible_collections.llm.on_eks.plugins.plugin_utils.run.graph import Done
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.scheduler import Done
 
 
 def node(index, started, seconds, after=(), state="ok"):
@@ -22,8 +22,8 @@ def test_what_was_cancelled_decides_nothing():
 
 
 def test_the_page_masks_secrets_and_escapes_what_it_shows():
-    context = Context(None, check=True)
-    context.masker.learn("correct-horse")
+    context = context_of(Run(None, check=True))
+    context.run.masker.learn("correct-horse")
     component = ComponentResult(
         "present", actions=[Action("create", "ConfigMap <n>/a")], notes=["it says correct-horse"]
     )

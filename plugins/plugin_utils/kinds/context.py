@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a node is given: the run itself, what components want, what they put out, what is waited for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ..describe.references import UNKNOWN, UnresolvedError, references, resolve
+from ..helm.options import ChartOptions
+from ..kubernetes.aws_access import AwsAccess
+from ..kubernetes.client import Client, Resource
+from ..objects.identity import Identity, identity
+from ..objects.masking import Masker
+from ..objects.record import Recorder
+from .outcome import Document, NodeError, subject
+
+# How long discovery may lag behind a CRD that was just made.
+_SERVED_WITHIN_S = 30
+
+
+class ServedKind(NamedTuple):
+    """A kind in one version."""
+
+    api_version: str
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.api_version}/{self.kind}"
+
+
+class OutputKey(NamedTuple):
+    """An output of a component, as `${out:COMPONENT.OUTPUT}` names it."""
+
+    component: str
+    output: str
+
+
+@dataclass
+class Run:
+    """What a run has. `check`: plan only. `client` is None while there is no cluster; a plan takes that for an empty one.
+
+    `charts`: where charts come from. `aws`: the account, where the run has one. `enter`: called with the client of a cluster
+    that was made in this run; `leave`: called before the cluster is taken away. `failed`: a node has failed already.
+    """
+
+    client: Client | None
+    check: bool = False
+    masker: Masker = field(default_factory=Masker)
+    recorder: Recorder = field(default_factory=Recorder)
+    stop: threading.Event = field(default_factory=threading.Event)
+    charts: ChartOptions = field(default_factory=ChartOptions)
+    aws: AwsAccess | None = None
+    enter: Callable[[Client], None] = lambda client: None
+    leave: Callable[[], None] = lambda: None
+    failed: bool = False
+
+    def api(self) -> Client:
+        if self.client is None:
+            raise NodeError("converge: an empty cluster is assumed, there is nothing to read from")
+        return self.client
+
+    def cloud(self) -> AwsAccess:
+        if self.aws is None:
+            raise NodeError(
+                "a component describes AWS resources, but the run has no account; set platform_provider to eks"
+            )
+        return self.aws
+
+    def live(self, api_version: str, kind: str, name: str, namespace: str = "") -> Document | None:
+        """The living object with its apiVersion and kind; None where there is none, no such kind, or no cluster.
+
+        `api_version` empty: any. `namespace` is left out for kinds outside of namespaces.
+        """
+        if self.client is None:
+            return None
+        resource = self.client.resource(api_version, kind) if api_version else self.client.resource_of_kind(kind)
+        if resource is None:
+            return None
+        found = self.client.get(resource, name, namespace if resource.namespaced else "")
+        return {"apiVersion": resource.api_version, "kind": resource.kind, **found} if found else None
+
+    def live_of(self, document: Mapping[str, Any], namespace: str = "") -> Document | None:
+        """The living object of a document; `namespace` for one that names none."""
+        metadata = document["metadata"]
+        place = metadata.get("namespace") or namespace
+        return self.live(document["apiVersion"], document["kind"], metadata["name"], place)
+
+
+@dataclass
+class Desired:
+    """What components consist of, what comes into being in this run, and what goes. Safe to share between threads.
+
+    `deleted`: uids of what this run deletes, or would delete.
+    """
+
+    deleted: set[str] = field(default_factory=set)
+    _documents: dict[str, dict[Identity, Document]] = field(default_factory=dict)
+    _claimed: set[Identity] = field(default_factory=set)
+    _seen: dict[Identity, Document] = field(default_factory=dict)
+    _namespaces: set[str] = field(default_factory=set)
+    _kinds: dict[ServedKind, bool] = field(default_factory=dict)
+    _objects: set[Identity] = field(default_factory=set)
+    _owned: dict[str, list[Document]] | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    # --- what each component wants
+
+    def note(self, component: str, documents: Mapping[Identity, Document]) -> None:
+        with self._lock:
+            self._documents.setdefault(component, {}).update(documents)
+
+    def of(self, component: str) -> dict[Identity, Document]:
+        with self._lock:
+            return dict(self._documents.get(component, {}))
+
+    def claim(self, targets: Iterable[Identity]) -> None:
+        """Note before the first node runs what descriptors spell out: nobody prunes what is to move to another component."""
+        with self._lock:
+            self._claimed.update(targets)
+
+    def has(self, target: Identity) -> bool:
+        """Whether any component of the run wants this object."""
+        with self._lock:
+            return target in self._claimed or any(target in objects for objects in self._documents.values())
+
+    def owner_of(self, target: Identity, *, besides: str) -> str:
+        """Another component that wants this object; empty where none does."""
+        with self._lock:
+            return next(
+                (name for name, objects in self._documents.items() if name != besides and target in objects), ""
+            )
+
+    # --- what lives
+
+    def saw(self, target: Identity, live: Document) -> None:
+        """Note an object as it was found."""
+        with self._lock:
+            self._seen[target] = live
+
+    def seen(self) -> dict[Identity, Document]:
+        with self._lock:
+            return dict(self._seen)
+
+    def owned(self, read: Mapping[str, list[Document]] | None = None) -> dict[str, list[Document]]:
+        """Everything in the cluster that carries our mark, by component; read once a run by kinds/remove.py."""
+        with self._lock:
+            if read is not None:
+                self._owned = dict(read)
+            return self._owned or {}
+
+    # --- what comes into being in this run
+
+    def make_namespace(self, name: str) -> None:
+        with self._lock:
+            self._namespaces.add(name)
+
+    def makes_namespace(self, name: str) -> bool:
+        """Whether a namespace is only made in this run: a plan has nothing to ask the server then."""
+        with self._lock:
+            return name in self._namespaces
+
+    def make_kind(self, kind: ServedKind, *, cluster_wide: bool) -> None:
+        with self._lock:
+            self._kinds[kind] = cluster_wide
+
+    def makes_kind(self, kind: ServedKind) -> bool:
+        with self._lock:
+            return kind in self._kinds
+
+    def is_cluster_wide(self, kind: ServedKind) -> bool:
+        """Whether a kind of this run's CRDs stands outside of namespaces."""
+        with self._lock:
+            return self._kinds.get(kind, False)
+
+    def kinds(self) -> list[str]:
+        """apiVersion/kind of what CRDs of this run bring."""
+        with self._lock:
+            return sorted(map(str, self._kinds))
+
+    def make_object(self, target: Identity) -> None:
+        with self._lock:
+            self._objects.add(target)
+
+    def makes_object(self, target: Identity) -> bool:
+        with self._lock:
+            return target in self._objects
+
+
+@dataclass
+class Outputs:
+    """What components put out for others to refer to. `check`: what is not known yet is `(known after apply)`."""
+
+    check: bool = False
+    _values: dict[tuple[str, str], Any] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def publish(self, component: str, output: str, value: Any) -> None:
+        with self._lock:
+            self._values[OutputKey(component, output)] = value
+
+    def resolve(self, value: Any) -> Any:
+        """Nested data with every reference replaced. Raises NodeError for one that nobody has, when not planning."""
+        known = self._known()
+        if self.check:
+            for key in references(value):
+                known.setdefault(key, UNKNOWN)
+        try:
+            return resolve(value, known)
+        except UnresolvedError as error:
+            raise NodeError(f"the output {error.args[0]} is referred to, but no component of this run has it") from None
+
+    def resolve_known(self, value: Any) -> Any:
+        """The same for what is only looked at: what nobody has said is not known, in every mode."""
+        known = self._known()
+        return resolve(value, {key: known.get(key, UNKNOWN) for key in references(value)})
+
+    def _known(self) -> dict[tuple[str, str], Any]:
+        with self._lock:
+            return dict(self._values)
+
+
+@dataclass
+class Waits:
+    """What is waited for, for the live summary; and when the last node of each component ended, since the run's begin."""
+
+    _reasons: dict[str, str] = field(default_factory=dict)
+    _ended_s: dict[str, float] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note(self, target: str, reason: str) -> None:
+        """`target`: what is waited for, in words; an empty reason ends it."""
+        with self._lock:
+            if reason:
+                self._reasons[target] = reason
+            else:
+                self._reasons.pop(target, None)
+
+    def reasons(self) -> dict[str, str]:
+        with self._lock:
+            return dict(self._reasons)
+
+    def end(self, component: str, at_s: float) -> None:
+        with self._lock:
+            self._ended_s[component] = max(at_s, self._ended_s.get(component, 0.0))
+
+    def seconds(self, component: str) -> float:
+        with self._lock:
+            return self._ended_s.get(component, 0.0)
+
+
+@dataclass
+class Context:
+    """One run, by theme."""
+
+    run: Run
+    desired: Desired = field(default_factory=Desired)
+    outputs: Outputs = field(default_factory=Outputs)
+    waits: Waits = field(default_factory=Waits)
+
+    def desire(self, component: str, documents: Iterable[Document]) -> None:
+        """Note what a component consists of, before anything of it is written: the base of its record and of pruning."""
+        found = {identity(document): document for document in documents}
+        for document in found.values():
+            self.run.masker.learn_document(document)
+        self.desired.note(component, found)
+        if not self.run.check:
+            self.run.recorder.intend(component, found)
+
+    def resource(self, document: Document) -> Resource | None:
+        """How the API serves this document's kind; None when a CRD made in this run will serve it."""
+        api_version, kind = document["apiVersion"], document["kind"]
+        run = self.run
+        if run.client is None:
+            return None
+        found = run.client.resource(api_version, kind)
+        planned = self.desired.makes_kind(ServedKind(api_version, kind))
+        end = time.monotonic() + (_SERVED_WITHIN_S if planned else 0)
+        while found is None and not run.check:
+            run.client.forget_resources()
+            found = run.client.resource(api_version, kind)
+            # Discovery lags behind a CRD that was just made.
+            if time.monotonic() >= end or run.stop.wait(0.2 if found is None else 0):
+                break
+        if found is None and not (run.check and planned):
+            raise NodeError(
+                f"{subject(document)}: the cluster serves no {kind} in {api_version}; "
+                "install what defines it, or name it in `requires`"
+            )
+        return found
+
+
+def context_of(run: Run) -> Context:
+    """The context that a run begins with."""
+    return Context(run, outputs=Outputs(check=run.check))

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A component as stages of nodes. Nodes of one stage run side by side, the stages one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ..describe.descriptor import Component, Release, Wait
+from ..kinds.base import Node, Policy
+from ..kinds.chart import ChartNode, ChartRemoval
+from ..kinds.check import CheckNode
+from ..kinds.job import JobNode
+from ..kinds.manifest import ManifestNode
+from ..kinds.outputs import OutputsNode
+from ..kinds.remove import PruneNode, RemoveNode
+from ..kinds.revision import RecordNode
+from ..kinds.secret import SecretNode
+from ..kinds.wait import WORKLOADS, WaitNode
+
+Stages = Iterator[list[Node]]
+
+
+def stages_of(component: Component) -> Stages:
+    """The stages of a component, by its state; empty ones are left out."""
+    parts = _REMOVAL if component.state == "absent" else _INSTALLATION
+    for part in parts:
+        yield from (stage for stage in part(component) if stage)
+
+
+def _crds(component: Component) -> Stages:
+    if component.crds:
+        yield [ManifestNode(component.name, component.crds, name="CRDs", policy=_policy(component))]
+        yield [_established(component.name, crd["metadata"]["name"]) for crd in component.crds]
+
+
+def _secrets(component: Component) -> Stages:
+    """Derived Secrets read generated ones, so these come first."""
+    for derived in (False, True):
+        chosen = [secret for secret in component.secrets if bool(secret.derive) == derived]
+        yield [SecretNode(component.name, secret, secret.namespace or _namespace(component)) for secret in chosen]
+
+
+def _releases(component: Component) -> Stages:
+    """One after the other: what a release defines, the next one may use. Those that need not wait are components of their own."""
+    for release in component.releases:
+        yield [ChartNode(component.name, release, _home(component, release), _policy(component))]
+
+
+def _objects(component: Component) -> Stages:
+    if component.manifests:
+        yield [ManifestNode(component.name, component.manifests, _namespace(component), policy=_policy(component))]
+
+
+def _jobs(component: Component) -> Stages:
+    home = _namespace(component)
+    yield [JobNode(component.name, job, job.manifest["metadata"].get("namespace", home)) for job in component.jobs]
+
+
+def _waits(component: Component) -> Stages:
+    """What the descriptor names, and every workload that it does not name."""
+    waits = list(component.wait)
+    named = {(wait.kind, wait.name) for wait in waits}
+    for document in component.manifests:
+        key = (document["kind"], document["metadata"]["name"])
+        if document["kind"] in WORKLOADS and key not in named:
+            waits.append(Wait(kind=key[0], name=key[1], namespace=document["metadata"].get("namespace", "")))
+    yield [WaitNode(component.name, wait, wait.namespace or _namespace(component)) for wait in waits]
+
+
+def _checks(component: Component) -> Stages:
+    yield [CheckNode(component.name, check) for check in component.checks]
+
+
+def _outputs(component: Component) -> Stages:
+    if component.outputs:
+        yield [OutputsNode(component.name, component.outputs, _namespace(component))]
+
+
+def _prune(component: Component) -> Stages:
+    yield [PruneNode(component)]
+
+
+def _record(component: Component) -> Stages:
+    yield [RecordNode(component)]
+
+
+def _removal(component: Component) -> Stages:
+    """Charts may run something before and after the end of their objects."""
+    before = [ChartRemoval(component.name, release, _home(component, release)) for release in component.releases]
+    yield list[Node](before)
+    yield [RemoveNode(component)]
+    yield [ChartRemoval(component.name, node.release, node.namespace, node) for node in before]
+
+
+# A new kind of node: its class in kinds/, and its line here.
+_INSTALLATION: tuple[Callable[[Component], Stages], ...] = (
+    _crds,
+    _secrets,
+    _releases,
+    _objects,
+    _jobs,
+    _waits,
+    _checks,
+    _outputs,
+    _prune,
+    _record,
+)
+_REMOVAL: tuple[Callable[[Component], Stages], ...] = (_removal,)
+
+
+def _policy(component: Component) -> Policy:
+    return Policy(component.adopt, component.recreate)
+
+
+def _namespace(component: Component) -> str:
+    return component.namespace.name if component.namespace else ""
+
+
+def _home(component: Component, release: Release) -> str:
+    return release.namespace or (component.namespace.name if component.namespace else "default")
+
+
+def _established(component: str, name: str) -> Node:
+    return WaitNode(component, Wait(kind="CustomResourceDefinition", name=name, condition="Established"), "")

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The graph of a run, built by one step after the other, each with one reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..describe.descriptor import Component, DescriptorError, Namespace, documents_of
+from ..describe.references import references
+from ..kinds.base import Node
+from ..kinds.connect import ConnectNode, FarewellNode
+from ..kinds.manifest import NamespaceNode
+from ..kinds.remove import CrdsRemovalNode, NamespaceRemovalNode
+from ..kinds.revision import RecordNode
+from .graph import Vertex
+from .graph_aws import AwsPart
+from .stages import stages_of
+
+
+@dataclass
+class Draft:
+    """A graph in the making. `active`: the components of the run; `known`: these and the others that are described.
+
+    `installed`: components that the cluster has already. `first`, `last`: the vertices with which a component begins and
+    ends. `connect`: what signs in to the cluster that the run makes.
+    """
+
+    active: Mapping[str, Component]
+    known: Mapping[str, Component]
+    installed: Collection[str]
+    vertices: list[Vertex] = field(default_factory=list)
+    first: dict[str, set[int]] = field(default_factory=dict)
+    last: dict[str, set[int]] = field(default_factory=dict)
+    namespaces: dict[str, int] = field(default_factory=dict)
+    connect: set[int] = field(default_factory=set)
+    farewell: int | None = None
+
+    def __post_init__(self) -> None:
+        self.aws = AwsPart(self.active, self.known, lambda component, node: self.add(component, node), self.order)
+
+    def add(self, component: str, node: Node, after: Collection[int] = ()) -> int:
+        self.vertices.append(Vertex(len(self.vertices), component, node, set(after)))
+        return len(self.vertices) - 1
+
+    def order(self, later: int, earlier: int, *, well: bool = True) -> None:
+        (self.vertices[later].after if well else self.vertices[later].behind).add(earlier)
+
+    def publishers(self, value: Any) -> set[int]:
+        """The vertices of the AWS resources that nested data refers to."""
+        found = {self.aws.publisher(component, output) for component, output in references(value)}
+        return {index for index in found if index is not None}
+
+    def in_state(self, state: str) -> list[Component]:
+        return [component for component in self.active.values() if component.state == state]
+
+
+def build(
+    components: Sequence[Component], installed: Collection[str] = (), described: Sequence[Component] = ()
+) -> list[Vertex]:
+    """The graph of a run. `installed`: components that the cluster has already, by its records. `described`: components
+    outside the run, whose AWS resources are looked at where somebody refers to them.
+
+    Raises DescriptorError on a circle, or on something required that is neither in the run nor installed.
+    """
+    active = {component.name: component for component in components if component.state != "skip"}
+    known = {component.name: component for component in described if component.state != "skip"} | active
+    draft = Draft(active, known, installed)
+    for step in STEPS:
+        step(draft)
+    return draft.vertices
+
+
+def refuse_missing_and_circles(draft: Draft) -> None:
+    """Before anything else is made of it: what a component requires must be there, and an order must exist."""
+    for component in draft.active.values():
+        for other in component.requires:
+            _refuse_missing(component, other, draft.active, draft.installed)
+    _refuse_circles(_component_order(draft))
+
+
+def add_aws_resources(draft: Draft) -> None:
+    """Each resource of AWS is a vertex, ordered by what it refers to."""
+    draft.aws.add()
+
+
+def add_sign_in(draft: Draft) -> None:
+    """Signs in to the cluster which this run makes: after the component's own resources, access among them."""
+    for component in draft.in_state("present"):
+        if component.kubernetes:
+            place = component.kubernetes
+            named = draft.publishers([place.name, place.endpoint, place.certificate_authority])
+            after = draft.aws.of(component.name) | named
+            draft.connect = {draft.add(component.name, ConnectNode(component.name, place), after)}
+            return
+
+
+def add_components(draft: Draft) -> None:
+    """A component's own vertices: its stages one after the other, behind its namespace and what it refers to on AWS."""
+    for component in draft.active.values():
+        previous: set[int] = set()
+        if component.state == "present":
+            # Components share a namespace: it is one vertex, and all of them come after it.
+            home = {_shared(draft, component.name, component.namespace)} if component.namespace else set()
+            previous = home | draft.aws.of(component.name) | draft.publishers(_texts(component))
+        for stage in stages_of(component):
+            made = {draft.add(component.name, node, previous) for node in stage}
+            draft.first.setdefault(component.name, made)
+            previous = made
+        draft.first.setdefault(component.name, set())
+        draft.last[component.name] = previous
+
+
+def order_components(draft: Draft) -> None:
+    """`after`, `requires` and references to outputs of Kubernetes objects."""
+    for name, befores in _component_order(draft).items():
+        for index in draft.first[name]:
+            for before in befores:
+                draft.vertices[index].after |= draft.last[before]
+
+
+def add_ends_of_namespaces(draft: Draft) -> None:
+    """Each namespace of what is removed goes after everything in it."""
+    homes: dict[str, list[Component]] = {}
+    for component in draft.in_state("absent"):
+        if component.namespace and component.namespace.name not in draft.namespaces:
+            homes.setdefault(component.namespace.name, []).append(component)
+    for name, components in homes.items():
+        retain = [kept for component in components for kept in component.retain]
+        after = {index for component in components for index in draft.last[component.name]}
+        end = draft.add(components[-1].name, NamespaceRemovalNode(name, retain), after)
+        for component in components:
+            draft.last[component.name] = {end}
+
+
+def add_ends_of_crds(draft: Draft) -> None:
+    """CRDs go after the namespaces: with them goes the word for the objects in there."""
+    for component in draft.in_state("absent"):
+        draft.add(component.name, CrdsRemovalNode(component), draft.last[component.name])
+
+
+def order_kubernetes_after_sign_in(draft: Draft) -> None:
+    for index in _in_kubernetes(draft):
+        draft.vertices[index].after |= draft.connect
+
+
+def add_aws_prunes(draft: Draft) -> None:
+    """What a newer description lacks goes at the end, before the record says that it is gone."""
+    prunes = draft.aws.add_prunes()
+    for vertex in draft.vertices:
+        if isinstance(vertex.node, RecordNode) and vertex.component in prunes:
+            vertex.after.add(prunes[vertex.component])
+    for index in prunes.values():
+        draft.vertices[index].after |= draft.connect
+
+
+def add_aws_removals(draft: Draft) -> None:
+    """AWS goes last, after everything in Kubernetes, and the cluster with it where that is to go."""
+    leaving = [component for component in draft.in_state("absent") if component.aws]
+    if not leaving:
+        return
+    cluster = next((component for component in leaving if component.kubernetes), None)
+    name = (cluster or leaving[0]).name
+    in_kubernetes = _in_kubernetes(draft) - set(draft.aws.prunes)
+    farewell = draft.add(name, FarewellNode(cluster is not None), in_kubernetes)
+    draft.aws.add_removals(name, farewell, takes_cluster=cluster is not None)
+
+
+def refuse_knots(draft: Draft) -> None:
+    """No circle of single nodes, AWS resources above all, which are ordered by their references."""
+    done: set[int] = set()
+    while len(done) < len(draft.vertices):
+        ready = {one.index for one in draft.vertices if one.index not in done and one.after | one.behind <= done}
+        if not ready:
+            knot = [f"{one.component} ({one.node.name})" for one in draft.vertices if one.index not in done]
+            raise DescriptorError(f"these wait for each other in a circle: {', '.join(knot[:6])}; take out a reference")
+        done |= ready
+
+
+STEPS: tuple[Callable[[Draft], None], ...] = (
+    refuse_missing_and_circles,
+    add_aws_resources,
+    add_sign_in,
+    add_components,
+    order_components,
+    add_ends_of_namespaces,
+    add_ends_of_crds,
+    order_kubernetes_after_sign_in,
+    add_aws_prunes,
+    add_aws_removals,
+    refuse_knots,
+)
+
+
+def _in_kubernetes(draft: Draft) -> set[int]:
+    return {vertex.index for vertex in draft.vertices} - set(draft.aws.vertices.values()) - draft.connect
+
+
+def _shared(draft: Draft, component: str, namespace: Namespace) -> int:
+    """The vertex of a namespace, made for the first component in it."""
+    if namespace.name not in draft.namespaces:
+        node = NamespaceNode(namespace.name, namespace.pod_security, dict(namespace.labels))
+        draft.namespaces[namespace.name] = draft.add(component, node)
+    return draft.namespaces[namespace.name]
+
+
+def _component_order(draft: Draft) -> dict[str, set[str]]:
+    """component -> components that must be done first; removal goes the other way round."""
+    active = draft.active
+    order: dict[str, set[str]] = {name: set() for name in active}
+    for name, component in active.items():
+        for other in (*component.after, *component.requires, *_referred(component, active, draft.aws)):
+            if other not in active or other == name:
+                continue
+            if component.state == "absent" and active[other].state == "absent":
+                order[other].add(name)
+            elif component.state == "present":
+                order[name].add(other)
+    return order
+
+
+def _refuse_missing(
+    component: Component, other: str, active: Mapping[str, Component], installed: Collection[str]
+) -> None:
+    if component.state != "present":
+        return
+    if other not in active and other not in installed:
+        raise DescriptorError(
+            f"component {component.name} requires {other}, which is neither part of this run nor installed; "
+            f"run {other} first, or together with it"
+        )
+    if other in active and active[other].state == "absent":
+        raise DescriptorError(
+            f"component {component.name} requires {other}, which is to be removed; "
+            f"remove {component.name} too, or keep {other}"
+        )
+
+
+def _texts(component: Component) -> list[Any]:
+    """Where the Kubernetes part of a component may refer to others."""
+    return [*documents_of(component), *(release.values for release in component.releases)]
+
+
+def _referred(component: Component, active: Mapping[str, Component], aws: AwsPart) -> set[str]:
+    """The components whose Kubernetes outputs this one refers to. Raises DescriptorError for an output that nobody has."""
+    if component.state != "present":
+        return set()
+    found = set()
+    for other, output in references(_texts(component)):
+        if aws.knows(other, output):
+            continue
+        if other not in active or output not in active[other].outputs:
+            raise DescriptorError(
+                f"component {component.name} refers to ${{out:{other}.{output}}}, which no component of this run has"
+            )
+        found.add(other)
+    return found
+
+
+def _refuse_circles(order: Mapping[str, set[str]]) -> None:
+    """Raises DescriptorError naming what waits for each other."""
+    done: set[str] = set()
+    while len(done) < len(order):
+        ready = {name for name, befores in order.items() if name not in done and befores <= done}
+        if not ready:
+            circle = ", ".join(sorted(set(order) - done))
+            raise DescriptorError(
+                f"these components wait for each other in a circle: {circle}; take one out of `after` or `requires`"
+            )
+        done |= ready

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is kept outside of this code stays valid: plan files, and the records in clusters. Both were written by an earlier version."""
+
+import json
+from pathlib import Path
+
+from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.client import Resource
+from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.record import Recorder
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine, run_plan
+
+WRITTEN = Path(__file__).parent / "living"
+
+
+def described():
+    return json.loads((WRITTEN / "descriptors.json").read_text())
+
+
+class Records:
+    """ConfigMaps in memory: what the recorder asks of an API server."""
+
+    def __init__(self, documents):
+        self.documents = documents
+        self.written = []
+
+    def resource(self, api_version, kind):
+        return Resource("v1", "ConfigMap", "configmaps", True, frozenset())
+
+    def list(self, resource, namespace, *, labels):
+        key, _, value = labels.partition("=")
+        return [one for one in self.documents.values() if one["metadata"]["labels"].get(key) == value]
+
+    def get(self, resource, name, namespace):
+        return self.documents.get(name)
+
+    def apply(self, resource, document, *, force):
+        self.written.append(document["metadata"]["name"])
+
+
+def planned():
+    return engine.converge(engine.Request(descriptors=described(), check=True))
+
+
+def test_a_plan_file_of_an_earlier_version_is_still_the_same_plan():
+    earlier = run_plan.read(WRITTEN / "plan.json")
+    assert run_plan.plan_of(planned()).digest == earlier.digest
+
+
+def test_a_record_of_an_earlier_version_is_read_and_needs_no_new_revision():
+    records = Records(json.loads((WRITTEN / "records.json").read_text()))
+    run = planned()
+    recorder = Recorder(records, run.masker)
+    assert recorder.components() == ["reader", "things"]
+    for name in run.components:
+        wanted = run.context.desired.of(name)
+        assert recorder.known(name) == set(wanted)
+        recorder.intend(name, wanted)
+        assert recorder.commit(name, wanted, seconds=2.5, versions={}) is None
+        assert len(recorder.documents(name, 1)) == len(wanted)
+    assert records.written == []
