@@ -22,7 +22,7 @@ from ..objects.identity import identity
 from . import adoption, release_record
 from .base import Action, Context, NodeError, Outcome, Policy, Unfinished, subject
 from .hooks import Waves
-from .manifest import apply, apply_all, in_order, labelled, placed
+from .manifest import apply, apply_all, in_order, labelled, namespace_to_use, placed
 from .release_record import ReleaseRecord
 from .wait import WORKLOADS, until
 
@@ -237,7 +237,7 @@ class ChartNode:
         named = {str(document["metadata"].get("namespace") or "") for document in [*wanted, *hooks]}
         for name in sorted({*named, self.namespace} - {""}):
             document: Document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-            live = self._live(context, document)
+            live = namespace_to_use(context, name)
             if live is None and not context.desired.makes_namespace(name):
                 context.desired.make_namespace(name)
                 if name not in made:

@@ -94,10 +94,10 @@ class Run:
 class Desired:
     """What components consist of, what comes into being in this run, and what goes. Safe to share between threads.
 
-    `deleted`: uids of what this run deletes, or would delete.
+    `deleted`: what this run deletes, or would delete, by uid.
     """
 
-    deleted: set[str] = field(default_factory=set)
+    deleted: dict[str, Identity] = field(default_factory=dict)
     _documents: dict[str, dict[Identity, Document]] = field(default_factory=dict)
     _claimed: set[Identity] = field(default_factory=set)
     _seen: dict[Identity, Document] = field(default_factory=dict)

@@ -322,7 +322,7 @@ class NamespaceNode:
     slow: bool = False
 
     def run(self, context: Context) -> Outcome:
-        live = context.run.live("v1", "Namespace", self.namespace)
+        live = namespace_to_use(context, self.namespace)
         if live is None:
             context.desired.make_namespace(self.namespace)
         elif (live["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) != MANAGED_BY:
@@ -333,4 +333,23 @@ class NamespaceNode:
             "kind": "Namespace",
             "metadata": {"name": self.namespace, "labels": {**security, **self.labels}},
         }
+        if live is None and context.run.live("v1", "Namespace", self.namespace):
+            # A plan while the earlier one still goes.
+            return Outcome([Action("create", subject(document), after=labelled(document, ""))])
         return apply(context, labelled(document, ""))
+
+
+def namespace_to_use(context: Context, name: str) -> Document | None:
+    """The living namespace; None where this run has to make it. Raises NodeError for somebody else's that is being deleted.
+
+    One of ours that an earlier run takes away is waited for: its objects are gone already.
+    """
+    live = context.run.live("v1", "Namespace", name)
+    if live is None or not live["metadata"].get("deletionTimestamp"):
+        return live
+    if is_strange(live):
+        _refuse_if_dying(live)
+    resource = context.run.api().resource("v1", "Namespace")
+    if resource and not context.run.check:
+        wait_gone(context, resource, live)
+    return None

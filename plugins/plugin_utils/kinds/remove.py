@@ -24,7 +24,11 @@ _HOUSEHOLD = {
 # Gone only when their pods are; for the others that would be a needless turn of the garbage collector.
 _WITH_PODS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob")
 _DEFINITION = "CustomResourceDefinition"
-_TRACES = ("Event", "EndpointSlice", "Endpoints", "Lease", "ControllerRevision", "PodMetrics", "NodeMetrics")
+# Records of the API server's own: they end by themselves.
+_TRACES = ("Event", "PodMetrics", "NodeMetrics")
+# The control plane copies a Service's labels to these, our mark with them.
+_COPIES_OF_SERVICES = ("Endpoints", "EndpointSlice")
+_CONTROL_PLANE = "kube-controller-manager"
 
 
 @dataclass
@@ -129,9 +133,7 @@ class NamespaceRemovalNode:
             return Outcome()
         if is_retained(document, self.retain):
             return Outcome(notes=[f"Namespace {self.namespace} is kept (`retain`)"])
-        left = [
-            one for one in contents(client, self.namespace) if one["metadata"]["uid"] not in context.desired.deleted
-        ]
+        left = [one for one in contents(client, self.namespace) if not _goes(context, one)]
         if left:
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""
             return Outcome(notes=[f"Namespace {self.namespace} is kept: {subject(left[0])}{more} still in it"])
@@ -142,7 +144,7 @@ def delete_all(context: Context, documents: Sequence[Document]) -> list[Action]:
     """Delete live objects in reverse order and wait until all are gone; in check mode only say so."""
     ordered = list(reversed(in_order(documents)))
     actions = [Action("delete", subject(document), before=document) for document in ordered]
-    context.desired.deleted.update(document["metadata"]["uid"] for document in ordered)
+    context.desired.deleted.update({document["metadata"]["uid"]: identity(document) for document in ordered})
     if context.run.check:
         return actions
     client = context.run.api()
@@ -176,8 +178,7 @@ def owned(context: Context) -> dict[str, list[Document]]:
     for resource in deletable(context.run.client.resources().values()):
         for document in context.run.client.list(resource, labels=selector):
             metadata = document["metadata"]
-            # What a controller made goes with its owner.
-            if not any(owner.get("controller") for owner in metadata.get("ownerReferences") or []):
+            if not _has_controller(document) and not _is_copy(document):
                 component = metadata["labels"].get(LABEL_COMPONENT, "")
                 read.setdefault(component, {}).setdefault(metadata["uid"], document)
     return context.desired.owned({component: list(documents.values()) for component, documents in read.items()})
@@ -193,13 +194,13 @@ def deletable(resources: Iterable[Resource]) -> list[Resource]:
     return list(chosen.values())
 
 
-def contents(client: Client, namespace: str) -> list[Document]:
-    """Everything in a namespace that somebody put there."""
+def contents(client: Client, namespace: str, *, ours: bool = True) -> list[Document]:
+    """Everything in a namespace that somebody put there; without what carries our mark, where `ours` is False."""
     found: list[Document] = []
     for resource in deletable(client.resources().values()):
         if resource.namespaced:
             try:
-                found += client.list(resource, namespace)
+                found += client.list(resource, namespace, labels="" if ours else f"{LABEL_MANAGED_BY}!={MANAGED_BY}")
             except ApiError as error:
                 if error.status not in (404, 405):
                     raise
@@ -207,8 +208,37 @@ def contents(client: Client, namespace: str) -> list[Document]:
         document
         for document in found
         if (document["kind"], document["metadata"]["name"]) not in _HOUSEHOLD
-        and not any(owner.get("controller") for owner in document["metadata"].get("ownerReferences") or [])
+        and not _has_controller(document)
+        and not _is_copy(document)
     ]
+
+
+def _has_controller(document: Document) -> bool:
+    """What a controller made goes with its owner."""
+    return any(owner.get("controller") for owner in document["metadata"].get("ownerReferences") or [])
+
+
+def _is_copy(document: Document) -> bool:
+    """What only the control plane wrote of a Service: Endpoints name no owner, and go with it all the same."""
+    if document["kind"] not in _COPIES_OF_SERVICES:
+        return False
+    managers = {entry.get("manager") for entry in document["metadata"].get("managedFields") or []}
+    return managers == {_CONTROL_PLANE}
+
+
+def _goes(context: Context, document: Document) -> bool:
+    """Whether this run takes an object of a namespace away, or what wrote it."""
+    if document["metadata"]["uid"] in context.desired.deleted:
+        return True
+    if document["kind"] != "Lease":
+        return False
+    # A pod takes a Lease under its own name, as POD or POD_UUID; with its workload goes who held it.
+    holder = str((document.get("spec") or {}).get("holderIdentity") or "")
+    place = document["metadata"].get("namespace", "")
+    return any(
+        gone.kind in _WITH_PODS and gone.namespace == place and holder.startswith(f"{gone.name}-")
+        for gone in list(context.desired.deleted.values())
+    )
 
 
 def _instances(context: Context, crd: Document) -> int:

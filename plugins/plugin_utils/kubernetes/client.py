@@ -48,6 +48,12 @@ class ApiError(LlmOnEksError):
         self.reason = reason
         self.details = details or {}
 
+    @property
+    def namespace_is_terminating(self) -> bool:
+        """Whether it was refused because its namespace is being deleted."""
+        causes = self.details.get("causes") or []
+        return self.status == 403 and any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
+
 
 @dataclass(frozen=True)
 class Resource:

@@ -32,6 +32,58 @@ class LockError(LlmOnEksError):
     """Another run holds the cluster."""
 
 
+class Held:
+    """A Lease that this run holds, and renews in a thread of its own."""
+
+    def __init__(self, client: Client, resource: Resource, lease: Document, stop: threading.Event) -> None:
+        self._client, self._resource, self._lease = client, resource, lease
+        self._ended = threading.Event()
+        arguments = (client, resource, lease, self._ended, stop)
+        self._renewer = threading.Thread(target=_renew, args=arguments, daemon=True)
+        self._renewer.start()
+
+    def let_go(self) -> None:
+        """The next run may begin."""
+        self._stop_renewing()
+        _release(self._client, self._resource, self._lease)
+
+    def end(self) -> None:
+        """Remove the namespace of records and Lease: nothing of ours is left in the cluster.
+
+        It goes while the Lease is ours by its version, so that no other run has begun to write into it.
+        """
+        self._stop_renewing()
+        live = _mine(self._client, self._resource, self._lease)
+        if live is None:
+            return
+        try:
+            self._client.replace(self._resource, {**live, "spec": {**live["spec"], "renewTime": _now()}})
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+            return  # taken from us: it is the other run's now
+        _remove_namespace(self._client)
+
+    def _stop_renewing(self) -> None:
+        self._ended.set()
+        self._renewer.join()
+
+
+def take(
+    client: Client,
+    *,
+    wait_s: float,
+    stop: threading.Event,
+    say: Callable[[str], None] = lambda text: None,
+) -> Held:
+    """Take the cluster's Lease, once nobody else holds it. `stop` is set if it is lost later on. Raises LockError."""
+    _ensure_namespace(client, wait_s, say)
+    resource = client.resource("coordination.k8s.io/v1", "Lease")
+    if resource is None:
+        raise LockError("the cluster serves no Lease; it is no Kubernetes that we know")
+    return Held(client, resource, _take(client, resource, wait_s, say), stop)
+
+
 @contextmanager
 def held(
     client: Client,
@@ -39,22 +91,13 @@ def held(
     wait_s: float,
     stop: threading.Event,
     say: Callable[[str], None] = lambda text: None,
-) -> Iterator[None]:
-    """Hold the cluster's Lease for the block. `stop` is set if it is lost on the way. Raises LockError."""
-    _ensure_namespace(client)
-    resource = client.resource("coordination.k8s.io/v1", "Lease")
-    if resource is None:
-        raise LockError("the cluster serves no Lease; it is no Kubernetes that we know")
-    lease = _take(client, resource, wait_s, say)
-    ended = threading.Event()
-    renewer = threading.Thread(target=_renew, args=(client, resource, lease, ended, stop), daemon=True)
-    renewer.start()
+) -> Iterator[Held]:
+    """Hold the cluster's Lease for the block. Raises LockError."""
+    lease = take(client, wait_s=wait_s, stop=stop, say=say)
     try:
-        yield
+        yield lease
     finally:
-        ended.set()
-        renewer.join()
-        _release(client, resource, lease)
+        lease.let_go()
 
 
 def last_run(client: Client) -> tuple[str, str]:
@@ -65,8 +108,7 @@ def last_run(client: Client) -> tuple[str, str]:
     return str(spec.get("renewTime") or ""), str(spec.get("holderIdentity") or "")
 
 
-def forget(client: Client) -> None:
-    """Remove the namespace of records and Lease: nothing of ours is left in the cluster."""
+def _remove_namespace(client: Client) -> None:
     resource = client.resource("v1", "Namespace")
     live = client.get(resource, NAMESPACE_SYSTEM) if resource else None
     if resource and live and (live["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) == MANAGED_BY:
@@ -87,13 +129,16 @@ def _take(client: Client, resource: Resource, wait_s: float, say: Callable[[str]
         holder = _holder(live)
         if not holder:
             try:
-                if live is None:
-                    return client.create(resource, _lease({}, run))
-                return client.replace(resource, _lease(live, run))
+                taken = client.create(resource, _lease({}, run)) if live is None else None
+                taken = taken or client.replace(resource, _lease(live or {}, run))
             except ApiError as error:
-                if error.status not in (404, 409):
+                if error.status not in (404, 409) and not error.namespace_is_terminating:
                     raise
-                continue  # somebody else was faster
+                taken = None  # somebody else was faster, or has just removed the last component
+            # What is written into a namespace that is going goes with it.
+            if not _ensure_namespace(client, max(1.0, end - time.monotonic()), say) and taken:
+                return taken
+            continue
         if time.monotonic() > end:
             raise LockError(
                 f"{holder} is at work on this cluster; wait for it, or, if it is surely dead, "
@@ -174,12 +219,30 @@ def _release(client: Client, resource: Resource, lease: Document) -> None:
         return
 
 
-def _ensure_namespace(client: Client) -> None:
+def _ensure_namespace(client: Client, wait_s: float, say: Callable[[str], None]) -> bool:
+    """Whether the namespace had to be made. One that an earlier run takes away is waited for. Raises LockError."""
     resource = client.resource("v1", "Namespace")
-    if resource and client.get(resource, NAMESPACE_SYSTEM) is None:
-        labels = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_RECORD: "namespace"}
-        document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE_SYSTEM, "labels": labels}}
-        client.apply(resource, document)
+    if resource is None:
+        return False
+    end, told = time.monotonic() + wait_s, False
+    while True:
+        live = client.get(resource, NAMESPACE_SYSTEM)
+        if live is None:
+            labels = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_RECORD: "namespace"}
+            metadata = {"name": NAMESPACE_SYSTEM, "labels": labels}
+            client.apply(resource, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+            return True
+        if not live["metadata"].get("deletionTimestamp"):
+            return False
+        if time.monotonic() > end:
+            raise LockError(
+                f"Namespace {NAMESPACE_SYSTEM} is still being deleted by the run that removed the last component; "
+                f"see what holds it (kubectl get namespace {NAMESPACE_SYSTEM} -o yaml), then run again"
+            )
+        if not told:
+            say(f"waiting for Namespace {NAMESPACE_SYSTEM}, which the last removal takes away")
+            told = True
+        time.sleep(0.3)
 
 
 def _now() -> str:

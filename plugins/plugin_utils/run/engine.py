@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...module_utils.names import NAMESPACE_SYSTEM
 from ..describe.descriptor import Component, DescriptorError, claims_of, is_in_kubernetes, parse
 from ..helm.lock_file import locked
 from ..helm.options import ChartOptions
+from ..kinds import remove
 from ..kinds.base import Action, Context, Run, context_of
 from ..kinds.chart import ChartTests
 from ..kubernetes.aws_access import AwsAccess, NoClusterError
@@ -193,7 +195,7 @@ class _Hold:
     def __init__(self, context: Context, job: _Job, wait_s: float) -> None:
         self.context, self.job, self.wait_s = context, job, wait_s
         self._locks = contextlib.ExitStack()
-        self._lease = contextlib.ExitStack()
+        self._lease: lease.Held | None = None
 
     def __enter__(self) -> _Hold:
         context, aws = self.context, self.context.run.aws
@@ -220,16 +222,19 @@ class _Hold:
         return self
 
     def _enter(self, client: Client) -> None:
-        held = lease.held(client, wait_s=self.wait_s, stop=self.context.run.stop, say=self.job.hooks.say)
-        self._lease.enter_context(held)
+        self._lease = lease.take(client, wait_s=self.wait_s, stop=self.context.run.stop, say=self.job.hooks.say)
         # Read once the Lease is held: another run may have written them.
         self.context.run.recorder = Recorder(client, self.context.run.masker)
 
     def _leave(self) -> None:
-        client = self.context.run.client
-        self._lease.close()
-        if client is not None and not self.context.run.recorder.components():
-            lease.forget(client)
+        client, held = self.context.run.client, self._lease
+        if client is not None and held is not None:
+            # Read under the Lease: what stands there is what every run has written.
+            if Recorder(client).components() or remove.contents(client, NAMESPACE_SYSTEM, ours=False):
+                held.let_go()
+            else:
+                held.end()
+        self._lease = None
         self.context.run.recorder = Recorder()
 
     def let_go_if_empty(self) -> None:
@@ -238,7 +243,8 @@ class _Hold:
             self._leave()
 
     def __exit__(self, *_: object) -> None:
-        self._lease.close()
+        if self._lease is not None:
+            self._lease.let_go()
         self._locks.close()
 
 
