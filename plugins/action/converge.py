@@ -30,6 +30,7 @@ display = Display()
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **COMPONENT_OPTIONS,
     "concurrency": {"type": "int", "default": 6},
+    "lose_data": {"type": "list", "elements": "str", "default": []},
     "assume_empty": {"type": "bool", "default": False},
     "lock_timeout": {"type": "int", "default": 300},
     "plan_out": {"type": "path", "default": ""},
@@ -64,6 +65,7 @@ class ActionModule(ActionBase):
                     concurrency=options["concurrency"],
                     lock_timeout_s=options["lock_timeout"],
                     expect=expect,
+                    lose_data=options["lose_data"],
                     charts=charts_from(options),
                     lock_file=lock_file_from(options),
                     hooks=console.hooks(display.display),

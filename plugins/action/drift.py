@@ -11,6 +11,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
+from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.data_loss import ALL
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports import drift
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
@@ -60,6 +61,8 @@ class ActionModule(ActionBase):
                     client=None if aws else client_from(options),
                     aws=aws,
                     check=True,
+                    # Nothing is deleted here: what a run would refuse is a difference like any other.
+                    lose_data=[ALL],
                     only=names_from(options["only"]),
                     charts=charts_from(options),
                     lock_file=lock_file_from(options),

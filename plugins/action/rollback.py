@@ -24,6 +24,7 @@ display = Display()
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "component": {"type": "str", "required": True},
     "revision": {"type": "int", "default": -1},
+    "lose_data": {"type": "list", "elements": "str", "default": []},
     "lock_timeout": {"type": "int", "default": 300},
     **CONNECTION_OPTIONS,
     **AWS_OPTIONS,
@@ -45,6 +46,7 @@ class ActionModule(ActionBase):
                 options["revision"],
                 check=bool(self._task.check_mode),
                 lock_timeout_s=options["lock_timeout"],
+                lose_data=options["lose_data"],
                 hooks=console.hooks(display.display),
             )
         except LlmOnEksError as error:

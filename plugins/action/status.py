@@ -11,6 +11,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.plugin_utils.locks.lease import last_run
+from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.data_loss import ALL
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.status import render, status
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
@@ -54,6 +55,8 @@ class ActionModule(ActionBase):
                     client=client,
                     aws=aws,
                     check=True,
+                    # Nothing is deleted here: what a run would refuse is a difference like any other.
+                    lose_data=[ALL],
                     only=names_from(options["only"]),
                     charts=charts_from(options),
                     lock_file=lock_file_from(options),

@@ -19,6 +19,13 @@ options:
     description: How many nodes of the graph write at once; those that wait do not count.
     type: int
     default: 6
+  lose_data:
+    description:
+      - What may be deleted although data goes with it, as C(KIND/NAME) or C(KIND/NAMESPACE/NAME); C(TYPE/NAME) for resources of AWS; V(all) for everything.
+      - Claims, file systems, buckets and repositories are refused without it, and so are CRDs with objects that would be made anew.
+    type: list
+    elements: str
+    default: []
   assume_empty:
     description: In check mode, plan against a cluster that does not exist yet.
     type: bool

@@ -6,7 +6,7 @@ module: rollback
 short_description: Bring one component back to a recorded revision
 description:
   - Applies the objects of a revision that M(llm.on_eks.converge) recorded, deletes what that revision had not, and records the result.
-  - Values of Secrets and finished Jobs stay as they are; definitions (CRDs) are never taken back.
+  - Values of Secrets and finished Jobs stay as they are; CRDs are never taken back.
   - The next converge from the inventory goes forward again, so mend the inventory too.
 extends_documentation_fragment:
   - llm.on_eks.kubernetes
@@ -20,6 +20,11 @@ options:
     description: Number of the revision; V(-1) is the one before the newest.
     type: int
     default: -1
+  lose_data:
+    description: What may be deleted although data goes with it, as in M(llm.on_eks.converge).
+    type: list
+    elements: str
+    default: []
   lock_timeout:
     description: Seconds to wait for another run on the same cluster before giving up.
     type: int

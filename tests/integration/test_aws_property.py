@@ -129,7 +129,7 @@ def half_build(aws, components, rng):
     """A run that is refused at some call, and leaves what it had made."""
     service, operation = rng.choice(REFUSED)
     aws.admin("POST", "faults", {"service": service, "operation": operation, "kind": "error", "count": 99})
-    done = engine.converge(engine.Request(descriptors=components, aws=access(aws, NAME)))
+    done = engine.converge(engine.Request(lose_data=("all",), descriptors=components, aws=access(aws, NAME)))
     aws.admin("DELETE", "faults")
     assert done.errors or operation == "CreateNatGateway"  # not every network has one
 

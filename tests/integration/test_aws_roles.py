@@ -86,7 +86,7 @@ def test_from_nothing_to_all_and_back(account, described, emptied, variant):
     planned = converge(account, components, check=True)
     done = converge(account, components)
     assert did(planned) == did(done)
-    client = done.context.client
+    client = done.context.run.client
     volume = client.get(client.resource("v1", "PersistentVolume"), "models")
     assert volume["spec"]["csi"]["volumeHandle"] == handle(account)
     assert did(converge(account, components)) == []

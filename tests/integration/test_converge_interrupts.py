@@ -57,7 +57,7 @@ def new(name):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_playbook_that_is_stopped_anywhere_is_mended_by_a_rerun(client, playbooks, seed):
     rng, name = random.Random(seed), unique(f"int{seed}")
-    assert not engine.converge(engine.Request(descriptors=old(name), client=client)).errors
+    assert not engine.converge(engine.Request(lose_data=("all",), descriptors=old(name), client=client)).errors
     before = look(client, name)
     process = playbooks.start("converge", new(name))
     wait_for_the_first_change(client, name, before, process)
@@ -72,7 +72,9 @@ def test_a_playbook_that_is_stopped_anywhere_is_mended_by_a_rerun(client, playbo
 
     # The inventory's end state by the rerun, and by the same descriptors on a fresh place, are the same.
     began = time.monotonic()
-    result = engine.converge(engine.Request(descriptors=new(name), client=client, lock_timeout_s=60))
+    result = engine.converge(
+        engine.Request(lose_data=("all",), descriptors=new(name), client=client, lock_timeout_s=60)
+    )
     assert not result.errors
     assert time.monotonic() - began < 25, "a dead run's Lease was waited for"
     assert plan(client, new(name)).actions == []
@@ -86,7 +88,9 @@ def test_a_playbook_that_is_stopped_anywhere_is_mended_by_a_rerun(client, playbo
     assert {one for one in there if one.startswith("ConfigMap ")} == wanted
     assert all(Recorder(client).history(one["name"])[-1].state == "applied" for one in new(name))
     if seed < 2:
-        assert not engine.converge(engine.Request(descriptors=absent(*new(name)), client=client)).errors
+        assert not engine.converge(
+            engine.Request(lose_data=("all",), descriptors=absent(*new(name)), client=client)
+        ).errors
         assert look(client, name) == {}
 
 

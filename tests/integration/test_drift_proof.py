@@ -250,7 +250,7 @@ def live(api_server):
     client = new_client(api_server)
     with SimulatedNode(client):
         component = described(unique("drift"))
-        result = engine.converge(engine.Request(descriptors=[component], client=client))
+        result = engine.converge(engine.Request(lose_data=("all",), descriptors=[component], client=client))
         assert not result.errors, result.errors
         yield client, component
 
@@ -270,7 +270,9 @@ def rounds(component, count):
 
 
 def report(client, component):
-    return drift.report_of(engine.converge(engine.Request(descriptors=[component], client=client, check=True)), "here")
+    return drift.report_of(
+        engine.converge(engine.Request(lose_data=("all",), descriptors=[component], client=client, check=True)), "here"
+    )
 
 
 @pytest.mark.parametrize("count", [1, pytest.param(ROUNDS, marks=pytest.mark.full)])
@@ -322,7 +324,7 @@ def heal(client, component, chosen):
         while client.get(resource, own, namespace) is not None:
             assert time.monotonic() < deadline, f"{edit.object} does not go"
             time.sleep(0.05)
-    result = engine.converge(engine.Request(descriptors=[component], client=client))
+    result = engine.converge(engine.Request(lose_data=("all",), descriptors=[component], client=client))
     assert not result.errors, result.errors
 
 

@@ -48,7 +48,7 @@ def account(request, tmp_path):
 
 
 def test_a_run_that_finds_nothing_to_do(account, components, table, tmp_path):
-    done = engine.converge(engine.Request(descriptors=components, aws=access(account, NAME)))
+    done = engine.converge(engine.Request(lose_data=("all",), descriptors=components, aws=access(account, NAME)))
     assert not done.errors, done.errors
     account.admin("DELETE", "calls")
     file = tmp_path / "components.json"
@@ -69,7 +69,7 @@ def test_a_run_that_finds_nothing_to_do(account, components, table, tmp_path):
 
 @pytest.mark.parametrize("account", [PACE], indirect=True)
 def test_a_first_create_follows_its_critical_path(account, components, table):
-    done = engine.converge(engine.Request(descriptors=components, aws=access(account, NAME)))
+    done = engine.converge(engine.Request(lose_data=("all",), descriptors=components, aws=access(account, NAME)))
     assert not done.errors, done.errors
     longest: dict[int, float] = {}
     for node in sorted(done.nodes, key=lambda node: node.started):
@@ -86,7 +86,7 @@ def _one_run(url: str, file: str) -> None:
     started, start_up = time.monotonic(), time.process_time()
     aws = EmulatedAws()
     aws.url = url
-    result = engine.converge(engine.Request(descriptors=components, aws=access(aws, NAME)))
+    result = engine.converge(engine.Request(lose_data=("all",), descriptors=components, aws=access(aws, NAME)))
     used = resource.getrusage(resource.RUSAGE_SELF)
     said = {
         "cpu_s": used.ru_utime + used.ru_stime,

@@ -44,7 +44,9 @@ class Account:
 
     def try_converge(self, components: list[dict[str, Any]], **options: Any) -> engine.Result:
         """The result, errors and all."""
-        return engine.converge(engine.Request(descriptors=components, aws=self.access(), lock_timeout_s=20, **options))
+        return engine.converge(
+            engine.Request(lose_data=("all",), descriptors=components, aws=self.access(), lock_timeout_s=20, **options)
+        )
 
     def converge(self, components: list[dict[str, Any]], **options: Any) -> engine.Result:
         done = self.try_converge(components, **options)

@@ -92,7 +92,9 @@ def _work(url: str, name: str, components: list[Any], cut: Cut | None, end: Any)
     )
     try:
         done = engine.converge(
-            engine.Request(descriptors=components, aws=AwsAccess(connection, name, LOCKS), lock_timeout_s=20)
+            engine.Request(
+                lose_data=("all",), descriptors=components, aws=AwsAccess(connection, name, LOCKS), lock_timeout_s=20
+            )
         )
     except KeyboardInterrupt:
         end.send((tuple(counter.calls), (), 0))

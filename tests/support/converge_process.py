@@ -23,7 +23,9 @@ def main() -> None:
 
     descriptors = json.loads(Path(sys.argv[2]).read_text())
     started, start_up = time.monotonic(), time.process_time()
-    result = engine.converge(engine.Request(descriptors=descriptors, client=Client(connect(kubeconfig=sys.argv[1]))))
+    result = engine.converge(
+        engine.Request(lose_data=("all",), descriptors=descriptors, client=Client(connect(kubeconfig=sys.argv[1])))
+    )
     wall = time.monotonic() - started
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     cpu = sum(one.ru_utime + one.ru_stime for one in used)

@@ -52,7 +52,7 @@ def access(aws: EmulatedAws, name: str, bucket: str = "") -> AwsAccess:
 
 def converge(aws: EmulatedAws, name: str, components, **options):
     """A run that must end well."""
-    done = engine.converge(engine.Request(descriptors=components, aws=access(aws, name), **options))
+    done = engine.converge(engine.Request(lose_data=("all",), descriptors=components, aws=access(aws, name), **options))
     assert not done.errors, done.errors
     return done
 

@@ -158,7 +158,8 @@ class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """One unit of the platform. `after` orders only; `requires` must be in the run or installed.
 
     `adopt` lets it take over objects that it did not make. `recreate` names objects that may be deleted and made anew when a
-    change cannot be had otherwise. `retain` names objects that are never deleted.
+    change cannot be had otherwise. `retain` names objects that are never deleted. `lose_data` names objects that may be deleted
+    although data goes with them: claims, CRDs with objects, and resources of AWS by type and name.
     """
 
     name: str
@@ -177,6 +178,7 @@ class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     checks: list[Check] = []
     retain: list[Reference] = []
     recreate: list[Reference] = []
+    lose_data: list[Reference] = []
     adopt: bool = False
     outputs: dict[str, Output] = {}
     images: list[str] = []

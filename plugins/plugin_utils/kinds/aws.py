@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +14,9 @@ from ...module_utils.aws.base.errors import AwsError
 from ...module_utils.aws.base.resource import AwsResource, Owner
 from ...module_utils.aws.base.unknown import Unknown
 from ...module_utils.aws.catalog import RESOURCES, height
-from ..describe.descriptor import AwsEntry
+from ..describe.descriptor import AwsEntry, Reference
 from ..describe.references import is_unknown, references
-from ..objects import disruption
+from ..objects import data_loss, disruption
 from ..objects.compare import Change
 from ..objects.identity import Identity, identity
 from .base import Action, Context, Document, NodeError, Outcome, Unfinished, Verb
@@ -87,6 +87,7 @@ class AwsRemovalNode:
     """Takes a resource away, if it carries our mark, and waits until it is gone. Its look came before."""
 
     look: AwsLookNode
+    may_lose: Sequence[Reference] = ()
     slow: bool = True
 
     @property
@@ -101,7 +102,7 @@ class AwsRemovalNode:
         if entry.retain:
             there = resource.plan_delete()
             return Outcome(notes=[f"{what} is kept (`retain`)"] if there.verb == "delete" else [])
-        plan = resource.plan_delete() if context.run.check else resource.delete()
+        plan = _delete(context, resource, entry.type, self.may_lose, entry.name)
         return Outcome(_actions(what, entry.type, plan), [f"{what} {plan.why}"] if plan.why else [])
 
 
@@ -110,6 +111,7 @@ class AwsPruneNode:
     """Takes away what earlier revisions of a component had on AWS and this one has not; by its record and its mark."""
 
     component: str
+    may_lose: Sequence[Reference] = ()
     name: str = "prune on AWS"
     slow: bool = True
 
@@ -127,7 +129,7 @@ class AwsPruneNode:
                 continue
             owner = Owner(context.run.cloud().cluster, self.component)
             resource = RESOURCES[target.kind](context.run.cloud().connection, keys_of(target), owner)
-            plan = resource.plan_delete() if context.run.check else resource.delete()
+            plan = _delete(context, resource, target.kind, self.may_lose)
             actions += _actions(resource.subject, target.kind, plan)
         return Outcome(actions)
 
@@ -172,6 +174,22 @@ def keys_of(target: Identity) -> dict[str, str]:
     return dict(urllib.parse.parse_qsl(target.name))
 
 
+def _delete(
+    context: Context, resource: AwsResource, kind: str, may_lose: Sequence[Reference], *more: str
+) -> aws_plan.Plan:
+    """Delete it, or say so in check mode. Raises NodeError for one whose data nobody said may be lost.
+
+    `may_lose`: what the descriptor allows; `more`: names of the resource besides its own.
+    """
+    lost = RESOURCES[kind].holds
+    names = [str(value) for value in resource.identity.values()]
+    allowed = any(one.kind == kind and one.name in (*names, *more) for one in may_lose)
+    allowed = allowed or context.run.lose_data.covers(kind, (*names, *more))
+    if lost and not allowed and resource.plan_delete().verb == "delete":
+        raise NodeError(data_loss.refusal(resource.subject, lost, f"{kind}/{names[-1]}"))
+    return resource.plan_delete() if context.run.check else resource.delete()
+
+
 def is_aws(document: Mapping[str, Any]) -> bool:
     """Whether a record's document is a resource of AWS."""
     return identity(document).group == GROUP
@@ -193,7 +211,8 @@ def _actions(what: str, kind: str, plan: aws_plan.Plan) -> list[Action]:
     listed = plan.changes if verb in ("update", "recreate") else ()
     changes = [Change(change.path, _plain(change.before), _plain(change.after)) for change in listed]
     meaning = disruption.of_aws(verb, RESOURCES[kind], changes)
-    return [Action(verb, what, changes, _plain(plan.before), _plain(plan.after), meaning)]
+    lost = RESOURCES[kind].holds if verb in ("delete", "recreate") else ""
+    return [Action(verb, what, changes, _plain(plan.before), _plain(plan.after), meaning, lost)]
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ from ..describe.references import UNKNOWN, UnresolvedError, references, resolve
 from ..helm.options import ChartOptions
 from ..kubernetes.aws_access import AwsAccess
 from ..kubernetes.client import Client, Resource
+from ..objects.data_loss import Permission
 from ..objects.identity import Identity, identity
 from ..objects.masking import Masker
 from ..objects.record import Recorder
@@ -44,7 +45,8 @@ class Run:
     """What a run has. `check`: plan only. `client` is None while there is no cluster; a plan takes that for an empty one.
 
     `charts`: where charts come from. `aws`: the account, where the run has one. `enter`: called with the client of a cluster
-    that was made in this run; `leave`: called before the cluster is taken away. `failed`: a node has failed already.
+    that was made in this run; `leave`: called before the cluster is taken away. `lose_data`: what may be lost in this run.
+    `failed`: a node has failed already.
     """
 
     client: Client | None
@@ -56,6 +58,7 @@ class Run:
     aws: AwsAccess | None = None
     enter: Callable[[Client], None] = lambda client: None
     leave: Callable[[], None] = lambda: None
+    lose_data: Permission = field(default_factory=Permission)
     failed: bool = False
 
     def api(self) -> Client:

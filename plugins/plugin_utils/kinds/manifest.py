@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 
 from ...module_utils.errors import LlmOnEksError
 from ...module_utils.names import FIELD_MANAGER, LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
+from ..describe.descriptor import Reference
 from ..describe.references import is_unknown
 from ..kubernetes.client import ApiError, Resource
+from ..objects import data_loss
 from ..objects.admission_changes import admission_changes
 from ..objects.compare import changes
 from ..objects.conflicts import read_conflicts, without
 from ..objects.identity import identity
 from ..objects.server_assigned import as_planned
-from .base import Action, Context, Document, NodeError, Outcome, Policy, ServedKind, Unfinished, subject
+from .base import Action, Context, Document, NodeError, Outcome, Policy, ServedKind, Unfinished, matches, subject
 
 # Kinds that others refer to come first; within a kind the descriptor's order stands.
 _ORDER = (
@@ -251,7 +253,9 @@ def _recreate(
             f"{error}. This cannot be changed on an object that exists; name it in the descriptor's `recreate` "
             "to have it deleted and made anew (an outage), or undo the change"
         )
-    action = Action("recreate", subject(document), changes(live, {**live, **document}), live, document)
+    # Who names an object in `recreate` has said that it may be deleted: what goes with it is told.
+    lost = lost_with(context, live, [*policy.recreate, *policy.lose_data])
+    action = Action("recreate", subject(document), changes(live, {**live, **document}), live, document, loses=lost)
     if context.run.check:
         return Outcome([action])
     client, metadata = context.run.api(), live["metadata"]
@@ -259,6 +263,19 @@ def _recreate(
     wait_gone(context, resource, live)
     made = client.apply(resource, document)
     return Outcome([action], _read_back(context, resource, made, made))
+
+
+def lost_with(context: Context, live: Document, may_lose: Sequence[Reference]) -> str:
+    """The data that goes with an object, in words; empty for none. Raises NodeError where nobody said that it may be lost."""
+    target, lost = identity(live), ""
+    if target.kind == "PersistentVolumeClaim":
+        volume = (live.get("spec") or {}).get("volumeName")
+        lost = data_loss.of_claim(context.run.live("v1", "PersistentVolume", volume) if volume else None)
+    allowed = any(matches(one, target) for one in may_lose) or context.run.lose_data.covers_object(target)
+    if lost and not allowed:
+        place = f"{target.namespace}/" if target.namespace else ""
+        raise NodeError(data_loss.refusal(subject(live), lost, f"{target.kind}/{place}{target.name}"))
+    return lost
 
 
 def wait_gone(context: Context, resource: Resource, document: Document, timeout_s: float = _GONE_TIMEOUT_S) -> None:

@@ -27,7 +27,8 @@ class NodeError(LlmOnEksError):
 class Action:
     """One thing done, or that would be done. `subject` is kind and name as people write them.
 
-    `means`: what it does to users, where the kind of node knows that better than the document says.
+    `means`: what it does to users, where the kind of node knows that better than the document says. `loses`: data that goes
+    with it for good, in words.
     """
 
     verb: Verb
@@ -36,6 +37,7 @@ class Action:
     before: Document | None = None
     after: Document | None = None
     means: disruption.Disruption | None = None
+    loses: str = ""
 
     @property
     def disruption(self) -> disruption.Disruption:
@@ -73,6 +75,7 @@ class Policy:
 
     adopt: bool = False
     recreate: Sequence[Reference] = ()
+    lose_data: Sequence[Reference] = ()
 
     def may_recreate(self, target: Identity) -> bool:
         return any(matches(reference, target) for reference in self.recreate)

@@ -14,7 +14,7 @@ from ..describe.descriptor import Component, Reference
 from ..kubernetes.client import ApiError, Client, Resource
 from ..objects.identity import identity
 from .base import Action, Context, Document, Outcome, matches, subject
-from .manifest import in_order, wait_gone
+from .manifest import in_order, lost_with, wait_gone
 
 # What the API server or its controllers make in every namespace; a namespace that holds only these is empty.
 _HOUSEHOLD = {
@@ -46,7 +46,7 @@ class RemoveNode:
         kept = [document for document in mine if is_retained(document, self.component.retain)]
         doomed = [document for document in mine if document not in kept and document["kind"] != _DEFINITION]
         notes = [f"{subject(document)} is kept (`retain`)" for document in kept]
-        return Outcome(delete_all(context, doomed), notes)
+        return Outcome(delete_all(context, doomed, self.component.lose_data), notes)
 
 
 @dataclass
@@ -89,14 +89,14 @@ class PruneNode:
     slow: bool = False
 
     def run(self, context: Context) -> Outcome:
-        return Outcome(prune(context, self.component.name, self.component.retain))
+        return Outcome(prune(context, self.component))
 
 
-def prune(context: Context, component: str, retain: Sequence[Reference]) -> list[Action]:
+def prune(context: Context, described: Component) -> list[Action]:
     """What a record knows of a component, still carries its mark, and nobody in this run wants any more."""
     if context.run.client is None:
         return []
-    doomed = []
+    component, doomed = described.name, []
     for target in sorted(context.run.recorder.known(component) - set(context.desired.of(component))):
         resource = _resource(context.run.client, target.group, target.kind)
         if resource is None or target.kind == "CustomResourceDefinition" or context.desired.has(target):
@@ -107,9 +107,9 @@ def prune(context: Context, component: str, retain: Sequence[Reference]) -> list
         document = {"apiVersion": resource.api_version, "kind": resource.kind, **live}
         labels = live["metadata"].get("labels") or {}
         ours = labels.get(LABEL_MANAGED_BY) == MANAGED_BY and labels.get(LABEL_COMPONENT) == component
-        if ours and not is_retained(document, retain):
+        if ours and not is_retained(document, described.retain):
             doomed.append(document)
-    return delete_all(context, doomed)
+    return delete_all(context, doomed, described.lose_data)
 
 
 @dataclass
@@ -140,10 +140,16 @@ class NamespaceRemovalNode:
         return Outcome(delete_all(context, [document]))
 
 
-def delete_all(context: Context, documents: Sequence[Document]) -> list[Action]:
-    """Delete live objects in reverse order and wait until all are gone; in check mode only say so."""
+def delete_all(context: Context, documents: Sequence[Document], may_lose: Sequence[Reference] = ()) -> list[Action]:
+    """Delete live objects in reverse order and wait until all are gone; in check mode only say so.
+
+    Raises NodeError, before the first is deleted, for one whose data nobody said may be lost.
+    """
     ordered = list(reversed(in_order(documents)))
-    actions = [Action("delete", subject(document), before=document) for document in ordered]
+    actions = [
+        Action("delete", subject(document), before=document, loses=lost_with(context, document, may_lose))
+        for document in ordered
+    ]
     context.desired.deleted.update({document["metadata"]["uid"]: identity(document) for document in ordered})
     if context.run.check:
         return actions

@@ -39,13 +39,16 @@ def node_line(done: Done, check: bool, masker: Masker) -> str:
     for action in done.outcome.actions:
         counts[_DONE[action.verb]] = counts.get(_DONE[action.verb], 0) + 1
     said = ", ".join(f"{number} {word}" for word, number in counts.items()) or "unchanged"
-    return "\n".join([f"{done.component}  {done.node}  {done.seconds:.1f} s  {said}", *notes])
+    lost = [f"{done.component}  lost data: {one.subject}: {one.loses}" for one in done.outcome.actions if one.loses]
+    return "\n".join([f"{done.component}  {done.node}  {done.seconds:.1f} s  {said}", *lost, *notes])
 
 
 def planned_line(component: str, action: Action) -> str:
     """`~ kong  Deployment kong/kong-gateway  spec.replicas: 1 → 2`, one line for each field."""
     head = f"{_PLANNED[action.verb]} {component}  {action.subject}"
-    meaning = f"   ({action.disruption})" if action.disruption != "none" else ""
+    said: list[str] = [action.disruption] if action.disruption != "none" else []
+    said += [f"loses data: {action.loses}"] if action.loses else []
+    meaning = f"   ({', '.join(said)})" if said else ""
     if not action.changes:
         return head + meaning
     return "\n".join(f"{head}  {change}{meaning}" for change in action.changes)
@@ -77,6 +80,7 @@ def result_of(run: Result, *, diff: bool) -> dict[str, Any]:
                         "verb": action.verb,
                         "subject": action.subject,
                         "disruption": action.disruption,
+                        "loses_data": action.loses,
                         "changes": [mask(str(change)) for change in action.changes],
                     }
                     for action in component.actions

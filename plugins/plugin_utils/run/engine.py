@@ -23,6 +23,7 @@ from ..kubernetes.client import Client
 from ..kubernetes.connection import ConnectionError
 from ..locks import bucket_lock, lease
 from ..objects import disruption
+from ..objects.data_loss import Permission
 from ..objects.masking import Masker
 from ..objects.record import Recorder
 from . import scheduler
@@ -103,7 +104,7 @@ class Request:
 
     `client=None` plans against an empty cluster; with `aws`, the run may make the cluster. `check`: plan only. `only`: these
     components, with what they require. `concurrency`: nodes that work at a time. `lock_timeout_s`: how long to wait for another
-    run. `expect`: a plan that must still be what would be done. `lock_file`: where the digests of charts stand; without one, a
+    run. `expect`: a plan that must still be what would be done. `lose_data`: what may be deleted with its data. `lock_file`: where the digests of charts stand; without one, a
     chart's own digest is held, or none.
     """
 
@@ -114,6 +115,7 @@ class Request:
     concurrency: int = 6
     lock_timeout_s: float = 300
     expect: Plan | None = None
+    lose_data: Sequence[str] = ()
     hooks: Hooks = field(default_factory=Hooks)
     charts: ChartOptions = field(default_factory=ChartOptions)
     lock_file: Path | None = None
@@ -124,7 +126,9 @@ class Request:
         return self.check or (self.client is None and self.aws is None)
 
     def context(self, client: Client | None, *, check: bool) -> Context:
-        return context_for(client, check=check, charts=self.charts, aws=self.aws)
+        context = context_for(client, check=check, charts=self.charts, aws=self.aws)
+        context.run.lose_data = Permission(self.lose_data)
+        return context
 
 
 def converge(request: Request) -> Result:

@@ -78,7 +78,7 @@ class AwsPart:
         for name in reversed(self._by_reference()):
             if self.active[name].state != "present":
                 continue
-            index = self.make(name, AwsPruneNode(name))
+            index = self.make(name, AwsPruneNode(name, self.active[name].lose_data))
             self.prunes.append(index)
             for vertex in made if previous is None else [previous]:
                 self.order(index, vertex, well=False)
@@ -93,7 +93,9 @@ class AwsPart:
             for vertex in (after, *(self.vertices[key] for key in doomed)):
                 self.order(leftovers, vertex)
             after = leftovers
-        ends = {key: self.make(key[0], AwsRemovalNode(look)) for key, look in doomed.items()}
+        ends = {
+            key: self.make(key[0], AwsRemovalNode(look, self.active[key[0]].lose_data)) for key, look in doomed.items()
+        }
         for key, index in ends.items():
             self.order(index, after)
             self.order(index, self.vertices[key])

@@ -21,6 +21,7 @@ from ..kinds.revision import RecordNode
 from ..kinds.wait import WORKLOADS, WaitNode
 from ..kubernetes.client import Client
 from ..locks import lease
+from ..objects.data_loss import Permission
 from ..objects.record import Recorder
 from . import engine, scheduler
 from .engine import ComponentResult, Hooks, Result
@@ -59,11 +60,19 @@ class RevisionNode:
 
 
 def rollback(
-    client: Client, component: str, number: int, *, check: bool, lock_timeout_s: float = 300, hooks: Hooks | None = None
+    client: Client,
+    component: str,
+    number: int,
+    *,
+    check: bool,
+    lock_timeout_s: float = 300,
+    lose_data: Sequence[str] = (),
+    hooks: Hooks | None = None,
 ) -> Result:
     """Bring a component back to revision `number` (or, below 0, so many revisions before the newest). Raises RecordError, LockError."""
     hooks = hooks or Hooks()
     context = engine.context_for(client, check=check)
+    context.run.lose_data = Permission(lose_data)
     if check:
         return _run(context, component, number, hooks)
     with lease.held(client, wait_s=lock_timeout_s, stop=context.run.stop, say=hooks.say):

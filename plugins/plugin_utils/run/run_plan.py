@@ -36,14 +36,18 @@ class PlannedChange(msgspec.Struct, frozen=True):
     after: Any
 
 
-class PlannedAction(msgspec.Struct, frozen=True):
-    """One object: what is done to it, in which component, and what that means to its users."""
+class PlannedAction(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One object: what is done to it, in which component, and what that means to its users; `loses`: data that goes with it.
+
+    What is not there is left out, so that plans of before `loses` have the digest that they had.
+    """
 
     component: str
     verb: str
     subject: str
     disruption: str
     changes: list[PlannedChange]
+    loses: str = ""
 
 
 class PlannedComponent(msgspec.Struct, frozen=True):
@@ -94,6 +98,7 @@ def plan_of(result: Result) -> Plan:
             action.subject,
             action.disruption,
             [_change(change, result) for change in action.changes],
+            action.loses,
         )
         for name, component in result.components.items()
         for action in component.actions
@@ -149,7 +154,8 @@ def table(plan: Plan) -> str:
             rows.append([row.name, what, row.disruption if row.counts else "", seconds])
     if len(rows) == 1:
         return "  nothing to do"
-    return "\n".join([*aligned(rows), f"  {len(plan.actions)} objects, {plan.digest[:19]}"])
+    lost = [f"  loses data: {one.subject} ({one.component}): {one.loses}" for one in plan.actions if one.loses]
+    return "\n".join([*aligned(rows), *lost, f"  {len(plan.actions)} objects, {plan.digest[:19]}"])
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -109,7 +109,7 @@ _REMOVAL: tuple[Callable[[Component], Stages], ...] = (_removal,)
 
 
 def _policy(component: Component) -> Policy:
-    return Policy(component.adopt, component.recreate)
+    return Policy(component.adopt, component.recreate, component.lose_data)
 
 
 def _namespace(component: Component) -> str:

@@ -82,6 +82,8 @@ class AwsResource:
     stands_on: ClassVar[tuple[str, ...]]
     # Whether somebody is without service while it is away, and fields whose change replaces its nodes one by one.
     carries_traffic: ClassVar[bool]
+    # Data that goes with it for good when it is deleted, in words; empty for none.
+    holds: ClassVar[str] = ""
     rolling: ClassVar[tuple[str, ...]] = ()
     # False: it is the account's, carries no mark, and is in no census.
     in_census: ClassVar[bool] = True

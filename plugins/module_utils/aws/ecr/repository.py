@@ -23,6 +23,7 @@ class EcrRepository(AwsResource):
     kind = "ecr_repository"
     stands_on = ("kms_key",)
     carries_traffic = False
+    holds = "the images in it"
     tagging = Tagging("resourceArn", "repositoryArn", tags="tags", keys="tagKeys")
     passing = {}
     service, noun = "ecr", "ECR repository"

@@ -25,6 +25,7 @@ class EfsFileSystem(EfsResource):
     kind = "efs_file_system"
     stands_on = ("kms_key",)
     carries_traffic = True
+    holds = "the files in it"
     tagging = Tagging("ResourceId", "FileSystemId")
     noun = "EFS file system"
     produces = ("id", "arn", "name")

@@ -32,6 +32,7 @@ class S3Bucket(AwsResource):
     kind = "s3_bucket"
     stands_on = ("kms_key",)
     carries_traffic = False
+    holds = "the objects in it"
     tagging = Tagging("Bucket", "name", "put_bucket_tagging", tags="Tagging", whole=True)
     passing = {}
     service, noun = "s3", "S3 bucket"
