@@ -67,7 +67,7 @@ def test_what_is_not_known_yet_says_so_in_the_plan(first):
 
 
 def test_outputs_of_aws_reach_kubernetes(account, first):
-    client = first[1].context.client
+    client = first[1].context.run.client
     found = client.get(client.resource("v1", "ConfigMap"), "files", "storage")
     [system] = account.client("efs").describe_file_systems()["FileSystems"]
     assert found["data"]["id"] == system["FileSystemId"]
@@ -139,7 +139,7 @@ def test_a_foreign_object_of_the_same_name_is_refused_and_stops_nothing_else(acc
     logs = {"type": "log_group", "name": "logs", "properties": {"name": "/ours"}}
     components = [{"name": "one", "aws": [role, logs]}]
     account.client("iam").create_role(RoleName="theirs", AssumeRolePolicyDocument=trust("eks.amazonaws.com"))
-    done = engine.converge(components, None, aws=access(account))
+    done = engine.converge(engine.Request(lose_data=("all",), descriptors=components, aws=access(account)))
     [error] = done.errors
     assert "not marked as ours" in error
     assert did(done) == [("one", "create", "log group /ours")]

@@ -60,10 +60,10 @@ def test_what_is_planned_is_what_happens_whatever_is_edited(client, seed):
 def hold_to_plan(client, made, where):
     """One run, held to its plan, to the cluster before and after it, to the descriptors, and to a second run."""
     descriptors = made.descriptors()
-    planned = engine.converge(descriptors, client, check=True)
+    planned = engine.converge(engine.Request(lose_data=("all",), descriptors=descriptors, client=client, check=True))
     assert not planned.errors, f"{where}: {planned.errors}"
     before = look(client, made.prefix)
-    result = engine.converge(descriptors, client)
+    result = engine.converge(engine.Request(lose_data=("all",), descriptors=descriptors, client=client))
     assert not result.errors, f"{where}: {result.errors}"
     after = look(client, made.prefix)
 
@@ -85,7 +85,7 @@ def hold_to_plan(client, made, where):
     ours = {name for name, one in after.items() if "llm.on-eks/component" in one["metadata"].get("labels", {})}
     assert ours == wanted, where
 
-    again = engine.converge(descriptors, client)
+    again = engine.converge(engine.Request(lose_data=("all",), descriptors=descriptors, client=client))
     assert said(again) == set(), f"{where}: a second run changed something"
     assert happened(after, look(client, made.prefix)) == set(), where
     made.gone = []

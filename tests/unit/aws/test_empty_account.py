@@ -16,7 +16,11 @@ def test_a_whole_platform_is_planned_without_a_call():
     from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 
     components = aws_platform.platform("demo", "arn:aws:iam::123456789012:role/deployer")
-    done = engine.converge(components, None, aws=AwsAccess(EmptyAccount("us-west-2"), "demo"), check=True)
+    done = engine.converge(
+        engine.Request(
+            lose_data=("all",), descriptors=components, aws=AwsAccess(EmptyAccount("us-west-2"), "demo"), check=True
+        )
+    )
     assert not done.errors
     assert {action.verb for action in done.actions} == {"create"}
     assert len(done.actions) == sum(len(one["aws"]) for one in components) + 2  # and a namespace with a ConfigMap
