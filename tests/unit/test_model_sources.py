@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.llm.on_eks.plugins.module_utils import model_sources
-from ansible_collections.llm.on_eks.plugins.module_utils.model_sources import (
+from ansible_collections.llm.on_eks.plugins.module_utils.models import packages as model_sources
+from ansible_collections.llm.on_eks.plugins.module_utils.models.packages import (
     Source,
     SourceError,
     choose_parts,

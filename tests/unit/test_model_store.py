@@ -12,8 +12,9 @@ import time
 
 import pytest
 
-from ansible_collections.llm.on_eks.plugins.module_utils import model_store, model_store_job
-from ansible_collections.llm.on_eks.plugins.module_utils.model_store import (
+from ansible_collections.llm.on_eks.plugins.module_utils.models import job as model_store_job
+from ansible_collections.llm.on_eks.plugins.module_utils.models import store as model_store
+from ansible_collections.llm.on_eks.plugins.module_utils.models.store import (
     BusyError,
     FileEntry,
     Manifest,

@@ -24,6 +24,12 @@ class Image:
     cpu_seconds: float = 10
 
 
+# All that the program of the sync Job is made of; what the controller alone needs is not.
+_MODEL_STORE = (
+    *("__init__", "bucket", "collect", "errors", "formats", "http", "hub", "job", "listing"),
+    *("select", "source", "store", "sync", "transfer", "web"),
+)
+
 IMAGES = {
     image.name: image
     for image in (
@@ -34,8 +40,7 @@ IMAGES = {
             "engines/model_store",
             {
                 "model_store/errors.py": "plugins/module_utils/errors.py",
-                "model_store/model_store.py": "plugins/module_utils/model_store.py",
-                "model_store/model_store_job.py": "plugins/module_utils/model_store_job.py",
+                **{f"model_store/models/{name}.py": f"plugins/module_utils/models/{name}.py" for name in _MODEL_STORE},
             },
         ),
     )

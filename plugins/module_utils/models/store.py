@@ -2,7 +2,8 @@
 """Model files on a shared volume: what is there is whole, verified and never changes.
 
     ROOT/NAME/REVISION/…files…, manifest.json     published; engines mount it read-only
-    ROOT/.staging/NAME@REVISION.ID/               being written; becomes the folder above by one rename
+    ROOT/.staging/NAME@REVISION/                  being fetched, kept when that is cut off; becomes the folder above by one rename
+    ROOT/.staging/NAME@REVISION.ID/               the same for what comes as a stream, which cannot be taken up again
     ROOT/.locks/NAME@REVISION/                    one writer at a time, also over NFS, where only mkdir and rename are safe
 
 Used by the module model_sync on a mounted path and, inside the cluster, by the sync Job. Standard library only.
@@ -15,6 +16,7 @@ import json
 import os
 import re
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,11 +25,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from .errors import LlmOnEksError
+from ..errors import LlmOnEksError
 
 CHUNK_BYTES = 1 << 20
-# A writer touches its lock with every chunk; one that was silent for this long is gone.
+# A writer touches its lock all the time; one that was silent for this long is gone.
 LOCK_STALE_S = 120.0
+_HEARTBEAT_S = 10.0
 MANIFEST = "manifest.json"
 # One name for the file of every model that is one file: a plan can name it before the file is fetched.
 PUBLISHED_FILE = "model.gguf"
@@ -61,12 +64,21 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a published folder holds. `digest` is the sha256 over paths, sizes and digests of its files."""
+    """What a published folder holds. `digest` is the sha256 over paths, sizes and digests of its files.
+
+    `pin`: the whole revision that it was fetched for; `wanted`: which files of it were asked for.
+    """
 
     name: str
     revision: str
     source: str
     files: tuple[FileEntry, ...]
+    pin: str = ""
+    wanted: str = ""
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)
 
     @property
     def digest(self) -> str:
@@ -82,7 +94,8 @@ class Manifest:
         try:
             data = json.loads(text)
             files = tuple(FileEntry(str(f["path"]), int(f["size_bytes"]), str(f["sha256"])) for f in data["files"])
-            manifest = cls(str(data["name"]), str(data["revision"]), str(data["source"]), files)
+            names = (str(data["name"]), str(data["revision"]), str(data["source"]))
+            manifest = cls(*names, files, str(data.get("pin", "")), str(data.get("wanted", "")))
             written = data["digest"]
         except (ValueError, KeyError, TypeError) as problem:
             raise ModelStoreError(f"a manifest cannot be read: {problem!r}") from problem
@@ -180,13 +193,51 @@ class ModelStore:
         try:
             if self._same(manifest):
                 return False
-            with self._lock(manifest, wait_s) as touch:
+            with self._lock(_key(manifest), wait_s):
                 if self._same(manifest):
                     return False
-                self._publish_locked(folder, manifest, open_file, progress, touch)
+                self._publish_locked(folder, manifest, open_file, progress)
         except OSError as problem:
             raise ModelStoreError(f"cannot write {manifest.name} to {self.root}: {problem}") from problem
         return True
+
+    @contextmanager
+    def fetching(self, name: str, revision: str, wait_s: float = 600.0) -> Iterator[Path]:
+        """The folder to fetch a model into, with what an earlier writer has left in it. Nobody else writes there meanwhile.
+
+        A second writer waits up to `wait_s` seconds; BusyError after that.
+        """
+        self.folder(name, revision)
+        try:
+            with self._lock(f"{name}@{revision}", wait_s):
+                staging = self.root / _STAGING / f"{name}@{revision}"
+                staging.mkdir(parents=True, exist_ok=True)
+                staging.chmod(0o755)  # engines read as another user, whatever the umask here
+                yield staging
+        except OSError as problem:
+            raise ModelStoreError(f"cannot write {name} to {self.root}: {problem}") from problem
+
+    def publish_fetched(self, staging: Path, manifest: Manifest) -> None:
+        """The folder of `fetching` becomes the model. Its files are durable already; only they may be in it."""
+        for path in staging.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        (staging / MANIFEST).unlink(missing_ok=True)
+        _write_durably(staging / MANIFEST, manifest.to_json().encode())
+        self._move_in(staging, self.folder(manifest.name, manifest.revision))
+
+    def _move_in(self, staging: Path, folder: Path) -> None:
+        for one in (path for path in staging.rglob("*") if path.is_dir()):
+            _sync_folder(one)
+        _sync_folder(staging)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if folder.exists():
+            self._set_aside(folder)
+        staging.rename(folder)
+        _sync_folder(folder.parent)
+
+    def forget_fetched(self, name: str, revision: str) -> None:
+        """Drop what an interrupted fetch has left."""
+        shutil.rmtree(self.root / _STAGING / f"{name}@{revision}", ignore_errors=True)
 
     def _publish_locked(
         self,
@@ -194,11 +245,10 @@ class ModelStore:
         manifest: Manifest,
         open_file: Callable[[FileEntry], BinaryIO],
         progress: Progress,
-        touch: Callable[[], None],
     ) -> None:
-        total = sum(file.size_bytes for file in manifest.files)
+        total = manifest.size_bytes
         self._drop_leftovers(manifest)
-        self._want_space(total)
+        self.want_space(total)
         staging = self.root / _STAGING / f"{_key(manifest)}.{uuid.uuid4().hex[:8]}"
         staging.mkdir(parents=True)
         staging.chmod(0o755)  # engines read as another user, whatever the umask here
@@ -207,7 +257,6 @@ class ModelStore:
         def advance(size: int) -> None:
             nonlocal done
             done += size
-            touch()
             progress(done, total)
 
         try:
@@ -215,12 +264,7 @@ class ModelStore:
                 with open_file(file) as stream:
                     _copy_verified(stream, _inside(staging, file.path), file, advance)
             _write_durably(staging / MANIFEST, manifest.to_json().encode())
-            _sync_folder(staging)
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            if folder.exists():
-                self._set_aside(folder)
-            staging.rename(folder)
-            _sync_folder(folder.parent)
+            self._move_in(staging, folder)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 
@@ -239,7 +283,8 @@ class ModelStore:
         for left in (self.root / _STAGING).glob(f"{_key(manifest)}.*"):
             shutil.rmtree(left, ignore_errors=True)
 
-    def _want_space(self, total: int) -> None:
+    def want_space(self, total: int) -> None:
+        """ModelStoreError unless `total` bytes fit on the volume."""
         free = shutil.disk_usage(self.root).free
         if free < total:
             raise ModelStoreError(
@@ -248,8 +293,8 @@ class ModelStore:
             )
 
     @contextmanager
-    def _lock(self, manifest: Manifest, wait_s: float) -> Iterator[Callable[[], None]]:
-        lock = self.root / _LOCKS / _key(manifest)
+    def _lock(self, key: str, wait_s: float) -> Iterator[None]:
+        lock = self.root / _LOCKS / key
         lock.parent.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + wait_s
         while True:
@@ -264,12 +309,13 @@ class ModelStore:
                     continue
             if time.monotonic() >= deadline:
                 raise BusyError(
-                    f"{manifest.name}/{manifest.revision} is being published by another writer for {wait_s:.0f} s: "
+                    f"{key.replace('@', '/')} is being published by another writer for {wait_s:.0f} s: "
                     f"wait for it, or remove {lock} if there is none"
                 )
             time.sleep(0.2)
         try:
-            yield lambda: os.utime(lock)
+            with _touched(lock):
+                yield
         finally:
             with _quiet(FileNotFoundError):
                 lock.rmdir()
@@ -287,6 +333,25 @@ class ModelStore:
             return False
         finally:
             probe.unlink(missing_ok=True)
+
+
+@contextmanager
+def _touched(lock: Path) -> Iterator[None]:
+    """A heart that beats while this process lives, also where it waits for a server."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(_HEARTBEAT_S):
+            with _quiet(FileNotFoundError):
+                os.utime(lock)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def sha256_of(path: Path) -> str:

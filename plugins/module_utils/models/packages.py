@@ -24,8 +24,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from .errors import LlmOnEksError
-from .model_store import CHUNK_BYTES, revision_of, sha256_of
+from ..errors import LlmOnEksError
+from .store import CHUNK_BYTES, revision_of, sha256_of
 
 _SHA256 = re.compile(r"sha256:([0-9a-fA-F]{64})")
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(==[A-Za-z0-9.!+_-]+)?")

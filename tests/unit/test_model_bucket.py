@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models in S3: real HTTP to moto, our signatures against botocore's own."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import boto3
+import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials as TheirCredentials
+from moto.server import ThreadedMotoServer
+
+from ansible_collections.llm.on_eks.plugins.module_utils.models.bucket import (
+    Bucket,
+    Credentials,
+    find_credentials,
+    sign,
+)
+from ansible_collections.llm.on_eks.plugins.module_utils.models.errors import AccessError, ContentError, MissingError
+from ansible_collections.llm.on_eks.plugins.module_utils.models.http import Client, Patience
+from ansible_collections.llm.on_eks.plugins.module_utils.models.store import FileEntry, Manifest, ModelStore
+from ansible_collections.llm.on_eks.plugins.module_utils.models.sync import Access, Request, sync
+from ansible_collections.llm.on_eks.plugins.module_utils.models.transfer import Bounds
+
+FILES = {"config.json": b"{}", "sub/model.gguf": b"GGUF" + os.urandom(300_000), "a b+c/ü.json": b"[1]"}
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield f"http://127.0.0.1:{server._server.server_port}"
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _credentials(monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
+
+
+@pytest.fixture
+def prefix(endpoint, tmp_path):
+    s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    s3.create_bucket(Bucket="models")
+    for name, data in FILES.items():
+        s3.put_object(Bucket="models", Key=f"{tmp_path.name}/m/{name}", Body=data)
+    return f"{tmp_path.name}/m"
+
+
+def client():
+    return Client(Patience(tries=3, first_wait_s=0.01, timeout_s=5))
+
+
+def digest_of(files):
+    entries = tuple(FileEntry(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items())
+    return Manifest("", "", "", entries).digest
+
+
+def run(tmp_path, endpoint, prefix, digest):
+    (tmp_path / "models").mkdir(exist_ok=True)
+    store = ModelStore(tmp_path / "models")
+    request = Request("m", f"s3://models/{prefix}", f"sha256:{digest}")
+    return store, sync(store, request, client(), Access(s3_endpoint=endpoint), bounds=Bounds(2, 64 << 10))
+
+
+def test_a_prefix_is_published_when_its_files_have_the_revisions_digest(tmp_path, endpoint, prefix):
+    store, outcome = run(tmp_path, endpoint, prefix, digest_of(FILES))
+    assert outcome.changed
+    for name, data in FILES.items():
+        assert (store.root / "m" / digest_of(FILES)[:12] / name).read_bytes() == data
+
+
+def test_another_content_than_the_revision_is_refused(tmp_path, endpoint, prefix):
+    with pytest.raises(ContentError, match=f"have digest sha256:{digest_of(FILES)}"):
+        run(tmp_path, endpoint, prefix, "0" * 64)
+    assert not (tmp_path / "models" / "m").exists()
+
+
+def test_a_prefix_with_nothing_in_it_says_so(tmp_path, endpoint, prefix):
+    with pytest.raises(MissingError, match="holds nothing"):
+        run(tmp_path, endpoint, f"{prefix}/none", "0" * 64)
+
+
+def test_a_long_prefix_is_listed_page_by_page(endpoint, tmp_path):
+    s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    s3.create_bucket(Bucket="many")
+    names = {f"{number:04}" for number in range(1005)}
+    for name in names:
+        s3.put_object(Bucket="many", Key=f"p/{name}", Body=b"x")
+    listed = Bucket(client(), "many", "", endpoint).list("p").files
+    assert {file.path for file in listed} == names
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://models.s3.eu-west-1.amazonaws.com/a/b%20c/model.safetensors",
+        "https://models.s3.eu-west-1.amazonaws.com/?continuation-token=a%2Fb%3D&list-type=2&prefix=x%2F",
+        "http://127.0.0.1:9000/models/%C3%BC",
+    ],
+)
+@pytest.mark.parametrize("token", ["", "session"])
+def test_signatures_are_those_of_botocore(url, token):
+    now = datetime.datetime(2026, 11, 29, 12, 0, 0, tzinfo=datetime.UTC)
+    ours = sign("GET", url, {}, Credentials("AKID", "secret", token), "eu-west-1", now)
+    request = AWSRequest(method="GET", url=url, headers={"x-amz-content-sha256": "UNSIGNED-PAYLOAD"})
+    request.context["timestamp"] = now.strftime("%Y%m%dT%H%M%SZ")
+    request.headers["X-Amz-Date"] = request.context["timestamp"]
+    theirs = S3SigV4Auth(TheirCredentials("AKID", "secret", token or None), "s3", "eu-west-1")
+    if token:
+        request.headers["X-Amz-Security-Token"] = token
+    canonical = theirs.canonical_request(request)
+    canonical = canonical.rpartition("\n")[0] + "\nUNSIGNED-PAYLOAD"
+    signature = theirs.signature(theirs.string_to_sign(request, canonical), request)
+    assert ours["Authorization"].endswith(f"Signature={signature}")
+
+
+def test_pod_identity_gives_the_credentials(tmp_path):
+    """https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html"""
+    seen = []
+
+    class Agent(BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append(self.headers["Authorization"])
+            found = {"AccessKeyId": "A", "SecretAccessKey": "S", "Token": "T", "Expiration": "2099-01-01T00:00:00Z"}
+            body = json.dumps(found).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    agent = ThreadingHTTPServer(("127.0.0.1", 0), Agent)
+    Thread(target=agent.serve_forever, daemon=True).start()
+    (tmp_path / "token").write_text("eyJ\n")
+    found = find_credentials(
+        client(),
+        {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{agent.server_address[1]}/v1/credentials",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(tmp_path / "token"),
+        },
+    )
+    agent.shutdown()
+    assert (found.key_id, found.secret, found.token, found.ends.year) == ("A", "S", "T", 2099)
+    assert seen == ["eyJ"]
+
+
+def test_without_credentials_the_sentence_says_what_to_do(monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("botocore.session.Session.get_credentials", lambda _: None)
+    with pytest.raises(AccessError, match="by Pod Identity"):
+        find_credentials(client(), {})
