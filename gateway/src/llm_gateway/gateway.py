@@ -133,6 +133,8 @@ class Gateway:
         return engine
 
     def _engines_changed(self, models: Collection[str]) -> None:
+        while self.registry.forgotten:
+            self._forget(self.registry.forgotten.pop())
         for model in models:
             pool = self.registry.pools.get(model)
             if pool is None:
@@ -152,6 +154,14 @@ class Gateway:
                 self._configure(dispatcher)
             elif dispatcher.waiting:
                 dispatcher.serve()
+
+    def _forget(self, model: str) -> None:
+        """An adapter was unloaded. One that somebody waits for, or that the configuration names, stays known."""
+        dispatcher = self.dispatchers.get(model)
+        if model in self.catalogue.models or (dispatcher is not None and dispatcher.waiting):
+            self.registry.know(model)
+        elif dispatcher is not None:
+            self.crowd.discard(self.dispatchers.pop(model))
 
     def _configure(self, dispatcher: Dispatcher) -> None:
         settings = self.settings
@@ -276,6 +286,13 @@ class Gateway:
                 "Not every engine has said yet which models it has. Try again later.", code="no_ready_engine"
             )
         return model_not_found(model)
+
+    def model_card(self, name: str) -> dict[str, Any]:
+        """What engines say of the model that is meant by a name (of a split, of its first)."""
+        while not self.catalogue.real(name):
+            config = self.catalogue.config(name)
+            name = config.alias if config.alias is not None else next(iter(config.split))
+        return self.registry.card(name)
 
     def served_names(self, key: Key) -> list[str]:
         """All names that a key may ask for."""

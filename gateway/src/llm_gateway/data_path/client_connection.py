@@ -17,7 +17,7 @@ from sanic.server.protocols.http_protocol import HttpProtocol
 
 from llm_gateway.data_path.exchange import Exchange
 from llm_gateway.errors import ApiError, invalid_key, malformed, reason_phrase, too_large
-from llm_gateway.protocols import tables
+from llm_gateway.protocols import doors, tables
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from llm_gateway.gateway import Gateway
     from llm_gateway.http.head import Head
     from llm_gateway.http.template import Template
-
-# Paths served on the data path.
-HOT_PATHS: Final = tables.NATIVE.union(tables.CLIENTS)
 
 # A refused body is read and dropped up to this much, so that the client gets to see the refusal instead of a reset.
 DISCARD_BYTES: Final = 512 << 20
@@ -232,7 +229,7 @@ class ClientConnection(HttpProtocol):
         self._head = head
         self.http11 = head.http11
         self.keep_alive = head.keep_alive and not gateway.draining
-        if head.path not in HOT_PATHS:
+        if head.path not in doors.POSTED:
             # Sanic gets all of the head.
             self._to_sanic(gateway.heads.parse(data[:end])[0], length, data[end:])
             return

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from enum import Enum
 from functools import lru_cache
 from typing import Any, Final, cast
@@ -40,6 +41,7 @@ class Engine:
 
     __slots__ = (
         "address",
+        "cards",
         "cooldown_s",
         "created_at",
         "drained",
@@ -113,6 +115,7 @@ class Engine:
         self.token = token
         self.models: frozenset[str] = frozenset()
         self.learned: frozenset[str] = frozenset()
+        self.cards: Mapping[str, dict[str, Any]] = {}  # what it says of its models
         self.weight = weight
         self.seed = seed_of(self.name)
         self.kv_use = 0.0
@@ -127,15 +130,22 @@ class Engine:
         return f"Engine({self.name}, in_flight={self.in_flight}, {self.health.value})"
 
     def frame(
-        self, path: bytes, request_id: bytes, traceparent: bytes | None, body: bytes, *, apart: bool = False
+        self,
+        path: bytes,
+        request_id: bytes,
+        traceparent: bytes | None,
+        body: bytes,
+        *,
+        apart: bool = False,
+        form: bytes = b"",
     ) -> bytes:
-        """A whole POST request; of one that is sent with its body `apart`, what comes before that."""
+        """A whole POST request; of one that is sent with its body `apart`, what comes before that. `form`: its Content-Type, where it is no JSON."""
         return b"".join(
             (
                 b"POST ",
                 path,
                 self.frame_start,
-                self.frame_tail,
+                self.frame_tail.replace(b"application/json", form, 1) if form else self.frame_tail,
                 request_id,
                 b"" if traceparent is None else b"\r\ntraceparent: " + traceparent,
                 b"\r\ncontent-length: %d\r\n\r\n" % len(body),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 
@@ -101,16 +102,20 @@ async def get(engine: Engine, path: str, timeout_s: float) -> tuple[int, bytes]:
         connection.abort()
 
 
-def models_in(body: bytes) -> frozenset[str]:
-    """The model names of an OpenAI model list, of TGI's `/info` or of text-generation-webui's model info; empty for anything else."""
+Cards = dict[str, dict[str, Any]]
+
+
+def models_in(body: bytes) -> Cards:
+    """The models, by name, of an OpenAI model list, of TGI's `/info` or of text-generation-webui's model info, each with what is said of it; empty
+    for anything else."""
     try:
         document = msgspec.json.decode(body)
         for field in ("model_id", "model_name"):
             if isinstance(document.get(field), str) and document[field] not in ("", "None"):
-                return frozenset({document[field]})
-        return frozenset(entry["id"] for entry in document["data"] if isinstance(entry["id"], str) and entry["id"])
+                return {document[field]: {}}
+        return {entry["id"]: entry for entry in document["data"] if isinstance(entry["id"], str) and entry["id"]}
     except (*UNREADABLE, KeyError, TypeError, AttributeError):
-        return frozenset()
+        return {}
 
 
 # Where an engine of a kind says what it serves; whoever does not know the first path is asked the next one.
@@ -121,8 +126,8 @@ _MODEL_PATHS = {
 _OTHERWISE = ("/v1/models", "/info")
 
 
-async def ask_models(engine: Engine, timeout_s: float) -> frozenset[str]:
-    """The models that an engine says it has. Raises EngineError when it does not answer as an engine."""
+async def ask_models(engine: Engine, timeout_s: float) -> Cards:
+    """The models that an engine says it has, and what it says of them. Raises EngineError when it does not answer as an engine."""
     for path in _MODEL_PATHS.get(engine.kind, _OTHERWISE):
         status, body = await get(engine, path, timeout_s)
         if status == 200:

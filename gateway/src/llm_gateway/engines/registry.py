@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from llm_gateway.engines.engine import Engine, Health
 
@@ -51,6 +52,11 @@ class Pool:
         self.ready[:] = [engine for engine in serving if engine.health is not Health.OPEN] or serving
 
 
+def _context(card: dict[str, Any]) -> float:
+    length = card.get("max_model_len")
+    return length if isinstance(length, int) else float("inf")
+
+
 class Registry:
     """All engines and the pools they form."""
 
@@ -62,6 +68,7 @@ class Registry:
         self._said: dict[tuple[str, int], Endpoint] = {}
         self.pools: dict[str, Pool] = {}
         self._drained: set[str] = set()
+        self.forgotten: set[str] = set()  # models that are gone for good; who has cleared up after them, empties it
         self.on_change: list[Callable[[Collection[str]], None]] = []
 
     def replace(self, endpoints: Iterable[Endpoint]) -> tuple[list[Engine], list[Engine]]:
@@ -125,15 +132,32 @@ class Registry:
                 engine.drained = drained
                 self.refresh(engine)
 
-    def learn(self, engine: Engine, models: frozenset[str]) -> None:
-        """The engine said which models it has; that counts where discovery did not say."""
+    def learn(self, engine: Engine, models: frozenset[str], cards: Mapping[str, dict[str, Any]]) -> None:
+        """The engine said which models it has, and what they are; that counts where discovery did not say."""
+        unloaded = {name for name in engine.learned - models if engine.cards.get(name, {}).get("parent")}
+        engine.cards = cards
         if engine.learned == models:
             return
         named_by_discovery = engine.models != engine.learned
         engine.learned = models
         if not named_by_discovery:
             engine.models = models
+            self._forget(unloaded)
             self.rebuild()
+
+    def _forget(self, adapters: Iterable[str]) -> None:
+        """Adapters that no engine has any more, said by one that is well: they are gone, and will not come back by waiting."""
+        for name in adapters:
+            if not any(name in engine.models for engine in self.engines.values()):
+                self._known.pop(name, None)
+                self.pools.pop(name, None)
+                self.forgotten.add(name)
+
+    def card(self, model: str) -> dict[str, Any]:
+        """What engines say of a model: of several, the one with the shortest context, as any of them may get a request."""
+        pool = self.pools.get(model)
+        cards = [engine.cards[model] for engine in pool.engines if model in engine.cards] if pool is not None else []
+        return min(cards, key=_context, default={})
 
     def rebuild(self) -> None:
         """Form the pools anew. A model that was here once stays known: 503 is then the right answer, not 404."""

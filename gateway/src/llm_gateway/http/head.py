@@ -18,6 +18,7 @@ import httptools
 from llm_gateway.callers.digest_table import PureDigestTable
 from llm_gateway.errors import ApiError, malformed
 from llm_gateway.http.template import Template
+from llm_gateway.protocols import doors, multipart
 
 # Control characters, a CR or LF alone, and folded lines: each has carried a smuggled header somewhere.
 _FORBIDDEN: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|\n[ \t]")
@@ -39,7 +40,10 @@ CACHED_HEAD_BYTES: Final = 2048
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What the head said. `digest` is the SHA-256 of the key shown, `token` the key itself; the body's length is told apart."""
+    """What the head said. `digest` is the SHA-256 of the key shown, `token` the key itself; the body's length is told apart.
+
+    `path` is the one that is served, whatever its spelling in `target`; `named_model` is the model that a path of Azure's kind names; `form` is
+    the Content-Type of a form, with its boundary, and empty for anything else."""
 
     method: bytes
     target: bytes
@@ -54,6 +58,8 @@ class Head:
     traceparent: bytes | None
     session: bytes | None
     priority: bytes | None
+    named_model: bytes
+    form: bytes
     headers: tuple[tuple[bytes, bytes], ...]
 
     def without_key(self) -> Head:
@@ -72,7 +78,9 @@ class Head:
             b"te",
             b"trailer",
         }
-        lines = [b"%b %b HTTP/1.1\r\n" % (self.method, self.target)]
+        asked, question, query = self.target.partition(b"?")
+        target = self.target if asked == self.path else self.path + question + query
+        lines = [b"%b %b HTTP/1.1\r\n" % (self.method, target)]
         lines += [b"%b: %b\r\n" % (name, value) for name, value in self.headers if name not in dropped]
         if content_length >= 0:
             lines.append(b"content-length: %d\r\n" % content_length)
@@ -142,8 +150,9 @@ class HeadParser:
 
 
 def _comes_again(head: bytes, parsed: Head) -> bool:
-    """Whether a head is worth keeping: those with an id of their own never come again."""
-    return len(head) <= CACHED_HEAD_BYTES and parsed.request_id is None and parsed.traceparent is None
+    """Whether a head is worth keeping: those with an id, or a boundary, of their own never come again."""
+    own = parsed.request_id is not None or parsed.traceparent is not None or parsed.form
+    return len(head) <= CACHED_HEAD_BYTES and not own
 
 
 def _keep(cache: dict[bytes, Head], key: bytes, head: Head) -> None:
@@ -230,13 +239,16 @@ def _understand(parser: httptools.HttpRequestParser, collector: _Collector, http
     if expectation is not None and expectation.lower() != b"100-continue":
         raise ApiError(417, "Of the expectations only 100-continue is understood.", code="expectation_failed")
     token = key_shown(fields)
+    method = bytes(parser.get_method())
+    path, named_model = doors.served(collector.url.partition(b"?")[0], posted=method == b"POST")
+    content_type = fields.get(b"content-type", b"")
     request_id = fields.get(b"x-request-id")
     traceparent = fields.get(b"traceparent")
     return (
         Head(
-            method=bytes(parser.get_method()),
+            method=method,
             target=collector.url,
-            path=collector.url.partition(b"?")[0],
+            path=path,
             http11=http11,
             keep_alive=collector.keep_alive or (http11 and b"upgrade" in fields and _stays(fields)),
             chunked=coding is not None,
@@ -247,6 +259,8 @@ def _understand(parser: httptools.HttpRequestParser, collector: _Collector, http
             traceparent=traceparent if traceparent is not None and _TRACEPARENT.fullmatch(traceparent) else None,
             session=fields.get(b"x-session-id"),
             priority=fields.get(b"x-priority"),
+            named_model=named_model,
+            form=content_type if content_type[: len(multipart.FORM)].lower() == multipart.FORM else b"",
             headers=tuple(pair for pair in collector.headers if pair[0] != b"content-length"),
         ),
         -1 if length is None else int(length),

@@ -295,7 +295,7 @@ class Worker:
         """Learn an engine's models, and notice one that died while nobody asked it anything."""
         gateway = self.gateway
         try:
-            models = await ask_models(engine, max(1.0, min(5.0, self.settings.probe_interval or 5.0)))
+            cards = await ask_models(engine, max(1.0, min(5.0, self.settings.probe_interval or 5.0)))
         except EngineError as error:
             if engine.health is Health.CLOSED and error.kind != "status":
                 gateway.engine_failed(engine, error)
@@ -306,10 +306,9 @@ class Worker:
             # It answers again: one request may try.
             engine.half_open(engine.open_until)
             gateway.registry.refresh(engine)
-        if self.settings.model:
-            models = frozenset({self.settings.model})
+        models = frozenset({self.settings.model}) if self.settings.model else frozenset(cards)
         if models:
-            gateway.registry.learn(engine, models)
+            gateway.registry.learn(engine, models, cards)
 
     async def _use_huge_pages(self) -> None:
         """Again and again, as memory grows with what is kept of keys, models and connections."""

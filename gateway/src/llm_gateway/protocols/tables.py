@@ -8,18 +8,37 @@ from collections.abc import Callable
 from llm_gateway.errors import ApiError
 from llm_gateway.protocols import Opener, anthropic, responses, tgi, tokens
 
-# OpenAI's inference paths and their common kin: a JSON body with a `model` goes to the engine as it came.
+# OpenAI's inference paths and their common kin: a JSON body with a `model` goes to the engine as it came. Which of them there are is the
+# engine's to say.
 NATIVE: frozenset[bytes] = frozenset(
     {
         b"/v1/chat/completions",
         b"/v1/completions",
         b"/v1/embeddings",
         b"/v1/rerank",
+        b"/v2/rerank",
         b"/v1/score",
         b"/rerank",
         b"/score",
+        b"/pooling",
+        b"/v1/pooling",
+        b"/classify",
+        b"/v1/classify",
+        b"/v1/moderations",
+        b"/v1/audio/speech",
+        b"/v1/images/generations",
         b"/tokenize",
         b"/detokenize",
+    }
+)
+
+# The same with forms instead of JSON: files go to the engine as they came.
+FORMS: frozenset[bytes] = frozenset(
+    {
+        b"/v1/audio/transcriptions",
+        b"/v1/audio/translations",
+        b"/v1/images/edits",
+        b"/v1/images/variations",
     }
 )
 

@@ -25,7 +25,7 @@ from llm_gateway.engines.routing import peek
 from llm_gateway.errors import UNREADABLE, ApiError, ConfigError, forbidden, malformed, model_not_found, printable
 from llm_gateway.gateway import Gateway, state_of
 from llm_gateway.telemetry.metrics import Metrics
-from llm_gateway.web.replies import answer, key_of
+from llm_gateway.web.replies import answer, key_of, readable
 
 MAX_KEYS_SHOWN = 1000
 KEY_BYTES = 32
@@ -288,12 +288,12 @@ def add_admin_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
         if gateway.family is not None:
             await gateway.family.ask(command)
 
-    @app.get("/admin/status")
+    @readable(app, "/admin/status")
     async def show_status(request: Request) -> HTTPResponse:
         admit(request)
         return answer(await status(gateway))
 
-    @app.get("/admin/settings")
+    @readable(app, "/admin/settings")
     async def show_settings(request: Request) -> HTTPResponse:
         admit(request)
         settings = gateway.settings
@@ -306,7 +306,7 @@ def add_admin_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
             }
         )
 
-    @app.get("/admin/explain")
+    @readable(app, "/admin/explain")
     async def show_explanation(request: Request) -> HTTPResponse:
         admit(request)
         model = request.args.get("model") or gateway.default_model()
@@ -320,7 +320,7 @@ def add_admin_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
             raise ApiError(409, f"Refused, the old configuration stays: {gateway.reload_error}", code="config_refused")
         return answer({"keys": len(gateway.keys)})
 
-    @app.get("/admin/keys")
+    @readable(app, "/admin/keys")
     async def show_keys(request: Request) -> HTTPResponse:
         admit(request)
         return answer({"data": [key_view(key) for key in gateway.keys.all()]})

@@ -101,6 +101,14 @@ def _post(
     }
 
 
+def _form(summary: str, file: str) -> dict[str, Any]:
+    found = _post(summary, {})
+    # A model is needed, and the file; what else there is, is the engine's to say.
+    schema = _object(["model", file], model=_GENERATION["model"], **{file: {"type": "string", "format": "binary"}})
+    found["post"]["requestBody"]["content"] = {"multipart/form-data": {"schema": schema}}
+    return found
+
+
 def _get(summary: str, content: dict[str, Any], *, key: bool, also: tuple[int, ...] = ()) -> dict[str, Any]:
     replies: dict[str, Any] = {"200": {"description": "The answer", "content": content}}
     replies |= {str(status): {"description": "not so", "content": _json({"type": "object"})} for status in also}
@@ -135,6 +143,20 @@ def document() -> bytes:
         "/v1/embeddings": _post("Vectors of texts", _object(["model", "input"], **named, input={})),
         "/v1/rerank": _post("Documents by how well they fit", rerank),
         "/rerank": _post("The same", rerank),
+        "/v2/rerank": _post("The same", rerank),
+        "/pooling": _post("Hidden states of texts", _object(["model"], **named, input={})),
+        "/v1/pooling": _post("The same", _object(["model"], **named, input={})),
+        "/classify": _post("Classes of texts", _object(["model"], **named, input={})),
+        "/v1/classify": _post("The same", _object(["model"], **named, input={})),
+        "/v1/moderations": _post("Whether texts should be kept out", _object(["model", "input"], **named, input={})),
+        "/v1/audio/speech": _post("A text, spoken", _object(["model", "input"], **named, input={"type": "string"})),
+        "/v1/images/generations": _post(
+            "Pictures of a text", _object(["model", "prompt"], **named, prompt={"type": "string"})
+        ),
+        "/v1/audio/transcriptions": _form("Text of a recording", "file"),
+        "/v1/audio/translations": _form("English text of a recording", "file"),
+        "/v1/images/edits": _form("Another picture of a picture and a text", "image"),
+        "/v1/images/variations": _form("Other pictures of a picture", "image"),
         "/v1/score": _post("How well texts fit each other", score),
         "/score": _post("The same", score),
         "/tokenize": _post(

@@ -34,4 +34,4 @@ def add_page(app: Sanic[Any, Any]) -> None:
         async def serve(_request: Request, content: bytes = content, kind: str = kind) -> HTTPResponse:
             return raw(content, content_type=kind, headers=HEADERS)
 
-        app.add_route(serve, path, name=name.replace(".", "_"))
+        app.add_route(serve, path, methods=("GET", "HEAD"), name=name.replace(".", "_"))

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
 import msgspec
+from sanic import Sanic
 from sanic.request import Request
 from sanic.response import HTTPResponse, raw
 
@@ -21,10 +23,21 @@ def answer(document: Any, status: int = 200, headers: dict[str, str] | None = No
     return raw(msgspec.json.encode(document), status=status, content_type="application/json", headers=headers)
 
 
-def refusal(error: ApiError) -> HTTPResponse:
-    """An error reply in OpenAI's shape."""
+def from_anthropic(request: Request) -> bool:
+    """Whether a client of Anthropic's asks: they all send this header."""
+    return "anthropic-version" in request.headers
+
+
+def refusal(error: ApiError, request: Request) -> HTTPResponse:
+    """An error reply in the shape that the client knows."""
     headers = dict(line.split(": ", 1) for line in error.header_lines().decode("latin-1").splitlines())
-    return raw(error.body(), status=error.status, content_type="application/json", headers=headers)
+    body = error.anthropic_body() if from_anthropic(request) else error.body()
+    return raw(body, status=error.status, content_type="application/json", headers=headers)
+
+
+def readable(app: Sanic[Any, Any], path: str) -> Callable[..., Any]:
+    """Decorator of a handler that answers GET, and HEAD as RFC 9110 section 9.1 says."""
+    return app.route(path, methods=("GET", "HEAD"))
 
 
 def key_of(gateway: Gateway, request: Request) -> Key:
