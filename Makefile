@@ -16,7 +16,7 @@ export no_proxy := $(NO_PROXY)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev up down status logs lint test test-programs test-all bench-converge bench-aws bench-gateway
+.PHONY: help venv venv-dev up down status logs lint role test test-programs test-all bench-converge bench-aws bench-gateway
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -41,6 +41,13 @@ logs: venv ## the local cluster's logs, live
 
 lint: venv-dev ## ruff, mypy, yamllint, ansible-lint
 	@$(VENV)/python -m pytest -q tests/contract/test_lint.py
+
+# In brackets: not the tests of other roles whose names begin alike.
+role: venv-dev ## write what follows from one role, and check it (ROLE=name; UPDATE=1 writes its snapshots)
+	@$(VENV)/python tools/docs.py
+	@UPDATE_SNAPSHOTS=$(UPDATE) $(VENV)/python -m pytest -q tests/contract/test_roles.py -k "[$(ROLE)] or [$(ROLE)-"
+	@$(VENV)/yamllint --strict roles/$(ROLE)
+	@$(VENV)/ansible-lint --offline --profile production -q roles/$(ROLE)
 
 test-programs: venv-dev
 	@$(VENV)/python tools/debian.py redis-server=redis-server chromium=chromium ip=iproute2

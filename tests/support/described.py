@@ -29,6 +29,14 @@ COMMON = {"ansible_connection": "local", "ansible_python_interpreter": sys.execu
 # What a descriptor is made of, besides variables.
 SOURCES = ("roles", "playbooks", "plugins", "ansible.cfg", "tests/support/described.py")
 DESCRIBE = [{"include_tasks": str(REPO / "playbooks" / "tasks" / "describe.yml")}]
+DESCRIBE_ALONE = [
+    {
+        "include_role": {"name": "llm.on_eks.{{ needed }}", "tasks_from": "describe"},
+        "loop": "{{ query('llm.on_eks.component_roles', role_alone, provider=platform_provider | default('existing')) }}",
+        "loop_control": {"loop_var": "needed"},
+    },
+    {"set_fact": {"platform_components": "{{ lookup('vars', role_alone ~ '_components') }}"}},
+]
 
 Component = dict[str, Any]
 _KNOWN = ContentCache("described")
@@ -95,6 +103,26 @@ def _describe(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any
         inventory.write_text(yaml.safe_dump({"all": {"hosts": {host: dict(given) for host, given in hosts.items()}}}))
         common = {**COMMON, "platform_images": IMAGES, "models_cache": f"{folder}/models"}
         return _written(inventory, "all", DESCRIBE, common)
+
+
+def describe_roles(cases: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, list[Component]]:
+    """case -> the components of one role alone, for cases that are a role and its variables. Described in one run."""
+    keys = {name: key_of("role", role, given, _files(given), sources=SOURCES) for name, (role, given) in cases.items()}
+    found = {name: known for name, key in keys.items() if (known := _KNOWN.get(key)) is not None}
+    unknown = {name: case for name, case in cases.items() if name not in found}
+    if unknown:
+        hosts = {name: {**given, "role_alone": role} for name, (role, given) in unknown.items()}
+        with tempfile.TemporaryDirectory() as folder:
+            inventory = Path(folder, "hosts.yml")
+            inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+            common = {**COMMON, "platform_images": IMAGES, "models_cache": f"{folder}/models"}
+            outcomes = _written(inventory, "all", DESCRIBE_ALONE, common)
+        for name, outcome in outcomes.items():
+            if "refused" in outcome:
+                raise Refused(f"{name}: {outcome['refused']}")
+            found[name] = outcome["components"]
+            _KNOWN.put(keys[name], found[name])
+    return found
 
 
 def describe_inventory(inventory: Path, group: str, tasks: list[Any], given: Mapping[str, Any]) -> dict[str, Any]:
