@@ -40,6 +40,7 @@ from llm_gateway.errors import (
     printable,
     unavailable,
 )
+from llm_gateway.http.cors import Cors
 from llm_gateway.http.head import HeadParser
 from llm_gateway.http.outbox import Outbox
 from llm_gateway.telemetry.access_log import AccessLog
@@ -93,6 +94,7 @@ class Gateway:
         self._callers = DigestTable()
         self._named: dict[str, Caller] = {}
         self.heads = HeadParser(self._callers)
+        self.cors = Cors(settings.cors_origins)
         self.keys = KeyStore(anonymous=settings.anonymous)
         self.tokens: TokenVerifier | None = None
         self.metrics = Metrics()
@@ -183,6 +185,7 @@ class Gateway:
         """Go on with other settings (those that can change while serving); engines, queues and counts stay. Raises ConfigError."""
         catalogue = Catalogue(settings.models)
         self.settings = settings
+        self.cors = Cors(settings.cors_origins)
         self.catalogue = catalogue
         if self.tracer is not None:
             self.tracer.share = settings.trace_sample

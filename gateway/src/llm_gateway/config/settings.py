@@ -178,6 +178,9 @@ class Settings:
     default_model: str = setting(
         "", "text", "Model of requests that name none; empty: the only one there is", reload=True
     )
+    cors_origins: tuple[str, ...] = setting(
+        (), "texts", "Origins of web pages that may call the API, such as https://chat.example; `*`: all", reload=True
+    )
     limit_requests_per_minute: int = setting(0, "count", "Requests a minute of a key; 0: no limit", reload=True)
     limit_tokens_per_minute: int = setting(0, "count", "Tokens a minute of a key, in and out; 0: no limit", reload=True)
     limit_concurrency: int = setting(0, "count", "Requests at once of a key; 0: no limit", reload=True)

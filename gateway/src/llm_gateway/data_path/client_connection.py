@@ -229,6 +229,14 @@ class ClientConnection(HttpProtocol):
         self._head = head
         self.http11 = head.http11
         self.keep_alive = head.keep_alive and not gateway.draining
+        if head.origin is not None and head.method == b"OPTIONS":
+            wanted = dict(head.headers).get(b"access-control-request-headers", b"")
+            reply = gateway.cors.preflight(head.origin, wanted)
+            if reply:
+                gateway.outbox.put(self.transport, reply)
+                self.mode = _CLOSED
+                gateway.outbox.close(self.transport)
+                return
         if head.path not in doors.POSTED:
             # Sanic gets all of the head.
             self._to_sanic(gateway.heads.parse(data[:end])[0], length, data[end:])
@@ -343,10 +351,13 @@ class ClientConnection(HttpProtocol):
         """Answer with an error before any exchange. `announced` body bytes may still come; they are read, so that the answer is seen."""
         body = error.body() if self._head is None else tables.error_body(self._head.path, error)
         self.gateway.metrics.requests.add("", str(error.status), error.reason)
+        lines = error.header_lines()
+        if self._head is not None and self._head.origin is not None:
+            lines += self.gateway.cors.lines(self._head.origin)
         self.gateway.outbox.put(
             self.transport,
             b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (error.status, reason_phrase(error.status).encode(), error.header_lines(), len(body), body),
+            % (error.status, reason_phrase(error.status).encode(), lines, len(body), body),
         )
         self.mode = _DISCARD
         self._buffer = b""

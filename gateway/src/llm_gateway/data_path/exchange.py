@@ -16,8 +16,8 @@ from msgspec import Raw
 
 from llm_gateway.engines.probe import ask_models
 from llm_gateway.engines.routing import ENDS, Prefix
-from llm_gateway.errors import ApiError, EngineError, reason_phrase, unavailable
-from llm_gateway.protocols import Translation, UntranslatableReply, openai, tables
+from llm_gateway.errors import ApiError, EngineError, printable, reason_phrase, unavailable
+from llm_gateway.protocols import Translation, UntranslatableReply, chat, multipart, openai, tables
 
 if TYPE_CHECKING:
     from llm_gateway.callers.caller import Caller
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 # A plain reply up to this size is sent once it is whole, so that a cut in its middle can still fail over.
 BUFFERED_REPLY_BYTES: Final = 4 << 20
+# What is translated must be whole; pictures and log probabilities make some megabytes.
+TRANSLATED_REPLY_BYTES: Final = 64 << 20
 # Usage stands at a reply's end.
 TAIL_BYTES: Final = 2048
 # A policy looks at this much of a prompt at most.
@@ -46,6 +48,14 @@ _SSE_STARTS: Final[tuple[bytes, ...]] = (b"data:", b"event:", b":", b"id:", b"re
 _ENDS_OF_JSON: Final = (125, 93)  # a brace, a bracket
 _JSON: Final = b"application/json"
 _EVENT_STREAM: Final = b"text/event-stream"
+# Answers of these types are JSON or nothing: a page of HTML is some proxy's.
+_NOT_FILES: Final = (_JSON, b"text/html")
+
+
+def left_out_line(names: tuple[str, ...]) -> bytes:
+    """The header that tells a client what of its request no engine can do."""
+    said = ", ".join(dict.fromkeys(printable(name) for name in names))
+    return b"x-llm-gateway-left-out: %b\r\n" % said.encode("ascii", "replace")
 
 
 class Phase(Enum):
@@ -131,6 +141,8 @@ class Exchange:
 
     asked: Asked
     content: Raw  # the prompt as the client wrote it
+    form = b""  # the Content-Type of a form, with its boundary
+    more_lines = b""  # header lines of any reply
     _engine_body = b""  # in OpenAI's words, with the model's real name
 
     def __init__(self, gateway: Gateway, client: Client, head: Head, body: bytes, caller: Caller) -> None:
@@ -183,14 +195,26 @@ class Exchange:
                 self.translation = translation = opener(self.path, body)
                 if translation is not None:
                     self.path, body = translation.path, translation.body
-            self.asked = asked = openai.read(body)
+                    if translation.left_out:
+                        self.more_lines = left_out_line(translation.left_out)
+                    if translation.request_id_header:
+                        self.more_lines += b"%b: %b\r\n" % (translation.request_id_header, self.request_id)
+            if self.head.origin is not None:
+                self.more_lines += gateway.cors.lines(self.head.origin)
+            if self.head.form and self.path in tables.FORMS:
+                self.form = self.head.form
+                self.asked = asked = multipart.read(self.form, body)
+            else:
+                self.asked = asked = openai.read(body)
             self.stream = asked.stream is True
-            self.asked_model = asked_model = asked.model or gateway.default_model()
+            named = self.head.named_model.decode("utf-8", "replace")
+            self.asked_model = asked_model = asked.model or named or gateway.default_model()
             dispatcher = gateway.dispatcher(asked_model, self.caller)
             self.model = model = dispatcher.model
-            self._engine_body = body if model == asked.model else openai.with_model(body, model)
+            self._engine_body = body if model == asked.model else self._with_model(body, model)
             self.content = content = openai.content(asked)
-            self.prompt_tokens = (len(content) or len(body)) // BYTES_PER_TOKEN + 1
+            # A file's size says nothing of tokens.
+            self.prompt_tokens = 1 if self.form else (len(content) or len(body)) // BYTES_PER_TOKEN + 1
             if self.head.priority is not None or gateway.has_classes:
                 self.rank = gateway.rank_of(self.caller.key, self.head.priority)
             self.cost = float(self.prompt_tokens)
@@ -208,6 +232,9 @@ class Exchange:
             self._dispatch(dispatcher)
         except ApiError as error:
             self.refuse(error)
+
+    def _with_model(self, body: bytes, model: str) -> bytes:
+        return multipart.with_model(self.form, body, model) if self.form else openai.with_model(body, model)
 
     async def _admit_remotely(self, subjects: list[Subject], reserved: float, dispatcher: Dispatcher) -> None:
         """Never cancelled: what Redis has counted must be given back, even if the client has left meanwhile."""
@@ -256,7 +283,7 @@ class Exchange:
             gateway.metrics.fallbacks.add(self.model, model)
             self.dispatcher = dispatcher
             self.model = model
-            self._engine_body = openai.with_model(self._engine_body, model)
+            self._engine_body = self._with_model(self._engine_body, model)
             return engine
         return None
 
@@ -305,9 +332,11 @@ class Exchange:
         self._pieces = None
         self._size = 0
         if len(body) < APART_BYTES:
-            connection.send(self, engine.frame(path, self.request_id, traceparent, body))
+            connection.send(self, engine.frame(path, self.request_id, traceparent, body, form=self.form))
         else:
-            connection.send(self, engine.frame(path, self.request_id, traceparent, body, apart=True), body)
+            connection.send(
+                self, engine.frame(path, self.request_id, traceparent, body, apart=True, form=self.form), body
+            )
         self.sent_at = monotonic()
 
     # --- the engine's reply
@@ -339,8 +368,9 @@ class Exchange:
             self._pieces = []
         self._pieces.append(data)
         self._size += len(data)
-        if self._size > BUFFERED_REPLY_BYTES:
-            if connection.status != 200 or self.translation is not None or self._engine_translation is not None:
+        translated = self.translation is not None or self._engine_translation is not None
+        if self._size > (TRANSLATED_REPLY_BYTES if translated else BUFFERED_REPLY_BYTES):
+            if connection.status != 200 or translated:
                 self._drop_connection()
                 self._engine_failed(EngineError("garbage", "the engine's reply is endless"))
                 return
@@ -369,7 +399,8 @@ class Exchange:
     def whole_reply(self, connection: EngineConnection, body: bytes) -> None:
         """See Receiver."""
         self._reply_type = connection.content_type
-        if self._reply_type.startswith(_EVENT_STREAM) or len(body) > BUFFERED_REPLY_BYTES:
+        translated = self.translation is not None or self._engine_translation is not None
+        if self._reply_type.startswith(_EVENT_STREAM) or (len(body) > BUFFERED_REPLY_BYTES and not translated):
             self.reply_data(body)
             if self._connection is connection:
                 self.reply_ended()
@@ -436,8 +467,10 @@ class Exchange:
     def _whole_reply(self, status: int) -> None:
         pieces, self._pieces = self._pieces, None
         body = b"" if pieces is None else pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        if status == 200:
+        if 200 <= status < 300:
             self._good_reply(body)
+            return
+        if self.translation is not None and self._otherwise(self.translation, status, body):
             return
         error = openai.from_engine(status, body)
         if status in _RETRIED_STATUSES:
@@ -445,6 +478,24 @@ class Exchange:
             return
         self._engine_answered()
         self.refuse(error)
+
+    def _otherwise(self, translation: Translation, status: int, body: bytes) -> bool:
+        """An engine refused a request of ours: ask it in other words, or answer without it. True when either was done."""
+        words = translation.again(status, body)
+        engine = self.engine
+        if words is not None and engine is not None:
+            self._engine_body = words if self.model == self.asked.model else openai.with_model(words, self.model)
+            self.phase = _CONNECTING
+            self._task = asyncio.get_running_loop().create_task(self._connect(engine))
+            return True
+        answer = translation.instead(status)
+        if answer is None:
+            return False
+        self._engine_answered()
+        self.settle()
+        self._reply(200, b"content-type: application/json\r\n", answer)
+        self._over(200, "")
+        return True
 
     def _error_in_reply(self, error: ApiError) -> None:
         """An engine's reply began as a good one, and says now that it is none: its words are the client's, and nobody else is asked for the same."""
@@ -459,9 +510,12 @@ class Exchange:
         try:
             if self._engine_translation is not None:
                 body = self._engine_translation.whole(body)
+            elif self.translation is None and self._reply_type and not self._reply_type.startswith(_NOT_FILES):
+                self._file(body)
+                return
             if not body or (body[-1] not in _ENDS_OF_JSON and not body.rstrip().endswith((b"}", b"]"))):
                 raise UntranslatableReply("no JSON")
-            answer = body if self.translation is None else self.translation.whole(body)
+            answer = body if self.translation is None else self._said_back(self.translation, body)
         except UntranslatableReply:
             self._engine_failed(EngineError("garbage", "the engine's reply is not JSON, or makes no sense"))
             return
@@ -476,10 +530,24 @@ class Exchange:
             if self.translation is None:
                 answer = b"data: %b\n\ndata: [DONE]\n\n" % answer.strip()
             self._event(answer, last=True)
+        elif self.stream and self.translation is not None:
+            self._write(self._stream_head(self.translation.content_type))
+            self._event(answer, last=True)
         else:
             self._reply(200, b"content-type: application/json\r\n", answer)
         if not shared:
             self._answered(body)
+        self._over(200, "")
+
+    def _said_back(self, translation: Translation, body: bytes) -> bytes:
+        """A whole answer in the client's words: as the stream that was asked for, where an engine knows no streams."""
+        return translation.piece(chat.as_stream(body)) + translation.end() if self.stream else translation.whole(body)
+
+    def _file(self, body: bytes) -> None:
+        """An answer that is no JSON: speech, pictures, vectors as bytes, subtitles."""
+        self.first_byte_at = self.last_byte_at = self.reply_at
+        self._answered(b"")
+        self._reply(200, b"content-type: %b\r\n" % self._reply_type, body)
         self._over(200, "")
 
     def _answered(self, body: bytes) -> None:
@@ -524,10 +592,11 @@ class Exchange:
             self.client.keep_alive = False
             framing = b""
         limits = self.ticket.header_lines if self.ticket is not None else b""
-        return b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncache-control: no-store\r\nx-request-id: %b\r\n%b%b%b\r\n" % (
+        return b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncache-control: no-store\r\nx-request-id: %b\r\n%b%b%b%b\r\n" % (
             content_type,
             self.request_id,
             limits,
+            self.more_lines,
             framing,
             b"" if self.client.keep_alive else b"connection: close\r\n",
         )
@@ -643,7 +712,9 @@ class Exchange:
         """The reply cannot be finished: say so in the stream where there is one, and never let it look whole."""
         if self.head_sent and (self.stream or self._reply_type.startswith(_EVENT_STREAM)):
             broken = ApiError(502, "The engine's stream broke off.", code="engine_error", error_type="server_error")
-            self._event(self._error_event(broken, done=False))
+            # What the client has of an event ends here, so that ours is read by itself.
+            apart = b"\n\n" if self.translation is None and not self.tail.endswith((b"\n\n", b"\r\n\r\n")) else b""
+            self._event(apart + self._error_event(broken, done=False))
         self._finish(200, error.kind)
         self.client.abort()
 
@@ -680,6 +751,8 @@ class Exchange:
     def _reply(self, status: int, headers: bytes, body: bytes, *, limits: bool = True) -> None:
         if limits and self.ticket is not None:
             headers += self.ticket.header_lines
+        if self.more_lines:
+            headers += self.more_lines
         if not self.client.keep_alive:
             headers += b"connection: close\r\n"
         if status == 200:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import zlib
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import httptools
@@ -47,6 +48,9 @@ _REPLIES: Final[dict[bytes, tuple[Template, bytes]]] = {}
 
 
 MAX_CHUNK_DIGITS: Final = 8
+# Content codings that zlib reads, and its way to tell them apart by itself.
+_DEFLATED: Final = frozenset({b"gzip", b"x-gzip", b"deflate"})
+_ANY_WINDOW: Final = 47
 
 
 def whole_chunks(data: bytes) -> bytes:
@@ -128,6 +132,7 @@ class EngineConnection:
         "_framed",
         "_head_in",
         "_head_new",
+        "_inflate",
         "_keep",
         "_parser",
         "_pieces",
@@ -153,6 +158,7 @@ class EngineConnection:
         self._framed = self._chunked = self._aligned = False
         self._parser: Any = httptools.HttpResponseParser(self)
         self._pieces: list[bytes] = []
+        self._inflate: Any = None  # for an engine that compresses without being asked
         self._done = self._keep = self._head_in = self._head_new = self._begun = False
 
     def send(self, receiver: Receiver, request: bytes, body: bytes = b"") -> None:
@@ -160,6 +166,7 @@ class EngineConnection:
         self.receiver = receiver
         self._done = self._head_in = self._head_new = False
         self.content_type = b""
+        self._inflate = None
         self._framed = self._chunked = self._aligned = self._begun = False
         outbox = self.engine.outbox
         if body:
@@ -256,7 +263,8 @@ class EngineConnection:
         # Callbacks only note what came; the receiver hears of it here, where it may drop this connection at any step.
         if self._head_new:
             self._head_new = False
-            self._aligned = first and self._chunked and not self._done and stands_between_chunks(data)
+            plain = self._inflate is None
+            self._aligned = first and plain and self._chunked and not self._done and stands_between_chunks(data)
             receiver.reply_head(self)
         pieces = self._pieces
         if pieces:
@@ -319,6 +327,8 @@ class EngineConnection:
         ):
             self._framed = True
             self._chunked = size == 17 and value.lower() == b"chunked"
+        elif size == 16 and name.lower() == b"content-encoding" and value.strip().lower() in _DEFLATED:
+            self._inflate = zlib.decompressobj(_ANY_WINDOW)
 
     def on_headers_complete(self) -> None:
         """The reply's head is whole."""
@@ -335,7 +345,9 @@ class EngineConnection:
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body, without its framing."""
-        if not self._done:
+        if self._inflate is not None:
+            body = self._inflate.decompress(body)
+        if not self._done and body:
             self._pieces.append(body)
 
     def on_message_complete(self) -> None:

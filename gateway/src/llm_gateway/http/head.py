@@ -43,7 +43,7 @@ class Head:
     """What the head said. `digest` is the SHA-256 of the key shown, `token` the key itself; the body's length is told apart.
 
     `path` is the one that is served, whatever its spelling in `target`; `named_model` is the model that a path of Azure's kind names; `form` is
-    the Content-Type of a form, with its boundary, and empty for anything else."""
+    the Content-Type of a form, with its boundary, and empty for anything else; `origin` is the page's that a browser asks for."""
 
     method: bytes
     target: bytes
@@ -60,6 +60,7 @@ class Head:
     priority: bytes | None
     named_model: bytes
     form: bytes
+    origin: bytes | None
     headers: tuple[tuple[bytes, bytes], ...]
 
     def without_key(self) -> Head:
@@ -261,6 +262,7 @@ def _understand(parser: httptools.HttpRequestParser, collector: _Collector, http
             priority=fields.get(b"x-priority"),
             named_model=named_model,
             form=content_type if content_type[: len(multipart.FORM)].lower() == multipart.FORM else b"",
+            origin=fields.get(b"origin"),
             headers=tuple(pair for pair in collector.headers if pair[0] != b"content-length"),
         ),
         -1 if length is None else int(length),

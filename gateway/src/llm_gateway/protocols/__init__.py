@@ -42,6 +42,8 @@ class Translation(Protocol):
     content_type: bytes
     comment: bytes
 
+    request_id_header: bytes
+    """The name under which the client looks for the request's id, besides x-request-id; or nothing."""
     left_out: tuple[str, ...]
     """What the request named and no engine can do, though the rest of it can be answered; told to the client in a header."""
 
@@ -71,6 +73,7 @@ class Plain:
     """A translation without second thoughts."""
 
     __slots__ = ()
+    request_id_header = b""
     left_out: tuple[str, ...] = ()
 
     def again(self, status: int, body: bytes) -> bytes | None:

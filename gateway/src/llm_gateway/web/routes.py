@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from sanic import Sanic
 from sanic.exceptions import SanicException
 from sanic.request import Request
-from sanic.response import HTTPResponse, raw
+from sanic.response import BaseHTTPResponse, HTTPResponse, raw
 
 from llm_gateway import __version__
 from llm_gateway.errors import ApiError, printable
@@ -38,6 +38,13 @@ def add_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
             message = f"The path {printable(request.path)} is not served here. GET /openapi.json says what is."
             return refusal(ApiError(404, message, code="not_found", error_type=kind), request)
         return refusal(ApiError(status, str(error), error_type=kind), request)
+
+    async def readable_for_pages(request: Request, response: BaseHTTPResponse) -> None:
+        origin = request.headers.get("origin")
+        lines = gateway.cors.lines(origin.encode("latin-1", "replace")) if origin is not None else b""
+        response.headers.update(dict(line.split(": ", 1) for line in lines.decode("latin-1").splitlines()))
+
+    app.register_middleware(readable_for_pages, "response")
 
     async def alive(_request: Request) -> HTTPResponse:
         return answer({"status": "ok"})

@@ -35,6 +35,7 @@ class _Errors(Plain):
     """Errors in Anthropic's words."""
 
     __slots__ = ()
+    request_id_header = b"request-id"
 
     def error(self, error: ApiError) -> bytes:
         """See Translation."""
@@ -48,7 +49,8 @@ class _Errors(Plain):
 def worded(error: ApiError) -> ApiError:
     """Claude Code shortens a conversation when it reads that the prompt is too long, in these words and no others."""
     found = overflow(error.message) if error.status in (400, 413) else None
-    if found is None:
+    # A prompt that fits is not too long: what was too much is the answer that was asked for.
+    if found is None or (found.room is not None and found.room > 0):
         return error
     lengths = f": {found.prompt} tokens > {found.limit} maximum" if found.prompt and found.limit else ""
     return ApiError(error.status, f"prompt is too long{lengths}. {error.message}", code=error.code, param=error.param)
@@ -99,8 +101,11 @@ class Messages(_Errors):
         wanted = said["max_tokens"]
         found = overflow(message, wanted)
         if found is not None:
-            room = found.room
-            if room is None or not 0 < room < wanted:
+            room = found.room if found.room is not None else (found.limit or 0) // 2
+            if room >= wanted and self._again > 1:
+                # Engines keep some tokens for themselves, and count a long prompt as "at least" so long.
+                room = wanted - wanted // 16 - 1
+            if not 0 < room < wanted:
                 return None
             said["max_tokens"] = room
         else:
