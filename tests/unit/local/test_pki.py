@@ -6,8 +6,6 @@ from __future__ import annotations
 import datetime
 import socket
 import ssl
-import threading
-from contextlib import contextmanager
 
 import pytest
 from cryptography import x509
@@ -16,6 +14,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.client impor
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.connection import Connection, ConnectionError
 from local.kubernetes import pki
 from local.kubernetes.config import AwsConfig, ClusterConfig
+from tests.support.tls_server import served
 
 
 @pytest.fixture(scope="module")
@@ -39,32 +38,6 @@ def strict(monkeypatch):
         return context
 
     monkeypatch.setattr(ssl, "create_default_context", create)
-
-
-@contextmanager
-def served(folder, name="apiserver"):
-    """A TLS server with one of the certificates, which answers each request with `{}`; its port."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / f"{name}.crt", folder / f"{name}.key")
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve():
-        while True:
-            try:
-                plain, _ = listener.accept()
-            except OSError:
-                return
-            try:
-                with context.wrap_socket(plain, server_side=True) as wrapped:
-                    wrapped.recv(4096)
-                    wrapped.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
-            except OSError:
-                plain.close()
-
-    threading.Thread(target=serve, daemon=True).start()
-    yield listener.getsockname()[1]
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
 
 
 def handshake(port, authority, name="127.0.0.1"):
