@@ -85,6 +85,8 @@ def aws_from(options: Mapping[str, Any], *, empty: bool = False) -> AwsAccess | 
         credentials_file=aws.get("credentials_file") or "",
         endpoint_url=aws.get("endpoint_url") or "",
     )
+    # Who we are comes first: without credentials no resource is to blame.
+    connection.identity  # noqa: B018
     return AwsAccess(connection, options["cluster"], aws.get("lock_bucket") or "")
 
 

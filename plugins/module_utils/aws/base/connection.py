@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from .errors import AwsError, NotFound, sentence
+from .errors import AwsError, NotFound, code_of, sentence
 from .unknown import Unknown, is_unknown
 
 # Codes that services use for "slower, please" and for faults that pass; amazon.aws knows only some of them.
@@ -61,8 +61,9 @@ class Connection:
         say: Callable[[str], None] = lambda text: None,
         stop: threading.Event | None = None,
         retry_delay_s: float = 0.5,
+        profile: str = "",
     ) -> None:
-        self.region = region
+        self.region, self.profile = region, profile
         self.say = say
         self.stop = stop or threading.Event()
         self.retry_delay_s = retry_delay_s
@@ -107,9 +108,12 @@ class Connection:
                     core.set_config_variable(variable, credentials_file)
             session = boto3.session.Session(region_name=region or None, botocore_session=core)
         except BotoCoreError as error:
-            raise AwsError(sentence("AWS", "sign in", error)) from error
+            raise AwsError(sentence("AWS", "sign in", error, profile=profile)) from error
         return cls(
-            lambda service: session.client(service, endpoint_url=endpoint_url or None, config=config), region, say=say
+            lambda service: session.client(service, endpoint_url=endpoint_url or None, config=config),
+            region,
+            say=say,
+            profile=core.profile or "",
         )
 
     def client(self, service: str) -> Any:
@@ -120,11 +124,14 @@ class Connection:
             if service not in self._clients:
                 try:
                     made = self._make_client(service)
-                except BotoCoreError as error:
-                    raise AwsError(sentence(f"AWS {service}", "sign in", error)) from error
+                except (BotoCoreError, EOFError) as error:
+                    raise self._refused(error) from error
                 made.meta.events.register("before-call", self._record)
                 self._clients[service] = made
             return self._clients[service]
+
+    def _refused(self, error: Exception) -> AwsError:
+        return AwsError(sentence("AWS", "sign in", error, profile=self.profile), code_of(error))
 
     def _record(self, model: Any, **_: Any) -> None:
         self.calls.add((str(model.service_model.service_name), str(model.name)))
@@ -155,8 +162,8 @@ class Connection:
             if self._identity is None:
                 try:
                     found = self.retrying(self.client("sts").get_caller_identity)
-                except (BotoCoreError, ClientError) as error:
-                    raise AwsError(sentence("AWS", "sign in", error)) from error
+                except (BotoCoreError, ClientError, EOFError) as error:
+                    raise self._refused(error) from error
                 self._identity = Identity(found["Account"], found["Arn"])
             return self._identity
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...errors import LlmOnEksError
+from . import sign_in
 
 
 class AwsError(LlmOnEksError):
@@ -40,11 +41,13 @@ _LIMITS = ("LimitExceeded", "QuotaExceeded", "ResourceLimitExceeded")
 _THROTTLED = ("Throttl", "RequestLimitExceeded", "TooManyRequests", "SlowDown", "Rate exceeded")
 
 
-def sentence(subject: str, operation: str, error: Exception, *, action: str = "", caller: str = "the caller") -> str:
-    """The failure of one operation. `operation` as in boto3: `create_addon`."""
+def sentence(
+    subject: str, operation: str, error: Exception, *, action: str = "", caller: str = "the caller", profile: str = ""
+) -> str:
+    """The failure of one operation. `operation` as in boto3: `create_addon`; `profile`: that of the credentials, empty for none."""
     doing = operation.replace("_", " ")
     response: dict[str, Any] = getattr(error, "response", None) or {}
-    code, message = code_of(error), response.get("Error", {}).get("Message") or str(error)
+    code, message = code_of(error), response.get("Error", {}).get("Message") or str(error) or type(error).__name__
     text = " ".join(f"{subject}: {doing} failed: {code + ': ' if code else ''}{message}".split()).rstrip(".")
     hint = _HINTS.get(code, "")
     if not hint and any(limit in code for limit in _LIMITS):
@@ -52,7 +55,7 @@ def sentence(subject: str, operation: str, error: Exception, *, action: str = ""
     if not hint and any(word in code for word in _THROTTLED):
         hint = "AWS kept refusing for the rate of calls in this account: try again later"
     if not code and not hint:
-        hint = _without_code(type(error).__name__)
+        hint = sign_in.mend(error, profile)
     return f"{text}; {hint.format(caller=caller, action=action)}" if hint else text
 
 
@@ -60,12 +63,3 @@ def code_of(error: Exception) -> str:
     """The service's error code; empty for failures that did not come from a service."""
     response: dict[str, Any] = getattr(error, "response", None) or {}
     return str(response.get("Error", {}).get("Code") or "")
-
-
-def _without_code(kind: str) -> str:
-    return {
-        "NoCredentialsError": "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-        "NoRegionError": "set the region (platform_region, or AWS_REGION)",
-        "ProfileNotFound": "check AWS_PROFILE",
-        "EndpointConnectionError": "check the region and the network",
-    }.get(kind, "")

@@ -360,4 +360,6 @@ class AwsResource:
         model = self.connection.client(service).meta.service_model
         action = f"{model.signing_name}:{words}"
         kind = NotFound if code_of(error) in self.not_found else AwsError
-        return kind(sentence(self.subject, operation, error, action=action), code_of(error))
+        return kind(
+            sentence(self.subject, operation, error, action=action, profile=self.connection.profile), code_of(error)
+        )
