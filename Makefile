@@ -16,7 +16,7 @@ export no_proxy := $(NO_PROXY)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev up down status logs lint role test test-programs test-all bench-converge bench-aws bench-gateway
+.PHONY: help venv venv-dev up down status logs lint role test test-programs test-all bench-converge bench-aws bench-gateway bench-models
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -70,3 +70,6 @@ bench-aws: venv-dev ## what AWS costs in a run, and what its emulator costs, as 
 
 bench-gateway: venv-dev ## the gateway beside its peers on one core (BENCH="--leak 1000000" for more)
 	@$(VENV)/python tests/perf/gateway/bench.py $(BENCH)
+
+bench-models: venv-dev ## how fast a model is synced, beside boto3, s3fs and huggingface_hub
+	@$(VENV)/python tests/perf/models/bench.py $(BENCH)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What role models describes for sources that are fetched inside the cluster."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.llm.on_eks.plugins.module_utils.models import job as jobs
+from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse
+from tests.support import described
+
+COMMIT = "0e9e39f249a16976918f6564b8830bc894c89659"
+ENTRY = {
+    "name": "llama-3.1-8b",
+    "source": "hf://meta-llama/Llama-3.1-8B-Instruct",
+    "revision": COMMIT,
+    "engine": "llamacpp",
+    "exclude": ["*.md"],
+}
+
+
+@pytest.fixture(scope="module")
+def components():
+    given = {
+        "model_catalog": [ENTRY],
+        "models_hub_token_secret": "hub-token",
+        "models_service_account": "model-sync",
+        "models_environment": {"HF_ENDPOINT": "https://mirror.example"},
+        "platform_provider": "existing",
+    }
+    found = described.describe({"one": given})["one"]
+    parse(found)
+    return {component["name"]: component for component in found}
+
+
+@pytest.fixture(scope="module")
+def pod(components):
+    (job,) = components["model-llama-3-1-8b"]["jobs"]
+    assert "stdin_file" not in job
+    return job["manifest"]["spec"]["template"]["spec"]
+
+
+def test_the_job_fetches_with_arguments_that_its_program_takes(pod):
+    chosen = jobs._parser().parse_args(pod["containers"][0]["args"])
+    assert (chosen.command, chosen.source, chosen.revision) == ("fetch", ENTRY["source"], COMMIT)
+    assert chosen.exclude == ["*.md"]
+    assert "stdin" not in pod["containers"][0]
+
+
+def test_the_token_is_a_file_and_no_argument(components, pod):
+    container = pod["containers"][0]
+    assert {"name": "HF_TOKEN_PATH", "value": "/run/hub/token"} in container["env"]
+    assert {"name": "HF_ENDPOINT", "value": "https://mirror.example"} in container["env"]
+    assert {"name": "hub", "mountPath": "/run/hub", "readOnly": True} in container["volumeMounts"]
+    assert components["models"]["secrets"] == [{"name": "hub-token", "from": "existing"}]
+    assert pod["serviceAccountName"] == "model-sync"
+
+
+def test_a_fetch_that_failed_is_taken_up_again(components):
+    (job,) = components["model-llama-3-1-8b"]["jobs"]
+    assert job["manifest"]["spec"]["backoffLimit"] > 0
+
+
+def test_the_engine_mounts_the_folder_that_the_job_publishes(components):
+    deployment = components["engine-llama-3-1-8b"]["manifests"][0]
+    mounts = deployment["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+    assert [mount["subPath"] for mount in mounts if "subPath" in mount] == [f"llama-3.1-8b/{COMMIT[:12]}"]
