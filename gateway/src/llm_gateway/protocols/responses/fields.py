@@ -58,6 +58,7 @@ FIELDS: Fields = {
         "nothing is cut from a prompt: one that is too long is refused by the engine, and the answer says `disabled`",
     ),
     "store": (Fate.HERE, "nothing is stored, and the answer says so"),
+    "client_metadata": (Fate.HINT, "what Codex notes of its own session"),
     "max_tool_calls": (Fate.HINT, "counts only tools that run on OpenAI's servers"),
     "moderation": (Fate.HINT, "OpenAI's own moderation of an account"),
     "access_programs": (Fate.HINT, "OpenAI's own moderation of an account"),
