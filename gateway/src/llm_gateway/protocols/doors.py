@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 from llm_gateway.protocols import tables
 
 _SLASHES: Final = re.compile(rb"//+")
-_DEPLOYMENT: Final = re.compile(rb"/(?:openai/)?deployments/([^/]+)(/.+)")
+_DEPLOYMENT: Final = re.compile(rb"(?:/.*)?/deployments/([^/]+)(/.+)")
 _MODELS: Final = b"/v1/models"
 # What inference is asked for at, by POST.
 POSTED: Final = tables.NATIVE.union(tables.FORMS, tables.CLIENTS)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from llm_gateway.protocols.conversation import Conversation, Part
 from llm_gateway.protocols.reading import cannot, encode, record, text
 
 # Claude Code writes this into its system prompt. It differs from request to request, and an engine would compute the whole prompt anew for it.
-_BILLING = "x-anthropic-billing-header:"
+_BILLING = re.compile(r"\s*x-anthropic-billing-header:[^\n]*\n?")
 # What only Anthropic's servers can read.
 _SEALED = ("encrypted_content", "encrypted_stdout", "encrypted_index", "cache_control", "type")
 
@@ -55,9 +56,9 @@ class Turn(msgspec.Struct):
 
 def write(conversation: Conversation, system: str | list[Block] | None, turns: list[Turn]) -> None:
     """All that was said. Raises ApiError 400."""
-    if isinstance(system, list):
-        system = [block for block in system if not block.text.startswith(_BILLING)]
-    conversation.system(_texts(system or "", "system"))
+    blocks = [Block("text", text=system)] if isinstance(system, str) else system or []
+    said = [block for block in blocks if not _BILLING.fullmatch(block.text)]
+    conversation.system(_BILLING.sub("", _texts(said, "system"), count=1) if said else "")
     for number, turn in enumerate(turns):
         where = f"messages.{number}"
         if turn.role == "user":

@@ -10,11 +10,12 @@ import msgspec
 
 from llm_gateway.errors import ApiError
 from llm_gateway.protocols import Plain, UntranslatableReply, chat, reading
-from llm_gateway.protocols.anthropic.request import HINTS, CountRequest, Request, chat_messages, chat_request
+from llm_gateway.protocols.anthropic.request import CountRequest, Request, chat_messages, chat_request
 from llm_gateway.protocols.anthropic.tools import Tools, told_id
 from llm_gateway.protocols.context_length import overflow
 from llm_gateway.protocols.parts import CALL, THOUGHTS, Part, Parts, Piece
 from llm_gateway.protocols.reading import encode, flat_text
+from llm_gateway.protocols.second_words import REFUSALS, without_hints
 from llm_gateway.protocols.sse import event
 
 _STOP_REASONS = {
@@ -94,7 +95,7 @@ class Messages(_Errors):
     def again(self, status: int, body: bytes) -> bytes | None:
         """See Translation. Anthropic's clients ask for more tokens than a context holds; and an engine may not know what we added."""
         self._again += 1
-        if status not in (400, 422) or self._again > _MOST_AGAIN:
+        if status not in REFUSALS or self._again > _MOST_AGAIN:
             return None
         message = body.decode("utf-8", "replace")
         said: dict[str, Any] = msgspec.json.decode(self.body)
@@ -108,14 +109,8 @@ class Messages(_Errors):
             if not 0 < room < wanted:
                 return None
             said["max_tokens"] = room
-        else:
-            refused = [name for name in HINTS if name in said and name in message]
-            if "reasoning_config" in message:  # vLLM without --reasoning-config has no budget
-                refused += [name for name in HINTS[:1] if name in said]
-            if not refused:
-                return None
-            for name in set(refused):
-                del said[name]
+        elif not without_hints(said, message):
+            return None
         self.body = encode(said)
         return self.body
 

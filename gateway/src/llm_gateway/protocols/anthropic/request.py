@@ -15,15 +15,6 @@ from llm_gateway.protocols.anthropic.tools import Tool, ToolChoice, Tools
 from llm_gateway.protocols.conversation import Conversation, only_effort
 from llm_gateway.protocols.fields import passed_on
 
-# What engines may refuse, and an answer is better without than not at all.
-HINTS = (
-    "thinking_token_budget",
-    "thinking_budget_tokens",
-    "reasoning_effort",
-    "chat_template_kwargs",
-    "parallel_tool_calls",
-)
-
 
 class Thinking(msgspec.Struct):
     """Whether the model thinks aloud."""

@@ -6,12 +6,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
+
 from llm_gateway.errors import ApiError
 from llm_gateway.protocols import Plain, chat
 from llm_gateway.protocols.parts import THOUGHTS, WORDS, Part, Parts, Piece
 from llm_gateway.protocols.reading import encode
 from llm_gateway.protocols.responses.request import Request, chat_request
 from llm_gateway.protocols.responses.tools import Known, Tools, call_item
+from llm_gateway.protocols.second_words import REFUSALS, without_hints
 from llm_gateway.protocols.sse import event
 
 _ID = re.compile(r"[^A-Za-z0-9_-]")
@@ -73,6 +76,14 @@ class Responses(Plain):
         self._text: list[str] = []
         self._logprobs: list[dict[str, Any]] = []
         self._number = ""
+
+    def again(self, status: int, body: bytes) -> bytes | None:
+        """See Translation."""
+        said: dict[str, Any] = msgspec.json.decode(self.body)
+        if status not in REFUSALS or not without_hints(said, body.decode("utf-8", "replace")):
+            return None
+        self.body = encode(said)
+        return self.body
 
     # --- whole
 
@@ -223,7 +234,9 @@ class Responses(Plain):
         elif part.kind == THOUGHTS:
             self._put(out, "response.reasoning_text.done", **where, content_index=0, text=text)
         elif item["type"] == "function_call":
-            self._put(out, "response.function_call_arguments.done", **where, name=item["name"], arguments=text)
+            self._put(
+                out, "response.function_call_arguments.done", **where, name=item["name"], arguments=item["arguments"]
+            )
         elif item["type"] == "custom_tool_call":
             # What an engine streams is JSON with the input in it, so it is told when it is whole.
             self._put(out, "response.custom_tool_call_input.delta", **where, delta=item["input"])

@@ -171,6 +171,10 @@ def _object(arguments: str) -> dict[str, Any]:
 
 def call_item(known: Known, number: str, call_id: str, arguments: str, status: str) -> dict[str, Any]:
     """A call as the item that a client knows. `number` tells items of one answer apart."""
+    if status == "completed":
+        arguments = (
+            arguments.strip() or "{}"
+        )  # a tool that takes nothing is called with nothing; JSON it must be all the same
     head: dict[str, Any] = {"call_id": call_id, "status": status}
     if known.kind == "function":
         item = {"type": "function_call", "id": f"fc_{number}", **head, "name": known.name, "arguments": arguments}
@@ -194,7 +198,7 @@ def arguments_of(item: dict[str, Any]) -> str:
     kind = text(item.get("type"))
     if kind == "function_call":
         given = item.get("arguments")
-        return given if isinstance(given, str) else encode(record(given)).decode()
+        return (given.strip() or "{}") if isinstance(given, str) else encode(record(given)).decode()
     if kind == "custom_tool_call":
         return encode({"input": text(item.get("input"))}).decode()
     said = record(item.get("action")) or record(item.get("operation")) or item.get("arguments")
