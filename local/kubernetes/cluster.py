@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -13,11 +12,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tools import debian, obtain
 
-from . import cgroups, checks, emulator, environment, network, pause, pki, programs
+from . import cgroups, checks, emulator, network, pause, pki, programs
+from .api import Api
 from .bring import bring
 from .config import ClusterConfig
 from .errors import LocalClusterError
@@ -56,6 +55,7 @@ class Cluster:
         self.cache = cache or obtain.default_cache()
         self.say = say
         self.supervisor = Supervisor(config)
+        self.api = Api(config)
 
     @property
     def kubeconfig(self) -> Path:
@@ -101,8 +101,8 @@ class Cluster:
         if self.config.aws:
             self._wait("the AWS emulator", lambda: emulator.ready(self.config), AWS_TIMEOUT_S)
             changed |= emulator.introduce(self.config)
-        self._wait("the Kubernetes API", self._api_ready, API_TIMEOUT_S)
-        changed |= self._bootstrap(Path(tools["kubectl"]))
+        self._wait("the Kubernetes API", self.api.ready, API_TIMEOUT_S)
+        changed |= self._bootstrap()
         if self.config.node:
             changed |= self._import_pause()
             self._wait(f"node {self.config.name}", self._node_ready, NODE_TIMEOUT_S)
@@ -125,7 +125,7 @@ class Cluster:
     def status(self) -> Status:
         states = self.supervisor.states()
         aws = self.config.aws
-        ready = bool(states) and self._api_ready() and (not self.config.node or self._node_ready())
+        ready = bool(states) and self.api.ready() and (not self.config.node or self._node_ready())
         ready = ready and (not aws or emulator.ready(self.config))
         return Status(
             name=self.config.name,
@@ -176,65 +176,30 @@ class Cluster:
         file.write_text(text)
         return True
 
-    def _kubectl(self, *arguments: str, kubectl: Path | None = None, given: str = "") -> str:
-        binary = kubectl or obtain.cached_path(obtain.load_tools()["kubectl"], self.cache)
-        done = subprocess.run(
-            [str(binary), "--kubeconfig", str(self.kubeconfig), "--request-timeout=10s", *arguments],
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            env=environment.without_proxies(),
-        )
-        if done.returncode:
-            raise LocalClusterError(f"local cluster: `kubectl {' '.join(arguments)}` failed: {done.stderr.strip()}")
-        return done.stdout
-
-    def _api_ready(self) -> bool:
-        try:
-            return self._kubectl("get", "--raw", "/readyz").strip() == "ok"
-        except LocalClusterError:
-            return False
-
-    def _node_ready(self) -> bool:
-        path = '{.status.conditions[?(@.type=="Ready")].status}'
-        try:
-            return self._kubectl("get", "node", self.config.name, "-o", f"jsonpath={path}") == "True"
-        except LocalClusterError:
-            return False
-
-    def _bootstrap(self, kubectl: Path) -> bool:
+    def _bootstrap(self) -> bool:
         objects = programs.bootstrap_objects(self.config)
         if not self.config.node:
             objects = [item for item in objects if item["kind"] == "StorageClass"]
         self._release_models_volume()
-        document = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-        flags = ["apply", "--server-side", "--field-manager=local-cluster", "-f", "-", "-o", "json"]
-        before = self._versions(objects)
-        self._kubectl(*flags, kubectl=kubectl, given=document)
-        return before != self._versions(objects)
+        changed = [self.api.apply(item) for item in objects]
+        return any(changed)
 
     def _release_models_volume(self) -> None:
         """A volume whose claim was deleted takes no new one; its files stay when the object is made anew."""
-        phase = self._kubectl("get", "pv", "models", "--ignore-not-found", "-o", "jsonpath={.status.phase}")
-        if phase == "Released":
-            self._kubectl("delete", "pv", "models", "--wait=true")
-
-    def _versions(self, objects: list[dict[str, Any]]) -> list[str]:
-        found = []
-        for item in objects:
-            metadata = item["metadata"]
-            scope = ["-n", metadata["namespace"]] if "namespace" in metadata else []
-            query = ["get", item["kind"].lower(), metadata["name"], *scope, "--ignore-not-found"]
-            found.append(self._kubectl(*query, "-o", "jsonpath={.metadata.uid}/{.metadata.generation}"))
-        return found
+        path = "/api/v1/persistentvolumes/models"
+        volume = self.api.get(path)
+        if volume and volume["status"].get("phase") == "Released":
+            self.api.delete(path)
+            self._wait("the end of the volume models", lambda: self.api.get(path) is None, API_TIMEOUT_S)
 
     def _import_pause(self) -> bool:
         self._wait("containerd", self._containerd_ready, 30)
         file = self.config.state / "pause.tar"
         file.write_bytes(pause.archive())
         return self.import_images({pause.REFERENCE: file})
+
+    def _node_ready(self) -> bool:
+        return self.api.node_ready(self.config.name)
 
     def _containerd_ready(self) -> bool:
         try:
