@@ -13,6 +13,9 @@ from pathlib import Path
 
 # While this file says 101, Debian's maintainer scripts start no service (invoke-rc.d(8)).
 _POLICY = Path("/usr/sbin/policy-rc.d")
+_POLICY_TEXT = "#!/bin/sh\n# Of llm.on_eks, while it installs packages.\nexit 101\n"
+# What a dpkg that was killed leaves to be done.
+_UNFINISHED = Path("/var/lib/dpkg/updates")
 # Where Debian keeps programs that an ordinary user's PATH does not name.
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -44,6 +47,8 @@ def install_missing(programs: Mapping[str, str], say: Callable[[str], None] | No
         )
     say(f"installing the Debian packages {names} (their services are not started)")
     with _no_service_starts():
+        if any(_UNFINISHED.iterdir()):
+            _run("dpkg", "--configure", "-a")
         _apt("update", "-q")
         _apt("install", "-q", "-y", "--no-install-recommends", *packages)
     return True
@@ -51,30 +56,35 @@ def install_missing(programs: Mapping[str, str], say: Callable[[str], None] | No
 
 @contextmanager
 def _no_service_starts() -> Iterator[None]:
-    if _POLICY.exists():  # somebody's own policy
+    if _POLICY.exists() and _POLICY.read_text(errors="replace") != _POLICY_TEXT:  # somebody's own policy
         yield
         return
-    _POLICY.write_text("#!/bin/sh\nexit 101\n")
+    _POLICY.write_text(_POLICY_TEXT)
     _POLICY.chmod(0o755)
     try:
         yield
     finally:
-        _POLICY.unlink()
+        _POLICY.unlink(missing_ok=True)
 
 
 def _apt(*arguments: str) -> None:
+    done = _run("apt-get", "-o", "DPkg::Lock::Timeout=300", *arguments)
+    if done.returncode and arguments[0] == "install":
+        last = " ".join(done.stdout.split())[-400:]
+        raise PackageError(f"apt-get could not install {' '.join(arguments[4:])}: {last}; install them yourself")
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(
-        ["apt-get", "-o", "DPkg::Lock::Timeout=300", *arguments],
-        capture_output=True,
+    return subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         env=environment,
         stdin=subprocess.DEVNULL,
         check=False,
     )
-    if done.returncode and arguments[0] == "install":
-        last = " ".join((done.stdout + done.stderr).split())[-400:]
-        raise PackageError(f"apt-get could not install {' '.join(arguments[4:])}: {last}")
 
 
 def main() -> None:

@@ -231,7 +231,10 @@ def build(tool: Tool, target: Path) -> None:
             f"{tool.name} {tool.version} can be neither downloaded nor built: its publisher cannot be reached and there is "
             "no Go; install Go 1.25 or newer, or put the binary on the PATH"
         )
-    staging = target.parent / f".{tool.name}.building"
+    # A build of a run that was killed may still go on, and write its own.
+    for left in target.parent.glob(".building-*"):
+        left.unlink(missing_ok=True)
+    staging = target.parent / f".building-{os.getpid()}"
     command = [
         go,
         "build",

@@ -13,6 +13,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -55,10 +56,10 @@ def ensure_venv_module() -> None:
 
 
 def install_packages(venv: Path, requirements: Path) -> None:
-    if not (venv / "bin" / "python").exists():
+    if not any(venv.glob(".requirements*")):  # none yet, or one that was never finished
         ensure_venv_module()
         say(f"making {venv} with Python {sys.version.split()[0]}")
-        run(sys.executable, "-m", "venv", venv)
+        run(sys.executable, "-m", "venv", "--clear", venv)
     say(f"installing {requirements.name} at the versions of constraints.txt (about a minute)")
     pip = [
         str(venv / "bin" / "python"),
@@ -97,6 +98,17 @@ def install_collections(venv: Path) -> None:
     wanted = wanted_collections()
     if all(installed(target, name) == version for name, version in wanted.items()):
         return
+    partial = venv / "collections.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    fetch_collections(venv, partial, wanted)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+    wrong = {name: installed(target, name) for name, version in wanted.items() if installed(target, name) != version}
+    if wrong:
+        raise SystemExit(f"venv: the package {ANSIBLE_WHEEL} carries {wrong}, requirements.yml asks for {wanted}")
+
+
+def fetch_collections(venv: Path, target: Path, wanted: dict[str, str]) -> None:
     galaxy = subprocess.run(
         [venv / "bin" / "ansible-galaxy", "collection", "install", "-r", REPO / "requirements.yml", "-p", target],
         capture_output=True,
@@ -117,9 +129,6 @@ def install_collections(venv: Path) -> None:
         prefixes = tuple(f"ansible_collections/{name.replace('.', '/')}/" for name in wanted)
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(target, [member for member in archive.namelist() if member.startswith(prefixes)])
-    wrong = {name: installed(target, name) for name, version in wanted.items() if installed(target, name) != version}
-    if wrong:
-        raise SystemExit(f"venv: the package {ANSIBLE_WHEEL} carries {wrong}, requirements.yml asks for {wanted}")
 
 
 def main() -> None:

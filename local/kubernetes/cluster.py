@@ -16,6 +16,7 @@ from pathlib import Path
 from tools import debian, obtain
 
 from . import cgroups, checks, emulator, network, pause, pki, programs
+from .alone import alone
 from .api import Api
 from .bring import bring
 from .config import ClusterConfig
@@ -87,6 +88,11 @@ class Cluster:
             for line in self.plan():
                 self.say(f"to be brought here: {line}")
         changed, tools = bring(self.tools(), self.packages(), images, self.cache, self.say)
+        with alone(self.config):
+            return self._start(tools) or changed
+
+    def _start(self, tools: dict[str, Path]) -> bool:
+        changed = False
         self._make_folders()
         changed |= pki.ensure(self.config, self.config.state / "pki")
         changed |= network.up(self.config)
@@ -110,14 +116,17 @@ class Cluster:
 
     def down(self) -> bool:
         """End and remove everything but the cache, from whatever state it is in; True when there was anything."""
+        there = self.config.state.exists()
+        with alone(self.config):
+            return self._end() or there
+
+    def _end(self) -> bool:
         changed = self.supervisor.stop()
         changed |= self._kill_left_over()
         changed |= cgroups.kill(self.config.cgroup)
         changed |= cgroups.remove(self.config.cgroup)
         changed |= network.down(self.config)
-        if self.config.state.exists():
-            shutil.rmtree(self.config.state)
-            changed = True
+        shutil.rmtree(self.config.state)
         if self.config.state_root.exists() and not any(self.config.state_root.iterdir()):
             self.config.state_root.rmdir()
         return changed

@@ -61,7 +61,8 @@ def up(config: ClusterConfig) -> bool:
     if not network_namespace(config).exists():
         run("ip", "netns", "add", config.namespace)
         changed = True
-    if run("ip", "link", "show", config.device, check=False).returncode:
+    if not _is_linked(config):
+        run("ip", "link", "delete", config.device, check=False)  # what an interrupted run left of it
         # Nobody else is on the link: IPv6 need not look for others with the same address first.
         at_once = ["nodad"] if config.ip_family == "ipv6" else []
         run("ip", "link", "add", config.device, "type", "veth", "peer", "name", "eth0", "netns", config.namespace)
@@ -76,11 +77,21 @@ def up(config: ClusterConfig) -> bool:
     return changed
 
 
+def _is_linked(config: ClusterConfig) -> bool:
+    """Whether the link is whole: its route inside is what is made last."""
+    family = "-6" if config.ip_family == "ipv6" else "-4"
+    shown = run("ip", family, "-n", config.namespace, "route", "show", "default", check=False)
+    return bool(shown.stdout.strip()) and not run("ip", "link", "show", config.device, check=False).returncode
+
+
 def hold_mounts(config: ClusterConfig) -> bool:
     """Make the node's private mount namespace; True when it was made."""
     file = mount_namespace(config)
-    if _is_mounted(file):
+    whole = config.state / "mounts-made"
+    if _is_mounted(file) and whole.exists():
         return False
+    whole.unlink(missing_ok=True)
+    release_mounts(config)
     folder = file.parent
     folder.mkdir(parents=True, exist_ok=True)
     if not _is_mounted(folder):
@@ -105,16 +116,23 @@ def hold_mounts(config: ClusterConfig) -> bool:
     run(*inside, "mount", "-t", "tmpfs", "-o", "mode=1777,size=64m", "tmpfs", "/tmp")  # noqa: S108
     run(*inside, "mkdir", "/tmp/hostpath_pv")  # noqa: S108
     run(*inside, "mount", "--bind", str(dynamic), "/tmp/hostpath_pv")  # noqa: S108
+    whole.touch()
     return True
 
 
-def down(config: ClusterConfig) -> bool:
-    """Remove namespaces and device, however much of them there is; True when anything was removed."""
+def release_mounts(config: ClusterConfig) -> bool:
+    """Let go of the mount namespace; True when it was held."""
     changed = False
     for mounted in (mount_namespace(config), mount_namespace(config).parent):
         while _is_mounted(mounted):
             run("umount", "--lazy", str(mounted))
             changed = True
+    return changed
+
+
+def down(config: ClusterConfig) -> bool:
+    """Remove namespaces and device, however much of them there is; True when anything was removed."""
+    changed = release_mounts(config)
     if not run("ip", "link", "show", config.device, check=False).returncode:
         run("ip", "link", "delete", config.device)
         changed = True

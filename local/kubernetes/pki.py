@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -70,7 +71,7 @@ def ensure(config: ClusterConfig, folder: Path) -> bool:
             _make_authority(folder, authority, config)
             made = True
     for identity in identities(config):
-        if made or not _valid(folder / f"{identity.file}.crt"):
+        if made or not _holds(folder, identity):
             _make_certificate(folder, identity)
             made = True
     if not (folder / "service-accounts.key").exists():
@@ -82,6 +83,21 @@ def ensure(config: ClusterConfig, folder: Path) -> bool:
         (folder / "service-accounts.pub").write_bytes(public)
         made = True
     return made
+
+
+def _holds(folder: Path, identity: Identity) -> bool:
+    """Whether certificate, key and authority belong together: a run that was killed may have left them of two kinds."""
+    file = folder / f"{identity.file}.crt"
+    if not _valid(file):
+        return False
+    certificate = x509.load_pem_x509_certificate(file.read_bytes())
+    authority = x509.load_pem_x509_certificate((folder / f"{identity.authority}.crt").read_bytes())
+    key = serialization.load_pem_private_key((folder / f"{identity.file}.key").read_bytes(), None)
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return key.public_key() == certificate.public_key()
 
 
 def _valid(file: Path) -> bool:

@@ -12,11 +12,11 @@ import pytest
 
 from tests.support.emulated_aws import KEYS, REGION, EmulatedAws
 from tests.support.image_registry import Registry
+from tools.debian import install_missing
 from tools.images.build import Options, Plan
 from tools.images.buildah import open_store
 from tools.images.catalog import Image
 from tools.images.errors import ImageError
-from tools.images.packages import install_missing
 from tools.images.push import Ecr, Login, push, upload
 
 
@@ -30,7 +30,7 @@ def registry():
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """(buildah, plan) of an image with one file."""
-    install_missing(["buildah"])
+    install_missing({"buildah": "buildah"})
     folder = tmp_path_factory.mktemp("images")
     buildah = open_store(folder / "store")
     context = folder / "context"

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import shutil
 import subprocess
-import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,9 +147,9 @@ def _debootstrap(archive: Path) -> None:
         raise ImageError("debootstrap is not installed: apt-get install --no-install-recommends debootstrap")
     suite = _suite()
     archive.parent.mkdir(parents=True, exist_ok=True)
-    # On /var/tmp: debootstrap refuses file systems mounted nodev or noexec, as /tmp often is.
-    with tempfile.TemporaryDirectory(prefix="llm-on-eks-base-", dir="/var/tmp") as folder:
-        root = Path(folder) / "root"
+    for left in archive.parent.glob("*.root-*"):
+        _remove(left)
+    with _emptied(archive.with_suffix(f".root-{os.getpid()}")) as root:
         _run(["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", suite, str(root), _mirror(suite)])
         for name in _DROPPED:
             shutil.rmtree(root / name, ignore_errors=True)
@@ -157,6 +158,23 @@ def _debootstrap(archive: Path) -> None:
         partial = archive.with_suffix(".partial")
         _run(["tar", "--numeric-owner", "--sort=name", "-C", str(root), "-cf", str(partial), "."])
         partial.replace(archive)
+
+
+@contextlib.contextmanager
+def _emptied(root: Path) -> Iterator[Path]:
+    """A folder that is not there at the end, with what debootstrap mounts within. A debootstrap of a run that was killed may still write
+    its own."""
+    try:
+        yield root
+    finally:
+        _remove(root)
+
+
+def _remove(root: Path) -> None:
+    mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()]
+    for place in sorted((one for one in mounted if one.startswith(f"{root}/")), reverse=True):
+        _run(["umount", "--lazy", place])
+    shutil.rmtree(root, ignore_errors=True)
 
 
 def _run(command: list[str]) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.debian import PackageError, install_missing
 from tools.progress import Progress
 
 from . import base as base_image
@@ -18,7 +19,6 @@ from . import trust
 from .buildah import open_store
 from .catalog import IMAGES, Image, context_files, digest, reference
 from .errors import ImageError
-from .packages import install_missing
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,9 @@ def build(plans: Sequence[Plan], options: Options, progress: Progress) -> None:
         return
     base = base_image.choose(options.cache, options.base)
     with _only_one(options.cache):
-        install_missing(["buildah", *(["debootstrap"] if base.made_here else [])])
+        _install(["buildah", *(["debootstrap"] if base.made_here else [])])
         buildah = open_store(options.cache / "store")
+        buildah.forget_containers()
         for one in plans:
             if one.current:
                 continue
@@ -89,6 +90,14 @@ def build(plans: Sequence[Plan], options: Options, progress: Progress) -> None:
                 buildah.build(one.ref, context, arguments, secrets, options.volumes)
                 buildah.archive(one.ref, one.archive)
             _drop_older(one)
+
+
+def _install(programs: Sequence[str]) -> None:
+    """Each is in the Debian package of its name. Raises ImageError."""
+    try:
+        install_missing({program: program for program in programs}, lambda text: None)
+    except PackageError as error:
+        raise ImageError(str(error)) from None
 
 
 def _arguments(files: Mapping[str, Path], base: base_image.Base, options: Options) -> dict[str, str]:

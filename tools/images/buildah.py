@@ -64,6 +64,10 @@ class Buildah:
         command += ["--signature-policy", str(self.policy()), *options, "--tag", reference, str(context)]
         self.run(command, f"building {reference}")
 
+    def forget_containers(self) -> None:
+        """What builds that were killed have left. Whoever calls this is the only one who builds in this store."""
+        self.run(["rm", "--all"], "removing what was left of a build")
+
     def archive(self, reference: str, file: Path) -> None:
         """Write the image to `file` as an OCI archive, atomically. zstd at level 1: quick, and containerd reads it."""
         partial = file.with_suffix(".partial")

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One process at a time changes a cluster: a run that was killed may have left another that still goes on."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .config import ClusterConfig
+from .errors import LocalClusterError
+
+
+@contextmanager
+def alone(config: ClusterConfig) -> Iterator[None]:
+    """Holds the cluster's state folder, which is made where it is missing, and which may go within."""
+    while True:
+        _make(config)
+        held = os.open(config.state, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            if _is(held, config):
+                yield
+                return
+        finally:
+            os.close(held)
+
+
+def _make(config: ClusterConfig) -> None:
+    try:
+        config.state.mkdir(parents=True, exist_ok=True)
+    except PermissionError:
+        raise LocalClusterError(f"local cluster: {config.state} cannot be made; run it as root, with sudo") from None
+
+
+def _is(held: int, config: ClusterConfig) -> bool:
+    """Whether what is held is still the folder: whoever had it before may have removed it."""
+    try:
+        return os.path.samestat(os.fstat(held), config.state.stat())
+    except FileNotFoundError:
+        return False
