@@ -6,6 +6,7 @@ docs/converge.md's schema is generated from these classes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -13,9 +14,12 @@ import msgspec
 
 from ...module_utils.aws.catalog import RESOURCES
 from ...module_utils.errors import LlmOnEksError
-from ..objects.identity import Identity, identity
+from ..objects.identity import CLUSTER_WIDE, Identity, identity
+from ..objects.well_formed import fault
 
 Document = dict[str, Any]
+# Fit for a label, for names of records, and for `${out:COMPONENT.OUTPUT}`.
+_NAME = r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?"
 
 
 class DescriptorError(LlmOnEksError):
@@ -196,7 +200,8 @@ def parse(descriptors: Sequence[Any]) -> list[Component]:
         )
     for component in components:
         for document in documents_of(component):
-            _check_document(component.name, document)
+            _check_document(component, document)
+        _check_kinds(component)
         _check_aws(component)
     _refuse_second_clusters(components)
     _refuse_shared_objects(components)
@@ -232,23 +237,36 @@ def claims_of(component: Component) -> Iterator[Identity]:
 def _parse_one(descriptor: Any) -> Component:
     name = descriptor.get("name", "without a name") if isinstance(descriptor, dict) else "without a name"
     try:
-        return msgspec.convert(descriptor, Component)
-    except msgspec.ValidationError as error:
+        component = msgspec.convert(descriptor, Component)
+    except (msgspec.ValidationError, TypeError) as error:
         raise DescriptorError(f"component {name}: {error}; see docs/converge.md for the descriptor's form") from None
+    if not re.fullmatch(_NAME, component.name):
+        raise DescriptorError(
+            f"component {component.name!r}: a name has small letters, digits, dashes, dots and underscores, 63 at most"
+        )
+    return component
 
 
-def _check_document(component: str, document: Document) -> None:
-    for path in ("apiVersion", "kind"):
-        if not isinstance(document.get(path), str):
-            # Its values may be secrets: only what tells it apart is said.
-            metadata = document.get("metadata")
-            name = metadata.get("name") if isinstance(metadata, dict) else None
-            kind = document.get("kind", "manifest")
+def _check_document(component: Component, document: Any) -> None:
+    said = fault(document, component.namespace.name if component.namespace else "")
+    if said:
+        raise DescriptorError(f"component {component.name}: {said}")
+
+
+def _check_kinds(component: Component) -> None:
+    for document in component.crds:
+        if document["kind"] != "CustomResourceDefinition":
             raise DescriptorError(
-                f"component {component}: a {kind} has no {path}; its name is {name!r}, its fields are {', '.join(map(str, document))}"
+                f"component {component.name}: {document['kind']} {document['metadata']['name']} stands in `crds`; "
+                "write it into `manifests`"
             )
-    if not isinstance(document.get("metadata"), dict) or not document["metadata"].get("name"):
-        raise DescriptorError(f"component {component}: a {document['kind']} has no metadata.name")
+    for job in component.jobs:
+        document = job.manifest
+        if (document["apiVersion"], document["kind"]) != ("batch/v1", "Job"):
+            raise DescriptorError(
+                f"component {component.name}: {document['kind']} {document['metadata']['name']} stands in `jobs`, which wants "
+                "a Job of batch/v1; write it into `manifests`"
+            )
 
 
 def _check_aws(component: Component) -> None:
@@ -275,20 +293,35 @@ def _refuse_second_clusters(components: Sequence[Component]) -> None:
 
 
 def _refuse_shared_objects(components: Sequence[Component]) -> None:
-    """One object, one component: two would undo each other's work."""
-    owner: dict[object, str] = {}
+    """One object, one text: two would undo each other's work in every run."""
+    owner: dict[Identity, str] = {}
     for component in components:
         if component.state != "present":
             continue
-        home = component.namespace.name if component.namespace else ""
-        for document in documents_of(component):
-            key = identity(document)
-            key = key if key.namespace else key._replace(namespace=home)
+        for key in _described(component):
             other = owner.setdefault(key, component.name)
             if other != component.name:
                 raise DescriptorError(
-                    f"components {other} and {component.name} both describe {identity(document)}; one of them must drop it"
+                    f"components {other} and {component.name} both describe {key}; one of them must drop it"
                 )
+
+
+def _described(component: Component) -> list[Identity]:
+    """Every object that a component writes. Raises DescriptorError for one that it describes twice."""
+    home = component.namespace.name if component.namespace else ""
+    found: list[Identity] = []
+    for document in documents_of(component):
+        key = identity(document)
+        if document["kind"] in CLUSTER_WIDE:
+            key = key._replace(namespace="")
+        found.append(key if key.namespace or document["kind"] in CLUSTER_WIDE else key._replace(namespace=home))
+    for secret in component.secrets:
+        if not secret.from_:
+            found.append(Identity("", "Secret", secret.namespace or home, secret.name))
+    twice = next((key for key in found if found.count(key) > 1), None)
+    if twice:
+        raise DescriptorError(f"component {component.name} describes {twice} twice; keep one of the two texts")
+    return found
 
 
 def _refuse_quarrels_over_namespaces(components: Sequence[Component]) -> None:

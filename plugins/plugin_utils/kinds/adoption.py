@@ -7,22 +7,15 @@ import base64
 import copy
 import gzip
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import msgspec
-
-from ...module_utils.names import FIELD_MANAGER, LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
+from ...module_utils.names import LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
 from ..helm.documents import chunks, key_of, parse
 from ..helm.errors import ChartError
-from ..kubernetes.client import ApiError, Client
 from .base import Action, Context, Document, NodeError, subject
 
 RELEASE_NAME = "meta.helm.sh/release-name"
 RELEASE_NAMESPACE = "meta.helm.sh/release-namespace"
-# Helm 3 updates under this name, Helm 4 applies under it.
-_MANAGERS = ("helm",)
-TAKE_OVER_ATTEMPTS = 5
 
 
 def check_owner(live: Document, component: str, release: str, namespace: str, *, adopt: bool) -> bool:
@@ -51,63 +44,6 @@ def check_owner(live: Document, component: str, release: str, namespace: str, *,
             f"for this release to take it over as it is, or run helm uninstall {name} --namespace {place} first"
         )
     return True
-
-
-def take_over(client: Client, live: Document) -> None:
-    """Make the fields that Helm set ours, so that what the chart no longer sets goes, as at a Helm upgrade."""
-    resource = client.resource(live["apiVersion"], live["kind"])
-    if resource is None:
-        return
-    name, namespace = live["metadata"]["name"], live["metadata"].get("namespace", "")
-    found: Document | None = live
-    for attempt in range(TAKE_OVER_ATTEMPTS):
-        managed = found and merged_fields(found["metadata"].get("managedFields") or [], found["apiVersion"])
-        if not found or not managed:
-            return
-        patch = [
-            {"op": "test", "path": "/metadata/resourceVersion", "value": found["metadata"]["resourceVersion"]},
-            {"op": "replace", "path": "/metadata/managedFields", "value": managed},
-        ]
-        try:
-            client.request(
-                "PATCH",
-                resource.path(namespace, name),
-                query={"fieldManager": FIELD_MANAGER},
-                body=msgspec.json.encode(patch),
-                content_type="application/json-patch+json",
-                what=subject(live),
-            )
-            return
-        except ApiError as error:
-            # Its controller wrote its status in between: 422 where the test found that, 409 where the write did.
-            if error.status not in (409, 422) or attempt == TAKE_OVER_ATTEMPTS - 1:
-                raise
-        found = client.get(resource, name, namespace)
-
-
-def merged_fields(entries: Sequence[Mapping[str, Any]], api_version: str) -> list[dict[str, Any]] | None:
-    """managedFields with Helm's entries as ours; None when Helm has none. Pure."""
-    theirs = [entry for entry in entries if entry.get("manager") in _MANAGERS and not entry.get("subresource")]
-    if not theirs:
-        return None
-    fields: dict[str, Any] = {}
-    kept: list[dict[str, Any]] = []
-    for entry in entries:
-        ours = (
-            entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply" and not entry.get("subresource")
-        )
-        if ours or entry in theirs:
-            _union(fields, entry.get("fieldsV1") or {})
-        else:
-            kept.append(dict(entry))
-    made = {
-        "manager": FIELD_MANAGER,
-        "operation": "Apply",
-        "apiVersion": theirs[0].get("apiVersion", api_version),
-        "fieldsType": "FieldsV1",
-        "fieldsV1": fields,
-    }
-    return [made, *kept]
 
 
 def release_secrets(context: Context, release: str, namespace: str) -> list[Document]:
@@ -151,11 +87,3 @@ def without_marks(document: Document) -> Document:
     for key in (RELEASE_NAME, RELEASE_NAMESPACE):
         annotations.pop(key, None)
     return made
-
-
-def _union(into: dict[str, Any], other: Mapping[str, Any]) -> None:
-    for key, value in other.items():
-        if isinstance(value, Mapping) and value:
-            _union(into.setdefault(key, {}), value)
-        else:
-            into.setdefault(key, {})

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ...module_utils.errors import LlmOnEksError
 from ...module_utils.names import LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
-from ..describe.descriptor import Release, Wait
+from ..describe.descriptor import Reference, Release, Wait
 from ..describe.references import UNKNOWN
 from ..helm import ignore, render, source
 from ..helm.documents import Document, Hook, key_of, split
@@ -19,15 +19,18 @@ from ..helm.source import ChartFile
 from ..kubernetes.client import ApiError
 from ..objects.compare import changes
 from ..objects.identity import identity
+from ..objects.well_formed import fault
 from . import adoption, release_record
 from .base import Action, Context, NodeError, Outcome, Policy, Unfinished, subject
-from .hooks import Waves
-from .manifest import apply, apply_all, in_order, labelled, namespace_to_use, placed
+from .hooks import RUNS, Waves
+from .manifest import apply, apply_all, in_order, is_strange, labelled, namespace_to_use, placed
 from .release_record import ReleaseRecord
-from .wait import WORKLOADS, until
+from .wait import WORKLOADS, condition, until
 
 EVENTS = ("pre-install", "post-install", "pre-upgrade", "post-upgrade")
 ESTABLISHED_WITHIN_S = 60
+# How long hooks that come after an installation wait for it to be ready.
+GRACE_S = 30
 # What a release waits for, and the condition.
 _AWAITED = {**dict.fromkeys(WORKLOADS, "Available"), "APIService": "Available", "Job": "Complete"}
 
@@ -110,10 +113,11 @@ class ChartNode:
         for document in wanted:
             if key_of(document, self.namespace) not in by_hooks:
                 report.add(self._apply(context, document, parts, adopted))
-        if not context.run.check:
-            self._wait(context, parts.objects)
+        ready = context.run.check or self._ready_before(context, parts, after, report)
         if parts.hooked:
             report.add(parts.waves.run(context, after))
+        if not ready:
+            self._wait(context, parts.objects, self.release.timeout)
         if adopted:
             self._forget_helm(context, parts, report)
         if parts.hooked and not context.run.check:
@@ -133,9 +137,33 @@ class ChartNode:
         upgrade = record.upgrade if record and same else before
         request = render.Request(chart, self.release.name, self.namespace, values, upgrade)
         documents, fresh, renamed = self._documents(context, request, same, report)
+        self._refuse_faults(documents)
         crds, objects, hooks = split(documents)
-        waves = Waves(self.component, self.release.name, self.namespace, hooks, self.release.timeout)
+        waves = self._waves(hooks)
         return _Parts(chart, request, record, crds, objects, waves, fresh, renamed, hooked=not same)
+
+    def _waves(self, hooks: Sequence[Hook]) -> Waves:
+        policy = Policy(self.adopts, self.policy.recreate)
+        return Waves(self.component, self.release.name, self.namespace, hooks, self.release.timeout, policy)
+
+    def _refuse_faults(self, documents: Sequence[Document]) -> None:
+        """What no API server takes."""
+        said = next(filter(None, (fault(document, self.namespace) for document in documents)), "")
+        if said:
+            raise NodeError(
+                f"{self.release.name}: the chart makes what cannot be: {said}; mend its values or the chart"
+            )
+
+    def _refuse_two_texts(self, documents: Sequence[Document]) -> None:
+        """For one object: the later would undo the earlier in every run."""
+        seen: dict[str, Document] = {}
+        for document in documents:
+            other = seen.setdefault(key_of(document, self.namespace), document)
+            if other != document:
+                raise NodeError(
+                    f"{self.release.name}: the chart makes {subject(document)} twice, with different texts; one object has one "
+                    "text, switch one of them off in the values"
+                )
 
     def _is_helms(self, context: Context) -> bool:
         """Whether plain Helm has a release of this name that is to be adopted: what comes to it is an upgrade."""
@@ -149,9 +177,10 @@ class ChartNode:
         """(what is to be, the fields that are made up in this run, the kinds in which names are made up)."""
         cluster = _cluster(context, self.component, request)
         made = render.render(request, context.run.charts, cluster)
+        self._refuse_two_texts(made.documents)
         live = self._living(context, made)
         _, _, hooks = split(made.documents)
-        waves = Waves(self.component, self.release.name, self.namespace, hooks, self.release.timeout)
+        waves = self._waves(hooks)
         lasting = {key_of(document, self.namespace) for document in waves.lasting(EVENTS)}
         fleeting = {key_of(hook.document, self.namespace) for hook in hooks} - lasting
         # Hooks do not run when nothing else is asked for: what they would make up then is of no account.
@@ -286,9 +315,8 @@ class ChartNode:
     def _apply(self, context: Context, document: Document, parts: _Parts, adopted: dict[str, Document]) -> Outcome:
         key = key_of(document, self.namespace)
         live = adopted.get(key)
-        if live is not None and not context.run.check:
-            adoption.take_over(context.run.api(), live)
-        outcome = apply(context, document, Policy(self.adopts, self.policy.recreate))
+        recreate = [*self.policy.recreate, *self._run_anew(context, document)]
+        outcome = apply(context, document, Policy(self.adopts, recreate, self.policy.lose_data))
         fresh = [item for item in parts.fresh if item.object == key]
         if context.run.check and fresh:
             outcome = Outcome([_untold(action, fresh) for action in outcome.actions], outcome.notes)
@@ -300,8 +328,34 @@ class ChartNode:
         ]
         return Outcome(actions, [note for note in outcome.notes if "changed by helm" not in note])
 
-    def _wait(self, context: Context, documents: Sequence[Document]) -> None:
-        end = time.monotonic() + self.release.timeout
+    def _run_anew(self, context: Context, document: Document) -> list[Reference]:
+        """A Job that has ended runs anew when its text changes: Helm's charts name it by the release's revision for that."""
+        if document["kind"] != "Job":
+            return []
+        live = context.run.live_of(document, self.namespace)
+        ended = live and any(condition(live, kind).get("status") == "True" for kind in ("Complete", "Failed"))
+        return [Reference(kind="Job", name=document["metadata"]["name"])] if ended else []
+
+    def _ready_before(self, context: Context, parts: _Parts, event: str, report: _Report) -> bool:
+        """Whether the release was waited for before its hooks of an event.
+
+        Helm waits by `--wait` only, so that a workload may wait for a hook that comes after it (a migration). Hooks that run
+        something find a ready release where it gets ready soon, and run all the same where it does not.
+        """
+        runs = parts.hooked and any(
+            event in hook.events and hook.document["kind"] in RUNS for hook in parts.waves.hooks
+        )
+        try:
+            self._wait(context, parts.objects, min(GRACE_S, self.release.timeout / 4) if runs else self.release.timeout)
+        except NodeError as error:
+            if not runs or context.run.stop.is_set():
+                raise
+            report.notes.append(f"{error}; its {event} hooks run now, for it may be these that it waits for")
+            return False
+        return True
+
+    def _wait(self, context: Context, documents: Sequence[Document], within_s: float) -> None:
+        end = time.monotonic() + within_s
         for document in documents:
             condition = _AWAITED.get(document["kind"])
             if condition is None or document.get("spec", {}).get("suspend"):
@@ -447,4 +501,6 @@ class ChartRemoval:
             if resource and hook.document["kind"] != "CustomResourceDefinition":
                 metadata = hook.document["metadata"]
                 place = metadata.get("namespace", self.namespace) if resource.namespaced else ""
-                client.delete(resource, metadata["name"], place)
+                live = client.get(resource, metadata["name"], place)
+                if live is not None and not is_strange(live):
+                    client.delete(resource, metadata["name"], place, uid=live["metadata"]["uid"])

@@ -21,6 +21,8 @@ from .outcome import Document, NodeError, subject
 
 # How long discovery may lag behind a CRD that was just made.
 _SERVED_WITHIN_S = 30
+# Several components may use one resource of AWS that none of them made.
+_AWS_GROUP = "aws"
 
 
 class ServedKind(NamedTuple):
@@ -267,8 +269,11 @@ class Context:
     def desire(self, component: str, documents: Iterable[Document]) -> None:
         """Note what a component consists of, before anything of it is written: the base of its record and of pruning."""
         found = {identity(document): document for document in documents}
-        for document in found.values():
+        for target, document in found.items():
             self.run.masker.learn_document(document)
+            other = "" if target.group == _AWS_GROUP else self.desired.owner_of(target, besides=component)
+            if other:
+                raise NodeError(f"components {other} and {component} both describe {target}; one of them must drop it")
         self.desired.note(component, found)
         if not self.run.check:
             self.run.recorder.intend(component, found)

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..describe.descriptor import Wait
 from ..helm.documents import Hook
 from ..objects import diagnose
 from .base import Action, Context, Document, NodeError, Outcome, Policy, subject
-from .manifest import apply, labelled, placed
+from .manifest import apply, is_strange, labelled, placed, refuse_stranger
 from .wait import condition, until
 
 RUNS = ("Job", "Pod")
@@ -26,6 +26,7 @@ class Waves:
     namespace: str
     hooks: Sequence[Hook]
     timeout_s: int
+    policy: Policy = field(default_factory=Policy)
 
     def run(self, context: Context, event: str) -> Outcome:
         """All hooks of an event, one after the other. Raises NodeError, which says why a Job failed."""
@@ -62,13 +63,18 @@ class Waves:
     def _one(self, context: Context, hook: Hook, event: str) -> Outcome:
         document = self._document(context, hook)
         if document["kind"] not in RUNS:
-            return apply(context, document, Policy(adopt=True))
+            return apply(context, document, self.policy)
         resource = context.resource(document)
         action = Action("run", f"{subject(document)} ({event})", after=document)
-        if context.run.check or resource is None:
+        if resource is None or (
+            context.run.check and context.desired.makes_namespace(document["metadata"].get("namespace", ""))
+        ):
+            return Outcome([action])
+        refuse_stranger(document, context.run.live_of(document), self.policy)
+        if context.run.check:
             return Outcome([action])
         # Helm deletes it by before-hook-creation only and refuses else; what an interrupted run left is never worth keeping.
-        _delete(context, document)
+        _delete(context, document, adopted=self.policy.adopt)
         made = context.run.api().apply(resource, document)
         kind = document["kind"]
         wait = Wait(
@@ -95,15 +101,15 @@ class Waves:
                 _delete(context, self._document(context, hook))
 
 
-def _delete(context: Context, document: Document) -> None:
-    """Gone when this returns."""
+def _delete(context: Context, document: Document, *, adopted: bool = False) -> None:
+    """Gone when this returns; what somebody else made is left alone, unless it is `adopted`."""
     client, resource = context.run.api(), context.resource(document)
     if resource is None:
         return
     metadata = document["metadata"]
     place = (resource, metadata["name"], metadata.get("namespace", ""))
     live = client.get(*place)
-    if live is None:
+    if live is None or (is_strange(live) and not adopted):
         return
     client.delete(*place, uid=live["metadata"]["uid"])
     for _ in range(int(GONE_WITHIN_S / 0.2)):

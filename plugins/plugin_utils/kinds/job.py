@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -15,8 +15,9 @@ from ..kubernetes.client import Client, Resource
 from ..kubernetes.connection import ConnectionError
 from ..objects import diagnose
 from ..objects.identity import identity
-from .base import Action, Context, Document, NodeError, Outcome, subject
-from .manifest import labelled, wait_gone
+from .base import Action, Context, Document, NodeError, Outcome, Policy, subject
+from .gone import wait_gone
+from .manifest import labelled, placed, refuse_stranger
 from .wait import condition, until
 
 # The digest of the Job as described: a Job cannot be changed, only run anew.
@@ -31,6 +32,7 @@ class JobNode:
     component: str
     job: Job
     namespace: str
+    policy: Policy = field(default_factory=Policy)
     slow: bool = True
 
     @property
@@ -50,9 +52,12 @@ class JobNode:
             return Outcome([action])
         client = context.run.api()
         live = client.get(resource, document["metadata"]["name"], document["metadata"]["namespace"])
+        refuse_stranger(document, live, self.policy)
+        if live is None and self._ran(context, document):
+            return Outcome()
         current = (
             live is not None
-            and live["metadata"].get("annotations", {}).get(DIGEST) == document["metadata"]["annotations"][DIGEST]
+            and (live["metadata"].get("annotations") or {}).get(DIGEST) == document["metadata"]["annotations"][DIGEST]
         )
         if live is not None and current and condition(live, "Complete").get("status") == "True":
             return Outcome()
@@ -75,10 +80,23 @@ class JobNode:
 
     def _document(self, context: Context) -> Document:
         document = labelled(context.outputs.resolve(self.job.manifest), self.component)
-        document["metadata"].setdefault("namespace", self.namespace)
+        document = placed(context, document, self.namespace)
         digest = hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
-        document["metadata"].setdefault("annotations", {})[DIGEST] = digest[:16]
+        metadata = document["metadata"]
+        metadata["annotations"] = {**(metadata.get("annotations") or {}), DIGEST: digest[:16]}
         return document
+
+    def _ran(self, context: Context, document: Document) -> bool:
+        """Whether this content ran to its end in the last applied revision, and its time to live took the Job away since."""
+        applied = context.run.recorder.applied(self.component)
+        if applied is None or document["spec"].get("ttlSecondsAfterFinished") is None:
+            return False
+        digest = document["metadata"]["annotations"][DIGEST]
+        known = context.run.recorder.documents(self.component, applied.number)
+        return any(
+            identity(one) == identity(document) and (one["metadata"].get("annotations") or {}).get(DIGEST) == digest
+            for one in known
+        )
 
     def _feed(self, context: Context, client: Client, resource: Resource, document: Document) -> None:
         """Stream the file into the Job's pod; a pod that died on the way is followed by the Job's next one."""

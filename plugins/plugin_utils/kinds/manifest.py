@@ -4,22 +4,25 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ...module_utils.errors import LlmOnEksError
 from ...module_utils.names import FIELD_MANAGER, LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
-from ..describe.descriptor import Reference
 from ..describe.references import is_unknown
 from ..kubernetes.client import ApiError, Resource
-from ..objects import data_loss
 from ..objects.admission_changes import admission_changes
+from ..objects.as_applied import as_applied
 from ..objects.compare import changes
 from ..objects.conflicts import read_conflicts, without
-from ..objects.identity import identity
+from ..objects.identity import CLUSTER_WIDE, identity
 from ..objects.server_assigned import as_planned
-from .base import Action, Context, Document, NodeError, Outcome, Policy, ServedKind, Unfinished, matches, subject
+from ..objects.takeover import as_taken_over
+from .base import Action, Context, Document, NodeError, Outcome, Policy, ServedKind, Unfinished, Verb, subject
+from .gone import wait_gone
+from .lapsed import lapsed_keys, remove_keys, without_keys
+from .recreate import is_immutable, recreate
+from .takeover import take_over
 
 # Kinds that others refer to come first; within a kind the descriptor's order stands.
 _ORDER = (
@@ -40,14 +43,7 @@ _ORDER = (
 )
 # Webhooks answer for other objects: they come when what serves them has been asked for.
 _LAST = ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration", "APIService")
-# Kubernetes' own kinds outside of namespaces, for plans that have no server to ask.
-_WIDE = (
-    *("APIService", "CSIDriver", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "IngressClass"),
-    *("MutatingWebhookConfiguration", "Namespace", "PersistentVolume", "PriorityClass", "RuntimeClass", "StorageClass"),
-    *("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ValidatingWebhookConfiguration"),
-)
 _MAX_CONFLICT_ROUNDS = 5
-_GONE_TIMEOUT_S = 300
 
 
 def in_order(documents: Sequence[Document]) -> list[Document]:
@@ -63,7 +59,7 @@ def in_order(documents: Sequence[Document]) -> list[Document]:
 def labelled(document: Document, component: str) -> Document:
     """The document with our ownership marks; everything else as the descriptor has it."""
     made = copy.deepcopy(document)
-    labels = made["metadata"].setdefault("labels", {}) or {}
+    labels = made["metadata"].get("labels") or {}
     made["metadata"]["labels"] = labels
     labels[LABEL_MANAGED_BY] = MANAGED_BY
     if component:
@@ -76,17 +72,23 @@ def placed(context: Context, document: Document, namespace: str) -> Document:
     if document["kind"] == "CustomResourceDefinition":
         announce_kind(context, document)
     resource = context.resource(document)
+    metadata = document["metadata"]
     if not (resource.namespaced if resource else _namespaced(context, document)):
-        document["metadata"].pop("namespace", None)
-    elif namespace:
-        document["metadata"].setdefault("namespace", namespace)
+        metadata.pop("namespace", None)
+    elif not metadata.get("namespace"):
+        metadata["namespace"] = namespace
+        if resource and not namespace:
+            raise NodeError(
+                f"{document['kind']} {metadata['name']} has no namespace; write metadata.namespace, or give the component a "
+                "`namespace`"
+            )
     return document
 
 
 def _namespaced(context: Context, document: Document) -> bool:
     """Of a kind that nothing serves yet."""
     kind = ServedKind(document["apiVersion"], document["kind"])
-    return not context.desired.is_cluster_wide(kind) and document["kind"] not in _WIDE
+    return not context.desired.is_cluster_wide(kind) and document["kind"] not in CLUSTER_WIDE
 
 
 @dataclass
@@ -129,6 +131,7 @@ def apply_all(
 def apply(context: Context, document: Document, policy: Policy | None = None) -> Outcome:
     """Bring one labelled and placed object about. Nothing is written when the dry run shows no difference."""
     policy = policy or Policy()
+    document = as_applied(document)
     resource = context.resource(document)
     context.desired.make_object(identity(document))
     if resource is None or (
@@ -142,31 +145,34 @@ def apply(context: Context, document: Document, policy: Policy | None = None) ->
         context.run.masker.learn_document(live)
         context.desired.saw(identity(document), live)
         _refuse_if_dying(live)
-    stranger = _stranger(live)
-    if stranger and not policy.adopt:
-        raise NodeError(
-            f"{subject(document)} exists and is not ours, {stranger}; "
-            "remove it, or let the component take it over with `adopt: true`"
-        )
+    stranger = refuse_stranger(document, live, policy)
     if is_unknown(document):
         difference = changes(live, {**live, **document}) if live else []
         return Outcome([Action("update" if live else "create", subject(document), difference, live, document)])
     try:
-        wanted, planned, force, notes = _dry_run(context, resource, document)
+        wanted, planned, force, notes = _dry_run(context, resource, document, quiet=bool(stranger))
     except ApiError as error:
-        if live is None or not _is_immutable(error):
+        if live is None or not is_immutable(error):
             raise
-        return _recreate(context, resource, document, live, policy, error)
+        action, made = recreate(context, resource, document, live, policy, error)
+        return Outcome([action], _read_back(context, resource, made, made) if made else [])
+    lapsed = lapsed_keys(context, document, live)
+    if stranger and live:
+        planned = as_taken_over(planned, wanted, live["metadata"].get("managedFields") or [])
     notes += _admission_notes(wanted, planned)
-    planned = as_planned(planned, live, document)
+    planned = without_keys(as_planned(planned, live, document), lapsed)
     difference = changes(live, planned)
     if live is not None and not difference:
         return Outcome(notes=notes)
-    verb = "adopt" if stranger else ("update" if live else "create")
-    action = Action(verb, subject(document), difference if live else (), live, planned)  # type: ignore[arg-type]
+    verb: Verb = "adopt" if stranger else ("update" if live else "create")
+    action = Action(verb, subject(document), difference if live else (), live, planned)
     if context.run.check:
         return Outcome([action], notes)
+    if stranger and live:
+        take_over(client, {**document, **live})
     made = client.apply(resource, wanted, force=force)
+    if lapsed:
+        made = remove_keys(client, resource, made, lapsed)
     if document["kind"] == "CustomResourceDefinition":
         client.forget_resources()
     return Outcome([action], [*notes, *_read_back(context, resource, made, planned)])
@@ -190,6 +196,17 @@ def _refuse_if_dying(live: Document) -> None:
     )
 
 
+def refuse_stranger(document: Document, live: Document | None, policy: Policy) -> str:
+    """Who made a living object that is not ours, where it may be taken over. Raises NodeError where it may not."""
+    stranger = _stranger(live)
+    if stranger and not policy.adopt:
+        raise NodeError(
+            f"{subject(document)} exists and is not ours, {stranger}; "
+            "remove it, or let the component take it over with `adopt: true`"
+        )
+    return stranger
+
+
 def is_strange(live: Document) -> bool:
     """Whether somebody else made an object."""
     return bool(_stranger(live))
@@ -210,10 +227,13 @@ def _stranger(live: Document | None) -> str:
     return f"it was made by {', '.join(sorted(filter(None, managers))) or 'somebody unknown'}"
 
 
-def _dry_run(context: Context, resource: Resource, document: Document) -> tuple[Document, Document, bool, list[str]]:
+def _dry_run(
+    context: Context, resource: Resource, document: Document, *, quiet: bool
+) -> tuple[Document, Document, bool, list[str]]:
     """(what to apply, what the server would make of it, whether to force, notes).
 
-    Fields that a controller holds are left to it; fields that anybody else changed are taken back.
+    Fields that a controller holds are left to it; fields that anybody else changed are taken back. `quiet`: that goes without
+    saying, for the object is being taken over.
     """
     client = context.run.api()
     wanted, force = document, False
@@ -229,84 +249,13 @@ def _dry_run(context: Context, resource: Resource, document: Document) -> tuple[
                 if conflict.left_to_them:
                     wanted = without(wanted, conflict.field)
                     notes.append(f"{subject(document)}: {conflict.field} is left to {conflict.manager}")
-                else:
+                elif not quiet:
                     notes.append(
                         f"{subject(document)}: {conflict.field} was changed by {conflict.manager}, it is taken back"
                     )
             # Force only once every field of a controller is out: force would take those, too.
             force = all(not conflict.left_to_them for conflict in conflicts)
     raise NodeError(f"{subject(document)}: its fields are claimed by others again and again; see its managedFields")
-
-
-def _is_immutable(error: ApiError) -> bool:
-    """Each kind has words of its own: `Forbidden: updates to statefulset spec for …`, `Forbidden: updates to parameters …`."""
-    text = str(error)
-    return error.status == 422 and any(words in text for words in ("immutable", "Forbidden: updates to", "may not be"))
-
-
-def _recreate(
-    context: Context, resource: Resource, document: Document, live: Document, policy: Policy, error: ApiError
-) -> Outcome:
-    """Delete and make anew what cannot be changed; only where the descriptor allows it."""
-    if not policy.may_recreate(identity(document)):
-        raise NodeError(
-            f"{error}. This cannot be changed on an object that exists; name it in the descriptor's `recreate` "
-            "to have it deleted and made anew (an outage), or undo the change"
-        )
-    # Who names an object in `recreate` has said that it may be deleted: what goes with it is told.
-    lost = lost_with(context, live, [*policy.recreate, *policy.lose_data])
-    action = Action("recreate", subject(document), changes(live, {**live, **document}), live, document, loses=lost)
-    if context.run.check:
-        return Outcome([action])
-    client, metadata = context.run.api(), live["metadata"]
-    client.delete(resource, metadata["name"], metadata.get("namespace", ""), uid=metadata["uid"])
-    wait_gone(context, resource, live)
-    made = client.apply(resource, document)
-    return Outcome([action], _read_back(context, resource, made, made))
-
-
-def lost_with(context: Context, live: Document, may_lose: Sequence[Reference]) -> str:
-    """The data that goes with an object, in words; empty for none. Raises NodeError where nobody said that it may be lost."""
-    target, lost = identity(live), ""
-    if target.kind == "PersistentVolumeClaim":
-        volume = (live.get("spec") or {}).get("volumeName")
-        lost = data_loss.of_claim(context.run.live("v1", "PersistentVolume", volume) if volume else None)
-    allowed = any(matches(one, target) for one in may_lose) or context.run.lose_data.covers_object(target)
-    if lost and not allowed:
-        place = f"{target.namespace}/" if target.namespace else ""
-        raise NodeError(data_loss.refusal(subject(live), lost, f"{target.kind}/{place}{target.name}"))
-    return lost
-
-
-def wait_gone(context: Context, resource: Resource, document: Document, timeout_s: float = _GONE_TIMEOUT_S) -> None:
-    """Return once the object is gone, or another one of its name. Raises NodeError saying what holds it."""
-    metadata = document["metadata"]
-    end = time.monotonic() + timeout_s
-    pause = 0.1
-    while True:
-        live = context.run.api().get(resource, metadata["name"], metadata.get("namespace", ""))
-        if live is None or live["metadata"]["uid"] != metadata["uid"]:
-            context.waits.note(subject(document), "")
-            return
-        held = _held_by(live)
-        context.waits.note(subject(document), f"its end, held by {held}")
-        if time.monotonic() > end:
-            raise NodeError(
-                f"{subject(document)} is not gone {timeout_s:.0f} s after its deletion; it is held by {held}"
-            )
-        if context.run.stop.wait(pause):
-            raise NodeError(f"{subject(document)}: waiting for its end was interrupted")
-        pause = min(1.0, pause * 1.5)
-
-
-def _held_by(live: Document) -> str:
-    finalizers = [*(live["metadata"].get("finalizers") or []), *(live.get("spec", {}).get("finalizers") or [])]
-    blocked = [
-        " ".join(str(condition.get("message", "")).split())
-        for condition in live.get("status", {}).get("conditions") or []
-        if str(condition.get("type", "")).startswith("Namespace") and condition.get("status") == "True"
-    ]
-    return "; ".join(filter(None, [", ".join(finalizers), *blocked])) or "nothing it names"
 
 
 def _admission_notes(wanted: Document, planned: Document) -> list[str]:

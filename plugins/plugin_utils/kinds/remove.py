@@ -14,7 +14,8 @@ from ..describe.descriptor import Component, Reference
 from ..kubernetes.client import ApiError, Client, Resource
 from ..objects.identity import identity
 from .base import Action, Context, Document, Outcome, matches, subject
-from .manifest import in_order, lost_with, wait_gone
+from .gone import lost_with, wait_gone
+from .manifest import in_order
 
 # What the API server or its controllers make in every namespace; a namespace that holds only these is empty.
 _HOUSEHOLD = {

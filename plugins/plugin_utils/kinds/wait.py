@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,9 +35,21 @@ class WaitNode:
 
     def run(self, context: Context) -> Outcome:
         if context.run.check:
+            self._refuse_unserved(context)
             return Outcome()
         until(context, self.target, self.wait, self.namespace)
         return Outcome()
+
+    def _refuse_unserved(self, context: Context) -> None:
+        """A plan says it too: what nobody serves and nobody brings is never there."""
+        client, wait = context.run.client, self.wait
+        if client is None or any(kind.rpartition("/")[2] == wait.kind for kind in context.desired.kinds()):
+            return
+        found = client.resource(wait.apiVersion, wait.kind) if wait.apiVersion else client.resource_of_kind(wait.kind)
+        if found is None:
+            raise NodeError(
+                f"{self.target}: the cluster serves no {wait.kind}; install what defines it, or mend the kind"
+            )
 
 
 def until(context: Context, target: str, wait: Wait, namespace: str) -> None:
@@ -91,33 +104,53 @@ def _raise_if_hopeless(client: Client, resource: Resource, live: Document, targe
 
 
 def fulfilled(live: Document, wanted: str) -> bool:
-    """Whether the condition holds. For workloads `Available` means that the newest generation is rolled out everywhere."""
+    """Whether the condition holds. For workloads `Available` means that the newest generation is rolled out as far as it asks."""
     kind, status, spec = live["kind"], live.get("status", {}), live.get("spec", {})
     if not _observed(live):
         return False
-    if kind == "DaemonSet" and wanted == "Available":
-        number = status.get("desiredNumberScheduled", 0)
-        return "observedGeneration" in status and status.get("updatedNumberScheduled", 0) >= number <= status.get(
-            "numberAvailable", 0
-        )
-    if kind in ("Deployment", "StatefulSet") and wanted == "Available":
-        number = spec.get("replicas", 1)
-        if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
-            # Its pods are replaced when somebody deletes them, not by a change.
-            return "observedGeneration" in status and bool(status.get("readyReplicas", 0) == number)
-        counts = [status.get("updatedReplicas", 0), status.get("readyReplicas", 0)]
-        if kind == "Deployment":
-            counts.append(status.get("availableReplicas", 0))
-        return (
-            "observedGeneration" in status
-            and all(count == number for count in counts)
-            and status.get("replicas", 0) == number
-        )
+    if kind in WORKLOADS and wanted == "Available":
+        return "observedGeneration" in status and _ROLLED_OUT[kind](spec, status)
     if kind in ("PersistentVolumeClaim", "PersistentVolume", "Namespace", "Pod") and status.get("phase") == wanted:
         return True
     if wanted == "Exists":
         return True
     return condition(live, wanted).get("status") == "True"
+
+
+def _deployment(spec: Document, status: Document) -> bool:
+    number = spec.get("replicas", 1)
+    if spec.get("paused"):
+        # Nothing more is to be rolled out: what runs must serve.
+        return bool(status.get("availableReplicas", 0) >= status.get("replicas", 0))
+    counts = [status.get(key, 0) for key in ("updatedReplicas", "readyReplicas", "availableReplicas", "replicas")]
+    return all(count == number for count in counts)
+
+
+def _stateful_set(spec: Document, status: Document) -> bool:
+    number, strategy = spec.get("replicas", 1), spec.get("updateStrategy") or {}
+    if status.get("readyReplicas", 0) != number or status.get("replicas", 0) != number:
+        return False
+    if strategy.get("type") == "OnDelete":
+        # Its pods are replaced when somebody deletes them, not by a change.
+        return True
+    # Pods below the partition keep their revision, by order.
+    asked = max(0, number - ((strategy.get("rollingUpdate") or {}).get("partition") or 0))
+    return bool(status.get("updatedReplicas", 0) >= asked)
+
+
+def _daemon_set(spec: Document, status: Document) -> bool:
+    number = status.get("desiredNumberScheduled", 0)
+    if status.get("numberAvailable", 0) < number:
+        return False
+    on_delete = (spec.get("updateStrategy") or {}).get("type") == "OnDelete"
+    return bool(on_delete or status.get("updatedNumberScheduled", 0) >= number)
+
+
+_ROLLED_OUT: dict[str, Callable[[Document, Document], bool]] = {
+    "Deployment": _deployment,
+    "StatefulSet": _stateful_set,
+    "DaemonSet": _daemon_set,
+}
 
 
 def _observed(live: Document) -> bool:

@@ -24,6 +24,7 @@ import urllib3
 from ...module_utils.errors import LlmOnEksError
 from ...module_utils.names import FIELD_MANAGER
 from ...module_utils.proxies import pool, proxy_for, socks_connection
+from . import refusals
 from .connection import Connection, ConnectionError
 
 Document = dict[str, Any]
@@ -152,7 +153,7 @@ class Client:
             except urllib3.exceptions.HTTPError as error:
                 if (last and not away) or isinstance(error, urllib3.exceptions.SSLError):
                     raise ConnectionError(
-                        f"{what}: the Kubernetes API {self.connection.server} does not answer: {_plain(error)}"
+                        f"{what}: the Kubernetes API {self.connection.server} does not answer{_by_way_of(self._proxy)}: {_plain(error)}"
                     ) from None
                 _pause(attempt)
                 continue
@@ -163,7 +164,7 @@ class Client:
                 self.connection.token.reject()
                 continue
             waits = not last or (away and answer.status in _AWAY)
-            if answer.status in _PASSING and waits and not _refused_by_webhook(answer.data):
+            if answer.status in _PASSING and waits and not refusals.is_final(answer.data):
                 _pause(attempt, float(answer.headers.get("Retry-After") or 0))
                 continue
             raise _api_error(what, answer.status, answer.data)
@@ -265,19 +266,21 @@ class Client:
             ),
         )
 
-    def create(self, resource: Resource, document: Document) -> Document:
+    def create(self, resource: Resource, document: Document, *, dry_run: bool = False) -> Document:
         """Make an object that must not exist yet (409 where it does)."""
-        return self._write("POST", resource, document, "")
+        return self._write("POST", resource, document, "", dry_run=dry_run)
 
     def replace(self, resource: Resource, document: Document) -> Document:
         """Put an object in the place of the one with its resourceVersion (409 where that has moved on)."""
         return self._write("PUT", resource, document, document["metadata"]["name"])
 
-    def _write(self, method: str, resource: Resource, document: Document, name: str) -> Document:
+    def _write(
+        self, method: str, resource: Resource, document: Document, name: str, *, dry_run: bool = False
+    ) -> Document:
         metadata = document["metadata"]
         path = resource.path(metadata.get("namespace", ""), name)
         what = _name(resource.kind, metadata["name"], metadata.get("namespace", ""))
-        query = {"fieldManager": FIELD_MANAGER}
+        query = {"fieldManager": FIELD_MANAGER, **({"dryRun": "All", "fieldValidation": "Strict"} if dry_run else {})}
         return cast(Document, self._json(method, path, query=query, body=msgspec.json.encode(document), what=what))
 
     def delete(
@@ -350,17 +353,20 @@ class Client:
             ) from None
 
 
+def _by_way_of(proxy: str) -> str:
+    """Which proxy was asked, without its password."""
+    if not proxy:
+        return ""
+    address = urllib.parse.urlsplit(proxy)
+    return f" by way of the proxy {address.scheme}://{address.hostname}" + (f":{address.port}" if address.port else "")
+
+
 def _name(kind: str, name: str, namespace: str) -> str:
     return f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
 
 
 def _pause(attempt: int, asked_s: float = 0) -> None:
     time.sleep(max(asked_s, min(8.0, 0.2 * 2**attempt)) * random.uniform(0.7, 1.3))  # noqa: S311 - jitter
-
-
-def _refused_by_webhook(data: bytes) -> bool:
-    """An admission webhook's own refusal comes as a 500 at times; asking again gives the same answer."""
-    return b"admission webhook" in data and b"denied the request" in data
 
 
 def _plain(error: BaseException) -> str:
@@ -377,6 +383,6 @@ def _api_error(what: str, status: int, data: bytes) -> ApiError:
         message, reason, details = answer["message"], answer.get("reason", ""), answer.get("details") or {}
     except (msgspec.MsgspecError, KeyError, TypeError):
         message, reason, details = data.decode(errors="replace")[:300].strip() or f"HTTP {status}", "", {}
-    if status in (401, 403):
-        message = f"{message}; give these credentials the right, or use others"
+    mend = refusals.mend(status, message, details)
+    message = f"{message}; {mend}" if mend else message
     return ApiError(f"{what}: {message}", status, reason, details)

@@ -14,7 +14,7 @@ import yaml
 
 Document = dict[str, Any]
 # What the server writes by itself; never part of a comparison.
-_SERVER_METADATA = (
+SERVER_METADATA = (
     "managedFields",
     "resourceVersion",
     "uid",
@@ -46,7 +46,7 @@ def cleaned(document: Document | None) -> Document:
     if document is None:
         return {}
     kept = {key: value for key, value in document.items() if key != "status"}
-    kept["metadata"] = {key: value for key, value in kept.get("metadata", {}).items() if key not in _SERVER_METADATA}
+    kept["metadata"] = {key: value for key, value in kept.get("metadata", {}).items() if key not in SERVER_METADATA}
     return mask(kept)
 
 

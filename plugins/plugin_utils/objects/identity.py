@@ -6,6 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+# Kubernetes' own kinds outside of namespaces.
+CLUSTER_WIDE = (
+    *("APIService", "CSIDriver", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "IngressClass"),
+    *("MutatingWebhookConfiguration", "Namespace", "PersistentVolume", "PriorityClass", "RuntimeClass", "StorageClass"),
+    *("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ValidatingWebhookConfiguration"),
+)
+
 
 class Identity(NamedTuple):
     """`group` rather than a version: an object served in two versions is one object. `namespace` empty for the cluster's own."""

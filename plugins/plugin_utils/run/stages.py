@@ -53,7 +53,7 @@ def _objects(component: Component) -> Stages:
 
 def _jobs(component: Component) -> Stages:
     home = _namespace(component)
-    yield [JobNode(component.name, job, job.manifest["metadata"].get("namespace", home)) for job in component.jobs]
+    yield [JobNode(component.name, job, home, _policy(component)) for job in component.jobs]
 
 
 def _waits(component: Component) -> Stages:

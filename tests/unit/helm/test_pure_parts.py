@@ -8,7 +8,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.documents import c
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.errors import ChartError, redacted
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.generated import GeneratedField, compare, feed_back
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.lookups import Owned, answer_digest
-from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.adoption import merged_fields
+from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.takeover import merged_fields
 
 HEAD = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
 
@@ -154,12 +154,12 @@ def test_fields_of_helm_become_ours():
         {"manager": "helm", "operation": "Update", "apiVersion": "v1", "fieldsV1": {"f:data": {"f:a": {}}}},
         {"manager": "helm", "operation": "Apply", "apiVersion": "v1", "fieldsV1": {"f:data": {"f:b": {}}}},
         {"manager": "helm", "operation": "Update", "subresource": "status", "fieldsV1": {}},
-        {"manager": "kubectl", "operation": "Update", "fieldsV1": {}},
+        {"manager": "kubectl-edit", "operation": "Update", "fieldsV1": {}},
     ]
     made = merged_fields(entries, "v1")
     assert made[0]["manager"] == "llm.on_eks"
     assert made[0]["fieldsV1"] == {"f:data": {"f:a": {}, "f:b": {}}}
-    assert [entry["manager"] for entry in made[1:]] == ["helm", "kubectl"]
+    assert [entry["manager"] for entry in made[1:]] == ["helm", "kubectl-edit"]
     assert merged_fields(entries[3:], "v1") is None
 
 

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The end of one object: what goes with it, and waiting until it is gone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from ..describe.descriptor import Reference
+from ..kubernetes.client import Resource
+from ..objects import data_loss
+from ..objects.identity import identity
+from .base import Context, Document, NodeError, matches, subject
+
+_GONE_TIMEOUT_S = 300
+
+
+def lost_with(context: Context, live: Document, may_lose: Sequence[Reference]) -> str:
+    """The data that goes with an object, in words; empty for none. Raises NodeError where nobody said that it may be lost."""
+    target, lost = identity(live), ""
+    if target.kind == "PersistentVolumeClaim":
+        volume = (live.get("spec") or {}).get("volumeName")
+        lost = data_loss.of_claim(context.run.live("v1", "PersistentVolume", volume) if volume else None)
+    allowed = any(matches(one, target) for one in may_lose) or context.run.lose_data.covers_object(target)
+    if lost and not allowed:
+        place = f"{target.namespace}/" if target.namespace else ""
+        raise NodeError(data_loss.refusal(subject(live), lost, f"{target.kind}/{place}{target.name}"))
+    return lost
+
+
+def wait_gone(context: Context, resource: Resource, document: Document, timeout_s: float = _GONE_TIMEOUT_S) -> None:
+    """Return once the object is gone, or another one of its name. Raises NodeError saying what holds it."""
+    metadata = document["metadata"]
+    end = time.monotonic() + timeout_s
+    pause = 0.1
+    while True:
+        live = context.run.api().get(resource, metadata["name"], metadata.get("namespace", ""))
+        if live is None or live["metadata"]["uid"] != metadata["uid"]:
+            context.waits.note(subject(document), "")
+            return
+        held = _held_by(live)
+        context.waits.note(subject(document), f"its end, held by {held}")
+        if time.monotonic() > end:
+            raise NodeError(
+                f"{subject(document)} is not gone {timeout_s:.0f} s after its deletion; it is held by {held}"
+            )
+        if context.run.stop.wait(pause):
+            raise NodeError(f"{subject(document)}: waiting for its end was interrupted")
+        pause = min(1.0, pause * 1.5)
+
+
+def _held_by(live: Document) -> str:
+    finalizers = [*(live["metadata"].get("finalizers") or []), *(live.get("spec", {}).get("finalizers") or [])]
+    blocked = [
+        " ".join(str(condition.get("message", "")).split())
+        for condition in live.get("status", {}).get("conditions") or []
+        if str(condition.get("type", "")).startswith("Namespace") and condition.get("status") == "True"
+    ]
+    return "; ".join(filter(None, [", ".join(finalizers), *blocked])) or "nothing it names"

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What cannot be changed on a living object: deleted and made anew, once the API has said that it takes the new form."""
+
+from __future__ import annotations
+
+import copy
+import re
+import secrets
+
+from ...module_utils.errors import LlmOnEksError
+from ..kubernetes.client import ApiError, Client, Resource
+from ..objects import data_loss
+from ..objects.compare import SERVER_METADATA, changes
+from ..objects.identity import identity
+from ..objects.server_assigned import as_planned
+from .base import Action, Context, Document, NodeError, Policy, subject
+from .gone import lost_with, wait_gone
+
+_UNPROCESSABLE = 422
+# Each kind has words of its own: "field is immutable", "Forbidden: updates to statefulset spec for …", "cannot change roleRef",
+# "may not change once set", "may not be changed in an update", "spec is immutable after creation".
+_IMMUTABLE = re.compile(
+    r"immutable|updates to .*forbidden|forbidden: updates to|\b(may not|cannot|can not|must not) (be )?(change|update|modif)",
+    re.IGNORECASE | re.DOTALL,
+)
+# Their names say what they are: there is no other one of their kind to try with.
+_ONE_NAME = ("CustomResourceDefinition", "APIService", "Namespace")
+
+
+def is_immutable(error: ApiError) -> bool:
+    """Whether a write was refused because it changes what is fixed once an object exists."""
+    return error.status == _UNPROCESSABLE and bool(_IMMUTABLE.search(str(error)))
+
+
+def recreate(
+    context: Context, resource: Resource, document: Document, live: Document, policy: Policy, error: ApiError
+) -> tuple[Action, Document | None]:
+    """(what was or would be done, the new object; None in check mode). Only where the descriptor names it in `recreate`.
+
+    Raises NodeError before anything is deleted where the API would not take the new object.
+    """
+    if not policy.may_recreate(identity(document)):
+        raise NodeError(
+            f"{error}. This cannot be changed on an object that exists; name it in the descriptor's `recreate` "
+            "to have it deleted and made anew (an outage), or undo the change"
+        )
+    client, metadata = context.run.api(), live["metadata"]
+    planned = _tried(client, resource, document)
+    # Who names an object in `recreate` has said that it may be deleted: what goes with it is told.
+    lost = lost_with(context, {**document, **live}, [*policy.recreate, *policy.lose_data]) or _objects_of(context, live)
+    action = Action("recreate", subject(document), changes(live, planned), live, planned, loses=lost)
+    if context.run.check:
+        return action, None
+    client.delete(resource, metadata["name"], metadata.get("namespace", ""), uid=metadata["uid"])
+    wait_gone(context, resource, {**document, **live})
+    try:
+        return action, client.apply(resource, document)
+    except LlmOnEksError as failure:
+        raise NodeError(f"{failure}; {_put_back(client, resource, document, live)}") from None
+
+
+def _tried(client: Client, resource: Resource, document: Document) -> Document:
+    """What the API would make of it as a new object: a dry run under another name. Raises NodeError where it would refuse."""
+    if document["kind"] in _ONE_NAME:
+        return document
+    trial = copy.deepcopy(document)
+    name = document["metadata"]["name"]
+    trial["metadata"]["name"] = f"{name[:40].rstrip('-.')}-{secrets.token_hex(3)}"
+    if document["kind"] == "Service":
+        _without_addresses(trial["spec"])
+    try:
+        made = client.create(resource, trial, dry_run=True)
+    except ApiError as error:
+        said = str(error).replace(trial["metadata"]["name"], name)
+        raise NodeError(f"{said}. It would have to be made anew, and cannot be so: nothing was deleted") from None
+    made["metadata"]["name"] = name
+    return as_planned(made, None, document)
+
+
+def _without_addresses(spec: Document) -> None:
+    """What the living one holds is given to no other."""
+    if spec.get("clusterIP") != "None":
+        spec.pop("clusterIP", None)
+        spec.pop("clusterIPs", None)
+    spec.pop("healthCheckNodePort", None)
+    for port in spec.get("ports") or []:
+        port.pop("nodePort", None)
+
+
+def _objects_of(context: Context, live: Document) -> str:
+    """Of a CRD: its objects go with it."""
+    if live.get("kind") != "CustomResourceDefinition":
+        return ""
+    client, spec = context.run.api(), live["spec"]
+    served = next((one["name"] for one in spec["versions"] if one.get("served")), "")
+    resource = client.resource(f"{spec['group']}/{served}", spec["names"]["kind"])
+    return data_loss.of_crd(len(client.list(resource)) if resource else 0)
+
+
+def _put_back(client: Client, resource: Resource, document: Document, live: Document) -> str:
+    kept = {key: value for key, value in live.items() if key != "status"}
+    kept["metadata"] = {key: value for key, value in live["metadata"].items() if key not in SERVER_METADATA}
+    head = {"apiVersion": document["apiVersion"], "kind": document["kind"]}
+    try:
+        client.create(resource, {**head, **kept})
+    except LlmOnEksError as error:
+        return f"the old one, which was deleted before, could not be put back: {error}"
+    return "the old one was put back as it was"

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why the API refuses, told apart by its own words: which refusals pass by waiting, and what mends the others. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_UNAUTHORIZED, _FORBIDDEN = 401, 403
+# A 500 that is said of the request itself: asking again gives the same answer.
+_FINAL = (
+    re.compile(rb"admission webhook.*denied the request", re.DOTALL),
+    re.compile(rb"duplicate entries for key"),
+    re.compile(rb"failed to create typed patch object"),
+    re.compile(rb"failed to create manager for existing fields"),
+)
+# What a 403 says, and what helps. Only the first of these is about the caller's rights.
+_MENDS: tuple[tuple[str, str], ...] = (
+    (r"cannot \S+ resource|cannot \w+ path", "give these credentials the right, or use others"),
+    (
+        r"attempting to grant RBAC permissions",
+        "these credentials can give no right that they lack: use others, or `escalate`",
+    ),
+    (
+        r"exceeded quota|failed quota|must specify",
+        "ask for less, or raise the quota of that namespace (kubectl describe quota)",
+    ),
+    (
+        r"violates PodSecurity",
+        "change the pod, or the level of its namespace (`namespace.pod_security` of the component)",
+    ),
+    (r"because it is being terminated", "wait until that namespace is gone, then run again"),
+    (
+        r"(maximum|minimum) \S+( usage)? per |limit to request ratio",
+        "keep to the LimitRange of that namespace, or change it",
+    ),
+    (r"ValidatingAdmissionPolicy|MutatingAdmissionPolicy", "change the object, or that policy of the cluster"),
+    (r"admission webhook", "change the object, or ask who runs that webhook"),
+    (r"unable to create new content in namespace", "wait until that namespace is gone, then run again"),
+)
+
+
+def is_final(data: bytes) -> bool:
+    """Whether an answer that looks like one that passes is the API's last word."""
+    return any(words.search(data) for words in _FINAL)
+
+
+def mend(status: int, message: str, details: Mapping[str, Any]) -> str:
+    """What to do about a refusal; empty where its own words say it, or nobody knows."""
+    if status == _UNAUTHORIZED:
+        return "give these credentials the right, or use others"
+    if status != _FORBIDDEN:
+        return ""
+    return next((text for words, text in _MENDS if re.search(words, message)), "")
