@@ -1,12 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The IAM policy that a deployer needs, from the calls that were recorded while every resource was made, changed and removed."""
+"""The IAM policy that a deployer needs: every operation that the code can call, and what those need besides.
+
+The operations are read from the code itself, not recorded: what no test happens to touch (a removal after a crash, an upgrade, a lock)
+is in it too.
+"""
 
 from __future__ import annotations
 
+import ast
+import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+REPO = Path(__file__).resolve().parents[1]
+# Where AWS is called. A folder below module_utils/aws that is called like a service has that service's kinds.
+_CODE = (
+    *("plugins/module_utils/aws", "plugins/plugin_utils/locks", "plugins/plugin_utils/preflight/aws"),
+    *("plugins/plugin_utils/kubernetes", "tools/images"),
+)
+SERVICES = ("ec2", "ecr", "efs", "eks", "elbv2", "events", "iam", "kms", "logs", "s3", "service-quotas", "sqs")
 # IAM's prefix of a service where it is not botocore's name.
 _PREFIXES = {"efs": "elasticfilesystem", "elbv2": "elasticloadbalancing", "service-quotas": "servicequotas"}
 # IAM's name of an action where it is not the operation's.
@@ -20,28 +34,66 @@ _ACTIONS = {
     "s3:PutPublicAccessBlock": "s3:PutBucketPublicAccessBlock",
     "s3:GetBucketEncryption": "s3:GetEncryptionConfiguration",
     "s3:PutBucketEncryption": "s3:PutEncryptionConfiguration",
+    "s3:GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
+    "s3:PutBucketLifecycleConfiguration": "s3:PutLifecycleConfiguration",
+    "s3:DeleteBucketLifecycle": "s3:PutLifecycleConfiguration",
     "s3:ListObjectVersions": "s3:ListBucketVersions",
     "s3:DeleteObjects": "s3:DeleteObjectVersion",
 }
-# What a call needs besides its own action.
+# What a call needs besides its own action, with the caller's rights. Tags given at creation are a right of their own everywhere:
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/supported-iam-actions-tagging.html
+_EC2_TAGGED = (
+    *("AllocateAddress", "CreateInternetGateway", "CreateNatGateway", "CreateRouteTable", "CreateSecurityGroup"),
+    *("CreateSubnet", "CreateVpc", "CreateVpcEndpoint", "CreateLaunchTemplate"),
+)
 _IMPLIED = {
-    "elasticfilesystem:CreateFileSystem": ["elasticfilesystem:TagResource"],
-    "elasticfilesystem:CreateMountTarget": [
-        "ec2:CreateNetworkInterface",
-        "ec2:DescribeNetworkInterfaces",
-        "ec2:DescribeSubnets",
-    ],
-    "ec2:CreateVpc": ["ec2:CreateTags"],
+    **{f"ec2:{operation}": ["ec2:CreateTags"] for operation in _EC2_TAGGED},
     "ecr:CreateRepository": ["ecr:TagResource"],
+    # With the token that it gives, the registry is asked over HTTP:
+    # https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
+    "ecr:GetAuthorizationToken": [
+        f"ecr:{action}"
+        for action in (
+            *("BatchCheckLayerAvailability", "BatchGetImage", "CompleteLayerUpload", "GetDownloadUrlForLayer"),
+            *("InitiateLayerUpload", "PutImage", "UploadLayerPart"),
+        )
+    ],
+    # https://docs.aws.amazon.com/efs/latest/ug/API_CreateMountTarget.html and its neighbours, "requires permissions for"
+    "elasticfilesystem:CreateFileSystem": ["elasticfilesystem:TagResource"],
+    "elasticfilesystem:CreateAccessPoint": ["elasticfilesystem:TagResource"],
+    "elasticfilesystem:CreateMountTarget": [
+        *("ec2:CreateNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets")
+    ],
+    "elasticfilesystem:DeleteMountTarget": ["ec2:DeleteNetworkInterface"],
+    "elasticfilesystem:ModifyMountTargetSecurityGroups": ["ec2:ModifyNetworkInterfaceAttribute"],
+    # https://docs.aws.amazon.com/eks/latest/userguide/security-iam-id-based-policies.html; keys: .../enable-kms.html ("kms:CreateGrant",
+    # without kms:GrantIsForAWSResource); the first cluster and the first node group of an account make service-linked roles
+    "eks:CreateCluster": [
+        *("eks:TagResource", "iam:PassRole", "iam:GetRole", "iam:CreateServiceLinkedRole"),
+        *("kms:CreateGrant", "kms:DescribeKey", "ec2:DescribeSubnets", "ec2:DescribeVpcs"),
+    ],
+    "eks:AssociateEncryptionConfig": ["kms:CreateGrant", "kms:DescribeKey"],
+    "eks:CreateNodegroup": ["eks:TagResource", "iam:PassRole", "iam:GetRole", "iam:CreateServiceLinkedRole"],
+    "eks:CreateAddon": ["eks:TagResource", "iam:PassRole"],
+    "eks:UpdateAddon": ["iam:PassRole"],
+    "eks:CreateAccessEntry": ["eks:TagResource"],
+    "eks:CreatePodIdentityAssociation": ["eks:TagResource", "iam:PassRole", "iam:GetRole"],
+    "eks:UpdatePodIdentityAssociation": ["iam:PassRole", "iam:GetRole"],
     "events:PutRule": ["events:TagResource"],
+    "iam:AddRoleToInstanceProfile": ["iam:PassRole"],
+    "iam:CreateInstanceProfile": ["iam:TagInstanceProfile"],
+    "iam:CreateOpenIDConnectProvider": ["iam:TagOpenIDConnectProvider"],
+    "iam:CreatePolicy": ["iam:TagPolicy"],
     "iam:CreateRole": ["iam:TagRole"],
     "kms:CreateKey": ["kms:TagResource"],
     "logs:CreateLogGroup": ["logs:TagResource"],
+    # "You must have the s3:TagResource permission to create a general purpose bucket with tags" (botocore, CreateBucket)
+    "s3:CreateBucket": ["s3:TagResource"],
     "sqs:CreateQueue": ["sqs:TagQueue"],
-    "eks:CreateCluster": ["eks:TagResource"],
 }
-# Services that we hand roles to.
-_PASSED_TO = ["eks.amazonaws.com", "ec2.amazonaws.com", "pods.eks.amazonaws.com"]
+# Services that we hand roles to; instances in China have a principal of their own.
+_PASSED_TO = ["eks.amazonaws.com", "ec2.amazonaws.com", "ec2.amazonaws.com.cn", "pods.eks.amazonaws.com"]
+_HANDED_ON = "iam:PassRole"
 _READ = re.compile(r"[a-z0-9-]+:(Describe|List|Get)[A-Z].*")
 
 
@@ -57,9 +109,73 @@ def actions(calls: Iterable[str]) -> list[str]:
     return sorted(found)
 
 
+def operations() -> dict[str, set[str]]:
+    """File -> `service:Operation` for all that it can call: each word in it that names an operation of a service that it names."""
+    found = {}
+    for folder in _CODE:
+        for file in sorted((REPO / folder).rglob("*.py")):
+            words = set(_words(ast.parse(file.read_text(encoding="utf-8"))))
+            services = {one for one in SERVICES if one == file.parent.name or any(_names(word, one) for word in words)}
+            calls = {
+                f"{service}:{_methods(service)[word]}"
+                for service in services
+                for word in words & set(_methods(service))
+            }
+            found[str(file.relative_to(REPO))] = calls
+    return found
+
+
+def tagging() -> set[str]:
+    """What the kinds write tags with."""
+    from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
+
+    found = set()
+    for kind in RESOURCES.values():
+        if kind.tagging:
+            words = [kind.tagging.put] if kind.tagging.whole else [kind.tagging.put, kind.tagging.take]
+            found |= {f"{kind.service}:{_methods(kind.service)[word]}" for word in words}
+    return found
+
+
+def all_calls() -> set[str]:
+    """Every operation that the code can call."""
+    return set().union(*operations().values()) | tagging()
+
+
+def _names(word: str, service: str) -> bool:
+    """`ec2`, or a kind of item such as `ec2_volume`."""
+    return word == service or word.startswith(f"{service}_")
+
+
+def allowed(policy: Mapping[str, Any]) -> list[str]:
+    """The actions of a policy document."""
+    found: list[str] = []
+    for statement in policy["Statement"]:
+        given = statement["Action"]
+        found += [given] if isinstance(given, str) else given
+    return found
+
+
+def _words(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+
+
+@functools.cache
+def _methods(service: str) -> dict[str, str]:
+    """boto3's name of an operation -> AWS's."""
+    from botocore import xform_name
+    from botocore.session import get_session
+
+    return {xform_name(name): name for name in get_session().get_service_model(service).operation_names}
+
+
 def policies(calls: Iterable[str]) -> dict[str, Any]:
     """One policy document: a statement to read and one to write for each service, and the roles that may be passed on."""
-    wanted = actions(calls)
+    wanted = [action for action in actions(calls) if action != _HANDED_ON]
     statements: list[dict[str, Any]] = []
     for service in sorted({action.partition(":")[0] for action in wanted}):
         own = [action for action in wanted if action.startswith(f"{service}:")]
@@ -74,7 +190,7 @@ def policies(calls: Iterable[str]) -> dict[str, Any]:
         {
             "Sid": "PassRoles",
             "Effect": "Allow",
-            "Action": "iam:PassRole",
+            "Action": _HANDED_ON,
             "Resource": "*",
             "Condition": {"StringEquals": {"iam:PassedToService": _PASSED_TO}},
         }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .elb import release_stuck
 from .errors import EmulatorError
+from .failing import failing
 from .protocol import Answer
 from .quotas import quotas
 from .token_review import review
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
 ROOT = "/_emulator/"
 
 
-def changes_state(method: str, path: str) -> bool:
-    """Whether the request belongs into the journal: faults, denials, page sizes and counts are of the process alone."""
+def changes_state(method: str, path: str, body: bytes = b"") -> bool:
+    """Whether the request belongs into the journal: faults, denials, page sizes and counts are of the process alone.
+
+    Creations that are to fail belong there: their outcome is part of the account.
+    """
+    if path.removeprefix(ROOT) == "faults":
+        return method == "DELETE" or b'"fails"' in body
     return method == "PUT" and path.removeprefix(ROOT).split("/")[0] in ("endpoints", "quotas", "stuck")
 
 
@@ -42,9 +48,13 @@ def _answer(emulator: Emulator, method: str, parts: list[str], given: Any) -> An
         case "GET", ["health"]:
             return {"ok": True, "account": emulator.config.account, "caller": emulator.config.caller_arn}
         case "POST", ["faults"]:
-            emulator.faults.add(given)
+            if given.get("kind") == "fails":
+                emulator.world.failing.append(failing(given))
+            else:
+                emulator.faults.add(given)
         case "DELETE", ["faults"]:
             emulator.faults.clear()
+            emulator.world.failing.clear()
         case "PUT", ["page-size"]:
             emulator.pages.cap = int(given["items"])
         case "GET", ["calls"]:
@@ -58,6 +68,9 @@ def _answer(emulator: Emulator, method: str, parts: list[str], given: Any) -> An
             emulator.world.endpoints[cluster] = (given["endpoint"], given.get("ca", ""))
         case "PUT", ["denied"]:
             emulator.world.denied = [str(action) for action in given["actions"]]
+        case "PUT", ["allowed"]:
+            actions = given["actions"]
+            emulator.world.allowed = actions if actions is None else [str(action) for action in actions]
         case "PUT", ["stuck", region]:
             emulator.world.stuck = [str(name) for name in given["load_balancers"]]
             if not emulator.world.stuck:

@@ -4,14 +4,20 @@
 from __future__ import annotations
 
 import configparser
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tools.aws_permissions import allowed
 
 from .errors import EmulatorError
 from .listening import Address
 
+PERMISSIONS = Path(__file__).resolve().parents[2] / "docs" / "aws_permissions.json"
+
 # Seconds that AWS typically takes; `pace` scales them. Cluster and node group: infra.md section 3.1 and the EKS guide's
-# "10 to 15 minutes"; mount targets: EFS guide, "up to 90 seconds"; NAT gateways: EC2 guide, "a few minutes". A new role is known to other services after some seconds:
+# "10 to 15 minutes"; mount targets: EFS guide, "up to 90 seconds"; NAT gateways: EC2 guide, "a few minutes"; last events of a cluster: terraform-aws-eks
+# issue 2763, some minutes. A new role is known to other services after some seconds:
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
 REALISTIC_S = {
     "cluster": 540.0,
@@ -35,6 +41,7 @@ REALISTIC_S = {
     "load-balancer": 150.0,
     "load-balancer-delete": 120.0,
     "role": 8.0,
+    "late-logs": 120.0,
 }
 
 
@@ -43,7 +50,7 @@ class EmulatorConfig:
     """`listen`: an address for each listener; `state`: folder of the journal, None for memory only; `pace`: 0 is at once, 1 real.
 
     `delays` overrides single kinds of REALISTIC_S, in seconds. Signatures made with `access_key` and `secret_key` are
-    those of `caller`; with `private` what leads to rights on a cluster must carry such a signature (guarded.py).
+    those of `caller`; deployers are held to `policy`; with `private` what leads to rights on a cluster must carry such a signature (guarded.py).
     """
 
     listen: tuple[Address, ...] = (Address("127.0.0.1", 0),)
@@ -55,6 +62,7 @@ class EmulatorConfig:
     caller: str = ""
     pace: float = 0.0
     delays: dict[str, float] = field(default_factory=dict)
+    policy: Path | None = PERMISSIONS
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.delays) - set(REALISTIC_S))
@@ -64,6 +72,15 @@ class EmulatorConfig:
             raise EmulatorError("aws emulator: pace and delays are not negative")
         if not (self.account.isdigit() and len(self.account) == 12):
             raise EmulatorError(f"aws emulator: account {self.account!r} is not a number of 12 digits")
+
+    def permissions(self) -> list[str] | None:
+        """Actions of the policy that deployers are held to; None: they may do everything. Raises EmulatorError."""
+        if self.policy is None:
+            return None
+        try:
+            return allowed(json.loads(self.policy.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError) as error:
+            raise EmulatorError(f"aws emulator: {self.policy} holds no IAM policy ({error})") from None
 
     def delay(self, kind: str) -> float:
         """Seconds that something takes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import json
+from pathlib import Path
 from typing import Any
 
 from moto.ec2 import utils as ec2_utils
@@ -53,15 +54,28 @@ def delete_vpc(session: Session, params: Params) -> None:
 def detach_internet_gateway(session: Session, params: Params) -> None:
     """Public addresses in use keep the gateway: https://docs.aws.amazon.com/vpc/latest/userguide/delete-vpc.html"""
     for nat in network.ec2(session).nat_gateways.values():
-        if nat.vpc_id == params["VpcId"] and nat.state != "deleted" and nat.connectivity_type == "public":
+        if (
+            nat.vpc_id == params["VpcId"]
+            and nat.state not in ("deleted", "failed")
+            and nat.connectivity_type == "public"
+        ):
             raise refuse("ec2.mapped_addresses", id=params["VpcId"])
     if any(eni.subnet.vpc_id == params["VpcId"] for eni in _public_interfaces(session)):
         raise refuse("ec2.mapped_addresses", id=params["VpcId"])
 
 
 def _public_interfaces(session: Session) -> list[Any]:
-    """Those of load balancers, which have public addresses wherever the gateway matters."""
-    return [eni for eni in network.ec2(session).enis.values() if eni.description.startswith("ELB ")]
+    return [eni for eni in network.ec2(session).enis.values() if getattr(eni, "is_public", False)]
+
+
+@overlay("ec2", "DescribeNetworkInterfaces")
+def describe_network_interfaces(session: Session, params: Params, result: Result) -> Result:
+    """Public addresses of services, from a range for documents (RFC 5737)."""
+    public = {eni.id for eni in _public_interfaces(session)}
+    for row in result.get("NetworkInterfaces") or []:
+        if row["NetworkInterfaceId"] in public:
+            row["Association"] = {"IpOwnerId": "amazon-elb", "PublicIp": "203.0.113.10", "PublicDnsName": ""}
+    return result
 
 
 @guard("ec2", "DeleteNetworkInterface")
@@ -94,7 +108,7 @@ def terminate_instances(session: Session, params: Params, result: Result) -> Res
 @guard("ec2", "ReleaseAddress")
 def release_address(session: Session, params: Params) -> None:
     for nat in network.ec2(session).nat_gateways.values():
-        if nat.state != "deleted" and params.get("AllocationId") in _allocations(nat):
+        if nat.state not in ("deleted", "failed") and params.get("AllocationId") in _allocations(nat):
             raise refuse("ec2.address_in_use", id=params["AllocationId"])
 
 
@@ -104,7 +118,10 @@ def _allocations(nat: Any) -> list[str]:
 
 @overlay("ec2", "DescribeNatGateways")
 def describe_nat_gateways(session: Session, params: Params, result: Result) -> Result:
-    """moto does not filter these by tags."""
+    """moto does not filter these by tags, and knows of no failure."""
+    for row in result.get("NatGateways", []):
+        if row["State"] == "failed":
+            row["FailureCode"], row["FailureMessage"] = session.store("failed", dict)[row["NatGatewayId"]]
     for wanted in params.get("Filter") or []:
         if wanted["Name"].startswith("tag:"):
             key = wanted["Name"].removeprefix("tag:")
@@ -121,7 +138,11 @@ def create_nat_gateway(session: Session, params: Params, result: Result) -> Resu
     shown = result["NatGateway"]
     nat = network.ec2(session).nat_gateways[shown["NatGatewayId"]]
     nat.state = shown["State"] = "pending"
-    session.world.after(session.delay("nat-gateway"), lambda: setattr(nat, "state", "available"))
+    failure = session.world.fails("ec2:CreateNatGateway")
+    if failure:
+        session.store("failed", dict)[shown["NatGatewayId"]] = failure
+    after = "failed" if failure else "available"
+    session.world.after(session.delay("nat-gateway"), lambda: setattr(nat, "state", after))
     return result
 
 
@@ -142,6 +163,23 @@ def delete_nat_gateway(session: Session, params: Params, result: Result) -> Resu
     return result
 
 
+@guard("ec2", "CreateVpcEndpoint")
+def require_endpoint_service(session: Session, params: Params) -> None:
+    """Names of services are looked up; in China some have a prefix and others have none."""
+    name = params["ServiceName"]
+    region = session.region
+    service = name.partition(f".{region}.")[2]
+    prefix = "cn." if region.startswith("cn-") and service in _endpoint_services()["prefixed_in_china"] else ""
+    if service not in _endpoint_services()["known"] or name != f"{prefix}com.amazonaws.{region}.{service}":
+        raise refuse("ec2.no_endpoint_service", name=name)
+
+
+@functools.cache
+def _endpoint_services() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = json.loads((Path(__file__).parent / "data" / "endpoint_services.json").read_text())
+    return found
+
+
 @overlay("ec2", "CreateVpcEndpoint")
 def create_vpc_endpoint(session: Session, params: Params, result: Result) -> Result:
     shown = result["VpcEndpoint"]
@@ -149,7 +187,8 @@ def create_vpc_endpoint(session: Session, params: Params, result: Result) -> Res
         return result
     endpoint = network.ec2(session).vpc_end_points[shown["VpcEndpointId"]]
     endpoint.state = shown["State"] = "pending"
-    session.world.after(session.delay("endpoint"), lambda: setattr(endpoint, "state", "available"))
+    after = "failed" if session.world.fails("ec2:CreateVpcEndpoint") else "available"
+    session.world.after(session.delay("endpoint"), lambda: setattr(endpoint, "state", after))
     return result
 
 

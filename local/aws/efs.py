@@ -189,7 +189,8 @@ def create_mount_target(session: Session, params: Params) -> Result:
     }
     store.targets[identifier] = row
     system["NumberOfMountTargets"] += 1
-    session.world.after(session.delay("mount-target"), lambda: row.update(LifeCycleState="available"))
+    after = "error" if session.world.fails("efs:CreateMountTarget") else "available"
+    session.world.after(session.delay("mount-target"), lambda: row.update(LifeCycleState=after))
     return row
 
 

@@ -43,7 +43,10 @@ def create_load_balancer(session: Session, params: Params, result: Result) -> Re
         balancer = _known(session, arn)
         label = f"ELB {arn.partition(':loadbalancer/')[2]}"
         groups = list(balancer.security_groups or [])
-        state.interfaces[arn] = [network.make_interface(session, one.id, groups, label) for one in balancer.subnets]
+        public = balancer.scheme != "internal"
+        state.interfaces[arn] = [
+            network.make_interface(session, one.id, groups, label, public=public) for one in balancer.subnets
+        ]
         state.young.add(arn)
         session.world.after(session.delay("load-balancer"), lambda arn=arn: state.young.discard(arn))  # type: ignore[misc]
     return result

@@ -8,8 +8,9 @@ from typing import Any
 
 from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
+from moto.moto_api._internal import mock_random
 
-from .errors import Refusal, refuse
+from .errors import Refusal, recorded, refuse
 from .world import Session
 
 
@@ -65,12 +66,15 @@ def remove_security_group(session: Session, group_id: str) -> None:
         groups.pop(group_id, None)
 
 
-def make_interface(session: Session, subnet_id: str, group_ids: list[str], description: str) -> str:
-    """A network interface of a service; its id. It keeps subnet and groups from being deleted."""
+def make_interface(
+    session: Session, subnet_id: str, group_ids: list[str], description: str, *, public: bool = False
+) -> str:
+    """A network interface of a service; its id. It keeps subnet and groups from being deleted, a public one the gateway too."""
     interface = ec2(session).create_network_interface(
         subnet(session, subnet_id), None, group_ids=group_ids, description=description
     )
     interface.of_a_service = True
+    interface.is_public = public
     return str(interface.id)
 
 
@@ -89,12 +93,21 @@ def require_groups(session: Session, group_ids: list[str], identifier: str) -> N
             raise refuse(identifier, id=group_id)
 
 
-def require_role(session: Session, arn: str, identifier: str) -> None:
-    """Raises the recorded refusal when the role is not there, or so new that the service does not know it yet."""
+def require_role(session: Session, arn: str, operation: str, service: str) -> None:
+    """Raises one of the operation's recorded refusals when the role is not there, or so new that the service does not know it yet.
+
+    Which words come is left to the dice, as AWS leaves it to the order in which its parts learn of a role. A role whose
+    trust policy does not name `service` is refused for good.
+    """
     found = next((role for role in iam(session).get_roles() if role.arn == arn), None)
     patience = datetime.timedelta(seconds=session.delay("role"))
     if found is None or session.now() - found.create_date.replace(tzinfo=datetime.UTC) < patience:
-        raise refuse(identifier, arn=arn)
+        words = sorted(
+            one.id for one in recorded().values() if one.id.startswith("eks.role_") and operation in one.operations
+        )
+        raise refuse(words[mock_random.getrandbits(16) % len(words)], arn=arn, name=arn.rsplit("/", 1)[1])
+    if f"{service}.amazonaws.com" not in str(found.assume_role_policy_document):
+        raise refuse("eks.trust", arn=arn)
 
 
 def require_principal(session: Session, arn: str, identifier: str) -> None:

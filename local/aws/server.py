@@ -20,7 +20,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 from werkzeug.wrappers import Request as PlainRequest
 
-from . import admin, ec2, efs, elb, quotas, s3, simulation  # noqa: F401 - their operations register themselves
+from . import admin, ec2, efs, elb, kms, logs, quotas, s3, simulation  # noqa: F401 - their operations register themselves
 from .callers import caller_of
 from .clock import Clock, rule_moto
 from .compaction import compacted
@@ -51,7 +51,7 @@ class Emulator:
         self.config = config
         self.clock = Clock()
         rule_moto(self.clock)
-        self.world = World(config, self.clock)
+        self.world = World(config, self.clock, allowed=config.permissions())
         self.faults, self.pages, self.journal = Faults(), Pages(), Journal(config.state)
         self.calls: collections.Counter[str] = collections.Counter()
         self._moto = DomainDispatcherApplication(create_backend_app)
@@ -97,7 +97,7 @@ class Emulator:
                         refuse_stranger(self.config, entry)
                     except Refusal as refusal:
                         return Answer(refusal.status, {"Content-Type": "text/plain"}, refusal.message.encode())
-                if admin.changes_state(entry.method, path):
+                if admin.changes_state(entry.method, path, entry.body):
                     self.journal.append(entry)
                 self.clock.set(entry.at)
                 self.world.settle()
@@ -113,7 +113,7 @@ class Emulator:
                     return call.serialize_error(fault)
                 try:
                     refuse_unsigned(self.config, call, entry)
-                    refuse_denied(self.world, call, caller_of(self.config, call.access_key).arn)
+                    refuse_denied(self.world, call, caller_of(self.config, call.access_key).arn, entry)
                     check_request(call, entry.body)
                 except Refusal as refusal:
                     return call.serialize_error(refusal)

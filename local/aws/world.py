@@ -15,6 +15,7 @@ from moto.utilities.utils import get_partition
 
 from .clock import Clock
 from .config import EmulatorConfig
+from .failing import Failing, failure_of
 
 Params = dict[str, Any]
 Result = dict[str, Any]
@@ -25,7 +26,8 @@ class World:
     """Everything of all accounts and regions that moto does not keep.
 
     `endpoints`: cluster name -> (URL, CA as PEM); `stuck`: patterns of load balancers' names whose interfaces do not go;
-    `denied`: patterns of IAM actions that nobody may do.
+    `denied`: patterns of IAM actions that nobody may do; `allowed`: the only ones that a deployer may do, None for all;
+    `failing`: creations that are to fail.
     """
 
     config: EmulatorConfig
@@ -34,12 +36,22 @@ class World:
     endpoints: dict[str, tuple[str, str]] = field(default_factory=dict)
     stuck: list[str] = field(default_factory=list)
     denied: list[str] = field(default_factory=list)
+    allowed: list[str] | None = None
+    failing: list[Failing] = field(default_factory=list)
     _due: list[tuple[float, int, Callable[[], object]]] = field(default_factory=list)
     _sequence: int = 0
+
+    def fails(self, call: str) -> tuple[str, str] | None:
+        """Code and message, where the creation by `eks:CreateNodegroup` or another is to fail."""
+        return failure_of(self.failing, call)
 
     def denies(self, action: str) -> bool:
         """Whether an IAM action, as `eks:CreateCluster`, was denied by the admin address."""
         return any(fnmatchcase(action.lower(), pattern.lower()) for pattern in self.denied)
+
+    def allows(self, action: str) -> bool:
+        """Whether an IAM action is among the deployer's permissions."""
+        return self.allowed is None or any(fnmatchcase(action.lower(), one.lower()) for one in self.allowed)
 
     def after(self, seconds: float, then: Callable[[], object]) -> None:
         """Have something happen later; with 0 seconds before the next request."""

@@ -24,7 +24,10 @@ COLLECTION = Path(__file__).resolve().parents[2]
 ROLES = COLLECTION / "roles"
 POLICY = COLLECTION / "docs" / "aws_permissions.json"
 display = Display()
-ARGUMENTS: dict[str, dict[str, Any]] = {"account_only": {"type": "bool", "default": False}}
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "account_only": {"type": "bool", "default": False},
+    "components": {"type": "list", "elements": "dict", "default": []},
+}
 
 
 class ActionModule(ActionBase):
@@ -47,7 +50,7 @@ class ActionModule(ActionBase):
             and boolean(values.get("platform_preflight_aws", True), strict=False)
         ):
             # With wrong inputs the questions would be wrong too.
-            seen, findings = self._ask_aws(self._with_defaults(values, list(specs)), variables)
+            seen, findings = self._ask_aws(self._with_defaults(values, list(specs)), options["components"], variables)
         for finding in findings if not seen else []:
             # What was found in the account is on its page already.
             if finding.severity == "warning":
@@ -105,12 +108,14 @@ class ActionModule(ActionBase):
                 continue
         return found
 
-    def _ask_aws(self, values: dict[str, Any], variables: dict[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
+    def _ask_aws(
+        self, values: dict[str, Any], components: list[dict[str, Any]], variables: dict[str, Any]
+    ) -> tuple[dict[str, Any], list[Finding]]:
         from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.gather import gather
         from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.review import review
 
         places = {name: place for name in values if name in variables and (place := place_of(variables[name]))}
-        asked = wanted(values, places)
+        asked = wanted(values, components, places)
         if not asked.region:
             missing = Finding("platform_aws_region", "is empty", "set the region that everything is made in")
             return {}, [missing]

@@ -19,6 +19,10 @@ options:
     type: str
     choices: [eks, existing]
     default: existing
+  scope:
+    description: Only roles of this scope, and what they need.
+    type: str
+    choices: [eks, account]
 author:
   - llm.on_eks maintainers
 """
@@ -59,6 +63,8 @@ class LookupModule(LookupBase):
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
         self.set_options(var_options=variables, direct=kwargs)
         try:
-            return in_order(discover(ROLES), list(terms), provider=self.get_option("provider"))
+            return in_order(
+                discover(ROLES), list(terms), provider=self.get_option("provider"), scope=self.get_option("scope") or ""
+            )
         except ComponentRolesError as error:
             raise AnsibleLookupError(str(error)) from error

@@ -18,6 +18,11 @@ options:
     description: Look at the account alone, for a run whose inputs were checked before the account was there.
     type: bool
     default: false
+  components:
+    description: Descriptors of what is about to be made. Names, networks, node groups and versions are read from their C(aws) entries.
+    type: list
+    elements: dict
+    default: []
 attributes:
   check_mode:
     description: Does the same with and without.

@@ -104,13 +104,19 @@ class EmulatedAws:
         self.admin("PUT", "page-size", {"items": 0})
 
 
-def trust(service: str) -> str:
-    statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+def trust(*services: str) -> str:
+    statement = {"Effect": "Allow", "Principal": {"Service": list(services)}, "Action": "sts:AssumeRole"}
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
-def make_role(aws: EmulatedAws, name: str, service: str = "eks.amazonaws.com") -> str:
-    return aws.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=trust(service))["Role"]["Arn"]
+# Who may have the roles of tests, where it does not matter.
+ANY = ("eks.amazonaws.com", "ec2.amazonaws.com", "pods.eks.amazonaws.com")
+
+
+def make_role(aws: EmulatedAws, name: str, *services: str) -> str:
+    return aws.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=trust(*(services or ANY)))["Role"][
+        "Arn"
+    ]
 
 
 def make_subnets(aws: EmulatedAws, *, zones: str = "ab", cidr: str = "10.7") -> tuple[str, list[str]]:

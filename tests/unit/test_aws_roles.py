@@ -14,6 +14,7 @@ from ansible_collections.llm.on_eks.plugins.filter.aws_partition import aws_part
 from ansible_collections.llm.on_eks.plugins.filter.pod_trust import pod_trust
 from ansible_collections.llm.on_eks.plugins.filter.subnet_cidrs import subnet_cidrs
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.iam.policy import MAX_CHARACTERS
+from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.wanted import wanted
 from tests.support.described import aws_entries, dangling, describe, edges, refusals, resources
 
 EKS = {"platform_provider": "eks", "platform_aws_region": "us-west-2", "model_catalog": []}
@@ -70,10 +71,11 @@ EVERYTHING = {
     "storage_efs_throughput_mibps": 256,
     "storage_efs_transition_to_ia": "AFTER_30_DAYS",
 }
+LONG = "everything-with-a-long-name-as-it-may-be"
 HOSTS = {
     "plain": EKS,
     # As long as AWS takes names of roles with our longest ending.
-    "everything-with-a-long-name-as-it-may-be": EVERYTHING,
+    LONG: EVERYTHING,
     "seed": {**EVERYTHING, "identity_variant": "seed"},
     "china": {**EVERYTHING, "platform_aws_region": "cn-north-1", "network_zones": ["a", "b"]},
     "given": {
@@ -223,9 +225,9 @@ def test_a_given_network_is_used_and_never_owned(described):
 
 
 def test_others_name_subnets_by_reference_in_both_cases(described):
-    for host, wanted in (("plain", ["private_a", "private_b", "private_c"]), ("given", ["private_1", "private_2"])):
+    for host, names in (("plain", ["private_a", "private_b", "private_c"]), ("given", ["private_1", "private_2"])):
         group = entry(described[host], "node_groups", "group_system")["properties"]
-        assert group["subnet_ids"] == [f"${{out:network.{name}_id}}" for name in wanted]
+        assert group["subnet_ids"] == [f"${{out:network.{name}_id}}" for name in names]
         assert len(of_type(described[host], "efs_mount_target")) == len(wanted)
 
 
@@ -445,3 +447,23 @@ def test_only_one_storage_class_is_the_default(described):
         if (row["metadata"].get("annotations") or {}).get("storageclass.kubernetes.io/is-default-class") == "true"
     ]
     assert defaults == ["gp3"] and len(classes) == 2
+
+
+def test_preflight_looks_for_every_name_that_roles_would_make(described):
+    """Names were once restated by hand, and the role of the S3 driver was forgotten among others."""
+    found = {(name.kind, name.name) for name in wanted(EVERYTHING, described[LONG]).names}
+    made = {
+        (entry["type"], entry["properties"].get("name", ""))
+        for component, entry in aws_entries(described[LONG])
+        if not entry.get("adopt")
+    }
+    assert found == {(kind, name) for kind, name in made}
+    (cluster,) = [name for kind, name in found if kind == "eks_cluster"]
+    for kind, ending in (
+        ("iam_role", "s3-csi"),
+        ("iam_policy", "karpenter-nodes"),
+        ("iam_instance_profile", "karpenter"),
+        ("events_rule", "karpenter-"),
+        ("ec2_security_group", "efs"),
+    ):
+        assert any(kind == one and name.startswith(f"{cluster}-{ending}") for one, name in found), (kind, ending)

@@ -38,13 +38,15 @@ def default_version(name: str, kubernetes: str) -> str:
 
 
 def _schema(name: str) -> Row:
-    properties = {key: {"type": kind} for key, kind in _catalogue()[name]["configuration"].items()}
-    return {
-        "$schema": "http://json-schema.org/draft-06/schema#",
-        "type": "object",
-        "properties": properties,
-        "additionalProperties": False,
-    }
+    return {"$schema": "http://json-schema.org/draft-06/schema#", **_node(_catalogue()[name]["configuration"])}
+
+
+def _node(known: Any) -> Row:
+    """A word is the type of a value, `object` one that takes every member; a map has just these members, at every depth."""
+    if isinstance(known, str):
+        return {"type": known}
+    properties = {key: _node(inner) for key, inner in known.items()}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 @operation("eks", "DescribeAddonVersions")
@@ -152,6 +154,13 @@ def create_addon(session: Session, params: Params) -> Result:
         else:
             row["status"] = "ACTIVE"
 
+    failure = session.world.fails("eks:CreateAddon")
+    if failure:
+        issue = {"code": failure[0], "message": failure[1]}
+        session.world.after(
+            session.delay("addon"), lambda: row.update(status="CREATE_FAILED", health={"issues": [issue]})
+        )
+        return {"addon": row}
     session.world.after(session.delay("addon"), up)
     return {"addon": row}
 

@@ -10,7 +10,7 @@ import base64
 import ipaddress
 from typing import Any
 
-from .. import network
+from .. import logs, network
 from ..errors import refuse
 from ..world import Params, Result, Session, operation
 from .access import bootstrap_entry
@@ -50,7 +50,7 @@ def create_cluster(session: Session, params: Params) -> Result:
     version = params.get("version") or default_version()
     if version not in known_versions():
         raise refuse("eks.version_unsupported", version=version)
-    network.require_role(session, params["roleArn"], "eks.role_invalid")
+    network.require_role(session, params["roleArn"], "CreateCluster", "eks")
     asked = params["resourcesVpcConfig"]
     vpc_id = network.vpc_of_subnets(session, asked.get("subnetIds") or [])
     mode = (params.get("accessConfig") or {}).get("authenticationMode", "CONFIG_MAP")
@@ -84,11 +84,17 @@ def create_cluster(session: Session, params: Params) -> Result:
     group = network.make_cluster_security_group(session, vpc_id, name)
     subnets = asked["subnetIds"]
     cluster.interface_ids = [network.make_interface(session, s, [group], f"Amazon EKS {name}") for s in subnets[:2]]
+    cluster.security_group = group
     clusters(session)[name] = cluster
     if mode != "CONFIG_MAP" and (params.get("accessConfig") or {}).get("bootstrapClusterCreatorAdminPermissions", True):
         bootstrap_entry(session, cluster)
 
+    failure = session.world.fails("eks:CreateCluster")
+
     def active() -> None:
+        if failure:
+            row.update(status="FAILED", health={"issues": [{"code": failure[0], "message": failure[1]}]})
+            return
         row["status"] = "ACTIVE"
         row["identity"] = {"oidc": {"issuer": f"https://oidc.eks.{session.region}.amazonaws.com/id/{oidc}"}}
         row["resourcesVpcConfig"]["clusterSecurityGroupId"] = group
@@ -117,12 +123,16 @@ def delete_cluster(session: Session, params: Params) -> Result:
     if cluster.row["status"] in ("CREATING", "UPDATING", "DELETING"):
         raise refuse("eks.cluster_in_use", name=cluster.name)
     cluster.row["status"] = "DELETING"
+    group_id = cluster.security_group
 
     def gone() -> None:
         for interface in cluster.interface_ids:
             network.remove_interface(session, interface)
-        network.remove_security_group(session, cluster.row["resourcesVpcConfig"]["clusterSecurityGroupId"])
+        network.remove_security_group(session, group_id)
         clusters(session).pop(cluster.name, None)
+        logs.cluster_gone(
+            session, cluster.name, writes=any(part["enabled"] for part in cluster.row["logging"]["clusterLogging"])
+        )
 
     session.world.after(session.delay("cluster-delete"), gone)
     return {"cluster": _shown(session, cluster)}

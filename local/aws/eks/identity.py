@@ -17,7 +17,7 @@ def associate(session: Session, cluster: Cluster, params: Params, owner_arn: str
     for row in cluster.associations.values():
         if (row["namespace"], row["serviceAccount"]) == key:
             raise refuse("eks.association_exists", id=row["associationId"])
-    network.require_role(session, params["roleArn"], "eks.role_invalid")
+    network.require_role(session, params["roleArn"], "CreatePodIdentityAssociation", "pods.eks")
     identifier = session.identifier("a-")
     row = without_none(
         {
@@ -70,7 +70,7 @@ def list_pod_identity_associations(session: Session, params: Params) -> Result:
 def update_pod_identity_association(session: Session, params: Params) -> Result:
     _, row = _association(session, params)
     if params.get("roleArn"):
-        network.require_role(session, params["roleArn"], "eks.role_invalid")
+        network.require_role(session, params["roleArn"], "UpdatePodIdentityAssociation", "pods.eks")
     for key in ("roleArn", "disableSessionTags", "targetRoleArn"):
         if params.get(key) is not None:
             row[key] = params[key]

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Managed node groups. No machine starts: a group becomes ACTIVE after its time."""
+"""Managed node groups: a group becomes ACTIVE after its time, and has EC2 instances then, as far as EC2 shows them."""
 
 from __future__ import annotations
 
-from .. import network
+from typing import Any
+
+from .. import machines, network
 from ..errors import refuse
 from ..world import Params, Result, Session, operation
 from .state import Row, active_cluster_of, cluster_of, row_of, start_update, without_none
+
+_CONFIG = ("labels", "taints", "scalingConfig", "updateConfig", "nodeRepairConfig", "warmPoolConfig")
 
 
 @operation("eks", "CreateNodegroup")
@@ -16,9 +20,11 @@ def create_nodegroup(session: Session, params: Params) -> Result:
     if name in cluster.nodegroups:
         raise refuse("eks.nodegroup_exists", name=name, cluster=cluster.name)
     template = params.get("launchTemplate")
+    if params.get("capacityType") == "CAPACITY_BLOCK" and not template:
+        raise refuse("eks.capacity_block")
     if template and params.get("diskSize"):
         raise refuse("eks.disk_with_template")
-    network.require_role(session, params["nodeRole"], "eks.role_invalid")
+    network.require_role(session, params["nodeRole"], "CreateNodegroup", "ec2")
     network.vpc_of_subnets(session, params["subnets"], zones=1)
     scaling = {"minSize": 1, "maxSize": 2, "desiredSize": 2} | (params.get("scalingConfig") or {})
     _check_scaling(scaling)
@@ -52,7 +58,14 @@ def create_nodegroup(session: Session, params: Params) -> Result:
     )
     cluster.nodegroups[name] = row
 
+    failure = session.world.fails("eks:CreateNodegroup")
+
     def active() -> None:
+        if failure:
+            issue = {"code": failure[0], "message": failure[1], "resourceIds": []}
+            row.update(status="CREATE_FAILED", health={"issues": [issue]})
+            return
+        machines.scale(session, cluster.name, row)
         group = f"eks-{name}-{row['nodegroupArn'].rsplit('/', 1)[1]}"
         row.update(status="ACTIVE", resources={"autoScalingGroups": [{"name": group}]})
         for addon in cluster.addons.values():
@@ -60,7 +73,18 @@ def create_nodegroup(session: Session, params: Params) -> Result:
                 addon.update(status="ACTIVE", health={"issues": []})
 
     session.world.after(session.delay("nodegroup"), active)
-    return {"nodegroup": row}
+    return {"nodegroup": _shown(row)}
+
+
+def _has_content(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_content, value.values()))
+    return value is not None and value != []
+
+
+def _shown(row: Row) -> Row:
+    """AWS leaves out what is empty: https://github.com/aws/aws-cli/blob/develop/awscli/examples/eks/create-nodegroup.rst"""
+    return {key: value for key, value in row.items() if value not in ({}, []) or key == "health"}
 
 
 def _check_scaling(scaling: Row) -> None:
@@ -71,7 +95,7 @@ def _check_scaling(scaling: Row) -> None:
 @operation("eks", "DescribeNodegroup")
 def describe_nodegroup(session: Session, params: Params) -> Result:
     cluster = cluster_of(session, params)
-    return {"nodegroup": row_of(cluster.nodegroups, "nodegroup", params["nodegroupName"], cluster)}
+    return {"nodegroup": _shown(row_of(cluster.nodegroups, "nodegroup", params["nodegroupName"], cluster))}
 
 
 @operation("eks", "ListNodegroups")
@@ -84,6 +108,8 @@ def update_nodegroup_config(session: Session, params: Params) -> Result:
     cluster = cluster_of(session, params)
     row = row_of(cluster.nodegroups, "nodegroup", params["nodegroupName"], cluster)
     _require_active(row)
+    if not any(_has_content(params.get(key)) for key in _CONFIG):
+        raise refuse("eks.empty_request")
     scaling = row["scalingConfig"] | (params.get("scalingConfig") or {})
     _check_scaling(scaling)
     labels = params.get("labels") or {}
@@ -94,6 +120,7 @@ def update_nodegroup_config(session: Session, params: Params) -> Result:
     changed = [*(taints.get("addOrUpdateTaints") or []), *(taints.get("removeTaints") or [])]
     keys = {(taint.get("key"), taint.get("effect")) for taint in changed}
     kept = [taint for taint in row["taints"] if (taint.get("key"), taint.get("effect")) not in keys]
+    machines.scale(session, cluster.name, {**row, "scalingConfig": scaling})
     row.update(
         scalingConfig=scaling, taints=[*kept, *(taints.get("addOrUpdateTaints") or [])], modifiedAt=session.now()
     )
@@ -125,8 +152,13 @@ def delete_nodegroup(session: Session, params: Params) -> Result:
         raise refuse("eks.nodegroup_in_use", name=row["nodegroupName"])
     row["status"] = "DELETING"
     name = row["nodegroupName"]
-    session.world.after(session.delay("nodegroup-delete"), lambda: cluster.nodegroups.pop(name, None))
-    return {"nodegroup": row}
+
+    def gone() -> None:
+        machines.end(session, row["nodegroupArn"])
+        cluster.nodegroups.pop(name, None)
+
+    session.world.after(session.delay("nodegroup-delete"), gone)
+    return {"nodegroup": _shown(row)}
 
 
 def _require_active(row: Row) -> None:

@@ -31,6 +31,7 @@ class Cluster:
 
     row: Row
     interface_ids: list[str] = field(default_factory=list)
+    security_group: str = ""
     nodegroups: dict[str, Row] = field(default_factory=dict)
     addons: dict[str, Row] = field(default_factory=dict)
     entries: dict[str, Entry] = field(default_factory=dict)

@@ -42,13 +42,15 @@ def _read(role: Path) -> ComponentRole:
 
 
 def in_order(
-    roles: Mapping[str, ComponentRole], wanted: Collection[str] = (), *, provider: str = "existing"
+    roles: Mapping[str, ComponentRole], wanted: Collection[str] = (), *, provider: str = "existing", scope: str = ""
 ) -> list[str]:
-    """Names of `wanted` (without any: of all that a cluster has) and of what they need, needed ones first.
+    """Names of `wanted` (without any: of all that a cluster has, or of all of `scope`) and of what they need, needed ones first.
 
     Raises ComponentRolesError.
     """
-    chosen = list(wanted) or [role.name for role in roles.values() if _belongs(role, provider)]
+    chosen = list(wanted) or [
+        role.name for role in roles.values() if _belongs(role, provider) and scope in ("", role.scope)
+    ]
     graph: dict[str, tuple[str, ...]] = {}
     while chosen:
         name = chosen.pop()

@@ -210,8 +210,9 @@ def _actions(what: str, kind: str, plan: aws_plan.Plan) -> list[Action]:
     verb = _VERBS[plan.verb]
     listed = plan.changes if verb in ("update", "recreate") else ()
     changes = [Change(change.path, _plain(change.before), _plain(change.after)) for change in listed]
-    meaning = disruption.of_aws(verb, RESOURCES[kind], changes)
-    lost = RESOURCES[kind].holds if verb in ("delete", "recreate") else ""
+    # Nobody uses what was never finished, and nothing is lost with it.
+    meaning = "none" if plan.mends else disruption.of_aws(verb, RESOURCES[kind], changes)
+    lost = RESOURCES[kind].holds if verb in ("delete", "recreate") and not plan.mends else ""
     return [Action(verb, what, changes, _plain(plan.before), _plain(plan.after), meaning, lost)]
 
 

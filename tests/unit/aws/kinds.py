@@ -24,7 +24,8 @@ _SESSION = boto3.session.Session(region_name=REGION, **KEYS)
 
 def connect(aws: EmulatedAws, keys: dict[str, str] | None = None) -> Connection:
     """A connection of a run of its own; with `keys` as somebody else."""
-    config = Config(retries={"mode": "standard", "total_max_attempts": 1})
+    # As a deployer, whom the emulator holds to the permissions that we publish.
+    config = Config(retries={"mode": "standard", "total_max_attempts": 1}, user_agent_extra="llm.on_eks")
     given = {"endpoint_url": aws.url, "config": config, **(keys or {})}
     return Connection(lambda service: _SESSION.client(service, **given), REGION, retry_delay_s=0.01)
 
@@ -126,7 +127,8 @@ def sample(kind: str, ground: Ground, aws: EmulatedAws) -> Sample:
     if kind == "eks_addon":
         cluster = make_cluster(aws, ground, name)
         return Sample(
-            {"cluster": cluster, "name": "vpc-cni"}, {"version": "latest", "configuration": {"env": {"A": "1"}}}
+            {"cluster": cluster, "name": "vpc-cni"},
+            {"version": "latest", "configuration": {"env": {"ENABLE_PREFIX_DELEGATION": "true"}}},
         )
     if kind == "eks_cluster":
         params = {"name": name, "role_arn": ground.role, "version": "1.33", "subnet_ids": ground.subnets[:2]}

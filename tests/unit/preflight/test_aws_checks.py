@@ -18,6 +18,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.checks im
     network,
 )
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.checks.price import price
+from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.described import Network, NodeGroup
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.facts import (
     Cluster,
     Facts,
@@ -28,14 +29,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.facts imp
 )
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.gather import has_hugging_face_token
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.review import CHECKS, review
-from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.wanted import (
-    Model,
-    Network,
-    NodeGroup,
-    Wanted,
-    size_here,
-    wanted,
-)
+from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.wanted import Model, Wanted, size_here, wanted
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.findings import Place
 
 ZONES = ("us-west-2a", "us-west-2b")
@@ -349,12 +343,9 @@ def test_the_page_has_a_line_for_each_kind_and_says_what_was_right():
 VALUES = {
     "platform_cluster_name": "demo",
     "platform_aws_region": "us-west-2",
-    "network_zones": ["a", "us-west-2b"],
-    "network_nat": "per_zone",
-    "network_endpoints": ["s3", "ecr.api"],
     "node_groups_system": {"instance_types": ["m7i.large"], "min_size": 2, "max_size": 4},
-    "node_groups_extra": [{"name": "gpu", "instance_types": ["g6.xlarge"], "min_size": 0, "capacity_type": "SPOT"}],
-    "identity_drivers": [{"name": "efs_csi"}],
+    "node_groups_extra": [{"name": "gpu", "instance_types": ["g6.xlarge"]}],
+    "identity_roles": [{"name": "weights_reader"}],
     "model_catalog": [
         {"name": "a-8b", "source": "hf://a/b", "engine": "vllm", "accelerators": ["g6.xlarge"], "replicas": {"max": 3}},
         {"name": "b", "source": "pip://b", "engine": "llamacpp"},
@@ -363,23 +354,73 @@ VALUES = {
 }
 
 
-def test_wishes_are_read_from_the_inventorys_variables():
-    asked = wanted(VALUES)
+def entry(kind, entry_name, adopt=False, /, **properties):
+    return {"type": kind, "name": entry_name, "adopt": adopt, "properties": properties}
+
+
+def described(*extra, cluster=None, network=None):
+    """Descriptors as roles write them, as far as AWS goes."""
+    zones = network or [
+        entry("ec2_vpc", "vpc", name="demo", cidr="10.0.0.0/16"),
+        entry("ec2_subnet", "private_a", name="demo-a", vpc_id="${out:network.vpc_id}", zone="us-west-2a"),
+        entry("ec2_subnet", "private_b", name="demo-b", vpc_id="${out:network.vpc_id}", zone="us-west-2b"),
+        entry("ec2_nat_gateway", "nat_a", name="demo-a", subnet_id="${out:network.private_a_id}"),
+        entry("ec2_endpoint", "s3", name="demo-s3", endpoint_service="s3"),
+        entry("ec2_endpoint", "ecr", endpoint_type="Interface", subnet_ids=["${out:network.private_a_id}", "b"]),
+    ]
+    group = {"cluster": "${out:cluster.cluster_name}", "instance_types": ["m7i.large"], "min_size": 2, "max_size": 4}
+    return [
+        {"name": "network", "aws": zones},
+        {"name": "cluster", "aws": [cluster or entry("eks_cluster", "cluster", name="demo", version="1.35")]},
+        {
+            "name": "node_groups",
+            "aws": [
+                entry("eks_nodegroup", "group_system", **{**group, "name": "system"}),
+                entry("eks_nodegroup", "group_gpu", **{**group, "name": "gpu", "min_size": 0, "capacity_type": "SPOT"}),
+            ],
+        },
+        {"name": "identity", "aws": [entry("iam_role", "weights_reader_role", name="demo-weights-reader")]},
+        {"name": "storage_s3", "state": "skip", "aws": [entry("iam_role", "role", name="demo-s3-csi")]},
+        *extra,
+    ]
+
+
+def test_what_is_wanted_is_read_from_the_descriptors():
+    asked = wanted(VALUES, described())
+    assert (asked.version, asked.network.cidr) == ("1.35", "10.0.0.0/16")
     assert asked.network.zones == ("us-west-2a", "us-west-2b")
-    assert (asked.network.nat_gateways, asked.network.interface_endpoints) == (2, 2)
-    groups = [(group.name, group.desired, group.maximum, group.spot) for group in asked.node_groups]
-    assert groups == [("system", 2, 4, False), ("gpu", 0, 3, True)]
+    assert (asked.network.nat_gateways, asked.network.interface_endpoints) == (1, 2)
+    groups = [(group.name, group.desired, group.maximum, group.spot, group.variable) for group in asked.node_groups]
+    assert groups == [("system", 2, 4, False, "node_groups_system"), ("gpu", 0, 4, True, "node_groups_extra")]
     assert [(model.name, model.instance_types, model.maximum) for model in asked.models] == [
         ("a-8b", ("g6.xlarge",), 3),
         ("b", (), 1),
     ]
-    assert ("iam_role", "demo-efs-csi") in {(name.kind, name.name) for name in asked.names}
 
 
-def test_what_is_adopted_or_left_out_needs_no_free_names():
-    asked = wanted({**VALUES, "cluster_adopt": True, "storage_efs_state": "skip", "network_vpc_id": "vpc-1"})
-    assert {"eks_cluster", "efs_file_system"} & {name.kind for name in asked.names} == set()
-    assert asked.network.cidr == "" and asked.network.nat_gateways == 0
+def test_each_resource_that_is_described_has_a_name_to_look_for_with_the_variable_that_led_to_it():
+    component = {"name": "new_one", "aws": [entry("events_rule", "rule", name="demo-rule")]}
+    found = {(name.kind, name.name): name.variable for name in wanted(VALUES, described(component)).names}
+    assert found["events_rule", "demo-rule"] == "platform_cluster_name"
+    assert found["iam_role", "demo-weights-reader"] == "identity_roles"
+    assert ("iam_role", "demo-s3-csi") not in found, "what is skipped is not made"
+    group = next(name for name in wanted(VALUES, described()).names if name.name == "gpu")
+    assert group.entry.properties["cluster"] == "demo", "what names follow from is known before anything is made"
+
+
+def test_what_is_adopted_needs_no_free_name():
+    given = [
+        entry("ec2_vpc", "vpc", True, name="demo", id="vpc-1"),
+        entry("ec2_subnet", "private_1", True, name="demo-1", id="subnet-1"),
+        entry("ec2_subnet", "public_1", True, name="demo-p1", id="subnet-2"),
+    ]
+    subnets = ["${out:network.private_1_id}"]
+    made = entry("eks_cluster", "cluster", name="demo", subnet_ids=subnets)
+    asked = wanted(VALUES, described(cluster=made, network=given))
+    assert (asked.network.vpc_id, asked.network.cidr, asked.network.zones) == ("vpc-1", "", ())
+    assert asked.network.private_subnet_ids == ("subnet-1",) and asked.network.public_subnet_ids == ("subnet-2",)
+    adopted = wanted(VALUES, described(cluster=entry("eks_cluster", "cluster", True, name="demo")))
+    assert adopted.adopt and "eks_cluster" not in {name.kind for name in adopted.names}
 
 
 def test_weights_that_lie_here_are_measured(tmp_path):

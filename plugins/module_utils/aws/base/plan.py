@@ -46,7 +46,10 @@ class Rules:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done. `changed`: the top-level fields that differ, as desired; `refused`: fields that cannot change."""
+    """What is to be done. `changed`: the top-level fields that differ, as desired; `refused`: fields that cannot change.
+
+    `mends`: what is there was never finished, and is made anew.
+    """
 
     verb: Verb
     subject: str
@@ -59,6 +62,7 @@ class Plan:
     before: State | None = None
     after: State | None = None
     why: str = ""
+    mends: bool = False
 
     @property
     def changes_anything(self) -> bool:
@@ -130,6 +134,14 @@ def decide(
     )
 
 
+def anew(subject: str, current: State, desired: State, state: str) -> Plan:
+    """Makes again what failed while it was made; it serves nobody and will not become good by itself. `state`: AWS's own words."""
+    desired = {key: value for key, value in desired.items() if value is not None}
+    change = Change("state", state, "made anew")
+    before = _shown({key: current.get(key) for key in desired}, {})
+    return Plan("replace", subject, (change,), desired, desired, before=before, after=desired, mends=True)
+
+
 def removal(subject: str, current: State | None, tags: Mapping[str, str] | None = None) -> Plan:
     """What takes the resource away."""
     if current is None:
@@ -150,8 +162,17 @@ def _compare(top: str, path: str, current: Any, desired: Any, rules: Rules) -> I
             for key in have:
                 if key not in desired:
                     yield Change(f"{path}.{key}", have[key], None)
-    elif normal(path, current, rules) != normal(path, desired, rules):
+    elif bare(normal(path, current, rules)) != bare(normal(path, desired, rules)):
         yield Change(path, current, desired)
+
+
+def bare(value: Any) -> Any:
+    """A value without its empty members, None for an empty one: services leave out what is empty, some of them at any depth."""
+    if isinstance(value, Mapping):
+        value = {key: inner for key, item in value.items() if (inner := bare(item)) is not None}
+    elif isinstance(value, list):
+        value = [bare(item) for item in value]
+    return None if value in ("", [], {}) else value
 
 
 def normal(path: str, value: Any, rules: Rules) -> Any:

@@ -13,7 +13,7 @@ from ...names import TAG_CLUSTER, TAG_COMPONENT
 from .arguments import COMMON, checked
 from .connection import Connection, patience
 from .errors import AwsError, NotFound, NotOurs, code_of, sentence
-from .plan import Plan, Rules, State, Tags, decide, removal
+from .plan import Plan, Rules, State, Tags, anew, decide, removal
 from .tagging import Tagging, tag_map
 from .unknown import Unknown, is_unknown
 
@@ -47,6 +47,8 @@ class Settled:
     good: frozenset[str] = frozenset({"ACTIVE"})
     bad: frozenset[str] = frozenset()
     leaving: frozenset[str] = frozenset({"DELETING", "deleting", "deleted"})
+    # It failed while it was made, and stays so: it is made anew.
+    unmade: frozenset[str] = frozenset()
     why: str = ""
 
     @property
@@ -56,6 +58,10 @@ class Settled:
     @property
     def is_bad(self) -> bool:
         return self.state in self.bad
+
+    @property
+    def is_unmade(self) -> bool:
+        return self.state in self.unmade
 
     @property
     def is_leaving(self) -> bool:
@@ -170,6 +176,8 @@ class AwsResource:
         if current is not None and self.settled(current).is_leaving:
             current = None
         self._refuse_strangers(current)
+        if current is not None and self.settled(current).is_unmade:
+            return anew(self.subject, current, self.desired(None), str(self.settled(current)))
         tags = Tags(self.tags_of(current) if current else {}, self.tags, bool(self.params.get("purge_tags")))
         plan = decide(self.subject, current, self.desired(current), tags, self.rules)
         if plan.refused:
@@ -293,6 +301,10 @@ class AwsResource:
             raise AwsError(f"{self.subject}: tags of a {self.noun} cannot be changed")
         for operation, parameters in self.tagging.calls(current, self.tags_of(current), to_set, to_unset):
             self.call(operation, **parameters)
+
+    def bearer(self) -> State | None:
+        """Who has its name now, ours or not, and so stands in its way; None where names are free. Raises AwsError."""
+        return self.look()
 
     def call(self, operation: str, *, service: str = "", **parameters: Any) -> dict[str, Any]:
         """One API call. What `passing` names for the operation is waited for. Raises NotFound or AwsError."""

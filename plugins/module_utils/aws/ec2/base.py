@@ -129,6 +129,10 @@ class Ec2Resource(AwsResource):
             raise AwsError(f"{self.subject}: several answer to that name: {ids}; give the id, or retag the others")
         return alive[0] if alive else next(iter(row for row in rows if self.state_of(row) == "deleting"), None)
 
+    def bearer(self) -> State | None:
+        """The name is but a tag: another's of the same name stands in nobody's way."""
+        return None
+
     def filters(self) -> dict[str, str]:
         """By what it is found, besides the name."""
         found = {"tag:Name": self.params["name"]}
@@ -178,14 +182,15 @@ class Ec2Resource(AwsResource):
         """Interfaces that AWS's services leave behind go by themselves, minutes after what they belonged to."""
         return all(holder.startswith(INTERFACE) for holder in holders)
 
-    def interfaces(self, name: str, value: str) -> list[str]:
-        """Network interfaces by a filter, in words."""
+    def interfaces(self, name: str, value: str, *, public: bool = False) -> list[str]:
+        """Network interfaces by a filter, in words; `public`: those with a public address."""
         found = self.listed(
             "describe_network_interfaces", "NetworkInterfaces", Filters=[{"Name": name, "Values": [value]}]
         )
         return [
             f"{INTERFACE} {row['NetworkInterfaceId']} ({row.get('Description') or row.get('InterfaceType', '')})"
             for row in found
+            if not public or (row.get("Association") or {}).get("PublicIp")
         ]
 
     def made(self, current: State) -> State:

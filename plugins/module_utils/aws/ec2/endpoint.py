@@ -9,6 +9,10 @@ from ..base.resource import Settled
 from ..estimate.prices import per_hour_of
 from .base import Ec2Resource
 
+# Services whose endpoints in China are called `cn.com.amazonaws…`; all others are `com.amazonaws…` there too.
+# https://github.com/eksctl-io/eksctl/blob/main/pkg/apis/eksctl.io/v1alpha5/endpoint_service.go
+_CN_PREFIXED = ("ec2", "ecr.api", "ecr.dkr", "sts", "cloudformation", "eks", "eks-auth")
+
 
 class Ec2Endpoint(Ec2Resource):
     """A way to an AWS service that does not leave the VPC. `endpoint_service`: `s3`, or a whole name."""
@@ -53,12 +57,7 @@ class Ec2Endpoint(Ec2Resource):
     def desired(self, current: State | None) -> State:
         p = self.params
         service = p["endpoint_service"] or ""
-        china = "cn." if self.connection.region.startswith("cn-") else ""
-        whole = (
-            service
-            if service.startswith(("com.", "cn."))
-            else f"{china}com.amazonaws.{self.connection.region}.{service}"
-        )
+        whole = service if service.startswith(("com.", "cn.")) else name_of(service, self.connection.region)
         return {
             "VpcId": p["vpc_id"],
             "ServiceName": whole if service else None,
@@ -88,4 +87,13 @@ class Ec2Endpoint(Ec2Resource):
 
     def settled(self, current: State) -> Settled:
         good, bad = frozenset({"available"}), frozenset({"failed", "rejected", "expired"})
-        return Settled(self.state_of(current), good, bad, why=(current.get("LastError") or {}).get("Message", ""))
+        unmade = frozenset({"failed"})
+        return Settled(
+            self.state_of(current), good, bad, unmade=unmade, why=(current.get("LastError") or {}).get("Message", "")
+        )
+
+
+def name_of(service: str, region: str) -> str:
+    """The whole name of a service's endpoint in a region."""
+    prefix = "cn." if region.startswith("cn-") and service in _CN_PREFIXED else ""
+    return f"{prefix}com.amazonaws.{region}.{service}"

@@ -42,9 +42,14 @@ class Ec2InternetGateway(Ec2Resource):
     def update(self, changed: State, current: State) -> None:
         where = {"InternetGatewayId": current["InternetGatewayId"]}
         if current.get("VpcId"):
-            self.call("detach_internet_gateway", **where, VpcId=current["VpcId"])
+            self.freed("detach_internet_gateway", **where, VpcId=current["VpcId"])
         if changed.get("VpcId"):
             self.call("attach_internet_gateway", **where, VpcId=changed["VpcId"])
+
+    def holders(self) -> list[str]:
+        """Public addresses of the VPC, of a load balancer that is on its way out for instance."""
+        vpc = (self._current or {}).get("VpcId")
+        return self.interfaces("vpc-id", vpc, public=True) if vpc else []
 
     def remove(self, current: State) -> None:
         self.update({}, current)

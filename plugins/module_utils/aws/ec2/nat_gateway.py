@@ -28,6 +28,8 @@ class Ec2NatGateway(Ec2Resource):
     dead = ("deleted", "deleting", "failed")
     produces = ("id", "public_ip")
     rules = Rules(fixed=("SubnetId",))
+    # Id of what this object has made.
+    _made = ""
     arguments = {"name": text(required=True), "id": text(), "subnet_id": text()}
 
     @classmethod
@@ -36,7 +38,7 @@ class Ec2NatGateway(Ec2Resource):
 
     def read(self) -> State | None:
         """The gateway; where there is none, or none for long, the address that a broken run left over counts as one that is gone."""
-        row = super().read()
+        row = super().read() or self._failed()
         if row is None or row["State"] in self.dead:
             left = self._addresses()
             if row is None and left:
@@ -44,6 +46,13 @@ class Ec2NatGateway(Ec2Resource):
             if row is not None:
                 row["left"] = len(left)
         return row
+
+    def _failed(self) -> State | None:
+        """The one of this run, where it failed: it says why. Those of earlier runs are memories: AWS takes them away by itself."""
+        if not self._made:
+            return None
+        rows = self.listed("describe_nat_gateways", "NatGateways", NatGatewayIds=[self._made])
+        return rows[0] if rows and rows[0]["State"] == "failed" else None
 
     def leaves_behind(self, current: State) -> bool:
         return bool(current.get("left"))
@@ -58,12 +67,13 @@ class Ec2NatGateway(Ec2Resource):
             Domain="vpc",
             TagSpecifications=[{"ResourceType": "elastic-ip", "Tags": tag_list(self.tags)}],
         )
-        self.call(
+        made = self.call(
             "create_nat_gateway",
             SubnetId=desired["SubnetId"],
             AllocationId=address["AllocationId"],
             TagSpecifications=self.tag_specifications,
         )
+        self._made = str(made["NatGateway"]["NatGatewayId"])
 
     def _addresses(self) -> list[dict[str, Any]]:
         """Those that were allocated for it."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..base.arguments import flag, text
 from ..base.plan import Rules, State
+from ..base.unknown import is_unknown
 from .base import Ec2Resource
 
 _RULE = {
@@ -54,6 +55,15 @@ class Ec2SecurityGroup(Ec2Resource):
                 for name, description in _flat(permission, row["GroupId"])
             }
         return row
+
+    def bearer(self) -> State | None:
+        """Group names are unique in a VPC; in one that does not exist yet they are free."""
+        vpc = self.params["vpc_id"]
+        if not vpc or is_unknown(vpc):
+            return None
+        filters = [{"Name": "vpc-id", "Values": [vpc]}, {"Name": "group-name", "Values": [self.params["name"]]}]
+        found: list[State] = self.listed("describe_security_groups", "SecurityGroups", Filters=filters)
+        return found[0] if found else None
 
     def desired(self, current: State | None) -> State:
         p = self.params

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..base.arguments import given, text, texts
-from ..base.errors import NotFound
+from ..base.errors import AwsError, NotFound
 from ..base.plan import Rules, State
+from ..base.resource import Settled
 from ..base.tagging import tag_map
 from .base import EfsResource, marked_systems
 
@@ -50,6 +52,7 @@ class EfsMountTarget(EfsResource):
         p = self.params
         found = self.listed("describe_mount_targets", "MountTargets", FileSystemId=p["file_system_id"])
         row: State | None = next((row for row in found if row["SubnetId"] == p["subnet_id"]), None)
+        row = row or self._of_the_zone(found)
         if row is None:
             return None
         if self.owner:
@@ -62,6 +65,15 @@ class EfsMountTarget(EfsResource):
             row["SecurityGroups"] = p["security_group_ids"]  # cannot be read until it is available; wait comes first
         return row
 
+    def _of_the_zone(self, found: list[State]) -> State | None:
+        """A file system has one in each zone: one in another subnet of the zone serves this subnet too."""
+        if not found:
+            return None
+        subnets = [self.params["subnet_id"]]
+        rows = self.listed("describe_subnets", "Subnets", service="ec2", SubnetIds=subnets)
+        zone = rows[0]["AvailabilityZone"] if rows else ""
+        return next((row for row in found if row["AvailabilityZoneName"] == zone), None)
+
     @property
     def tags(self) -> dict[str, str]:
         return {}
@@ -69,12 +81,20 @@ class EfsMountTarget(EfsResource):
     def tags_of(self, current: State) -> dict[str, str]:
         return tag_map(current.get("Tags") or [])
 
+    def settled(self, current: State) -> Settled:
+        return replace(super().settled(current), unmade=frozenset({"error"}))
+
     def desired(self, current: State | None) -> State:
         return {"SecurityGroups": self.params["security_group_ids"], "IpAddress": self.params["ip_address"]}
 
     def create(self, desired: State) -> None:
         p = self.params
-        self.call("create_mount_target", FileSystemId=p["file_system_id"], SubnetId=p["subnet_id"], **desired)
+        try:
+            self.call("create_mount_target", FileSystemId=p["file_system_id"], SubnetId=p["subnet_id"], **desired)
+        except AwsError as error:
+            # One of the same zone was begun at the same time.
+            if error.code != "MountTargetConflict" or self.look() is None:
+                raise
 
     def update(self, changed: State, current: State) -> None:
         self.call(

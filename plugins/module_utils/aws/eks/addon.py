@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..base.arguments import flag, given, text
@@ -11,7 +13,7 @@ from ..base.errors import AwsError, NotFound
 from ..base.plan import Rules, State
 from ..base.resource import Settled
 from ..base.tagging import Tagging
-from ..base.unknown import Unknown
+from ..base.unknown import Unknown, is_unknown
 from .base import ROLE_UNKNOWN, EksMember
 
 _ASSOCIATION = {"service_account": text(required=True), "role_arn": text(required=True)}
@@ -27,7 +29,7 @@ class EksAddon(EksMember):
     describing = ("describe_addon", "addon")
     name_in = "addonName"
     tagging = Tagging("resourceArn", "addonArn", tags="tags", keys="tagKeys", form="map")
-    passing = {"create_addon": ROLE_UNKNOWN}
+    passing = ROLE_UNKNOWN
     noun = "EKS add-on"
     key = ("cluster", "name")
     timeout_s = 900
@@ -69,8 +71,11 @@ class EksAddon(EksMember):
     def desired(self, current: State | None) -> State:
         p = self.params
         accounts = p["pod_identity"]
+        version = self._version(current)
+        if p["configuration"] and not is_unknown(version):
+            self._check_configuration(version)
         return {
-            "addonVersion": self._version(current),
+            "addonVersion": version,
             "configurationValues": None
             if p["configuration"] is None
             else json.dumps(p["configuration"], sort_keys=True),
@@ -80,6 +85,22 @@ class EksAddon(EksMember):
             "serviceAccountRoleArn": p["service_account_role_arn"],
             "namespaceConfig": {"namespace": p["namespace"]} if p["namespace"] else None,
         }
+
+    def _check_configuration(self, version: str) -> None:
+        """Raises AwsError for a member that the add-on's schema does not have: EKS refuses all of it then."""
+        name = self.params["name"]
+        try:
+            answer = self.call("describe_addon_configuration", addonName=name, addonVersion=version)
+        except NotFound:
+            return
+        schema = json.loads(answer.get("configurationSchema") or "{}")
+        strange = list(unknown_members(self.params["configuration"], schema, schema))
+        if strange:
+            path, known = strange[0]
+            raise AwsError(
+                f"{self.subject}: configuration {path} is not in the schema of version {version}; "
+                f"it has {_some(sorted(known))} there: leave {path.rpartition('.')[2]} out"
+            )
 
     def _version(self, current: State | None) -> str:
         wanted: str = self.params["version"]
@@ -132,10 +153,29 @@ class EksAddon(EksMember):
         # Before there are nodes every Deployment lacks its replicas: that passes.
         if any(issue.get("code") != "InsufficientNumberOfReplicas" for issue in issues):
             bad |= {"DEGRADED"}
-        return Settled(current["status"], bad=frozenset(bad), why=why)
+        unmade = frozenset({"CREATE_FAILED"})
+        return Settled(current["status"], bad=frozenset(bad), unmade=unmade, why=why)
 
     def made(self, current: State) -> State:
         return given(name=current["addonName"], arn=current["addonArn"], version=current["addonVersion"])
+
+
+def unknown_members(given: Any, schema: Any, whole: Any, path: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Paths that a JSON schema does not have, each with what it has there. Pure; `whole` is where its references lead."""
+    for _ in range(9):
+        reference = schema.get("$ref") if isinstance(schema, Mapping) else None
+        if not reference:
+            break
+        schema = functools.reduce(lambda at, step: at.get(step, {}), reference.removeprefix("#/").split("/"), whole)
+    if not isinstance(given, Mapping) or not isinstance(schema, Mapping):
+        return
+    known = schema.get("properties") or {}
+    for key, value in given.items():
+        here = f"{path}.{key}".lstrip(".")
+        if key in known:
+            yield from unknown_members(value, known[key], whole, here)
+        elif schema.get("additionalProperties") is False and not schema.get("patternProperties"):
+            yield here, list(known)
 
 
 def pick_version(addons: list[Any], kubernetes: str, wanted: str) -> str:
@@ -150,3 +190,7 @@ def pick_version(addons: list[Any], kubernetes: str, wanted: str) -> str:
     if wanted == "latest":
         return fitting[0][0] if fitting else ""
     return next((version for version, default in fitting if default), fitting[0][0] if fitting else "")
+
+
+def _some(names: list[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "") or "nothing"

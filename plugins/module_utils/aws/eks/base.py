@@ -15,8 +15,33 @@ from ..base.tagging import tag_map
 if TYPE_CHECKING:
     from ..survey.item import Item, Looker
 
-# Words of EKS for a role that IAM does not know everywhere yet.
-ROLE_UNKNOWN = ("could not be assumed",)
+# Words of EKS for a role, its trust or its policies that IAM does not know everywhere yet, by operation: what
+# https://github.com/hashicorp/terraform-provider-aws (internal/service/eks) tries again, and the issues below.
+ROLE_UNKNOWN: dict[str, tuple[str, ...]] = {
+    "create_cluster": (
+        "does not exist",
+        "could not be assumed",
+        "Error in role params",  # https://github.com/pulumi/pulumi-eks/issues/203
+        "The provided role doesn't have the Amazon EKS Managed Policies",
+        "IAM role's policy must include",
+    ),
+    "create_nodegroup": (
+        "could not be assumed",
+        "does not exist",
+        "The provided role doesn't have the Amazon EKS Managed Policies",
+        # A fresh account's service-linked role: https://docs.aws.amazon.com/eks/latest/userguide/using-service-linked-roles-eks-nodegroups.html
+        "service-linked role",
+    ),
+    "create_addon": ("could not be assumed", "does not exist", "Trust policy of the role provided is invalid"),
+    # https://github.com/hashicorp/terraform-provider-aws/issues/34711 and 41483
+    "create_pod_identity_association": (
+        "Role provided in the request does not exist",
+        "Trust policy of the role provided is invalid",
+        "could not be assumed",
+    ),
+}
+for _later in ("addon", "pod_identity_association"):
+    ROLE_UNKNOWN[f"update_{_later}"] = ROLE_UNKNOWN[f"create_{_later}"]
 
 
 class EksResource(AwsResource):

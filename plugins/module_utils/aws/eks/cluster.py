@@ -38,7 +38,7 @@ class EksCluster(EksResource):
     stands_on = ("iam_role", "ec2_subnet", "ec2_security_group", "kms_key", "log_group")
     carries_traffic = True
     tagging = Tagging("resourceArn", "arn", tags="tags", keys="tagKeys", form="map")
-    passing = {"create_cluster": ROLE_UNKNOWN}
+    passing = ROLE_UNKNOWN
     noun = "EKS cluster"
     timeout_s = 2400
     produces = (
@@ -168,13 +168,16 @@ class EksCluster(EksResource):
         return [wanted]
 
     def remove(self, current: State) -> None:
+        # A cluster that is being made or changed, by a run that was cut off for instance, cannot be deleted yet.
+        current = self._steady(current)
         if current.get("deletionProtection"):
             self._config(deletionProtection=False)
         self.call("delete_cluster", name=self.params["name"])
 
     def settled(self, current: State) -> Settled:
         issues = "; ".join(issue["message"] for issue in (current.get("health") or {}).get("issues", []))
-        return Settled(current["status"], bad=frozenset({"FAILED"}), why=issues)
+        failed = frozenset({"FAILED"})
+        return Settled(current["status"], bad=failed, unmade=failed, why=issues)
 
     def made(self, current: State) -> State:
         vpc = current["resourcesVpcConfig"]

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..base.arguments import flag, given, text, texts
+from ..base.errors import AwsError
 from ..base.plan import Rules, State
 from ..base.resource import Settled
 from ..base.tagging import Tagging
@@ -16,6 +17,7 @@ _TAINT = {
     "value": text(),
     "effect": text(required=True, choices=["NO_SCHEDULE", "NO_EXECUTE", "PREFER_NO_SCHEDULE"]),
 }
+_BAD = frozenset({"CREATE_FAILED", "DELETE_FAILED", "DEGRADED"})
 _NUMBER: dict[str, Any] = {"type": "int"}
 
 
@@ -30,7 +32,7 @@ class EksNodegroup(EksMember):
     describing = ("describe_nodegroup", "nodegroup")
     name_in = "nodegroupName"
     tagging = Tagging("resourceArn", "nodegroupArn", tags="tags", keys="tagKeys", form="map")
-    passing = {"create_nodegroup": ROLE_UNKNOWN}
+    passing = ROLE_UNKNOWN
     noun = "EKS node group"
     key = ("cluster", "name")
     timeout_s = 2400
@@ -74,6 +76,11 @@ class EksNodegroup(EksMember):
 
     def desired(self, current: State | None) -> State:
         p = self.params
+        if p["capacity_type"] == "CAPACITY_BLOCK" and not p["launch_template"]:
+            raise AwsError(
+                f"{self.subject}: capacity_type CAPACITY_BLOCK needs a launch_template that names the reservation; "
+                "give one, or take ON_DEMAND"
+            )
         template = p["launch_template"] and given(**p["launch_template"])
         update = given(
             maxUnavailable=p["max_unavailable"],
@@ -119,6 +126,7 @@ class EksNodegroup(EksMember):
             config["labels"] = _labels(current.get("labels") or {}, changed["labels"])
         if "taints" in changed:
             config["taints"] = _taints(current.get("taints") or [], changed["taints"])
+        config = {key: value for key, value in config.items() if value}
         if config:
             self._follow(self.call("update_nodegroup_config", **self.where, **config))
         version = {key: changed[key] for key in ("version", "releaseVersion", "launchTemplate") if key in changed}
@@ -136,7 +144,7 @@ class EksNodegroup(EksMember):
     def settled(self, current: State) -> Settled:
         issues = (current.get("health") or {}).get("issues", [])
         why = "; ".join(f"{issue['code']}: {issue.get('message', '')}" for issue in issues)
-        return Settled(current["status"], bad=frozenset({"CREATE_FAILED", "DELETE_FAILED", "DEGRADED"}), why=why)
+        return Settled(current["status"], bad=_BAD, unmade=frozenset({"CREATE_FAILED"}), why=why)
 
     def made(self, current: State) -> State:
         groups = (current.get("resources") or {}).get("autoScalingGroups") or [{}]

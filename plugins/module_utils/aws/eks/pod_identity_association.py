@@ -20,7 +20,7 @@ class EksPodIdentityAssociation(EksMember):
     describing = ("describe_pod_identity_association", "association")
     name_in = "associationId"
     tagging = Tagging("resourceArn", "associationArn", tags="tags", keys="tagKeys", form="map")
-    passing = {"create_pod_identity_association": ROLE_UNKNOWN}
+    passing = ROLE_UNKNOWN
     noun = "EKS pod identity association"
     key = ("cluster", "namespace", "service_account")
     produces = ("id", "arn")

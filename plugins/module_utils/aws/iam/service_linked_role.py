@@ -38,6 +38,10 @@ class IamServiceLinkedRole(AwsResource):
             None,
         )
 
+    def bearer(self) -> State | None:
+        """It is the account's, whoever asked first."""
+        return None
+
     def _refuse_strangers(self, current: State | None) -> None:
         """It is the account's, whoever asked first."""
 

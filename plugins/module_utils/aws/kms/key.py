@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..base.arguments import flag, text
-from ..base.errors import NotFound
+from ..base.errors import AwsError, NotFound
 from ..base.plan import State
 from ..base.resource import AwsResource, Settled
 from ..base.tagging import Tagging, tag_list, tag_map
@@ -78,13 +78,23 @@ class KmsKey(AwsResource):
         for listed in self.listed("list_keys", "Keys"):
             if listed["KeyId"] in named:
                 continue
-            where = {"KeyId": listed["KeyId"]}
-            row: State = self.call("describe_key", **where)["KeyMetadata"]
-            if row["KeyManager"] != "CUSTOMER" or row["KeyState"] != "Enabled":
-                continue
-            if marks.items() <= tag_map(self.listed("list_resource_tags", "Tags", **where)).items():
+            row = self._seen(listed["KeyId"])
+            if row and marks.items() <= tag_map(row["tags"]).items():
                 return row
         return None
+
+    def _seen(self, identifier: str) -> State | None:
+        """A live key with its tags. One that its own policy shows to nobody here is not ours."""
+        where = {"KeyId": identifier}
+        try:
+            row: State = self.call("describe_key", **where)["KeyMetadata"]
+            if row["KeyManager"] != "CUSTOMER" or row["KeyState"] != "Enabled":
+                return None
+            return {**row, "tags": self.listed("list_resource_tags", "Tags", **where)}
+        except AwsError as error:
+            if error.code != "AccessDeniedException":
+                raise
+            return None
 
     def settled(self, current: State) -> Settled:
         return Settled(current["KeyState"], frozenset({"Enabled"}), leaving=frozenset({"PendingDeletion"}))

@@ -6,13 +6,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from ...names import TAG_CLUSTER
 from ..base.arguments import given, text
+from ..base.errors import AwsError
 from ..base.plan import Rules, State
-from ..base.resource import AwsResource
+from ..base.resource import AwsResource, Owner
 from ..base.tagging import Tagging
 
 if TYPE_CHECKING:
     from ..survey.item import Item, Looker
+
+
+# Days that the service takes: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
+RETENTIONS = [
+    *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731),
+    *(1096, 1827, 2192, 2557, 2922, 3288, 3653),
+]
 
 
 class LogGroup(AwsResource):
@@ -29,7 +38,7 @@ class LogGroup(AwsResource):
     rules = Rules(fixed=("kmsKeyId",))
     arguments = {
         "name": text(required=True),
-        "retention_days": {"type": "int", "default": 30},
+        "retention_days": {"type": "int", "default": 30, "choices": RETENTIONS},
         "kms_key_arn": text(),
     }
 
@@ -49,6 +58,29 @@ class LogGroup(AwsResource):
             return None
         arn = _arn(row)
         return {**row, "arn": arn, "tags": self.call("list_tags_for_resource", resourceArn=arn).get("tags", {})}
+
+    def _refuse_strangers(self, current: State | None) -> None:
+        """What EKS wrote again after an earlier cluster of ours had gone carries no mark; without such a cluster it is taken over.
+
+        https://github.com/terraform-aws-modules/terraform-aws-eks/issues/2763
+        """
+        marked = current is not None and TAG_CLUSTER in self.tags_of(current)
+        if (
+            marked
+            or not self.owner
+            or self.params["name"] != f"/aws/eks/{self.owner.cluster}/cluster"
+            or (current is not None and self._foreign_cluster(self.owner))
+        ):
+            super()._refuse_strangers(current)
+
+    def _foreign_cluster(self, owner: Owner) -> bool:
+        try:
+            found = self.call("describe_cluster", service="eks", name=owner.cluster)["cluster"]
+        except AwsError as error:
+            if error.code != "ResourceNotFoundException":
+                raise
+            return False
+        return not owner.owns(found.get("tags") or {})
 
     def desired(self, current: State | None) -> State:
         return {"retentionInDays": self.params["retention_days"], "kmsKeyId": self.params["kms_key_arn"]}

@@ -12,6 +12,7 @@ from typing import Any
 from ...names import TAG_CLUSTER
 from ..base.connection import Connection
 from ..base.errors import AwsError, NotFound, code_of, sentence
+from ..base.tagging import tag_map
 from ..estimate.prices import per_hour
 
 # vCPU quotas of EC2 by family and purchase option.
@@ -114,12 +115,12 @@ def offerings(
 
 
 def vcpus_in_use(connection: Connection, cluster: str) -> dict[tuple[str, str], int]:
-    """vCPUs that run in the region, by family and purchase option as in QUOTAS, without those that carry the cluster's mark."""
+    """vCPUs that run in the region, by family and purchase option as in QUOTAS, without those that are the cluster's."""
     alive = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
     counts: dict[tuple[str, str], int] = {}
     reservations = ask(connection, "instances", "ec2", "describe_instances", "Reservations", Filters=alive)
     for row in (row for reservation in reservations for row in reservation["Instances"]):
-        if not any(tag["Key"] == TAG_CLUSTER and tag["Value"] == cluster for tag in row.get("Tags") or []):
+        if not is_node_of(cluster, row):
             option = "spot" if row.get("InstanceLifecycle") == "spot" else "on-demand"
             counts[row["InstanceType"], option] = counts.get((row["InstanceType"], option), 0) + 1
     sizes = _vcpus(connection, sorted({name for name, _ in counts}))
@@ -128,6 +129,16 @@ def vcpus_in_use(connection: Connection, cluster: str) -> dict[tuple[str, str], 
         key = (quota_family(name), option)
         found[key] = found.get(key, 0) + count * sizes.get(name, 0)
     return found
+
+
+def is_node_of(cluster: str, instance: Mapping[str, Any]) -> bool:
+    """Whether an instance is a cluster's: by our mark, or by what EKS sets on nodes of managed groups and Karpenter on its own.
+
+    Tags of a node group do not reach its instances: https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateNodegroup.html
+    """
+    tags = tag_map(instance.get("Tags") or [])
+    named = (TAG_CLUSTER, "eks:cluster-name", "eks:eks-cluster-name")
+    return any(tags.get(key) == cluster for key in named) or tags.get(f"kubernetes.io/cluster/{cluster}") == "owned"
 
 
 def _vcpus(connection: Connection, types: Sequence[str]) -> dict[str, int]:

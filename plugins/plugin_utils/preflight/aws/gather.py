@@ -14,13 +14,13 @@ from typing import Any
 from ....module_utils.aws.base.connection import Connection
 from ....module_utils.aws.base.errors import AwsError, NotFound
 from ....module_utils.aws.base.tagging import tag_map
-from ....module_utils.aws.base.unknown import Unknown
 from ....module_utils.aws.catalog import RESOURCES
 from ....module_utils.aws.survey import lookups, simulation
 from ....module_utils.aws.survey.lookups import QUOTAS, ask, quota_family
 from ....module_utils.names import TAG_CLUSTER
+from .described import Name
 from .facts import Cluster, Facts, Peering, Subnet, Taken, Vpc
-from .wanted import Name, Wanted
+from .wanted import Wanted
 
 _SIDE_BY_SIDE = 12
 
@@ -182,9 +182,9 @@ def _bucket(connection: Connection, name: str) -> str:
 def _taken(connection: Connection, name: Name) -> Taken | None:
     """Whoever bears the name, by the very class that would make it."""
     kind = RESOURCES[name.kind]
-    later = {argument: Unknown() for argument, spec in kind.arguments.items() if spec.get("required")}
-    bearer = kind(connection, {**later, "name": name.name})
-    current = bearer.look()
-    if current is None or bearer.settled(current).is_leaving:
+    made = kind(connection, dict(name.entry.properties))
+    current = made.bearer()
+    if current is None or made.settled(current).is_leaving:
         return None
-    return Taken(name.kind, kind.noun, name.name, name.variable, bearer.tags_of(current).get(TAG_CLUSTER, ""))
+    shown = name.name or made.subject.removeprefix(f"{kind.noun} ")
+    return Taken(name.kind, kind.noun, shown, name.variable, made.tags_of(current).get(TAG_CLUSTER, ""))

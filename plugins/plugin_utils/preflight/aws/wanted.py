@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run is about to make on AWS, as far as checks before it ask: read from the inventory's variables. Pure."""
+"""What a run is about to make on AWS, as far as checks before it ask: the descriptors' resources, and what models will want. Pure."""
 
 from __future__ import annotations
 
@@ -10,22 +10,11 @@ from typing import Any
 
 from ....module_utils.aws.estimate.model_size import Given
 from ..findings import Place
+from .described import Name, Network, NodeGroup, cluster, entries, names, network, node_groups
 
 Values = Mapping[str, Any]
 # Engines that compute on processors as well.
 _CPU_ENGINES = ("llamacpp",)
-
-
-@dataclass(frozen=True)
-class NodeGroup:
-    """A managed node group. `variable`: the one that describes it."""
-
-    name: str
-    instance_types: tuple[str, ...]
-    desired: int
-    maximum: int
-    spot: bool = False
-    variable: str = "node_groups_system"
 
 
 @dataclass(frozen=True)
@@ -48,28 +37,6 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Network:
-    """`vpc_id` not empty: a VPC that is there already, with its subnets. `zones` by their whole names."""
-
-    cidr: str = ""
-    zones: tuple[str, ...] = ()
-    nat_gateways: int = 0
-    interface_endpoints: int = 0
-    vpc_id: str = ""
-    private_subnet_ids: tuple[str, ...] = ()
-    public_subnet_ids: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Name:
-    """Something that is made under a name which must be free, or ours. `kind`: of the resource catalogue."""
-
-    kind: str
-    name: str
-    variable: str = "platform_cluster_name"
-
-
-@dataclass(frozen=True)
 class Wanted:
     """`adopt`: the cluster is there already and stays as it is. `places`: where the inventory sets a variable."""
 
@@ -79,10 +46,11 @@ class Wanted:
     support_type: str = "STANDARD"
     adopt: bool = False
     service_cidr: str = ""
-    network: Network = Network()
+    network: Network = field(default_factory=Network)
     node_groups: tuple[NodeGroup, ...] = ()
     models: tuple[Model, ...] = ()
     names: tuple[Name, ...] = ()
+    kinds: tuple[str, ...] = ()
     state_bucket: str = ""
     karpenter: bool = False
     prices: Mapping[str, float] = field(default_factory=dict)
@@ -96,65 +64,27 @@ class Wanted:
         return tuple(dict.fromkeys([*groups, *models]))
 
 
-def wanted(values: Values, places: Mapping[str, Place] | None = None) -> Wanted:
-    """From variables with their roles' defaults. Types are right: the argument specs were checked before."""
-    name, region = str(values.get("platform_cluster_name") or ""), str(values.get("platform_aws_region") or "")
-    adopt = _true(values.get("cluster_adopt"))
-    karpenter = values.get("karpenter_aws_state", "skip") == "present"
+def wanted(values: Values, components: Sequence[Values] = (), places: Mapping[str, Place] | None = None) -> Wanted:
+    """From descriptors, and variables with their roles' defaults. Types are right: the argument specs were checked before."""
+    found = entries(components)
+    made = cluster(found)
+    said = made.properties if made else {}
     return Wanted(
-        cluster=name,
-        region=region,
-        version=str(values.get("cluster_version") or ""),
-        support_type=str(values.get("cluster_support_type") or "STANDARD"),
-        adopt=adopt,
-        service_cidr=str(values.get("cluster_service_cidr") or ""),
-        network=_network(values, region),
-        node_groups=tuple(_node_groups(values)),
+        cluster=str(values.get("platform_cluster_name") or ""),
+        region=str(values.get("platform_aws_region") or ""),
+        version=str(said.get("version") or ""),
+        support_type=str(said.get("support_type") or "STANDARD"),
+        adopt=bool(made and made.adopt),
+        service_cidr=str(said.get("service_ipv4_cidr") or ""),
+        network=network(found),
+        node_groups=tuple(node_groups(found, values)),
         models=tuple(_models(values.get("model_catalog") or [])),
-        names=tuple(_names(values, name, adopt, karpenter)),
+        names=tuple(names(found, values)),
+        kinds=tuple(sorted({entry.kind for entry in found})),
         state_bucket=str(values.get("platform_state_bucket") or ""),
-        karpenter=karpenter,
+        karpenter=any(entry.component.startswith("karpenter") for entry in found),
         prices={str(kind): float(price) for kind, price in (values.get("platform_prices") or {}).items()},
         places=places or {},
-    )
-
-
-def _network(values: Values, region: str) -> Network:
-    zones = [str(zone) for zone in values.get("network_zones") or []]
-    endpoints = [word for word in values.get("network_endpoints") or [] if word not in ("s3", "dynamodb")]
-    given = str(values.get("network_vpc_id") or "")
-    nat = {"single": 1, "per_zone": len(zones)}.get(str(values.get("network_nat") or "none"), 0)
-    return Network(
-        cidr="" if given else str(values.get("network_cidr") or ""),
-        zones=() if given else tuple(zone if zone.startswith(region) else f"{region}{zone}" for zone in zones),
-        nat_gateways=0 if given else nat,
-        interface_endpoints=len(endpoints) * len(zones),
-        vpc_id=given,
-        private_subnet_ids=tuple(map(str, values.get("network_private_subnet_ids") or [])),
-        public_subnet_ids=tuple(map(str, values.get("network_public_subnet_ids") or [])),
-    )
-
-
-def _node_groups(values: Values) -> list[NodeGroup]:
-    if values.get("node_groups_state", "present") != "present":
-        return []
-    found = []
-    system = values.get("node_groups_system")
-    if system:
-        found.append(_group({"name": "system", **system}, "node_groups_system"))
-    return [*found, *(_group(row, "node_groups_extra") for row in values.get("node_groups_extra") or [])]
-
-
-def _group(row: Values, variable: str) -> NodeGroup:
-    # 1 and 3 are what the role takes where a group does not say.
-    least, most = int(row.get("min_size") or 0) if "min_size" in row else 1, int(row.get("max_size") or 3)
-    return NodeGroup(
-        str(row["name"]),
-        tuple(map(str, row.get("instance_types") or [])),
-        int(row["desired_size"]) if row.get("desired_size") is not None else least,
-        most,
-        row.get("capacity_type") == "SPOT",
-        variable,
     )
 
 
@@ -195,37 +125,3 @@ def size_here(source: str) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def _names(values: Values, name: str, adopt: bool, karpenter: bool) -> list[Name]:
-    """What the roles make under names that follow from the cluster's."""
-    found: list[Name] = []
-    if not adopt and values.get("cluster_state", "present") == "present":
-        found += [
-            Name("eks_cluster", name),
-            Name("iam_role", f"{name}-cluster"),
-            Name("log_group", f"/aws/eks/{name}/cluster"),
-        ]
-        if values.get("cluster_encryption_key") == "own":
-            found.append(Name("kms_key", f"{name}-secrets"))
-    if values.get("node_groups_state", "present") == "present":
-        found.append(Name("iam_role", f"{name}-node"))
-        if values.get("identity_variant", "pod_identity") == "pod_identity":
-            found.append(Name("iam_role", f"{name}-cni"))
-    if values.get("identity_state", "present") == "present":
-        for variable in ("identity_drivers", "identity_roles"):
-            for role in values.get(variable) or []:
-                found.append(Name("iam_role", f"{name}-{str(role['name']).replace('_', '-')}", variable))
-    if values.get("storage_efs_state", "present") == "present":
-        found.append(Name("efs_file_system", name))
-    if karpenter:
-        found += [
-            Name("sqs_queue", name),
-            Name("iam_role", f"{name}-karpenter"),
-            Name("iam_role", f"{name}-karpenter-node"),
-        ]
-    return found
-
-
-def _true(value: Any) -> bool:
-    return value is True or str(value).lower() in ("true", "yes", "on", "1")

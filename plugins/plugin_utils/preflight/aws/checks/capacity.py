@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from .....module_utils.aws.survey.lookups import QUOTAS, quota_family
 from ...findings import Finding
+from ..described import NodeGroup
 from ..facts import Facts
-from ..wanted import NodeGroup, Wanted
+from ..wanted import Wanted
 from .models import choices
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from .....module_utils.aws.estimate.model_size import BITS, Estimate, estimate
 from .....module_utils.aws.estimate.sizing import OVERHEAD_CPU_MIB, Need, choose
 from ...findings import Finding, Severity
+from ..described import NodeGroup
 from ..facts import Facts
-from ..wanted import Model, NodeGroup, Wanted
+from ..wanted import Model, Wanted
 
 # Engines without a Neuron backend: https://github.com/ggml-org/llama.cpp#supported-backends
 _NO_NEURON = ("llamacpp",)

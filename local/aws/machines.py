@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instances of managed node groups, as EC2 shows them: with the tags of EKS, and without those of the group.
+
+"Tags don't propagate to any other resources associated with the node group":
+https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateNodegroup.html
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import network
+from .world import Session
+
+# One of the images that moto knows: which one says nothing here.
+_IMAGE = "ami-760aaa0f"
+
+
+def scale(session: Session, cluster: str, row: dict[str, Any]) -> None:
+    """As many instances as the group wants."""
+    alive = _of(session, row["nodegroupArn"])
+    wanted = row["scalingConfig"]["desiredSize"]
+    for number in range(len(alive), wanted):
+        _start(session, cluster, row, row["subnets"][number % len(row["subnets"])])
+    _end(session, alive[wanted:])
+
+
+def end(session: Session, group: str) -> None:
+    """All instances of a group, by its ARN."""
+    _end(session, _of(session, group))
+
+
+def _of(session: Session, group: str) -> list[Any]:
+    return [one for one in _instances(session) if getattr(one, "node_group", "") == group]
+
+
+def _instances(session: Session) -> list[Any]:
+    reservations = network.ec2(session).reservations.values()
+    return [one for each in reservations for one in each.instances if one.state == "running"]
+
+
+def _start(session: Session, cluster: str, row: dict[str, Any], subnet: str) -> None:
+    kinds = row.get("instanceTypes") or ["m5.large"]
+    tags = {
+        "eks:cluster-name": cluster,
+        "eks:nodegroup-name": row["nodegroupName"],
+        f"kubernetes.io/cluster/{cluster}": "owned",
+    }
+    reservation = network.ec2(session).run_instances(
+        _IMAGE,
+        1,
+        "",
+        [],
+        instance_type=kinds[0],
+        is_instance_type_default=True,
+        subnet_id=subnet,
+        security_group_ids=[],
+        tags={"instance": tags},
+        lifecycle="spot" if row.get("capacityType") == "SPOT" else None,
+    )
+    for one in reservation.instances:
+        one.node_group = row["nodegroupArn"]
+
+
+def _end(session: Session, instances: list[Any]) -> None:
+    backend = network.ec2(session)
+    for one in instances:
+        one._state.name, one._state.code = "terminated", 48
+        for eni in [eni for eni in backend.enis.values() if eni.instance is one]:
+            network.remove_interface(session, eni.id)

@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a first, second or last run met on real AWS, once the emulator knows it: each of these stopped a run before."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.errors import AwsError, NotOurs
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.plan import Rules, Tags, decide
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.resource import Owner
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey import lookups
+from tests.support.emulated_aws import EmulatedAws, make_role, make_subnets
+
+from .kinds import OWNER, Ground, build, connect, make_cluster, sample
+
+
+@pytest.fixture(scope="module")
+def ground(account):
+    return Ground.make(account)
+
+
+@pytest.fixture(scope="module")
+def slow():
+    """An account in which things take a moment."""
+    emulated = EmulatedAws("--pace", "0.001", "--delay", "late-logs=5", "--delay", "role=1.5").start()
+    yield emulated
+    emulated.kill()
+
+
+@pytest.fixture(scope="module")
+def old_cluster(slow):
+    """(name, subnets) of one that is active."""
+    _, subnets = make_subnets(slow)
+    role, eks = make_role(slow, "old"), slow.client("eks")
+    _patiently(lambda: eks.create_cluster(name="old", roleArn=role, resourcesVpcConfig={"subnetIds": subnets}))
+    _patiently(lambda: None, until=lambda: eks.describe_cluster(name="old")["cluster"]["status"] == "ACTIVE")
+    return "old", subnets
+
+
+EMPTY = [None, [], {}, ""]
+
+
+@pytest.mark.parametrize("current", [{}, *({"field": one} for one in EMPTY), {"field": {"inner": []}}])
+@pytest.mark.parametrize("desired", EMPTY)
+def test_absent_and_empty_are_the_same(current, desired):
+    """Services leave out what is empty: https://github.com/aws-controllers-k8s/community/issues/2442."""
+    assert decide("x", current, {"field": desired}).verb == "none"
+    assert decide("x", current, {"field": [desired]}, Tags(), Rules()).verb == "update", (
+        "a list with an empty member is none"
+    )
+
+
+def test_what_is_there_is_still_taken_away_by_an_empty_wish():
+    assert decide("x", {"field": ["a"]}, {"field": []}).verb == "update"
+    assert decide("x", {"field": [{"key": "a", "value": ""}]}, {"field": [{"key": "a"}]}).verb == "none"
+    assert decide("x", {"field": False}, {"field": True}).verb == "update"
+
+
+def test_a_node_group_without_taints_and_labels_is_in_order_at_once(aws, ground):
+    params = {**sample("eks_nodegroup", ground, aws).params, "taints": [], "labels": {}}
+    build("eks_nodegroup", aws, params).apply()
+    resource = build("eks_nodegroup", aws, params)
+    assert "taints" not in resource.wait(), "AWS leaves out what is empty"
+    aws.admin("DELETE", "calls")
+    assert build("eks_nodegroup", aws, params).apply().verb == "none"
+    assert "eks:UpdateNodegroupConfig" not in aws.admin("GET", "calls")
+
+
+def test_an_empty_update_is_refused_as_aws_refuses_it(aws, ground):
+    params = sample("eks_nodegroup", ground, aws).params
+    build("eks_nodegroup", aws, params).apply()
+    with pytest.raises(Exception, match="You cannot specify an empty request"):
+        aws.client("eks").update_nodegroup_config(
+            clusterName="ground", nodegroupName=params["name"], taints={"addOrUpdateTaints": []}
+        )
+
+
+FAILS = [
+    ("eks_nodegroup", "eks", "CreateNodegroup", "NodeCreationFailure: Instances failed to join"),
+    ("eks_addon", "eks", "CreateAddon", "ConfigurationConflict"),
+    ("eks_cluster", "eks", "CreateCluster", "The control plane could not be created"),
+    ("ec2_nat_gateway", "ec2", "CreateNatGateway", "has no Internet gateway attached"),
+    ("efs_mount_target", "efs", "CreateMountTarget", "error"),
+]
+
+
+@pytest.mark.parametrize(("kind", "service", "operation", "words"), FAILS)
+def test_a_creation_that_failed_is_said_and_made_anew_by_the_next_run(aws, ground, kind, service, operation, words):
+    params = sample(kind, ground, aws).params
+    aws.admin("POST", "faults", {"kind": "fails", "service": service, "operation": operation})
+    first = build(kind, aws, params)
+    first.apply()
+    with pytest.raises(AwsError, match=words):
+        first.wait(timeout_s=5)
+    planned = build(kind, aws, params).plan()
+    # AWS takes a failed NAT gateway away by itself: the next one stands beside it.
+    assert planned.verb == ("create" if kind == "ec2_nat_gateway" else "replace")
+    assert kind == "ec2_nat_gateway" or words in str(planned.changes[0])
+    second = build(kind, aws, params)
+    second.apply()
+    second.wait(timeout_s=5)
+    assert build(kind, aws, params).plan().verb == "none"
+
+
+def test_a_failed_creation_of_somebody_else_is_left_alone(aws, ground):
+    params = sample("eks_nodegroup", ground, aws).params
+    aws.admin("POST", "faults", {"kind": "fails", "service": "eks", "operation": "CreateNodegroup"})
+    build("eks_nodegroup", aws, params, Owner("other", "x")).apply()
+    with pytest.raises(NotOurs):
+        build("eks_nodegroup", aws, params).plan()
+
+
+def test_log_groups_that_eks_wrote_again_are_taken_over(aws):
+    params = {"name": f"/aws/eks/{OWNER.cluster}/cluster", "retention_days": 7}
+    aws.client("logs").create_log_group(logGroupName=params["name"])
+    plan = build("log_group", aws, params).apply()
+    assert plan.verb == "update" and plan.set_tags == OWNER.tags
+    (row,) = aws.client("logs").describe_log_groups(logGroupNamePrefix=params["name"])["logGroups"]
+    assert row["retentionInDays"] == 7
+    build("log_group", aws, params).delete()
+
+
+def test_the_log_group_of_a_strangers_cluster_stays_theirs(aws, ground):
+    make_cluster(aws, ground, "theirs")
+    params = {"name": "/aws/eks/theirs/cluster"}
+    aws.client("logs").create_log_group(logGroupName=params["name"])
+    with pytest.raises(NotOurs):
+        build("log_group", aws, params, Owner("theirs", "cluster")).plan()
+    with pytest.raises(NotOurs):
+        build("log_group", aws, params).plan()
+
+
+def test_eks_writes_its_log_group_again_after_its_end(slow):
+    """https://github.com/terraform-aws-modules/terraform-aws-eks/issues/2763"""
+    _, subnets = make_subnets(slow)
+    logs, role = slow.client("logs"), make_role(slow, "again")
+    _patiently(lambda: slow.client("eks").create_cluster(
+        name="again", roleArn=role, resourcesVpcConfig={"subnetIds": subnets},
+        logging={"clusterLogging": [{"types": ["audit"], "enabled": True}]},
+    ))  # fmt: skip
+    owner = Owner("again", "cluster")
+    cluster, group = (build(kind, slow, params, owner) for kind, params in (
+        ("eks_cluster", {"name": "again", "role_arn": role, "subnet_ids": subnets}),
+        ("log_group", {"name": "/aws/eks/again/cluster"}),
+    ))  # fmt: skip
+    group.apply()
+    slow.client("eks").tag_resource(
+        resourceArn=slow.client("eks").describe_cluster(name="again")["cluster"]["arn"], tags=owner.tags
+    )
+    assert cluster.delete().verb == "delete"
+    assert group.delete().verb == "delete"
+    _patiently(lambda: None, until=lambda: logs.describe_log_groups(logGroupNamePrefix="/aws/eks/again")["logGroups"])
+    assert build("log_group", slow, {"name": "/aws/eks/again/cluster"}, owner).apply().verb == "update"
+
+
+def test_a_retention_that_the_service_does_not_take_is_refused_before_anything_is_made(aws):
+    with pytest.raises(AwsError, match="retention_days must be one of: 1, 3, 5"):
+        build("log_group", aws, {"name": "x", "retention_days": 45})
+    aws.client("logs").create_log_group(logGroupName="x")
+    with pytest.raises(Exception, match="retentionInDays"):
+        aws.client("logs").put_retention_policy(logGroupName="x", retentionInDays=45)
+
+
+@pytest.mark.parametrize("kind", ["eks_cluster", "eks_nodegroup", "eks_addon", "eks_pod_identity_association"])
+def test_a_role_that_is_not_known_everywhere_is_waited_for_in_all_of_awss_words(slow, old_cluster, kind):
+    """The dice of the emulator choose among the recorded words; each run of a role's first second meets some."""
+    words = RESOURCES[kind].passing[f"create_{kind[4:]}"]
+    recorded = _recorded(f"Create{''.join(part.capitalize() for part in kind[4:].split('_'))}")
+    assert recorded, "the emulator has words for it"
+    for message in recorded:
+        assert any(word.lower() in message.lower() for word in words), message
+    cluster, subnets = {"cluster": old_cluster[0]}, old_cluster[1]
+    role, name = make_role(slow, f"young-{kind.replace('_', '-')}"), f"young{kind[4:8]}"
+    params = {
+        "eks_cluster": {"name": name, "role_arn": role, "subnet_ids": subnets},
+        "eks_nodegroup": {**cluster, "name": name, "role_arn": role, "subnet_ids": subnets, "instance_types": ["m7i.large"]},
+        "eks_addon": {
+            **cluster, "name": "vpc-cni",
+            "pod_identity": [{"service_account": "aws-node", "role_arn": role}],
+        },
+        "eks_pod_identity_association": {**cluster, "namespace": "x", "service_account": "x", "role_arn": role},
+    }[kind]  # fmt: skip
+    assert build(kind, slow, params, None).apply().verb == "create"
+
+
+def test_a_role_that_trusts_another_service_is_refused_for_good(aws, ground):
+    role = make_role(aws, "of-the-cluster", "eks.amazonaws.com")
+    params = {**sample("eks_nodegroup", ground, aws).params, "role_arn": role}
+    with pytest.raises(AwsError, match="does not let this service assume it"):
+        build("eks_nodegroup", aws, params).apply()
+
+
+def test_nodes_of_our_own_groups_are_not_others(aws, ground):
+    params = {**sample("eks_nodegroup", ground, aws).params, "instance_types": ["g6.xlarge"], "min_size": 2}
+    build("eks_nodegroup", aws, params).apply()
+    build("eks_nodegroup", aws, params).wait()
+    tags = {
+        tag["Key"]
+        for each in aws.client("ec2").describe_instances()["Reservations"]
+        for one in each["Instances"] if one["InstanceType"] == "g6.xlarge"
+        for tag in one["Tags"]
+    }  # fmt: skip
+    assert tags == {"eks:cluster-name", "eks:nodegroup-name", "kubernetes.io/cluster/ground"}, "none of the group's own"
+    assert lookups.vcpus_in_use(connect(aws), ground.cluster).get(("g", "on-demand"), 0) == 0
+    assert lookups.vcpus_in_use(connect(aws), "another")["g", "on-demand"] == 8
+    build("eks_nodegroup", aws, params).delete()
+    assert lookups.vcpus_in_use(connect(aws), "another").get(("g", "on-demand"), 0) == 0
+
+
+@pytest.mark.parametrize("tags", [
+    {"llm.on_eks/cluster": "demo"}, {"eks:cluster-name": "demo"}, {"eks:eks-cluster-name": "demo"},
+    {"kubernetes.io/cluster/demo": "owned"},
+])  # fmt: skip
+def test_instances_are_ours_by_any_of_the_marks_that_node_groups_and_karpenter_set(tags):
+    row = {"Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+    assert lookups.is_node_of("demo", row) and not lookups.is_node_of("other", row)
+
+
+def test_a_zone_has_one_mount_target_whichever_of_its_subnets_asks(aws, ground):
+    zone = aws.client("ec2").describe_subnets(SubnetIds=ground.subnets[:1])["Subnets"][0]["AvailabilityZone"]
+    twin = aws.client("ec2").create_subnet(VpcId=ground.vpc, CidrBlock="10.7.99.0/24", AvailabilityZone=zone)
+    params = sample("efs_mount_target", ground, aws).params
+    build("efs_mount_target", aws, params).apply()
+    second = {**params, "subnet_id": twin["Subnet"]["SubnetId"]}
+    assert build("efs_mount_target", aws, second).apply().verb == "none"
+    build("efs_mount_target", aws, second).delete()
+    assert build("efs_mount_target", aws, params).delete().verb == "none"
+
+
+def test_a_capacity_block_without_a_launch_template_is_refused_in_words(aws, ground):
+    params = {**sample("eks_nodegroup", ground, aws).params, "capacity_type": "CAPACITY_BLOCK"}
+    with pytest.raises(AwsError, match="needs a launch_template that names the reservation"):
+        build("eks_nodegroup", aws, params).plan()
+    with pytest.raises(Exception, match="requires a launch template"):
+        aws.client("eks").create_nodegroup(
+            clusterName="ground", nodegroupName="cb", subnets=ground.subnets, nodeRole=ground.role,
+            capacityType="CAPACITY_BLOCK",
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(("region", "service", "name"), [
+    ("us-west-2", "s3", "com.amazonaws.us-west-2.s3"),
+    ("cn-north-1", "s3", "com.amazonaws.cn-north-1.s3"),
+    ("cn-north-1", "ecr.api", "cn.com.amazonaws.cn-north-1.ecr.api"),
+    ("cn-northwest-1", "logs", "com.amazonaws.cn-northwest-1.logs"),
+])  # fmt: skip
+def test_endpoints_have_the_names_that_their_region_knows(aws, region, service, name):
+    from ansible_collections.llm.on_eks.plugins.module_utils.aws.ec2.endpoint import name_of
+
+    assert name_of(service, region) == name
+    ec2 = aws.client("ec2", region=region)
+    vpc = ec2.create_vpc(CidrBlock="10.3.0.0/16")["Vpc"]["VpcId"]
+    made = ec2.create_vpc_endpoint(
+        VpcId=vpc, ServiceName=name, VpcEndpointType="Gateway" if service == "s3" else "Interface"
+    )
+    assert made["VpcEndpoint"]["ServiceName"] == name
+    with pytest.raises(Exception, match="InvalidServiceName"):
+        ec2.create_vpc_endpoint(VpcId=vpc, ServiceName=f"x.{name}")
+
+
+def test_an_add_on_takes_only_what_its_schema_has(aws, ground):
+    """https://github.com/aws/containers-roadmap/issues/2755: the EFS driver's add-on takes no tags."""
+    cluster = make_cluster(aws, ground, "schemas")
+    given = {"cluster": cluster, "name": "aws-efs-csi-driver", "configuration": {"controller": {"tags": {"a": "b"}}}}
+    with pytest.raises(AwsError, match=r"configuration controller\.tags is not in the schema of version v"):
+        build("eks_addon", aws, given).plan()
+    with pytest.raises(Exception, match="Json schema validation failed"):
+        aws.client("eks").create_addon(
+            clusterName=cluster, addonName=given["name"], configurationValues=json.dumps(given["configuration"])
+        )
+    given["configuration"] = {"controller": {"replicaCount": 1}}
+    assert build("eks_addon", aws, given).apply().verb == "create"
+
+
+def test_a_gateway_waits_for_addresses_that_are_on_their_way_out(slow):
+    vpc = build("ec2_vpc", slow, {"name": "igw", "cidr": "10.9.0.0/16"})
+    vpc.apply()
+    identifier = vpc.outputs()["id"]
+    gateway = build("ec2_internet_gateway", slow, {"name": "igw", "vpc_id": identifier})
+    gateway.apply()
+    subnet = slow.client("ec2").create_subnet(VpcId=identifier, CidrBlock="10.9.1.0/24")["Subnet"]["SubnetId"]
+    elb = slow.client("elbv2")
+    arn = elb.create_load_balancer(Name="k8s-x", Subnets=[subnet], Type="network", Scheme="internet-facing")[
+        "LoadBalancers"
+    ][0]["LoadBalancerArn"]
+    assert "network interface" in gateway.interfaces("vpc-id", identifier, public=True)[0]
+    elb.delete_load_balancer(LoadBalancerArn=arn)
+    assert gateway.delete().verb == "delete"
+
+
+def test_a_cluster_that_is_still_being_made_is_waited_for_before_its_end(slow):
+    _, subnets = make_subnets(slow)
+    role = make_role(slow, "unfinished")
+    resource = build("eks_cluster", slow, {"name": "unfinished", "role_arn": role, "subnet_ids": subnets})
+    resource.apply()
+    assert build("eks_cluster", slow, resource.params).delete().verb == "delete"
+
+
+def test_a_key_that_nobody_here_may_look_at_is_not_ours(aws):
+    policy = {"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::999999999999:root"}, "Action": "kms:*", "Resource": "*"}
+    ]}  # fmt: skip
+    made = aws.client("kms").create_key(Policy=json.dumps(policy), BypassPolicyLockoutSafetyCheck=True)
+    with pytest.raises(Exception, match="no resource-based policy allows it"):
+        aws.client("kms").describe_key(KeyId=made["KeyMetadata"]["KeyId"])
+    assert build("kms_key", aws, {"name": "ours"}).plan().verb == "create"
+
+
+def _recorded(operation):
+    from local.aws.errors import recorded
+
+    return [
+        one.message for one in recorded().values() if one.id.startswith("eks.role_") and operation in one.operations
+    ]
+
+
+def _patiently(do, until=lambda: True, timeout_s=15.0):
+    """Whatever it gives, once it no longer fails."""
+    import time
+
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            found = do()
+            if until():
+                return found
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
