@@ -332,3 +332,14 @@ def _patiently(do, until=lambda: True, timeout_s=15.0):
                 raise
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+def test_the_standard_tier_is_asked_for_only_to_come_back_to_it(aws, ground):
+    cluster = build("eks_cluster", aws, {"name": "tiers", "scaling_tier": "standard"})
+    assert cluster.desired(None)["controlPlaneScalingConfig"] is None
+    assert cluster.desired({})["controlPlaneScalingConfig"] is None, "a region without tiers says nothing of them"
+    paid = {"controlPlaneScalingConfig": {"tier": "tier-xl"}}
+    assert cluster.desired(paid)["controlPlaneScalingConfig"] == {"tier": "standard"}
+    assert build("eks_cluster", aws, {"name": "t", "scaling_tier": "tier-xl"}).desired(None)[
+        "controlPlaneScalingConfig"
+    ] == {"tier": "tier-xl"}

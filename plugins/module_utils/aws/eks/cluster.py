@@ -113,7 +113,7 @@ class EksCluster(EksResource):
             "upgradePolicy": {"supportType": p["support_type"]},
             "deletionProtection": p["deletion_protection"],
             "zonalShiftConfig": None if p["zonal_shift"] is None else {"enabled": p["zonal_shift"]},
-            "controlPlaneScalingConfig": {"tier": p["scaling_tier"]} if p["scaling_tier"] else None,
+            "controlPlaneScalingConfig": _tier(p["scaling_tier"], current),
             "encryptionConfig": [{"resources": ["secrets"], "provider": {"keyArn": key}}] if key else None,
         }
 
@@ -198,6 +198,12 @@ def _described(looker: Looker, name: str) -> State | None:
         return dict(looker.call("eks", "describe_cluster", name=name)["cluster"])
     except NotFound:
         return None
+
+
+def _tier(wanted: str | None, current: State | None) -> State | None:
+    """The standard one is what a cluster has by itself: it is asked for only to come back to it, for not every region knows tiers."""
+    has = ((current or {}).get("controlPlaneScalingConfig") or {}).get("tier", "standard")
+    return None if wanted in (None, has) and wanted in (None, "standard") else {"tier": wanted}
 
 
 def _unlike(have: Any, wanted: Any) -> bool:
