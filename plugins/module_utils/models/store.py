@@ -219,11 +219,15 @@ class ModelStore:
 
     def publish_fetched(self, staging: Path, manifest: Manifest) -> None:
         """The folder of `fetching` becomes the model. Its files are durable already; only they may be in it."""
+        self.publish_folder(staging, self.folder(manifest.name, manifest.revision), manifest.to_json())
+
+    def publish_folder(self, staging: Path, target: Path, manifest: str) -> None:
+        """A folder whose files are durable becomes `target` by one rename, with this text as its manifest."""
         for path in staging.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
         (staging / MANIFEST).unlink(missing_ok=True)
-        _write_durably(staging / MANIFEST, manifest.to_json().encode())
-        self._move_in(staging, self.folder(manifest.name, manifest.revision))
+        _write_durably(staging / MANIFEST, manifest.encode())
+        self._move_in(staging, target)
 
     def _move_in(self, staging: Path, folder: Path) -> None:
         for one in (path for path in staging.rglob("*") if path.is_dir()):

@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A catalogue entry and what an engine needs, as one component: the same labels, port, probes, drain and limits for all engines.
+
+It is Python and not a template, so that four engines cannot drift apart and a test can ask it anything. A role `engine_NAME`
+gives what is its own (image, arguments, differences); what is the same is here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from ...module_utils.errors import LlmOnEksError
+from .accelerator import Accelerator, accelerator_of
+
+NAMESPACE = "llm-engines"
+# Kubernetes' own: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination
+_AFTER_DRAIN_S = 15
+_AFTER_START_S = 60
+_UID = 10001
+
+
+class ContractError(LlmOnEksError):
+    """An engine role gives what the contract does not take."""
+
+
+class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What an engine role says of one model's pods. Times in seconds; `args` is a list, never a string."""
+
+    name: str
+    image: str
+    args: list[str] = []
+    command: list[str] = []
+    env: dict[str, str] = {}
+    state: str = "present"
+    port: int = 8080
+    health: str = "/health"
+    # What readiness asks, where it is not the same.
+    ready: str = ""
+    # The interpreter in the image that asks the pod itself for a token before it is ready; empty where `ready` knows already.
+    python: str = ""
+    task: Literal["generate", "embed", "rerank"] = "generate"
+    start_timeout: int = 300
+    start_period: int = 2
+    drain_timeout: int = 60
+    drain_delay: int = 5
+    resources: dict[str, Any] = {}
+    # GPUs or NeuronCores of one pod.
+    devices: int = 1
+    model_path: str = "/model"
+    # Path -> size of an emptyDir there; a size of "memory:2Gi" is one in memory.
+    writable: dict[str, str] = msgspec.field(default_factory=lambda: {"/tmp": "64Mi"})  # noqa: S108 - a mount in the pod
+    # Path -> folder on the claim, read-only, beside the model.
+    folders: dict[str, str] = {}
+    ports: dict[str, int] = {}
+    read_only_root: bool = True
+    allowed_namespaces: list[str] = msgspec.field(default_factory=lambda: ["llm-gateway"])
+    node_selector: dict[str, str] = {}
+    tolerations: list[dict[str, Any]] = []
+    requires: list[str] = []
+
+
+def component(entry: Mapping[str, Any], engine: Mapping[str, Any], file: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The descriptor of one model's engine. `file`: what role models says of its files; None while it is removed.
+
+    Raises ContractError, AcceleratorError.
+    """
+    try:
+        wanted = msgspec.convert(engine, Engine, strict=False)
+    except msgspec.ValidationError as problem:
+        raise ContractError(f"engine of model {entry.get('name')}: {problem}") from problem
+    return _Component(entry, wanted, accelerator_of(entry)).described(file)
+
+
+class _Component:
+    def __init__(self, entry: Mapping[str, Any], engine: Engine, accelerator: Accelerator) -> None:
+        self.entry, self.engine, self.accelerator = entry, engine, accelerator
+        self.slug = str(entry["name"]).replace(".", "-")
+        self.name = f"engine-{self.slug}"
+        self.labels = {"llm.on-eks/engine": engine.name, "llm.on-eks/model": str(entry["name"])}
+        self.replicas = int((entry.get("replicas") or {}).get("min", 1))
+        self.deadline = engine.start_timeout + _AFTER_START_S
+
+    def described(self, file: Mapping[str, Any] | None) -> dict[str, Any]:
+        absent = self.entry.get("state", "present") == "absent"
+        found: dict[str, Any] = {
+            "name": self.name,
+            "state": "absent" if absent else self.engine.state,
+            "requires": [f"model-{self.slug}", *self.engine.requires],
+            "namespace": {"name": NAMESPACE, "pod_security": "baseline"},
+        }
+        if not file:
+            return found
+        wait = {"apiVersion": "apps/v1", "kind": "Deployment", "name": self.name, "namespace": NAMESPACE}
+        return found | {
+            "images": [self.engine.image],
+            "manifests": [self._deployment(file), self._service(), self._policy(), *self._budget()],
+            "wait": [{**wait, "condition": "Available", "timeout": self.deadline}],
+        }
+
+    def _metadata(self) -> dict[str, Any]:
+        return {"name": self.name, "namespace": NAMESPACE, "labels": self.labels}
+
+    def _deployment(self, file: Mapping[str, Any]) -> dict[str, Any]:
+        # A device that is in use cannot be had twice: there the old pod goes first.
+        surge = (1, 0) if self.accelerator.kind == "cpu" else (0, 1)
+        return {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": self._metadata(),
+            "spec": {
+                "replicas": self.replicas,
+                "revisionHistoryLimit": 3,
+                "progressDeadlineSeconds": self.deadline,
+                "strategy": {
+                    "type": "RollingUpdate",
+                    "rollingUpdate": {"maxSurge": surge[0], "maxUnavailable": surge[1]},
+                },
+                "selector": {"matchLabels": self.labels},
+                "template": {"metadata": {"labels": self.labels}, "spec": self._pod(file)},
+            },
+        }
+
+    def _pod(self, file: Mapping[str, Any]) -> dict[str, Any]:
+        engine = self.engine
+        return {
+            "automountServiceAccountToken": False,
+            # A Service named vllm would set VLLM_PORT to an address.
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": engine.drain_delay + engine.drain_timeout + _AFTER_DRAIN_S,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": _UID,
+                "runAsGroup": _UID,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            **self._placement(),
+            "containers": [self._container(file)],
+            "volumes": self._volumes(),
+        }
+
+    def _placement(self) -> dict[str, Any]:
+        placement = self.accelerator.placement()
+        tolerations = [*placement.pop("tolerations", []), *self.engine.tolerations]
+        if self.engine.node_selector:
+            placement["nodeSelector"] = self.engine.node_selector
+        if tolerations:
+            placement["tolerations"] = tolerations
+        if self.replicas > 1:
+            placement["topologySpreadConstraints"] = [
+                {
+                    "maxSkew": 1,
+                    "topologyKey": "kubernetes.io/hostname",
+                    "whenUnsatisfiable": "ScheduleAnyway",
+                    "labelSelector": {"matchLabels": self.labels},
+                }
+            ]
+        return placement
+
+    def _container(self, file: Mapping[str, Any]) -> dict[str, Any]:
+        engine = self.engine
+        found: dict[str, Any] = {"name": "engine", "image": engine.image, "imagePullPolicy": "IfNotPresent"}
+        if engine.command:
+            found["command"] = engine.command
+        found["args"] = engine.args
+        if engine.env:
+            found["env"] = [{"name": name, "value": value} for name, value in engine.env.items()]
+        return found | {
+            "ports": [
+                {"name": name, "containerPort": port} for name, port in {"http": engine.port, **engine.ports}.items()
+            ],
+            **self._probes(),
+            "lifecycle": {"preStop": {"sleep": {"seconds": engine.drain_delay}}},
+            "resources": self._resources(),
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": engine.read_only_root,
+                "capabilities": {"drop": ["ALL"]},
+            },
+            "volumeMounts": self._mounts(file),
+        }
+
+    def _probes(self) -> dict[str, Any]:
+        """Ready means serving: a pod gets requests once it has answered one itself, and is then asked how it is."""
+        engine = self.engine
+        health = {"httpGet": {"path": engine.health, "port": "http"}}
+        ready = {"httpGet": {"path": engine.ready or engine.health, "port": "http"}}
+        start: dict[str, Any] = {**ready, "periodSeconds": engine.start_period, "timeoutSeconds": 2}
+        if engine.python:
+            asked = [engine.python, "-c", first_token(str(self.entry["name"]), engine.port, engine.task)]
+            start = {"exec": {"command": asked}, "periodSeconds": engine.start_period, "timeoutSeconds": 30}
+        tries = -(-engine.start_timeout // engine.start_period)
+        return {
+            "startupProbe": {**start, "failureThreshold": tries},
+            "readinessProbe": {**ready, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},
+            "livenessProbe": {**health, "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 6},
+        }
+
+    def _resources(self) -> dict[str, Any]:
+        found = merged(self.engine.resources, self.accelerator.resources(self.engine.devices))
+        return merged(found, self.entry.get("resources") or {})
+
+    def _mounts(self, file: Mapping[str, Any]) -> list[dict[str, Any]]:
+        engine = self.engine
+        folders = {engine.model_path: f"{self.entry['name']}/{file['revision']}", **engine.folders}
+        mounts: list[dict[str, Any]] = [
+            {"name": "models", "mountPath": path, "subPath": folder, "readOnly": True}
+            for path, folder in folders.items()
+        ]
+        return mounts + [{"name": _volume(path), "mountPath": path} for path in engine.writable]
+
+    def _volumes(self) -> list[dict[str, Any]]:
+        volumes: list[dict[str, Any]] = [{"name": "models", "persistentVolumeClaim": {"claimName": "models"}}]
+        for path, size in self.engine.writable.items():
+            medium, _, limit = size.rpartition(":")
+            where = {"medium": "Memory"} if medium == "memory" else {}
+            volumes.append({"name": _volume(path), "emptyDir": {**where, "sizeLimit": limit}})
+        return volumes
+
+    def _service(self) -> dict[str, Any]:
+        return {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": self._metadata(),
+            "spec": {
+                # Only its EndpointSlices matter: the gateway chooses a pod itself.
+                "clusterIP": "None",
+                "selector": self.labels,
+                "ports": [{"name": "http", "port": self.engine.port, "targetPort": "http"}],
+            },
+        }
+
+    def _policy(self) -> dict[str, Any]:
+        allowed = [
+            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
+            for name in self.engine.allowed_namespaces
+        ]
+        return {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": self._metadata(),
+            "spec": {
+                "podSelector": {"matchLabels": self.labels},
+                "policyTypes": ["Ingress"],
+                "ingress": [{"from": allowed, "ports": [{"port": "http"}]}],
+            },
+        }
+
+    def _budget(self) -> list[dict[str, Any]]:
+        if self.replicas < 2:
+            return []
+        spec = {"maxUnavailable": 1, "selector": {"matchLabels": self.labels}}
+        return [{"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": self._metadata(), "spec": spec}]
+
+
+def first_token(model: str, port: int, task: str) -> str:
+    """A program that ends well once the pod itself has answered for this model; its image needs no more than Python."""
+    path, body = {
+        "generate": ("/v1/completions", {"model": model, "prompt": "Hello", "max_tokens": 1}),
+        "embed": ("/v1/embeddings", {"model": model, "input": "Hello"}),
+        "rerank": ("/v1/rerank", {"model": model, "query": "Hello", "documents": ["Hello"]}),
+    }[task]
+    lines = [
+        "import http.client, sys",
+        f"c = http.client.HTTPConnection('127.0.0.1', {port}, timeout=25)",
+        f"c.request('POST', {path!r}, {json.dumps(body)!r}, {{'Content-Type': 'application/json'}})",
+        "sys.exit(c.getresponse().status != 200)",
+    ]
+    return "\n".join(lines)
+
+
+def merged(first: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid upon `first`, mapping by mapping."""
+    found = dict(first)
+    for key, value in over.items():
+        there = found.get(key)
+        found[key] = merged(there, value) if isinstance(there, Mapping) and isinstance(value, Mapping) else value
+    return found
+
+
+def _volume(path: str) -> str:
+    return path.strip("/").replace("/", "-").replace(".", "")
