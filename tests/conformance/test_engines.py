@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same questions to every engine that runs here, directly and through the gateway.
+
+llama.cpp is real. Text Generation WebUI is real where TGW_SOURCE and TGW_PYTHON name it (with its Transformers loader, and with the
+Neuron overlay on a stand-in of the device), else a stand-in. vLLM is real, on a CPU, in `make test-all`. TGI is a stand-in before
+llama.cpp, and says so.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.conformance import KNOWN, QUESTIONS, Target, examine
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "gateway" / "tests"))
+
+from gateway_support.house import KEY, House
+from gateway_support.llamacpp import RealEngine, llamacpp
+from gateway_support.vllm import serving
+
+from tests.conformance.tgi_stand_in import tgi_before
+from tests.support.tgw_process import Tgw, name_of, sources
+from tests.support.tiny_model import make_tiny_folder
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@contextmanager
+def tgw(folder: Path, source: str, loader: str) -> Iterator[RealEngine]:
+    model = make_tiny_folder(folder / "models" / f"tiny{'-neuron' if loader == 'Neuron' else ''}")
+    flags = [] if loader == "Neuron" else ["--loader", loader, "--cpu"]
+    server = Tgw(source, model.parent, model.name, *flags, TEXTGEN_NEURON_N_POSITIONS="1024", TEXTGEN_QUEUE_MAX="32")
+    try:
+        server.wait_ready()
+        yield RealEngine(f"http://127.0.0.1:{server.port}")
+    finally:
+        server.kill()
+
+
+@contextmanager
+def tgi(folder: Path) -> Iterator[RealEngine]:
+    with llamacpp(folder) as behind, tgi_before(behind.url) as url:
+        yield RealEngine(url)
+
+
+def engines():
+    yield pytest.param(("llamacpp", llamacpp, "tiny"), id="llamacpp")
+    yield pytest.param(("tgi", tgi, "tiny"), id="tgi-stand-in")
+    for source in sources():
+        for loader in ("Neuron", "Transformers"):
+            if loader == "Transformers" and source == "stand-in":
+                continue
+            name = "tiny-neuron" if loader == "Neuron" else "tiny"
+            start = lambda folder, source=source, loader=loader: tgw(folder, source, loader)  # noqa: E731
+            yield pytest.param(("tgw", start, name), id=f"tgw-{name_of(source)}-{loader}")
+    start = lambda folder: serving(folder, slots=4)  # noqa: E731
+    yield pytest.param(("vllm", start, "tiny"), id="vllm", marks=[pytest.mark.full, pytest.mark.timeout(1800)])
+
+
+@pytest.fixture(scope="module")
+def golden(tmp_path_factory) -> str:
+    """What llama.cpp says of the same weights."""
+    with llamacpp(tmp_path_factory.mktemp("golden")) as engine:
+        return Target(engine.url, "tiny").complete().text
+
+
+@pytest.fixture(scope="module", params=engines())
+def running(request, tmp_path_factory):
+    name, start, model = request.param
+    with start(tmp_path_factory.mktemp(name)) as engine:
+        yield name, engine.url, model
+
+
+def broken(results):
+    return [f"{result.question}: {result.sentence}" for result in results if result.outcome == "broken"]
+
+
+def test_an_engine_holds_what_clients_rely_on(running, golden):
+    engine, url, model = running
+    golden = "" if engine == "vllm" else golden  # its tiny model is the random one
+    assert broken(examine(Target(url, model, engine, golden=golden))) == []
+
+
+def test_it_holds_through_the_gateway_too(running, tmp_path):
+    engine, url, model = running
+    with House(tmp_path) as house:
+        front = house.front(RealEngine(f"{url}?kind={engine}"))
+        served = [one["id"] for one in front.get("/v1/models").json["data"]]
+        results = examine(Target(front.url, served[0] if served else model, engine, key=KEY, gateway=True))
+    assert broken(results) == []
+
+
+def test_what_is_known_of_an_engine_names_questions_that_there_are():
+    assert all(set(known) <= set(QUESTIONS) for known in KNOWN.values())
