@@ -14,6 +14,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.module_utils.files import write_whole
 from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_GATEWAY
+from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.conformance import Target, examine
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.closing import masked
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
@@ -34,6 +35,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "catalog": {"type": "list", "elements": "dict", "default": []},
     "endpoint_file": {"type": "path", "default": ""},
     "timeout": {"type": "int", "default": 120},
+    "conformance": {"type": "str", "default": ""},
     "components": {"type": "list", "elements": "dict", "default": []},
     "changed": {"type": "list", "elements": "str", "default": []},
     **CHART_OPTIONS,
@@ -80,6 +82,8 @@ class ActionModule(ActionBase):
                 f"verify: {front_door}/v1/models lists {', '.join(listed) or 'nothing'}, but not {missing[0]}; "
                 "see `kubectl -n llm-engines get pods`"
             )
+        if options["conformance"]:
+            return _examined(options, key)
         answers = [ask(front_door, key, name, timeout_s=options["timeout"]) for name in served]
         changed = False
         if options["endpoint_file"]:
@@ -101,6 +105,25 @@ class ActionModule(ActionBase):
             "key_masked": masked(key),
             "key_place": _key_command(kubeconfig, options["context"], options["endpoint_file"]),
         }
+
+
+def _examined(options: dict[str, Any], key: str) -> dict[str, Any]:
+    """Every question of the conformance suite to one model. Raises LlmOnEksError with those that it does not hold."""
+    name = options["conformance"]
+    entry = next((one for one in options["catalog"] if one["name"] == name and _is_served(one)), None)
+    if entry is None:
+        raise LlmOnEksError(f"verify: verify_model is {name!r}, which model_catalog does not serve")
+    target = Target(options["front_door"], name, entry["engine"], key, gateway=True, timeout_s=options["timeout"])
+    results = examine(target)
+    broken = [f"{one.question}: {one.sentence}" for one in results if one.outcome == "broken"]
+    if broken:
+        raise LlmOnEksError(f"verify: {name} does not hold {len(broken)} of {len(results)}: " + "; ".join(broken))
+    return {
+        "changed": False,
+        "models": [name],
+        "held": [one.question for one in results if one.outcome == "held"],
+        "not_asked": {one.question: one.sentence for one in results if one.outcome == "known"},
+    }
 
 
 def _is_served(entry: dict[str, Any]) -> bool:

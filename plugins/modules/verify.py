@@ -31,6 +31,12 @@ options:
     description: Seconds for one answer.
     type: int
     default: 120
+  conformance:
+    description:
+      - Name of one model that is asked every question of the conformance suite instead, docs/engines.md has them.
+      - Returns C(held), the questions that it holds, and C(not_asked), with the reason for each.
+    type: str
+    default: ""
   components:
     description: Component descriptors; the test hooks of the releases of those in O(changed) are run.
     type: list
