@@ -17,6 +17,7 @@ from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.errors import 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.arguments import check_value, unknown_variables
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.wanted import wanted
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.catalog import check_catalog
+from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.engines import check_engines
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.findings import Finding, place_of
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.specs import load_defaults, load_specs, prefixes
 
@@ -90,6 +91,7 @@ class ActionModule(ActionBase):
             elif spec.get("required") and name not in variables:
                 findings.append(Finding(name, "is not defined", f"set it in the inventory: {_first_line(spec)}"))
         findings += check_catalog(values.get("model_catalog") or [])
+        findings += check_engines(values.get("model_catalog") or [])
         for entry in values.get("model_catalog") or []:
             if isinstance(entry, dict) and entry.get("terms") and entry.get("state", "present") == "present":
                 display.display(f"  model {entry.get('name')}: serving it means accepting its terms, {entry['terms']}")

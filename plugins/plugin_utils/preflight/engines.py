@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an engine cannot serve on what it is to run on: found before anything is scheduled, with the mend.
+
+The rules: docs/engines.md. Sizes of accelerators: https://docs.aws.amazon.com/ec2/latest/instancetypes/ac.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...module_utils.aws.estimate.model_size import Given, estimate
+from ...module_utils.models import source as sources
+from ...module_utils.models.errors import UnknownSourceError
+from ...module_utils.neuron.key import ALLOWED_TP
+from ..engines.accelerator import AcceleratorError, accelerator_of
+from .findings import Finding, place_of
+
+# What runs on Neuron devices at all.
+_ON_NEURON = ("vllm", "tgw")
+_PACKED = ("awq", "gptq")
+# Quantisations that TGI, and vLLM on Neuron, are known to take differ; these nobody takes there.
+_GIB = 1024
+# Graphs, scratch and the runtime on one NeuronCore.
+_CORE_OVERHEAD_MIB = 1536
+# LoRA adapters of rank 16 beside their model, each.
+_ADAPTER_MIB = 256
+
+
+@dataclass(frozen=True)
+class Device:
+    """One instance type: `count` GPUs or NeuronCores of `memory_mib` each."""
+
+    count: int
+    memory_mib: int
+
+
+def _cores(count: int) -> Device:
+    return Device(count, 16 * _GIB)
+
+
+DEVICES: Mapping[str, Device] = {
+    "inf2.xlarge": _cores(2),
+    "inf2.8xlarge": _cores(2),
+    "inf2.24xlarge": _cores(12),
+    "inf2.48xlarge": _cores(24),
+    "trn1.2xlarge": _cores(2),
+    "trn1.32xlarge": _cores(32),
+    "trn1n.32xlarge": _cores(32),
+    **{f"g5.{size}": Device(1, 24 * _GIB) for size in ("xlarge", "2xlarge", "4xlarge", "8xlarge", "16xlarge")},
+    **{f"g6.{size}": Device(1, 24 * _GIB) for size in ("xlarge", "2xlarge", "4xlarge", "8xlarge", "16xlarge")},
+    **{f"g6e.{size}": Device(1, 48 * _GIB) for size in ("xlarge", "2xlarge", "4xlarge", "8xlarge", "16xlarge")},
+    **{f"{family}.{size}": Device(4, 24 * _GIB) for family in ("g5", "g6") for size in ("12xlarge", "24xlarge")},
+    **{f"{family}.48xlarge": Device(8, 24 * _GIB) for family in ("g5", "g6")},
+    **{f"g6e.{size}": Device(4, 48 * _GIB) for size in ("12xlarge", "24xlarge")},
+    "g6e.48xlarge": Device(8, 48 * _GIB),
+    "p4d.24xlarge": Device(8, 40 * _GIB),
+    "p4de.24xlarge": Device(8, 80 * _GIB),
+    "p5.48xlarge": Device(8, 80 * _GIB),
+    "p5e.48xlarge": Device(8, 141 * _GIB),
+    "p5en.48xlarge": Device(8, 141 * _GIB),
+}
+
+
+def check_engines(catalog: list[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Findings for entries that are to be served."""
+    for entry in catalog:
+        if isinstance(entry, Mapping) and entry.get("state", "present") == "present" and entry.get("name"):
+            yield from _check(entry)
+
+
+def _check(entry: Mapping[str, Any]) -> Iterator[Finding]:
+    try:
+        accelerator = accelerator_of(entry)
+    except AcceleratorError as problem:
+        yield _finding(entry, "accelerators", f"is no list of types: {problem}", "list instance types, or write cpu")
+        return
+    yield from _check_pin(entry)
+    yield from _check_task(entry)
+    kind = accelerator.kind
+    yield from _check_kind(entry, kind, accelerator.family)
+    if kind != "cpu":
+        for name in accelerator.types:
+            if name in DEVICES:
+                yield from _check_fit(entry, kind, name, DEVICES[name])
+
+
+def _check_pin(entry: Mapping[str, Any]) -> Iterator[Finding]:
+    """What the cluster fetches is fetched by what can never mean another content."""
+    try:
+        source = sources.parse(str(entry.get("source") or ""))
+        if source.scheme in sources.IN_CLUSTER:
+            sources.check_pin(source, str(entry.get("revision") or ""))
+    except UnknownSourceError as problem:
+        mend = "give the commit of a Hub repository, and sha256:DIGEST for others"
+        yield _finding(entry, "revision", f"pins nothing: {problem}", mend)
+
+
+def _check_task(entry: Mapping[str, Any]) -> Iterator[Finding]:
+    engine, task = entry.get("engine"), entry.get("task") or "generate"
+    if task != "generate" and engine != "vllm":
+        yield _finding(entry, "task", f"is {task!r}, which {engine} does not do", "set engine to vllm")
+    if entry.get("lora") and engine != "vllm":
+        yield _finding(entry, "lora", f"is for vllm, and the engine is {engine}", "set engine to vllm, or leave it out")
+
+
+def _check_kind(entry: Mapping[str, Any], kind: str, family: str) -> Iterator[Finding]:
+    engine = entry.get("engine")
+    quantization = str(entry.get("quantization") or entry.get("source") or "").lower()
+    packed = next((one for one in _PACKED if one in quantization), "")
+    if kind == "neuron" and engine not in _ON_NEURON:
+        yield _finding(
+            entry,
+            "accelerators",
+            f"are Neuron devices, and {engine} has no backend for them",
+            "set engine to vllm or tgw",
+        )
+    if kind == "neuron" and packed:
+        yield _finding(entry, "quantization", f"is {packed}, which no Neuron backend reads", "take the 16-bit weights")
+    elif packed and engine == "tgw":
+        mend = "take the 16-bit weights, or set engine to vllm"
+        yield _finding(
+            entry, "quantization", f"is {packed}, and Text Generation WebUI has no loader for it any more", mend
+        )
+    if family in ("trn2", "trn2u", "trn3") and engine == "tgw":
+        mend = "take inf2 or trn1, or set engine to vllm"
+        yield _finding(entry, "accelerators", f"are {family}, for which tgw's backends cannot compile", mend)
+    if kind == "cpu" and engine in ("tgi", "sglang"):
+        yield _finding(
+            entry, "accelerators", f"is cpu, and {engine} runs on GPUs", "name a GPU type, or set engine to llamacpp"
+        )
+
+
+def _check_fit(entry: Mapping[str, Any], kind: str, name: str, device: Device) -> Iterator[Finding]:
+    """Weights and KV cache over the devices, and on each what the engine itself takes."""
+    parallel = int(entry.get("tensor_parallel") or (2 if kind == "neuron" and entry.get("engine") == "tgw" else 1))
+    noun = "NeuronCores" if kind == "neuron" else "GPUs"
+    allowed = ALLOWED_TP.get(name.partition(".")[0]) if kind == "neuron" else None
+    if allowed and parallel not in allowed:
+        ways = ", ".join(str(one) for one in allowed if one <= device.count)
+        yield _finding(entry, "tensor_parallel", f"is {parallel}, which {name} cannot connect", f"take one of {ways}")
+        return
+    if parallel > device.count:
+        mend = f"take {device.count} or less, or a larger type"
+        yield _finding(entry, "tensor_parallel", f"is {parallel}, and {name} has {device.count} {noun}", mend)
+        return
+    needed = per_device_mib(entry, kind, parallel)
+    if needed is not None and needed > device.memory_mib:
+        said = (
+            f"needs {needed / _GIB:.1f} GiB on each of {parallel} {noun}, and {name} has {device.memory_mib / _GIB:.0f}"
+        )
+        mend = "raise tensor_parallel, shorten context, take a smaller quantization, or a larger type"
+        yield _finding(entry, "accelerators", said, mend)
+
+
+def per_device_mib(entry: Mapping[str, Any], kind: str, parallel: int) -> int | None:
+    """MiB on each device; None where the model's size is not known.
+
+    KV heads cannot be spread over more devices than there are: then each device holds a copy. Without knowing the number of
+    heads nothing is added for that.
+    """
+    given = Given(
+        name=str(entry["name"]),
+        source=str(entry.get("source") or ""),
+        context=int(entry.get("context") or 4096),
+        parameters=str(entry.get("parameters") or ""),
+        weights_gib=float(entry["weights_gib"]) if entry.get("weights_gib") else None,
+        quantization=str(entry.get("quantization") or ""),
+    )
+    try:
+        found = estimate(given).need
+    except ValueError:
+        return None
+    if found is None:
+        return None
+    overhead = _CORE_OVERHEAD_MIB if kind == "neuron" else found.overhead_mib
+    adapters = _ADAPTER_MIB * len(entry.get("lora") or ())
+    return (found.weights_mib + found.kv_cache_mib + adapters) // parallel + overhead
+
+
+def _finding(entry: Mapping[str, Any], key: str, said: str, mend: str) -> Finding:
+    return Finding(f"model_catalog[{entry['name']}].{key}", said, mend, place_of(entry))

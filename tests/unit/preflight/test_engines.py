@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an engine cannot serve is found before anything is scheduled."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.accelerator import accelerator_of
+from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.contract import ContractError, component
+from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.engines import check_engines, per_device_mib
+
+COMMIT = "0e9e39f249a16976918f6564b8830bc894c89659"
+
+
+def entry(**more):
+    return {
+        "name": "llama-3.1-8b",
+        "source": "hf://meta-llama/Llama-3.1-8B-Instruct",
+        "revision": COMMIT,
+        "engine": "vllm",
+        **more,
+    }
+
+
+def findings(**more):
+    return [f"{one.variable}: {one.problem} | {one.mend}" for one in check_engines([entry(**more)])]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"engine": "llamacpp", "accelerators": ["inf2.xlarge"]}, "no backend for them | set engine to vllm or tgw"),
+        (
+            {"accelerators": ["inf2.8xlarge"], "quantization": "awq", "tensor_parallel": 2},
+            "awq, which no Neuron backend reads",
+        ),
+        ({"engine": "tgw", "accelerators": ["g6.xlarge"], "quantization": "gptq"}, "no loader for it any more"),
+        (
+            {"engine": "tgw", "accelerators": ["inf2.24xlarge"], "tensor_parallel": 3},
+            "cannot connect | take one of 1, 2, 4, 8, 12",
+        ),
+        ({"accelerators": ["g6.xlarge"], "tensor_parallel": 2}, "g6.xlarge has 1 GPUs | take 1 or less"),
+        ({"engine": "tgw", "accelerators": ["trn2.48xlarge"]}, "tgw's backends cannot compile"),
+        (
+            {"engine": "tgi", "task": "embed", "accelerators": ["g6.xlarge"]},
+            "which tgi does not do | set engine to vllm",
+        ),
+        ({"engine": "tgi"}, "runs on GPUs"),
+        ({"revision": "main", "accelerators": ["g6.xlarge"]}, "pins nothing"),
+        ({"accelerators": ["gpu"]}, "list instance types"),
+        ({"name": "llama-3.1-70b", "accelerators": ["g6.12xlarge"], "tensor_parallel": 4}, "on each of 4 GPUs"),
+        ({"name": "llama-2-13b", "accelerators": ["inf2.xlarge"], "tensor_parallel": 1}, "on each of 1 NeuronCores"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_its_mend(given, sentence):
+    assert sentence in "\n".join(findings(**given))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"accelerators": ["g6.xlarge"], "context": 8192},
+        {"accelerators": ["inf2.8xlarge"], "tensor_parallel": 2, "context": 4096},
+        {
+            "name": "llama-2-13b-neuron",
+            "engine": "tgw",
+            "accelerators": ["inf2.24xlarge"],
+            "tensor_parallel": 12,
+            "context": 2048,
+        },
+        {"name": "llama-3.1-70b", "accelerators": ["g6e.12xlarge"], "tensor_parallel": 4},
+        {"name": "llama-3.1-70b", "accelerators": ["g6.12xlarge"], "tensor_parallel": 4, "quantization": "awq"},
+        {"engine": "llamacpp"},
+        {"accelerators": ["g6.xlarge"], "state": "absent", "revision": "main"},
+    ],
+)
+def test_what_can_work_is_let_alone(given):
+    assert findings(**given) == []
+
+
+def test_spreading_halves_what_is_spread_and_nothing_else():
+    one, two = (per_device_mib(entry(), "gpu", parallel) for parallel in (1, 2))
+    four = per_device_mib(entry(), "gpu", 4)
+    assert one - two == pytest.approx(2 * (two - four), abs=4)
+
+
+def test_types_of_one_kind_take_each_others_place_the_first_rather_than_the_last():
+    found = accelerator_of(entry(accelerators=["inf2.8xlarge", "g6.xlarge", "inf2.24xlarge"]))
+    assert (found.kind, found.types, found.family) == ("neuron", ("inf2.8xlarge", "inf2.24xlarge"), "inf2")
+    preferred = found.placement()["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert [one["preference"]["matchExpressions"][0]["values"] for one in preferred] == [["inf2.8xlarge"]]
+    assert found.resources(2)["limits"] == {"aws.amazon.com/neuroncore": "2"}
+
+
+def test_a_role_that_gives_what_the_contract_does_not_take_is_told():
+    with pytest.raises(ContractError, match=r"engine of model llama-3\.1-8b: .*argz"):
+        component(entry(), {"name": "x", "image": "i", "argz": []}, {"revision": "r"})
+
+
+def test_a_device_that_is_in_use_is_given_back_before_the_next_pod_wants_it():
+    made = component(entry(accelerators=["g6.xlarge"]), {"name": "vllm", "image": "i"}, {"revision": "r"})
+    spec = made["manifests"][0]["spec"]
+    assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    assert spec["template"]["spec"]["tolerations"] == [
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    ]
