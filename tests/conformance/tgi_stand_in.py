@@ -38,10 +38,15 @@ def tgi_before(url: str) -> Iterator[str]:
                 connection.close()
 
         def do_GET(self):
+            bodies = {
+                "/metrics": b"tgi_queue_size 0\ntgi_request_count 1\n",
+                "/v1/models": b'{"object": "list", "data": [{"id": "tiny", "object": "model", "owned_by": "tgi"}]}',
+                "/info": b'{"model_id": "tiny", "max_total_tokens": 2048}',
+            }
             self.send_response(200)
+            self.send_header("Content-Type", "text/plain" if self.path == "/metrics" else "application/json")
             self.end_headers()
-            if self.path == "/metrics":
-                self.wfile.write(b"tgi_queue_size 0\ntgi_request_count 1\n")
+            self.wfile.write(bodies.get(self.path, b""))
 
         def log_message(self, *_):
             pass

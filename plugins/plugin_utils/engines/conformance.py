@@ -130,13 +130,15 @@ class Result:
     seconds: float = field(default=0.0, compare=False)
 
 
-def examine(target: Target) -> list[Result]:
-    """Every question, in their order; one that does not hold stops none of the others."""
-    return list(_results(target))
+def examine(target: Target, known: Mapping[str, str] | None = None) -> list[Result]:
+    """Every question, in their order; one that does not hold stops none of the others.
+
+    `known`: what this one is known not to have, besides what is known of its engine.
+    """
+    return list(_results(target, {**KNOWN.get(target.engine, {}), **(known or {})}))
 
 
-def _results(target: Target) -> Iterator[Result]:
-    known = KNOWN.get(target.engine, {})
+def _results(target: Target, known: Mapping[str, str]) -> Iterator[Result]:
     for name, question in QUESTIONS.items():
         if name in known and not (target.gateway and name == "unknown_model"):
             yield Result(name, "known", known[name])
