@@ -152,10 +152,29 @@ def delete_all(context: Context, documents: Sequence[Document], may_lose: Sequen
         for document in ordered
     ]
     context.desired.deleted.update({document["metadata"]["uid"]: identity(document) for document in ordered})
-    if context.run.check:
-        return actions
+    if not context.run.check:
+        custom = _custom_kinds(context.run.api()) if ordered else set()
+        first = [one for one in ordered if (_group(one), one["kind"]) in custom]
+        # Their controllers clear their finalizers, and may go with the rest.
+        _delete_and_wait(context, first)
+        _delete_and_wait(context, [one for one in ordered if one not in first])
+    return actions
+
+
+def _custom_kinds(client: Client) -> set[tuple[str, str]]:
+    """(group, kind) of everything that a CRD brings."""
+    resource = client.resource("apiextensions.k8s.io/v1", _DEFINITION)
+    found = client.list(resource) if resource else []
+    return {(one["spec"]["group"], one["spec"]["names"]["kind"]) for one in found}
+
+
+def _group(document: Document) -> str:
+    return identity(document).group
+
+
+def _delete_and_wait(context: Context, documents: Sequence[Document]) -> None:
     client = context.run.api()
-    found = [(document, client.resource(document["apiVersion"], document["kind"])) for document in ordered]
+    found = [(document, client.resource(document["apiVersion"], document["kind"])) for document in documents]
     for document, resource in found:
         metadata = document["metadata"]
         if resource:
@@ -164,9 +183,8 @@ def delete_all(context: Context, documents: Sequence[Document], may_lose: Sequen
     for document, resource in found:
         if resource:
             wait_gone(context, resource, document)
-            if document["kind"] == "CustomResourceDefinition":
+            if document["kind"] == _DEFINITION:
                 client.forget_resources()
-    return actions
 
 
 def is_retained(document: Document, retain: Sequence[Reference]) -> bool:
