@@ -16,7 +16,7 @@ sys.path.insert(0, str(REPO / "tests"))
 
 from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_SYSTEM  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse  # noqa: E402
-from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds import adoption  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds import takeover  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.base import Run, context_of  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.chart import ChartTests  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.report import node_line, result_of  # noqa: E402
@@ -355,7 +355,7 @@ def test_a_second_run_after_an_adoption_changes_nothing(client, installed):
 def test_an_adoption_gets_over_a_controller_that_writes_meanwhile(client, api_server, installed):
     stale = read(client, "policy/v1", "PodDisruptionBudget", installed, installed)
     kubectl(api_server, "-n", installed, "annotate", "pdb", installed, "moved=on")
-    adoption.take_over(client, stale)
+    takeover.take_over(client, stale)
     now = read(client, "policy/v1", "PodDisruptionBudget", installed, installed)
     assert not [entry for entry in now["metadata"]["managedFields"] if entry["manager"] == "helm"]
     assert now["metadata"]["annotations"]["moved"] == "on"
