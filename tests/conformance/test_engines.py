@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,17 @@ def tgw(folder: Path, source: str, loader: str) -> Iterator[RealEngine]:
         server.kill()
 
 
+@dataclass(frozen=True)
+class StartTgw:
+    """`source`: the stand-in, or a checkout."""
+
+    source: str
+    loader: str
+
+    def __call__(self, folder: Path) -> AbstractContextManager[RealEngine]:
+        return tgw(folder, self.source, self.loader)
+
+
 @contextmanager
 def tgi(folder: Path) -> Iterator[RealEngine]:
     with llamacpp(folder) as behind, tgi_before(behind.url) as url:
@@ -56,8 +68,7 @@ def engines():
             if loader == "Transformers" and source == "stand-in":
                 continue
             name = "tiny-neuron" if loader == "Neuron" else "tiny"
-            start = lambda folder, source=source, loader=loader: tgw(folder, source, loader)  # noqa: E731
-            yield pytest.param(("tgw", start, name), id=f"tgw-{name_of(source)}-{loader}")
+            yield pytest.param(("tgw", StartTgw(source, loader), name), id=f"tgw-{name_of(source)}-{loader}")
     start = lambda folder: serving(folder, slots=4)  # noqa: E731
     yield pytest.param(("vllm", start, "tiny"), id="vllm", marks=[pytest.mark.full, pytest.mark.timeout(1800)])
 

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "engines" / "tgw"))
 
 from tgw_neuron.__main__ import without_our_loader
 from tgw_neuron.admission import Admission, GoneError
+from tgw_neuron.artifacts import refuse_other_versions
 from tgw_neuron.backends import backend_name, shapes_of
 from tgw_neuron.backends.tnx import TransformersNeuronx, _Bridge
 from tgw_neuron.errors import BusyError, DrainingError, PromptTooLongError, SettingsError
@@ -241,6 +242,16 @@ def test_a_setting_that_means_nothing_is_named(variable, value, sentence):
 def test_our_loader_is_kept_from_upstreams_command_line(flags):
     assert without_our_loader(["--api", *flags, "--cpu"]) == (["--api", "--cpu"], True)
     assert without_our_loader(["--loader", "Transformers"]) == (["--loader", "Transformers"], False)
+
+
+def test_graphs_of_other_libraries_are_refused_with_what_differs(tmp_path):
+    compiled = {"versions": {"neuronx-cc": "2.20", "transformers": "4.48", "python": "3.10"}}
+    folder = model(tmp_path, compiled=compiled)
+    refuse_other_versions(folder, {"neuronx-cc": "2.20", "transformers": "4.48"})
+    with pytest.raises(
+        SettingsError, match=r"neuronx-cc is 2\.21, not 2\.20; transformers is not there, not 4\.48\. Compile it"
+    ):
+        refuse_other_versions(folder, {"neuronx-cc": "2.21"})
 
 
 # --- hooks, queue, log, metrics

@@ -162,7 +162,8 @@ class Patches:
     def _open(self, model_name: str, root: Path) -> Any:
         from modules import transformers_loader
 
-        folder = read_folder(root)
+        artifacts = self._engine.settings.artifacts
+        folder = read_folder(root, Path(artifacts) if artifacts else None)
         model = NeuronModel(open_backend(folder, self._engine.settings), self._engine.metrics)
         return model, transformers_loader.load_tokenizer(model_name, tokenizer_dir=folder.tokenizer)
 

@@ -20,6 +20,7 @@ class Settings:
 
     root: Path
     backend: str = ""
+    artifacts: str = ""
     tp_degree: int = 0
     batch_size: int = 0
     n_positions: int = 0
@@ -44,6 +45,7 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
     return Settings(
         root=Path(given.text("TGW_ROOT", str(Path.cwd()))),
         backend=given.choice("TEXTGEN_NEURON_BACKEND", "", ("", *BACKENDS)),
+        artifacts=given.text("TEXTGEN_NEURON_ARTIFACTS", ""),
         tp_degree=given.count("TEXTGEN_NEURON_TP", 0),
         batch_size=given.count("TEXTGEN_NEURON_BATCH", 0),
         n_positions=given.count("TEXTGEN_NEURON_N_POSITIONS", 0),

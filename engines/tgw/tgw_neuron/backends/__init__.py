@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ..artifacts import refuse_other_versions
 from ..errors import SettingsError
 from ..folders import ModelFolder
 from ..sampling import Sampling
@@ -44,6 +45,7 @@ class Backend(Protocol):
 def open_backend(folder: ModelFolder, settings: Settings) -> Backend:
     """Load the model onto the device. SettingsError for what cannot work."""
     name = backend_name(folder, settings)
+    refuse_other_versions(folder)
     if name == "optimum":
         from .optimum import Optimum
 
