@@ -17,7 +17,7 @@ from pathlib import Path
 from tools.progress import Progress
 
 from .build import Options, Plan, build, plan, steps
-from .catalog import IMAGES
+from .catalog import IMAGES, USUAL
 from .errors import ImageError
 
 REPO = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ REPO = Path(__file__).resolve().parents[2]
 def chosen(arguments: Sequence[str] | None = None) -> tuple[list[Plan], Options, bool]:
     """What a command line asks for: the images, how to build them, and whether to look only. Raises ImageError."""
     parser = argparse.ArgumentParser(prog="python -m tools.images", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(IMAGES)}; default: all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(IMAGES)}; default: {', '.join(USUAL)}")
     parser.add_argument("--check", action="store_true", help="build nothing, say what would be built")
     parser.add_argument("--cache", type=Path, default=cache(), help="folder for archives and layers")
     parser.add_argument("--base", default="auto", help="auto, debootstrap, or an image reference")
@@ -43,7 +43,7 @@ def chosen(arguments: Sequence[str] | None = None) -> tuple[list[Plan], Options,
         ca_bundle=given.ca_bundle,
         pip_conf=given.pip_conf,
     )
-    return plan(given.names or list(IMAGES), REPO, options), options, given.check
+    return plan(given.names or USUAL, REPO, options), options, given.check
 
 
 def say(text: str) -> None:

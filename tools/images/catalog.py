@@ -16,12 +16,13 @@ _IGNORED_ENDINGS = (".pyc", ".egg-info")
 @dataclass(frozen=True)
 class Image:
     """`context`: folder with the Dockerfile; `more`: name in the context -> file elsewhere (paths from the repo root);
-    `cpu_seconds`: what a build takes, for what is said of it."""
+    `cpu_seconds`: what a build takes, for what is said of it; `by_name`: built only when it is named, as it wants more than a base."""
 
     name: str
     context: str
     more: Mapping[str, str] = field(default_factory=dict)
     cpu_seconds: float = 10
+    by_name: bool = False
 
 
 # All that the program of the sync Job is made of; what the controller alone needs is not.
@@ -35,6 +36,8 @@ IMAGES = {
     for image in (
         Image("gateway", "gateway", cpu_seconds=130),
         Image("llamacpp", "engines/llamacpp", cpu_seconds=25),
+        # python -m tools.images tgw --base BASE --volume FOLDER:/upstream:ro --build-arg TGW_SHA256=DIGEST
+        Image("tgw", "engines/tgw", cpu_seconds=120, by_name=True),
         Image(
             "model_store",
             "engines/model_store",
@@ -45,6 +48,10 @@ IMAGES = {
         ),
     )
 }
+
+
+# What is built where no image is named.
+USUAL = [name for name, image in IMAGES.items() if not image.by_name]
 
 
 def context_files(image: Image, repo: Path) -> dict[str, Path]:

@@ -28,7 +28,7 @@ from tools.progress import Progress
 from .__main__ import REPO, cache, say
 from .build import Options, Plan, build, plan, steps
 from .buildah import Buildah, open_store
-from .catalog import IMAGES
+from .catalog import IMAGES, USUAL
 from .errors import ImageError
 
 
@@ -124,7 +124,7 @@ def push(ecr: Ecr, names: Sequence[str], prefix: str, options: Options, *, check
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.images.push", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(IMAGES)}; default: all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(IMAGES)}; default: {', '.join(USUAL)}")
     parser.add_argument("--check", action="store_true", help="build and push nothing, say what would be")
     parser.add_argument("--base", default="auto", help="auto, debootstrap, or an image reference")
     parser.add_argument("--cache", type=Path, default=cache(), help="folder for archives and layers")
@@ -142,7 +142,7 @@ def main() -> int:
             credentials_file=chosen.credentials_file,
             endpoint_url=chosen.endpoint_url,
         )
-        result = push(ecr, chosen.names or list(IMAGES), chosen.prefix, options, check=chosen.check)
+        result = push(ecr, chosen.names or USUAL, chosen.prefix, options, check=chosen.check)
     except ImageError as failure:
         print(f"images: {failure}.", file=sys.stderr)
         return 1
