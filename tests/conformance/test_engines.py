@@ -25,7 +25,7 @@ from gateway_support.llamacpp import RealEngine, llamacpp
 from gateway_support.vllm import serving
 
 from tests.conformance.tgi_stand_in import tgi_before
-from tests.support.tgw_process import Tgw, name_of, sources
+from tests.support.tgw_process import STAND_IN, Tgw, name_of, sources
 from tests.support.tiny_model import make_tiny_folder
 
 pytestmark = pytest.mark.timeout(900)
@@ -65,7 +65,7 @@ def engines():
     yield pytest.param(("tgi", tgi, "tiny"), id="tgi-stand-in")
     for source in sources():
         for loader in ("Neuron", "Transformers"):
-            if loader == "Transformers" and source == "stand-in":
+            if loader == "Transformers" and source == STAND_IN:
                 continue
             name = "tiny-neuron" if loader == "Neuron" else "tiny"
             yield pytest.param(("tgw", StartTgw(source, loader), name), id=f"tgw-{name_of(source)}-{loader}")
@@ -84,11 +84,8 @@ def golden(tmp_path_factory) -> str:
 def running(request, tmp_path_factory):
     name, start, model = request.param
     # What upstream does itself is for the real one to show.
-    known = (
-        dict.fromkeys(("shape", "errors", "stream_usage"), "a stand-in")
-        if "stand-in-Neuron" in request.node.callspec.id
-        else {}
-    )
+    stands_in = isinstance(start, StartTgw) and start.source == STAND_IN
+    known = dict.fromkeys(("shape", "errors", "stream_usage"), "a stand-in") if stands_in else {}
     with start(tmp_path_factory.mktemp(name)) as engine:
         yield name, engine.url, model, known
 
