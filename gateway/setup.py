@@ -14,6 +14,7 @@ from setuptools import Extension, setup
 
 # In here, everything that is not needed by each request is better left to the interpreter.
 COMPILED = (
+    "callers/admission.py",
     "callers/caller.py",
     "callers/fair_queue.py",
     "callers/keys.py",
@@ -21,10 +22,16 @@ COMPILED = (
     "callers/limits.py",
     "callers/redis_limits.py",
     "data_path/client_connection.py",
+    "data_path/deadlines.py",
     "data_path/exchange.py",
+    "data_path/relay.py",
+    "data_path/reply.py",
+    "data_path/request_ids.py",
+    "data_path/services.py",
     "engines/connection.py",
     "engines/dispatch.py",
     "engines/engine.py",
+    "engines/fleet.py",
     "engines/registry.py",
     "engines/routing.py",
     "gateway.py",
@@ -33,7 +40,10 @@ COMPILED = (
     "http/template.py",
     "protocols/openai.py",
     "telemetry/access_log.py",
+    "telemetry/ended.py",
     "telemetry/instruments.py",
+    "telemetry/recorder.py",
+    "telemetry/span.py",
     "telemetry/tracing.py",
 )
 

@@ -240,4 +240,4 @@ def test_many_clients_at_once_are_all_served(house: House) -> None:
         thread.join()
     assert statuses == [200] * 80
     # A reply goes out before its engine is given back.
-    house.until(lambda: all(engine.in_flight == 0 for engine in front.gateway.registry.engines.values()))
+    house.until(lambda: all(engine.in_flight == 0 for engine in front.gateway.fleet.registry.engines.values()))

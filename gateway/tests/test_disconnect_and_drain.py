@@ -25,7 +25,7 @@ def test_the_engine_stops_when_the_client_leaves(house: House, stream: bool) -> 
     assert time.monotonic() - left < 2
     house.until(lambda: not front.gateway.active)
     assert front.metric('requests_total{model="tiny",status="499"') == 1
-    assert all(e.in_flight == 0 for e in front.gateway.registry.engines.values())
+    assert all(e.in_flight == 0 for e in front.gateway.fleet.registry.engines.values())
 
 
 def test_a_client_that_leaves_the_queue_is_never_asked_for(house: House) -> None:
@@ -34,7 +34,7 @@ def test_a_client_that_leaves_the_queue_is_never_asked_for(house: House) -> None
     first = front.open_stream()
     house.wait(engine.seen)
     second = front.open_stream()
-    dispatcher = front.gateway.dispatchers["tiny"]
+    dispatcher = front.gateway.fleet.dispatchers["tiny"]
     house.until(lambda: len(dispatcher.waiting) == 1)
     second.close()
     house.until(lambda: not dispatcher.waiting)
@@ -79,7 +79,7 @@ def test_a_queued_request_gets_its_turn_and_a_full_queue_says_so(house: House) -
     first = front.open_stream(max_tokens=400)
     assert first.event()
     waiting = [front.open_stream(max_tokens=1) for _ in range(2)]
-    house.until(lambda: len(front.gateway.dispatchers["tiny"].waiting) == 2)
+    house.until(lambda: len(front.gateway.fleet.dispatchers["tiny"].waiting) == 2)
     refused = front.chat()
     assert (refused.status, refused.code) == (429, "queue_full")
     assert refused.headers["retry-after"]

@@ -58,7 +58,7 @@ def cluster(house: House) -> Iterator[Cluster]:
 
 
 def ready(front: Front, model: str = "tiny") -> set[str]:
-    pool = front.gateway.registry.pools.get(model)
+    pool = front.gateway.fleet.registry.pools.get(model)
     return set() if pool is None else {engine.host for engine in pool.ready}
 
 
@@ -154,7 +154,7 @@ def test_lost_repeated_and_reordered_events_never_leave_a_wrong_picture(house: H
     truth.replace(build(item) for item in cluster.api.slices.values())
     wanted = {found.host for found in truth.endpoints() if found.ready}
     house.until(lambda: ready(front) == wanted, 10)
-    known = {engine.host for engine in front.gateway.registry.engines.values()}
+    known = {engine.host for engine in front.gateway.fleet.registry.engines.values()}
     assert known == {found.host for found in truth.endpoints()}
     house.run(cluster.api.stop())
 
@@ -399,6 +399,6 @@ def test_requests_follow_the_slices(cluster: Cluster, house: House) -> None:
     house.until(lambda: bool(ready(front)))
     assert [front.chat().status for _ in range(3)] == [200] * 3
     house.call(put, other)
-    house.until(lambda: ("127.0.0.1", other.port) in front.gateway.registry.engines)
+    house.until(lambda: ("127.0.0.1", other.port) in front.gateway.fleet.registry.engines)
     assert [front.chat().status for _ in range(3)] == [200] * 3
     assert (len(one.requests), len(other.requests)) == (3, 3)

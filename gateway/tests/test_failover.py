@@ -71,7 +71,7 @@ def test_failures_in_a_row_take_an_engine_out_and_a_trial_brings_it_back(house: 
     seen = len(bad.requests)
     assert seen < 8
     bad.mode = "ok"
-    engine = next(e for e in front.gateway.registry.engines.values() if e.port == bad.port)
+    engine = next(e for e in front.gateway.fleet.registry.engines.values() if e.port == bad.port)
     house.until(lambda: engine.health.value == "trial")
     for _ in range(4):
         assert front.chat().status == 200
@@ -133,7 +133,7 @@ def test_retries_have_a_budget(house: House) -> None:
     """Failing engines must not multiply the load."""
     bad = [house.engine(mode="status:500") for _ in range(3)]
     front = house.front(*bad, breaker_failures=100000)
-    house.call(setattr, front.gateway, "retry_tokens", 0.0)
+    house.call(setattr, front.gateway.fleet, "retry_tokens", 0.0)
     front.chat()
     assert sum(len(engine.requests) for engine in bad) == 1
 

@@ -101,7 +101,7 @@ def test_a_greedy_key_does_not_keep_another_out_of_the_queue(house: House) -> No
     keys.write_text("sk-greedy\nsk-modest\n")
     engine = house.engine(mode="hang")
     front = house.front(engine, engine_concurrency=1, api_key_file=str(keys), first_byte_timeout=60.0)
-    dispatcher = front.gateway.dispatchers["tiny"]
+    dispatcher = front.gateway.fleet.dispatchers["tiny"]
     streams = [front.open_stream(key="sk-greedy", max_tokens=1)]
     house.wait(engine.seen)
     for number in range(8):
@@ -135,7 +135,7 @@ def test_an_urgent_request_overtakes_and_a_class_out_of_scope_is_refused(house: 
     assert front.chat(headers={"x_priority": "urgent"}).status == 400
     held = front.open_stream()
     house.wait(engine.seen)
-    dispatcher = front.gateway.dispatchers["tiny"]
+    dispatcher = front.gateway.fleet.dispatchers["tiny"]
     waiting = []
     for key in ("sk-bulk", "sk-test"):
         waiting.append(front.open_stream(key=key))

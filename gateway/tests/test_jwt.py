@@ -119,7 +119,7 @@ def test_a_forged_token_is_401(front: Front) -> None:
 )
 def test_a_key_set_that_makes_no_sense_leaves_the_old_keys(front: Front, house: House, document: bytes) -> None:
     (house.folder / "jwks.json").write_bytes(document)
-    house.run(front.gateway.tokens.load())
+    house.run(front.gateway.admission.tokens.load())
     assert front.chat(key=SIGNER.token()).status == 200
 
 
@@ -142,7 +142,7 @@ def test_a_signed_token_that_makes_no_sense_is_401(front: Front) -> None:
 def test_a_token_that_expires_while_it_is_remembered_is_refused(front: Front, house: House) -> None:
     token = SIGNER.token()
     assert front.chat(key=token).status == 200
-    verifier = front.gateway.tokens
+    verifier = front.gateway.admission.tokens
     for digest, (key, _) in list(verifier._good.items()):
         verifier._good[digest] = (key, time.time() - 1)
     assert front.chat(key=token).status == 401
@@ -172,10 +172,10 @@ def test_keys_come_from_the_openid_configuration_and_new_ones_are_fetched_when_n
         assert front.chat(key=SIGNER.token(iss=issuer)).status == 200
         fresh = Signer("two", curve=True)
         keys.append(fresh.public())
-        front.gateway.tokens._asked_at = 0.0
+        front.gateway.admission.tokens._asked_at = 0.0
         token = fresh.token(iss=issuer)
         assert front.chat(key=token).status == 401
-        house.until(lambda: "two" in front.gateway.tokens._keys)
+        house.until(lambda: "two" in front.gateway.admission.tokens._keys)
         assert front.chat(key=token).status == 200
     finally:
         server.shutdown()

@@ -92,11 +92,11 @@ def test_a_request_is_held_while_its_model_wakes_up(house: House) -> None:
     awake, asleep = house.engine(), house.engine(model="asleep")
     front = house.front(awake, models={"asleep": {"hold_timeout": 10}})
     stream = front.open_stream(model="asleep", max_tokens=2)
-    dispatcher = front.gateway.dispatchers["asleep"]
+    dispatcher = front.gateway.fleet.dispatchers["asleep"]
     house.until(lambda: len(dispatcher.waiting) == 1)
     assert front.metric('queue_depth{model="asleep"') == 1
     endpoints = [Endpoint("127.0.0.1", engine.port, model=engine.model) for engine in (awake, asleep)]
-    house.call(front.gateway.registry.replace, endpoints)
+    house.call(front.gateway.fleet.registry.replace, endpoints)
     assert stream.events()[-1] == "data: [DONE]"
 
 
@@ -116,7 +116,7 @@ def test_an_engine_that_has_not_said_its_model_yet_makes_unknown_models_503(hous
 
 def test_a_new_engine_gets_a_small_share_at_first(house: House) -> None:
     front = house.front(house.engine(), house.engine(), slow_start=100.0)
-    engines = list(front.gateway.registry.engines.values())
+    engines = list(front.gateway.fleet.registry.engines.values())
 
     def warm(age_s: float) -> float:
         engines[0].warm_up(engines[0].created_at + age_s, 100.0)

@@ -56,7 +56,7 @@ def test_a_traced_request_is_a_span_between_its_parent_and_the_engines(house: Ho
     front.chat(headers={"traceparent": PARENT}, messages=[{"role": "user", "content": "my secret"}])
     front.chat()  # not sampled, and without a decision of its own
     house.until(lambda: not front.gateway.active)
-    house.call(front.gateway.account)
+    house.call(front.gateway.recorder.flush)
     house.run(front.gateway.tracer.flush())
     [span] = collector.spans
     assert span["traceId"] == PARENT[3:35]
@@ -80,7 +80,7 @@ def test_all_are_traced_when_all_are_sampled_and_a_parents_no_is_kept(house: Hou
     front.chat(headers={"traceparent": unsampled})
     assert f"traceparent: {unsampled}" in engine.heads[-1]
     house.until(lambda: not front.gateway.active)
-    house.call(front.gateway.account)
+    house.call(front.gateway.recorder.flush)
     house.run(front.gateway.tracer.flush())
     assert len(collector.spans) == 3
     assert [event["name"] for event in collector.spans[0]["events"]] == ["engine chosen", "first token"]
@@ -96,6 +96,6 @@ def test_without_tracing_the_context_passes_through(house: House) -> None:
 def test_a_collector_that_is_away_costs_spans_only(house: House) -> None:
     front = house.front(house.engine(), trace_endpoint="http://127.0.0.1:9", trace_sample=1.0)
     assert front.chat().status == 200
-    house.call(front.gateway.account)
+    house.call(front.gateway.recorder.flush)
     house.run(front.gateway.tracer.flush())
     assert front.gateway.tracer.dropped == 1

@@ -116,7 +116,7 @@ def test_it_aborts_what_a_client_left(front: Front, engine: Vllm, house: House, 
 def test_its_queue_and_its_cache_decide_where_requests_go(house: House, engine: Vllm) -> None:
     other = house.engine()
     front = house.front(engine, other, policy="queue-aware", engine_metrics_interval=0.1)
-    ours = next(each for each in front.gateway.registry.engines.values() if each.address in engine.url)
+    ours = next(each for each in front.gateway.fleet.registry.engines.values() if each.address in engine.url)
     # More than it can compute at once, past the gateway: only its metrics tell.
     port = int(engine.url.rsplit(":", 1)[1])
     body = {"model": "tiny", "prompt": "hi", "stream": True} | LONG

@@ -285,5 +285,5 @@ class House:
         gateway = self.gateway
         assert connection not in gateway.connections
         assert not gateway.active, "a request is left over"
-        for engine in gateway.registry.engines.values():
+        for engine in gateway.fleet.registry.engines.values():
             assert engine.mine == 0, "an engine counts a request that is over"

@@ -102,8 +102,8 @@ def make() -> Callable[[bytes], None]:
         answered = Answered(transport.written)
         aborted = transport.closing
         await house.leave(transport, connection)
-        house.gateway.retry_tokens = 100.0
-        house.gateway.account()
+        house.gateway.fleet.retry_tokens = 100.0
+        house.gateway.recorder.flush()
         return answered, aborted
 
     house: House

@@ -5,12 +5,20 @@ from __future__ import annotations
 
 from llm_gateway.callers.limits import BOUNDLESS, Rules, Subject
 from llm_gateway.config.key_documents import Key
-from llm_gateway.telemetry.instruments import KeyUse
+
+
+class KeyUse:
+    """What one key (or all that are counted as "other") has used since the metrics last took it over."""
+
+    __slots__ = ("requests", "tokens")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.tokens = 0
 
 
 class Caller(Subject):
-    """A key, its limits, and where its use is counted. What requests look at is here, not in the key: one of 100 000 keys is in none of the
-    processor's caches, and each object more would be waited for."""
+    """A key, its limits, and where its use is counted. Requests look at the fields here, not into the key: see README, "Memory in no cache"."""
 
     __slots__ = ("expires_at", "key", "models", "tenant", "use")
 

@@ -10,8 +10,10 @@ from typing import Any
 import msgspec
 
 from llm_gateway.config.key_documents import KeyLimits
-from llm_gateway.engines.routing import POLICIES
 from llm_gateway.errors import ConfigError
+
+# The routing policies by name; `engines/routing.py` has them.
+POLICIES = ("least-in-flight", "power-of-two", "round-robin", "prefix", "session", "queue-aware")
 
 
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from llm_gateway.config.catalogue import POLICIES, Catalogue, ModelConfig
 from llm_gateway.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "LLM_GATEWAY_"
@@ -263,7 +264,7 @@ class Settings:
         "least-in-flight",
         "text",
         "How an engine is chosen",
-        choices=("least-in-flight", "power-of-two", "round-robin", "prefix", "session", "queue-aware"),
+        choices=POLICIES,
         reload=True,
     )
     models: Mapping[str, Any] = setting({}, "mapping", "Per model: see 'Models' below", reload=True)
@@ -381,8 +382,6 @@ def check(settings: Settings) -> None:
         )
     if settings.limit_replicas < 1:
         raise ConfigError("limit_replicas: at least 1 gateway is needed")
-    from llm_gateway.config.catalogue import Catalogue
-
     Catalogue(settings.models)
     for url in settings.engine:
         engine_address(url)
@@ -445,8 +444,6 @@ def engine_options(url: str) -> dict[str, str]:
 
 def schema() -> str:
     """The config document's JSON schema."""
-    from llm_gateway.config.catalogue import ModelConfig
-
     shapes: dict[str, dict[str, Any]] = {
         "text": {"type": "string"},
         "texts": {"type": ["array", "string"], "items": {"type": "string"}},

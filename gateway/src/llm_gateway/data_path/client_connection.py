@@ -17,13 +17,14 @@ from sanic.server.protocols.http_protocol import HttpProtocol
 
 from llm_gateway.data_path.exchange import Exchange
 from llm_gateway.errors import ApiError, invalid_key, malformed, reason_phrase, too_large
+from llm_gateway.http.head import plausible
 from llm_gateway.protocols import doors, tables
 
 if TYPE_CHECKING:
     import asyncio
 
     from llm_gateway.callers.caller import Caller
-    from llm_gateway.gateway import Gateway
+    from llm_gateway.data_path.services import Services
     from llm_gateway.http.head import Head
     from llm_gateway.http.template import Template
 
@@ -77,12 +78,12 @@ def begin(connection: ClientConnection, head: Head, caller: Caller, body: bytes,
     """Start the exchange of a request that is whole; `rest` came after it. A function, as compiled its call is cheaper than a method's."""
     connection.mode = _BUSY
     connection._buffer = rest
-    exchange = connection.exchange = Exchange(connection.gateway, connection, head, body, caller)
+    exchange = connection.exchange = Exchange(connection.services, connection, head, body, caller)
     exchange.begin()
 
 
 class ClientConnection(HttpProtocol):
-    """One client connection. Implements `exchange.Client`."""
+    """One client connection. Implements `reply.Client`."""
 
     __slots__ = (
         "_buffer",
@@ -97,10 +98,10 @@ class ClientConnection(HttpProtocol):
         "_parser",
         "_pieces",
         "exchange",
-        "gateway",
         "http11",
         "keep_alive",
         "mode",
+        "services",
         "writing_paused",
     )
 
@@ -108,7 +109,7 @@ class ClientConnection(HttpProtocol):
 
     def __init__(self, *, loop: asyncio.AbstractEventLoop, app: Any, **kwargs: Any) -> None:
         super().__init__(loop=loop, app=app, **kwargs)
-        self.gateway: Gateway = app.ctx.gateway
+        self.services: Services = app.ctx.gateway
         self.mode = _HEAD
         self.exchange: Exchange | None = None
         self.http11 = True
@@ -131,15 +132,15 @@ class ClientConnection(HttpProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """A client has connected."""
-        gateway = self.gateway
+        services = self.services
         self.transport = transport
-        if len(gateway.connections) >= gateway.settings.max_connections:
+        if len(services.connections) >= services.settings.max_connections:
             self.mode = _CLOSED
             transport.abort()
             return
         transport.set_write_buffer_limits(high=WRITE_BUFFER_HIGH, low=WRITE_BUFFER_LOW)
-        gateway.connections.add(self)
-        self._deadline = monotonic() + gateway.settings.head_timeout
+        services.connections.add(self)
+        self._deadline = monotonic() + services.settings.head_timeout
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
@@ -152,12 +153,12 @@ class ClientConnection(HttpProtocol):
             if known is not None:
                 template, head, digest, token = known
                 end, length = template.fit(data)
-                gateway = self.gateway
-                if 0 < end <= gateway.settings.max_head and length <= gateway.settings.max_body:
-                    caller = gateway.caller(digest, token)
+                services = self.services
+                if 0 < end <= services.settings.max_head and length <= services.settings.max_body:
+                    caller = services.admission.caller(digest, token)
                     if caller is not None:
                         self.http11 = head.http11
-                        self.keep_alive = head.keep_alive and not gateway.draining
+                        self.keep_alive = head.keep_alive and not services.draining
                         if len(data) == end + length:
                             begin(self, head, caller, data[end:], b"")
                         else:
@@ -183,7 +184,7 @@ class ClientConnection(HttpProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
-        self.gateway.connections.discard(self)
+        self.services.connections.discard(self)
         if self.mode is _SANIC:
             super().connection_lost(exc)  # type: ignore[no-untyped-call]
             return
@@ -213,42 +214,42 @@ class ClientConnection(HttpProtocol):
     # --- reading
 
     def _read_head(self, data: bytes) -> None:
-        gateway = self.gateway
+        services = self.services
         end = data.find(b"\r\n\r\n") + 4
         if end < 4:
             self._incomplete_head(data)
             return
         try:
-            if end > gateway.settings.max_head:
+            if end > services.settings.max_head:
                 raise ApiError(431, "The request head is too large.", code="head_too_large")
-            head, length, digest, token = gateway.heads.find(data[:end])
+            head, length, digest, token = services.heads.find(data[:end])
         except ApiError as error:
             self._refuse(error, 0)
             return
         self._buffer = b""
         self._head = head
         self.http11 = head.http11
-        self.keep_alive = head.keep_alive and not gateway.draining
+        self.keep_alive = head.keep_alive and not services.draining
         if head.origin is not None and head.method == b"OPTIONS":
             wanted = dict(head.headers).get(b"access-control-request-headers", b"")
-            reply = gateway.cors.preflight(head.origin, wanted)
+            reply = services.cors.preflight(head.origin, wanted)
             if reply:
-                gateway.outbox.put(self.transport, reply)
+                services.outbox.put(self.transport, reply)
                 self.mode = _CLOSED
-                gateway.outbox.close(self.transport)
+                services.outbox.close(self.transport)
                 return
         if head.path not in doors.POSTED:
             # Sanic gets all of the head.
-            self._to_sanic(gateway.heads.parse(data[:end])[0], length, data[end:])
+            self._to_sanic(services.heads.parse(data[:end])[0], length, data[end:])
             return
         try:
             if head.method != b"POST":
                 raise ApiError(405, "Use POST.", code="method_not_allowed", headers=(("allow", "POST"),))
-            caller = gateway.caller(digest, token)
+            caller = services.admission.caller(digest, token)
             if caller is None:
                 raise invalid_key()
-            if length > gateway.settings.max_body:
-                raise too_large(gateway.settings.max_body)
+            if length > services.settings.max_body:
+                raise too_large(services.settings.max_body)
             if length < 0 and not head.chunked:
                 raise ApiError(411, "Send a JSON body with its Content-Length.", code="length_required")
         except ApiError as error:
@@ -256,7 +257,7 @@ class ClientConnection(HttpProtocol):
             return
         self._head = None
         if length >= 0 and digest is not None and digest == self._digest:
-            found = gateway.heads.template(data[:end], head)
+            found = services.heads.template(data[:end], head)
             self._known = None if found is None else (found, head, digest, token)
         else:
             self._digest = digest
@@ -273,7 +274,7 @@ class ClientConnection(HttpProtocol):
         self._buffer = b""
         self._head = head
         self._caller = caller
-        self._deadline = monotonic() + self.gateway.settings.body_timeout
+        self._deadline = monotonic() + self.services.settings.body_timeout
         if length >= 0:
             self.mode = _BODY
             self._pieces = [rest]
@@ -291,27 +292,25 @@ class ClientConnection(HttpProtocol):
         self._known = None
 
     def _incomplete_head(self, data: bytes) -> None:
-        from llm_gateway.http.head import plausible
-
-        if len(data) > self.gateway.settings.max_head:
+        if len(data) > self.services.settings.max_head:
             self._refuse(ApiError(431, "The request head is too large.", code="head_too_large"), 0)
         elif not plausible(data.lstrip(b"\r\n")[:17]) and data.strip(b"\r\n"):
             self._refuse(malformed("This is not HTTP/1.1."), 0)
         else:
             if not self._buffer:
-                self._deadline = monotonic() + self.gateway.settings.head_timeout
+                self._deadline = monotonic() + self.services.settings.head_timeout
             self._buffer = data
 
     def _expect(self, head: Head) -> None:
         if head.expects_continue:
-            self.gateway.outbox.put(self.transport, b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.services.outbox.put(self.transport, b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _read_body(self, data: bytes) -> None:
         missing = self._missing - len(data)
         if missing > 0:
             self._pieces.append(data)
             self._missing = missing
-            self._deadline = monotonic() + self.gateway.settings.body_timeout
+            self._deadline = monotonic() + self.services.settings.body_timeout
             return
         rest = b""
         if missing < 0:
@@ -329,15 +328,15 @@ class ClientConnection(HttpProtocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._refuse(malformed("The chunked body is broken."), 0)
             return
-        if chunks.size > self.gateway.settings.max_body:
-            self._refuse(too_large(self.gateway.settings.max_body), DISCARD_BYTES)
+        if chunks.size > self.services.settings.max_body:
+            self._refuse(too_large(self.services.settings.max_body), DISCARD_BYTES)
         elif chunks.complete:
             self._chunks = self._parser = None
             # Whatever follows a chunked body is not looked at: the connection closes after this reply.
             self.keep_alive = False
             self._body_in(b"".join(chunks.pieces), b"")
         else:
-            self._deadline = monotonic() + self.gateway.settings.body_timeout
+            self._deadline = monotonic() + self.services.settings.body_timeout
 
     def _body_in(self, body: bytes, rest: bytes) -> None:
         head, caller = self._head, self._caller
@@ -350,11 +349,11 @@ class ClientConnection(HttpProtocol):
     def _refuse(self, error: ApiError, announced: int, had: int = 0) -> None:
         """Answer with an error before any exchange. `announced` body bytes may still come; they are read, so that the answer is seen."""
         body = error.body() if self._head is None else tables.error_body(self._head.path, error)
-        self.gateway.metrics.requests.add("", str(error.status), error.reason)
+        self.services.metrics.requests.add("", str(error.status), error.reason)
         lines = error.header_lines()
         if self._head is not None and self._head.origin is not None:
-            lines += self.gateway.cors.lines(self._head.origin)
-        self.gateway.outbox.put(
+            lines += self.services.cors.lines(self._head.origin)
+        self.services.outbox.put(
             self.transport,
             b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
             % (error.status, reason_phrase(error.status).encode(), lines, len(body), body),
@@ -378,7 +377,7 @@ class ClientConnection(HttpProtocol):
         if self.transport.is_closing():
             return
         if self.transport.can_write_eof() and self._missing:
-            self.gateway.outbox.flush()
+            self.services.outbox.flush()
             self.transport.write_eof()
             self._missing = DISCARD_BYTES
             self._discarded = 0
@@ -386,19 +385,19 @@ class ClientConnection(HttpProtocol):
             if self.mode is not _DISCARD:
                 self.mode = _DISCARD
         else:
-            self.gateway.outbox.close(self.transport)
+            self.services.outbox.close(self.transport)
 
-    # --- exchange.Client
+    # --- reply.Client
 
     def exchange_over(self) -> None:
         """See Client."""
-        gateway = self.gateway
+        services = self.services
         self.exchange = None
-        if not self.keep_alive or gateway.draining:
+        if not self.keep_alive or services.draining:
             self.mode = _CLOSED
-            gateway.outbox.close(self.transport)
+            services.outbox.close(self.transport)
             return
-        self._deadline = monotonic() + gateway.settings.keep_alive_timeout
+        self._deadline = monotonic() + services.settings.keep_alive_timeout
         if self._buffer:
             # Not at once: a client that pipelines thousands of requests must not build a stack of them. Busy until then, as what comes
             # meanwhile comes after what is here already.
@@ -421,7 +420,7 @@ class ClientConnection(HttpProtocol):
             return
         self.mode = _CLOSED
         # What was written before should still go out; then the connection ends without the reply's own end.
-        self.gateway.outbox.close(self.transport)
+        self.services.outbox.close(self.transport)
 
     def cut(self) -> None:
         """End whatever is under way: the drain's time is over."""
@@ -442,15 +441,15 @@ class ClientConnection(HttpProtocol):
                 ApiError(411, "Send a body with its Content-Length.", code="length_required"), DISCARD_BYTES, len(rest)
             )
             return
-        if length > self.gateway.settings.max_body:
-            self._refuse(too_large(self.gateway.settings.max_body), length, len(rest))
+        if length > self.services.settings.max_body:
+            self._refuse(too_large(self.services.settings.max_body), length, len(rest))
             return
         self._expect(head)
         self.mode = _SANIC
-        gateway = self.gateway
-        gateway.outbox.flush()
+        services = self.services
+        services.outbox.flush()
         super().connection_made(self.transport)  # type: ignore[no-untyped-call]
-        gateway.connections.add(self)
+        services.connections.add(self)
         super().data_received(head.canonical(length) + (rest[:length] if length > 0 else b""))
 
     # --- the clock and the end
@@ -463,7 +462,7 @@ class ClientConnection(HttpProtocol):
             if self._buffer:
                 self._refuse(ApiError(408, "The request's head did not arrive in time.", code="head_timeout"), 0)
             elif not self.transport.is_closing():
-                self.gateway.outbox.close(self.transport)
+                self.services.outbox.close(self.transport)
         elif self.mode in (_BODY, _CHUNKED):
             self._refuse(ApiError(408, "The request's body did not arrive in time.", code="body_timeout"), 0)
         elif self.mode is _DISCARD:
@@ -476,7 +475,7 @@ class ClientConnection(HttpProtocol):
             return bool(super().close_if_idle())
         if self.mode is _HEAD and not self._buffer:
             self.mode = _CLOSED
-            self.gateway.outbox.close(self.transport)
+            self.services.outbox.close(self.transport)
             return True
         return False
 

@@ -1,36 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One request on its way: admitted, given an engine, relayed, finished; or failed over, refused, abandoned.
+"""One request on its way: admitted, given an engine, relayed, over; or failed over, refused, abandoned.
 
-An exchange never awaits on the hot path: the client's connection starts it, the engine's connection drives it by callbacks. What it
-decides is in other modules (limits, dispatch, routing, protocols, resume); here is only the order of things.
+An exchange never awaits on the hot path: the client's connection starts it, the engine's connection drives it by callbacks. Here is only the
+order of things. What is decided is elsewhere: admission, fleet, routing, protocols, deadlines; what the client gets is made by `Reply`, what
+comes from an engine goes through `Relay`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from enum import Enum
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw
 
+from llm_gateway.data_path.deadlines import Due, Phase, comment_due, due, due_in_queue
+from llm_gateway.data_path.relay import Relay
+from llm_gateway.data_path.reply import EVENT_STREAM, Client, Reply
 from llm_gateway.engines.probe import ask_models
 from llm_gateway.engines.routing import ENDS, Prefix
-from llm_gateway.errors import ApiError, EngineError, printable, reason_phrase, unavailable
+from llm_gateway.errors import ApiError, EngineError, printable, unavailable
 from llm_gateway.protocols import Translation, UntranslatableReply, chat, multipart, openai, tables
+from llm_gateway.telemetry.ended import EndedRequest, Times
 
 if TYPE_CHECKING:
     from llm_gateway.callers.caller import Caller
     from llm_gateway.callers.limits import Subject, Ticket
-    from llm_gateway.data_path.resume import Transcript
+    from llm_gateway.data_path.services import Services
     from llm_gateway.engines.connection import EngineConnection
     from llm_gateway.engines.dispatch import Dispatcher
     from llm_gateway.engines.engine import Engine
-    from llm_gateway.gateway import Gateway
     from llm_gateway.http.head import Head
     from llm_gateway.protocols.asked import Asked
-    from llm_gateway.telemetry.instruments import Histogram
-    from llm_gateway.telemetry.tracing import Span
+    from llm_gateway.telemetry.span import Span
 
 # A plain reply up to this size is sent once it is whole, so that a cut in its middle can still fail over.
 BUFFERED_REPLY_BYTES: Final = 4 << 20
@@ -47,48 +49,26 @@ _RETRIED_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
 _SSE_STARTS: Final[tuple[bytes, ...]] = (b"data:", b"event:", b":", b"id:", b"retry:", b"\n", b"\r\n", b"\xef\xbb\xbf")
 _ENDS_OF_JSON: Final = (125, 93)  # a brace, a bracket
 _JSON: Final = b"application/json"
-_EVENT_STREAM: Final = b"text/event-stream"
 # Answers of these types are JSON or nothing: a page of HTML is some proxy's.
 _NOT_FILES: Final = (_JSON, b"text/html")
-
-
-def left_out_line(names: tuple[str, ...]) -> bytes:
-    """The header that tells a client what of its request no engine can do."""
-    said = ", ".join(dict.fromkeys(printable(name) for name in names))
-    return b"x-llm-gateway-left-out: %b\r\n" % said.encode("ascii", "replace")
-
-
-class Phase(Enum):
-    """Where a request is."""
-
-    QUEUED = "queued"
-    CONNECTING = "connecting"
-    WAITING = "waiting"  # the engine has it, the client has nothing yet
-    RELAYING = "relaying"  # the client has the first bytes: no other engine can take over, unless the text so far can be continued
-    OVER = "over"
-
 
 _QUEUED: Final = Phase.QUEUED
 _CONNECTING: Final = Phase.CONNECTING
 _WAITING: Final = Phase.WAITING
 _RELAYING: Final = Phase.RELAYING
 _OVER: Final = Phase.OVER
-_NOBODY: Final[frozenset[Engine]] = frozenset()
+_NO_ENGINES: Final[frozenset[Engine]] = frozenset()
 
 
-class Client(Protocol):
-    """The client's side of an exchange."""
-
-    transport: Any
-    http11: bool
-    keep_alive: bool
-    writing_paused: bool
-
-    def exchange_over(self) -> None:
-        """The reply is out."""
-
-    def abort(self) -> None:
-        """Break the connection: the only honest end of a reply that cannot be finished."""
+def own_lines(translation: Translation, request_id: bytes) -> bytes:
+    """Header lines of every reply to this request: its id by the client's name for it, and what of the request no engine can do."""
+    lines = b""
+    if translation.left_out:
+        said = ", ".join(dict.fromkeys(printable(name) for name in translation.left_out))
+        lines = b"x-llm-gateway-left-out: %b\r\n" % said.encode("ascii", "replace")
+    if translation.request_id_header:
+        lines += b"%b: %b\r\n" % (translation.request_id_header, request_id)
+    return lines
 
 
 class Exchange:
@@ -109,56 +89,39 @@ class Exchange:
     attempts = 0
     promoted = False
     queued = False
-    engine_at = 0.0
-    queued_s = 0.0
-    probed_at = 0.0
-    sent_at = 0.0
-    first_byte_at = 0.0
-    last_byte_at = 0.0
-    comment_at = 0.0
-    reply_at = 0.0
     engine_name = ""
-    events = 0
-    head_sent = False
-    status = 0
     reason = ""
-    tail = b""
     usage: tuple[int, int] | None = None
     last_error: EngineError | ApiError | None = None
     ticket: Ticket | None = None
     span: Span | None = None
     translation: Translation | None = None
-    transcript: Transcript | None = None
-    gaps: Histogram | None = None
+    relay: Relay | None = None
     _engine_translation: Translation | None = None
     _connection: EngineConnection | None = None
     _task: asyncio.Task[None] | None = None
     _pieces: list[bytes] | None = None
     _size = 0
-    _chunked = False
-    _last_newline = False
     _reply_type: bytes
 
     asked: Asked
     content: Raw  # the prompt as the client wrote it
     form = b""  # the Content-Type of a form, with its boundary
-    more_lines = b""  # header lines of any reply
     _engine_body = b""  # in OpenAI's words, with the model's real name
 
-    def __init__(self, gateway: Gateway, client: Client, head: Head, body: bytes, caller: Caller) -> None:
+    def __init__(self, services: Services, client: Client, head: Head, body: bytes, caller: Caller) -> None:
         self.phase = _QUEUED
-        self.tried = _NOBODY
+        self.tried = _NO_ENGINES
         self._reply_type = _JSON
-        self.gateway = gateway
-        self.client = client
-        self._transport = client.transport
-        self._outbox = gateway.outbox
+        self.services = services
         self.head = head
         self.body = body
         self.caller = caller
         self.path = head.path
-        self.request_id = head.request_id or gateway.new_request_id()
-        self.started_at = monotonic()
+        self.request_id = request_id = head.request_id or services.ids.new()
+        self.client = client
+        self.reply = Reply(client, services.outbox, request_id)
+        self.times = Times(monotonic())
 
     # --- what policies and queues look at
 
@@ -187,20 +150,18 @@ class Exchange:
 
     def begin(self) -> None:
         """Start. Whatever happens, the client gets an answer or is gone."""
-        gateway = self.gateway
+        services = self.services
         try:
             body = self.body
             opener = tables.CLIENTS.get(self.path)
             if opener is not None:
-                self.translation = translation = opener(self.path, body)
+                translation = opener(self.path, body)
+                self.translation = self.reply.translation = translation
                 if translation is not None:
                     self.path, body = translation.path, translation.body
-                    if translation.left_out:
-                        self.more_lines = left_out_line(translation.left_out)
-                    if translation.request_id_header:
-                        self.more_lines += b"%b: %b\r\n" % (translation.request_id_header, self.request_id)
+                    self.reply.more_lines = own_lines(translation, self.request_id)
             if self.head.origin is not None:
-                self.more_lines += gateway.cors.lines(self.head.origin)
+                self.reply.more_lines += services.cors.lines(self.head.origin)
             if self.head.form and self.path in tables.FORMS:
                 self.form = self.head.form
                 self.asked = asked = multipart.read(self.form, body)
@@ -208,27 +169,28 @@ class Exchange:
                 self.asked = asked = openai.read(body)
             self.stream = asked.stream is True
             named = self.head.named_model.decode("utf-8", "replace")
-            self.asked_model = asked_model = asked.model or named or gateway.default_model()
-            dispatcher = gateway.dispatcher(asked_model, self.caller)
+            self.asked_model = asked_model = asked.model or named or services.fleet.default_model()
+            dispatcher = services.fleet.dispatcher(asked_model, self.caller)
             self.model = model = dispatcher.model
             self._engine_body = body if model == asked.model else self._with_model(body, model)
             self.content = content = openai.content(asked)
             # A file's size says nothing of tokens.
             self.prompt_tokens = 1 if self.form else (len(content) or len(body)) // BYTES_PER_TOKEN + 1
-            if self.head.priority is not None or gateway.has_classes:
-                self.rank = gateway.rank_of(self.caller.key, self.head.priority)
             self.cost = float(self.prompt_tokens)
-            gateway.active.add(self)
-            if gateway.tracer is not None:
-                self.span = gateway.tracer.begin(self.head.traceparent)
-            subjects = gateway.limited(self.caller, dispatcher)
+            admission = services.admission
+            if self.head.priority is not None or admission.has_classes:
+                self.rank = admission.rank(self.caller.key, self.head.priority)
+            services.active.add(self)
+            if services.tracer is not None:
+                self.span = services.tracer.begin(self.head.traceparent)
+            subjects = admission.limited(self.caller, dispatcher.subjects)
             if subjects is not None:
-                answer = openai.answer_tokens(asked, gateway.settings.limit_reserve_tokens)
+                answer = openai.answer_tokens(asked, services.settings.limit_reserve_tokens)
                 reserved = float(self.prompt_tokens + answer)
-                if gateway.remote_limits is not None:
-                    gateway.run(self._admit_remotely(subjects, reserved, dispatcher))
+                if admission.remote is not None:
+                    services.run(self._admit_remotely(subjects, reserved, dispatcher))
                     return
-                self.ticket = gateway.limiter.admit(subjects, reserved)
+                self._admitted(admission.admit(subjects, reserved))
             self._dispatch(dispatcher)
         except ApiError as error:
             self.refuse(error)
@@ -239,48 +201,52 @@ class Exchange:
     async def _admit_remotely(self, subjects: list[Subject], reserved: float, dispatcher: Dispatcher) -> None:
         """Never cancelled: what Redis has counted must be given back, even if the client has left meanwhile."""
         try:
-            ticket = await self.gateway.admit_remotely(subjects, reserved, self.request_id)
+            ticket = await self.services.admission.admit_remotely(subjects, reserved, self.request_id)
             if self.phase is _OVER:
                 ticket.settle(0, 0)
                 return
-            self.ticket = ticket
+            self._admitted(ticket)
             self._dispatch(dispatcher)
         except ApiError as error:
             self.refuse(error)
 
+    def _admitted(self, ticket: Ticket) -> None:
+        self.ticket = ticket
+        self.reply.limit_lines = ticket.header_lines
+
     def _dispatch(self, dispatcher: Dispatcher) -> None:
         """Ask for an engine; of a fallback's, when the model's own cannot take it. Raises ApiError."""
-        gateway = self.gateway
         self.dispatcher = dispatcher
-        if not gateway.catalogue.models:
-            engine = dispatcher.ask(self)
-        else:
-            self.fallbacks = tuple(gateway.catalogue.config(self.model).fallbacks)
-            try:
-                engine = dispatcher.ask(self, hold=not self.fallbacks)
-            except ApiError as error:
-                engine = self._fall_back()
-                if engine is None and self.dispatcher is dispatcher:
-                    raise error
+        self.fallbacks = fallbacks = self.services.fleet.fallbacks(self.model)
+        try:
+            engine = dispatcher.ask(self, hold=not fallbacks)
+        except ApiError:
+            if not fallbacks:
+                raise
+            engine = self._fall_back()
+            if engine is None and self.dispatcher is dispatcher:
+                raise
         if engine is not None:
             self.granted(engine)
         else:
             self.queued = True
 
     def _fall_back(self) -> Engine | None:
-        """An engine of the first fallback that has one; None, with another dispatcher: queued there; None with the same: there is no help."""
-        gateway = self.gateway
+        """An engine of the first fallback model that has one.
+
+        None: there is none at once. If `dispatcher` is another one now, the request waits in its queue; else no fallback can take it."""
+        fleet = self.services.fleet
         while self.fallbacks:
             model, *rest = self.fallbacks
             self.fallbacks = tuple(rest)
-            dispatcher = gateway.dispatchers.get(model)
+            dispatcher = fleet.dispatchers.get(model)
             if dispatcher is None:
                 continue
             try:
                 engine = dispatcher.ask(self, hold=not rest)
             except ApiError:
                 continue
-            gateway.metrics.fallbacks.add(self.model, model)
+            self.services.metrics.fallbacks.add(self.model, model)
             self.dispatcher = dispatcher
             self.model = model
             self._engine_body = self._with_model(self._engine_body, model)
@@ -292,28 +258,28 @@ class Exchange:
         self.engine = engine
         self.engine_name = engine.name
         self.attempts += 1
-        self.engine_at = now = monotonic()
-        if self.queued:
-            self.queued_s = now - self.started_at
+        self.times.engine_at = monotonic()
         connection = engine.take()
         if connection is None:
-            self.phase = _CONNECTING
-            self._task = asyncio.get_running_loop().create_task(self._connect(engine))
+            self._connect(engine)
         else:
-            self._send(connection)
+            self._send(engine, connection)
 
-    async def _connect(self, engine: Engine) -> None:
+    def _connect(self, engine: Engine) -> None:
+        self.phase = _CONNECTING
+        self._task = asyncio.get_running_loop().create_task(self._connect_and_send(engine))
+
+    async def _connect_and_send(self, engine: Engine) -> None:
         try:
-            connection = await engine.connect(self.gateway.settings.connect_timeout)
+            connection = await engine.connect(self.services.settings.connect_timeout)
         except EngineError as error:
             self._task = None
             self._engine_failed(error)
             return
         self._task = None
-        self._send(connection)
+        self._send(engine, connection)
 
-    def _send(self, connection: EngineConnection) -> None:
-        engine = connection.engine
+    def _send(self, engine: Engine, connection: EngineConnection) -> None:
         path, body = self.path, self._engine_body
         opener = tables.ENGINES.get(engine.kind)
         self._engine_translation = None
@@ -326,6 +292,8 @@ class Exchange:
                 return
             if translation is not None:
                 path, body = translation.path, translation.body
+        if self.relay is not None:
+            self.relay.continued(self._engine_translation)
         traceparent = self.span.header() if self.span is not None else self.head.traceparent
         self.phase = _WAITING
         self._connection = connection
@@ -334,10 +302,9 @@ class Exchange:
         if len(body) < APART_BYTES:
             connection.send(self, engine.frame(path, self.request_id, traceparent, body, form=self.form))
         else:
-            connection.send(
-                self, engine.frame(path, self.request_id, traceparent, body, apart=True, form=self.form), body
-            )
-        self.sent_at = monotonic()
+            head = engine.frame(path, self.request_id, traceparent, body, apart=True, form=self.form)
+            connection.send(self, head, body)
+        self.times.sent_at = monotonic()
 
     # --- the engine's reply
 
@@ -348,21 +315,17 @@ class Exchange:
     def reply_data(self, data: bytes) -> None:
         """See Receiver."""
         if self.phase is _RELAYING:
-            now = monotonic()
-            if self.gaps is not None:
-                self.gaps.observe(now - self.last_byte_at)
-            self.last_byte_at = now
             self._relay(data)
             return
         connection = self._connection
         if connection is None:
             return
-        if self._reply_type.startswith(_EVENT_STREAM) and connection.status == 200:
-            if not data.startswith(_SSE_STARTS):
+        if self._reply_type.startswith(EVENT_STREAM) and connection.status == 200:
+            if data.startswith(_SSE_STARTS):
+                self._begin_relay(data)
+            else:
                 self._drop_connection()
                 self._engine_failed(EngineError("garbage", "the engine's stream is no event stream"))
-                return
-            self._begin_relay(data)
             return
         if self._pieces is None:
             self._pieces = []
@@ -379,20 +342,12 @@ class Exchange:
 
     def reply_chunks(self, chunks: bytes, body: bytes) -> None:
         """See Receiver."""
-        if (
-            self._chunked
-            and self.phase is _RELAYING
-            and self._engine_translation is None
-            and self.translation is None
-            and self.transcript is None
-        ):
+        relay = self.relay
+        if relay is not None and relay.plain and self.reply.chunked and self.phase is _RELAYING:
             # The engine's framing is the client's.
-            self._write(chunks)
-            now = monotonic()
-            if self.gaps is not None:
-                self.gaps.observe(now - self.last_byte_at)
-            self.last_byte_at = now
-            self._note(body)
+            self.reply.write(chunks)
+            self._heard(relay)
+            relay.note(body)
         else:
             self.reply_data(body)
 
@@ -400,13 +355,13 @@ class Exchange:
         """See Receiver."""
         self._reply_type = connection.content_type
         translated = self.translation is not None or self._engine_translation is not None
-        if self._reply_type.startswith(_EVENT_STREAM) or (len(body) > BUFFERED_REPLY_BYTES and not translated):
+        if self._reply_type.startswith(EVENT_STREAM) or (len(body) > BUFFERED_REPLY_BYTES and not translated):
             self.reply_data(body)
             if self._connection is connection:
                 self.reply_ended()
             return
         self._connection = None
-        self.reply_at = monotonic()
+        self.times.reply_at = monotonic()
         self._size = len(body)
         self._good_reply(body)
 
@@ -416,55 +371,47 @@ class Exchange:
         if connection is None:
             return
         self._connection = None
-        self.reply_at = monotonic()
-        if self.phase is not _RELAYING:
-            self._whole_reply(connection.status)
+        self.times.reply_at = monotonic()
+        relay = self.relay
+        if relay is None or self.phase is not _RELAYING:
+            self._gathered_reply(connection.status)
             return
-        rest = b""
         try:
-            if self._engine_translation is not None:
-                rest = self._engine_translation.end()
-                self._note(rest)
-            if self.transcript is not None:
-                rest = self.transcript.end(rest)
-            if self.translation is not None:
-                rest = (self.translation.piece(rest) if rest else b"") + self.translation.end()
+            rest = relay.end()
         except UntranslatableReply:
             self._engine_failed(EngineError("garbage", "the engine's stream makes no sense"))
             return
         except ApiError as error:
             self._error_in_reply(error)
             return
-        shared = self.gateway.shared
+        # What the request held is given back before the client has its end, where it may ask another process next; else after.
+        shared = self.services.shared
         if shared:
-            self._answered(self.tail)
-        if self._chunked:
-            self._write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest) if rest else b"0\r\n\r\n")
-        elif rest:
-            self._write(rest)
+            self._answered(relay.tail)
+        self.reply.end(rest)
         if not shared:
-            self._answered(self.tail)
+            self._answered(relay.tail)
         self._over(200, "")
 
     def reply_failed(self, error: EngineError) -> None:
         """See Receiver."""
         connection = self._connection
         self._connection = None
+        engine = self.engine
         if (
             connection is not None
             and connection.reused
             and error.kind == "reset"
             and not self._size
-            and self.engine is not None
+            and engine is not None
         ):
             # The engine closed an idle connection just as it was taken: not its fault, and nothing was asked yet.
-            self.engine.close_idle()
-            self.phase = _CONNECTING
-            self._task = asyncio.get_running_loop().create_task(self._connect(self.engine))
+            engine.close_idle()
+            self._connect(engine)
             return
         self._engine_failed(error)
 
-    def _whole_reply(self, status: int) -> None:
+    def _gathered_reply(self, status: int) -> None:
         pieces, self._pieces = self._pieces, None
         body = b"" if pieces is None else pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if 200 <= status < 300:
@@ -485,21 +432,21 @@ class Exchange:
         engine = self.engine
         if words is not None and engine is not None:
             self._engine_body = words if self.model == self.asked.model else openai.with_model(words, self.model)
-            self.phase = _CONNECTING
-            self._task = asyncio.get_running_loop().create_task(self._connect(engine))
+            self._connect(engine)
             return True
         answer = translation.instead(status)
         if answer is None:
             return False
         self._engine_answered()
         self.settle()
-        self._reply(200, b"content-type: application/json\r\n", answer)
+        self.reply.whole(answer)
         self._over(200, "")
         return True
 
     def _error_in_reply(self, error: ApiError) -> None:
-        """An engine's reply began as a good one, and says now that it is none: its words are the client's, and nobody else is asked for the same."""
-        if error.status in _RETRIED_STATUSES and not self.head_sent:
+        """An engine's reply began as a good one, and is an error after all: the client gets the engine's words, and no other engine is asked for
+        the same."""
+        if error.status in _RETRIED_STATUSES and not self.reply.head_sent:
             self._drop_connection()
             self._engine_failed(EngineError("status", f"the engine's stream is an error: {error.status}"), error)
             return
@@ -522,19 +469,14 @@ class Exchange:
         except ApiError as error:
             self._error_in_reply(error)
             return
-        self.first_byte_at = self.last_byte_at = self.reply_at
-        shared = self.gateway.shared
+        times = self.times
+        times.first_byte_at = times.last_byte_at = times.reply_at
+        shared = self.services.shared
         if shared:
             self._answered(body)
-        if self.head_sent:
-            if self.translation is None:
-                answer = b"data: %b\n\ndata: [DONE]\n\n" % answer.strip()
-            self._event(answer, last=True)
-        elif self.stream and self.translation is not None:
-            self._write(self._stream_head(self.translation.content_type))
-            self._event(answer, last=True)
-        else:
-            self._reply(200, b"content-type: application/json\r\n", answer)
+        if self.stream and self.translation is not None and not self.reply.head_sent:
+            self.reply.write(self.reply.begin(b""))
+        self.reply.whole(answer)
         if not shared:
             self._answered(body)
         self._over(200, "")
@@ -545,15 +487,16 @@ class Exchange:
 
     def _file(self, body: bytes) -> None:
         """An answer that is no JSON: speech, pictures, vectors as bytes, subtitles."""
-        self.first_byte_at = self.last_byte_at = self.reply_at
+        times = self.times
+        times.first_byte_at = times.last_byte_at = times.reply_at
         self._answered(b"")
-        self._reply(200, b"content-type: %b\r\n" % self._reply_type, body)
+        self.reply.whole(body, self._reply_type)
         self._over(200, "")
 
     def _answered(self, body: bytes) -> None:
-        """Note what the whole answer cost, and give back what it held: before the client has it where it may ask another process next, else after."""
-        if self.usage is None:
-            self.usage = openai.usage_in(body[-TAIL_BYTES:]) or openai.usage_in(body)
+        """The answer is whole: note what it cost, and give back what it held."""
+        usage = self.usage if self.relay is None else self.relay.usage
+        self.usage = usage or openai.usage_in(body[-TAIL_BYTES:]) or openai.usage_in(body)
         self._engine_answered()
         self.settle()
 
@@ -561,94 +504,76 @@ class Exchange:
         """Give back what was reserved for the request, as far as it was not used."""
         ticket = self.ticket
         if ticket is not None and not ticket.settled:
-            prompt, completion = self.usage or (None, self.events)
+            prompt, completion = self._tokens()
             # A request that an engine has begun has used its prompt, whoever broke off; one that none has taken has used nothing.
-            begun = self.first_byte_at > 0 or (self.reason == "client_gone" and self.sent_at > 0)
-            ticket.settle(prompt if prompt is not None else self.prompt_tokens if begun else 0, completion)
+            begun = self.times.first_byte_at > 0 or (self.reason == "client_gone" and self.times.sent_at > 0)
+            ticket.settle(prompt if prompt is not None else self.prompt_tokens if begun else 0, completion or 0)
+
+    def _tokens(self) -> tuple[int | None, int | None]:
+        """Tokens in and out, as the engine told them, or a stream's events did; None: unknown."""
+        usage, relay = self.usage, self.relay
+        if relay is not None:
+            usage = usage or relay.usage
+            if usage is None:
+                return None, relay.events or None
+        return (None, None) if usage is None else usage
 
     def _begin_relay(self, data: bytes) -> None:
-        self.phase = _RELAYING
-        self.first_byte_at = self.last_byte_at = now = monotonic()
-        gateway = self.gateway
-        if self.stream:
-            self.gaps = gateway.metrics.token_gap.of(self.model)
-            if gateway.settings.resume and self.transcript is None:
-                self.transcript = gateway.transcript(self)
-        if self.engine is not None:
-            self.engine.heard_at = now
-        if not self.head_sent:
-            content_type = self._reply_type if self.translation is None else self.translation.content_type
-            self._relay(data, self._stream_head(content_type))
+        reply = self.reply
+        relay = self.relay
+        if relay is None:
+            relay = self._make_relay()
         else:
-            self._relay(data)
-
-    def _stream_head(self, content_type: bytes) -> bytes:
-        self.head_sent = True
-        self.status = 200
-        if self.client.http11:
-            self._chunked = True
-            framing = b"transfer-encoding: chunked\r\n"
-        else:
-            self.client.keep_alive = False
-            framing = b""
-        limits = self.ticket.header_lines if self.ticket is not None else b""
-        return b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncache-control: no-store\r\nx-request-id: %b\r\n%b%b%b%b\r\n" % (
-            content_type,
-            self.request_id,
-            limits,
-            self.more_lines,
-            framing,
-            b"" if self.client.keep_alive else b"connection: close\r\n",
-        )
-
-    def _relay(self, data: bytes, prefix: bytes = b"") -> None:
-        if self._engine_translation is not None or self.translation is not None or self.transcript is not None:
-            self._relay_translated(data, prefix)
-            return
-        self._note(data)
-        self._write(b"%b%x\r\n%b\r\n" % (prefix, len(data), data) if self._chunked else prefix + data)
-
-    def _note(self, data: bytes) -> None:
-        """Count a stream's events, and keep what may tell the usage. `data` is in OpenAI's words."""
-        # A stream has line ends of one kind.
-        events = data.count(b"\n\n") or data.count(b"\r\n\r\n")
-        if self._last_newline and data.startswith(b"\n"):
-            events += 1
-        self.events += events
-        self._last_newline = data.endswith(b"\n")
-        if b'"usage"' in data:
-            self.usage = openai.usage_in(data) or self.usage
-        self.tail = data
-
-    def _relay_translated(self, data: bytes, prefix: bytes) -> None:
+            self.phase = _RELAYING  # another engine goes on with what the client has got already
         try:
-            if self._engine_translation is not None:
-                data = self._engine_translation.piece(data)
-            if data:
-                self._note(data)
-                if self.transcript is not None:
-                    data = self.transcript.piece(data)
-                if self.translation is not None:
-                    data = self.translation.piece(data)
+            data = relay.piece(data)
         except UntranslatableReply:
             self._drop_connection()
-            if prefix:
-                self.phase = _WAITING
-                self.head_sent = self._chunked = False
             self._engine_failed(EngineError("garbage", "the engine's stream makes no sense"))
             return
         except ApiError as error:
-            if prefix:
-                self.phase = _WAITING
-                self.head_sent = self._chunked = False
             self._error_in_reply(error)
             return
-        if data and self._chunked:
-            prefix += b"%x\r\n%b\r\n" % (len(data), data)
-        elif data:
-            prefix += data
-        if prefix:
-            self._write(prefix)
+        self.relay = relay
+        self.phase = _RELAYING
+        times = self.times
+        times.first_byte_at = times.last_byte_at = now = monotonic()
+        if self.engine is not None:
+            self.engine.heard_at = now
+        reply.piece(data, b"" if reply.head_sent else reply.begin(self._reply_type))
+
+    def _make_relay(self) -> Relay:
+        transcript = None
+        if self.stream and self.services.settings.resume:
+            from llm_gateway.data_path.resume import transcript_of
+
+            transcript = transcript_of(self.path, self._engine_body)
+        relay = Relay(self._engine_translation, transcript, self.translation)
+        if self.stream:
+            relay.gaps = self.services.metrics.token_gap.of(self.model)
+        return relay
+
+    def _relay(self, data: bytes) -> None:
+        relay = self.relay
+        if relay is None:
+            return
+        self._heard(relay)
+        try:
+            data = relay.piece(data)
+        except UntranslatableReply:
+            self._drop_connection()
+            self._engine_failed(EngineError("garbage", "the engine's stream makes no sense"))
+            return
+        except ApiError as error:
+            self._error_in_reply(error)
+            return
+        self.reply.piece(data)
+
+    def _heard(self, relay: Relay) -> None:
+        now = monotonic()
+        if relay.gaps is not None:
+            relay.gaps.observe(now - self.times.last_byte_at)
+        self.times.last_byte_at = now
 
     # --- when an engine fails
 
@@ -657,28 +582,29 @@ class Exchange:
         dispatcher = self.dispatcher
         if engine is None or dispatcher is None:
             return
-        gateway = self.gateway
+        services = self.services
+        fleet = services.fleet
         self.last_error = reply or error
         self.tried = self.tried | {engine}
-        if error.kind != "first_byte_timeout" or engine.heard_at < self.engine_at:
+        if error.kind != "first_byte_timeout" or engine.heard_at < self.times.engine_at:
             # An engine that answered others meanwhile is slow, not stuck.
-            gateway.engine_failed(engine, error)
-        if self.phase is _RELAYING and not (self.transcript is not None and self._resume()):
-            gateway.engine_released(engine)
+            fleet.failed(engine, error)
+        if self.phase is _RELAYING and not self._resume():
+            fleet.released(engine)
             self._cut(error)
             return
         another = None
-        if self.attempts <= gateway.settings.retries and gateway.may_retry():
+        if self.attempts <= services.settings.retries and fleet.may_retry():
             another = dispatcher.ask_another(self)
             if another is None and self.fallbacks:
                 another = self._fall_back()
                 if another is None and self.dispatcher is not dispatcher:
                     self.phase = _QUEUED
-                    gateway.engine_released(engine)
+                    fleet.released(engine)
                     return
-        gateway.engine_released(engine)
+        fleet.released(engine)
         if another is not None:
-            gateway.metrics.failovers.add(error.kind)
+            services.metrics.failovers.add(error.kind)
             self.granted(another)
         elif self.phase is _RELAYING:
             self._cut(error)
@@ -687,12 +613,12 @@ class Exchange:
 
     def _resume(self) -> bool:
         """Turn the request into one that goes on where the text broke off. True when that can be asked."""
-        transcript = self.transcript
+        transcript = None if self.relay is None else self.relay.transcript
         body = None if transcript is None else transcript.continued(self._engine_body)
         if body is None:
             return False
         self._engine_body = body
-        self.gateway.metrics.resumes.add(self.model)
+        self.services.metrics.resumes.add(self.model)
         return True
 
     def _verdict(self, error: EngineError) -> ApiError:
@@ -710,18 +636,12 @@ class Exchange:
 
     def _cut(self, error: EngineError) -> None:
         """The reply cannot be finished: say so in the stream where there is one, and never let it look whole."""
-        if self.head_sent and (self.stream or self._reply_type.startswith(_EVENT_STREAM)):
-            broken = ApiError(502, "The engine's stream broke off.", code="engine_error", error_type="server_error")
-            # What the client has of an event ends here, so that ours is read by itself.
-            apart = b"\n\n" if self.translation is None and not self.tail.endswith((b"\n\n", b"\r\n\r\n")) else b""
-            self._event(apart + self._error_event(broken, done=False))
+        if self.reply.head_sent and (self.stream or self._reply_type.startswith(EVENT_STREAM)):
+            self.reply.broken(mid_event=self.relay is not None and self.relay.mid_event)
         self._finish(200, error.kind)
         self.client.abort()
 
-    # --- towards the client
-
-    def _write(self, data: bytes) -> None:
-        self._outbox.put(self._transport, data)
+    # --- ends
 
     def refuse(self, error: ApiError) -> None:
         """Answer with an error."""
@@ -729,50 +649,8 @@ class Exchange:
             return
         self._leave_engine()
         self.settle()
-        if self.head_sent:
-            self._event(self._error_event(error), last=True)
-        else:
-            body = (
-                self.translation.error(error)
-                if self.translation is not None
-                else tables.error_body(self.head.path, error)
-            )
-            lines = error.header_lines()
-            if self.ticket is not None and not error.headers:
-                lines += self.ticket.header_lines
-            self._reply(error.status, b"content-type: application/json\r\n" + lines, body, limits=False)
+        self.reply.refuse(error, self.head.path)
         self._over(error.status, error.reason)
-
-    def _error_event(self, error: ApiError, *, done: bool = True) -> bytes:
-        if self.translation is not None:
-            return self.translation.error_event(error)
-        return b"data: %b\n\n%b" % (error.body(), b"data: [DONE]\n\n" if done else b"")
-
-    def _reply(self, status: int, headers: bytes, body: bytes, *, limits: bool = True) -> None:
-        if limits and self.ticket is not None:
-            headers += self.ticket.header_lines
-        if self.more_lines:
-            headers += self.more_lines
-        if not self.client.keep_alive:
-            headers += b"connection: close\r\n"
-        if status == 200:
-            self._write(
-                b"".join(
-                    (
-                        b"HTTP/1.1 200 OK\r\n",
-                        headers,
-                        b"x-request-id: ",
-                        self.request_id,
-                        b"\r\ncontent-length: %d\r\n\r\n" % len(body),
-                        body,
-                    )
-                )
-            )
-            return
-        self._write(
-            b"HTTP/1.1 %d %b\r\n%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b"
-            % (status, reason_phrase(status).encode(), headers, self.request_id, len(body), body)
-        )
 
     def client_gone(self) -> None:
         """The client left: the engine must stop at once."""
@@ -793,12 +671,10 @@ class Exchange:
 
     def _leave_engine(self) -> None:
         self._drop_connection()
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
+        self._cancel_task()
         engine, self.engine = self.engine, None
         if engine is not None:
-            self.gateway.engine_released(engine)
+            self.services.fleet.released(engine)
         elif self.dispatcher is not None and self.phase is _QUEUED:
             self.dispatcher.leave(self)
 
@@ -807,56 +683,85 @@ class Exchange:
         if connection is not None:
             connection.abort()
 
+    def _cancel_task(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
     def _engine_answered(self) -> None:
         engine, self.engine = self.engine, None
         if engine is not None:
-            self.gateway.engine_answered(engine)
-            self.gateway.engine_released(engine)
+            fleet = self.services.fleet
+            fleet.answered(engine)
+            fleet.released(engine)
 
     def _over(self, status: int, reason: str) -> None:
         self._finish(status, reason)
         self.client.exchange_over()
 
     def _finish(self, status: int, reason: str) -> None:
+        """The request is over. What others may wait for is given back at once; counting and logging can wait a moment."""
         self.phase = _OVER
-        self.status = status
         self.reason = reason
         self.body = self._engine_body = b""
-        self.gateway.active.discard(self)
-        self.gateway.finished(self)
+        services = self.services
+        services.active.discard(self)
+        services.fleet.request_ended()
+        self.settle()
+        prompt, completion = self._tokens()
+        dispatcher = self.dispatcher
+        if self.queued and dispatcher is not None:
+            dispatcher.charge(self, (prompt or 0) + (completion or 0) - self.cost)
+        services.recorder.add(
+            EndedRequest(
+                monotonic(),
+                self.times,
+                self.caller,
+                self.request_id,
+                self.head.path,
+                self.path,
+                self.model,
+                self.asked_model,
+                None if dispatcher is None else dispatcher.metrics,
+                self.stream,
+                status,
+                reason,
+                self.engine_name,
+                self.attempts,
+                self.queued,
+                prompt,
+                completion,
+                self.span,
+            )
+        )
 
     # --- the clock
 
     def tick(self, now: float) -> None:
-        """Called now and then: enforce what is a matter of time."""
-        settings = self.gateway.settings
-        if now - self.started_at > settings.request_timeout:
-            self._timed_out("request_timeout")
-        elif self.phase is _QUEUED:
-            self._tick_queued(now)
-        elif self.phase is _RELAYING:
-            if settings.stall_timeout and now - self.last_byte_at > settings.stall_timeout:
-                self._timed_out("stalled")
-            elif self.stream:
-                self._keep_alive(now, settings.sse_comment_interval)
-        elif self.stream:
-            if settings.first_byte_timeout and now - self.engine_at > settings.first_byte_timeout:
-                self._timed_out("first_byte_timeout")
-            else:
-                self._keep_alive(now, settings.sse_comment_interval)
-        elif (
-            settings.first_byte_timeout
-            and self.phase is _WAITING
-            and now - max(self.engine_at, self.probed_at) > settings.first_byte_timeout
-            and self._task is None
-            and self.engine is not None
-        ):
-            # A plain reply's first byte comes with its end: only a probe can tell an engine that works from one that is stuck.
-            self.probed_at = now
-            self._task = asyncio.get_running_loop().create_task(self._probe(self.engine))
+        """See services.Active."""
+        if self.phase is _OVER:
+            return
+        settings = self.services.settings
+        if self.phase is _QUEUED:
+            dispatcher = self.dispatcher
+            if dispatcher is not None:
+                self._tick_queued(dispatcher, now)
+            elif now - self.times.started_at > settings.request_timeout:
+                self._timed_out("request_timeout")
+            return
+        what = due(self.phase, self.stream, self.times, settings, now)
+        if what is Due.COMMENT:
+            self._keep_alive(now)
+        elif what is Due.PROBE:
+            engine = self.engine
+            if self._task is None and engine is not None:
+                self.times.probed_at = now
+                self._task = asyncio.get_running_loop().create_task(self._probe(engine))
+        elif what is not Due.NOTHING:
+            self._timed_out(what.value)
 
     async def _probe(self, engine: Engine) -> None:
-        settings = self.gateway.settings
+        settings = self.services.settings
         try:
             await ask_models(engine, max(1.0, min(5.0, settings.first_byte_timeout)))
         except EngineError:
@@ -866,55 +771,36 @@ class Exchange:
         else:
             self._task = None
 
-    def _tick_queued(self, now: float) -> None:
-        dispatcher = self.dispatcher
-        if dispatcher is None:
-            return
-        waited_s = now - self.started_at
+    def _tick_queued(self, dispatcher: Dispatcher, now: float) -> None:
         ready = bool(dispatcher.ready)
-        timeout_s = dispatcher.queue_timeout_s if ready else max(dispatcher.hold_timeout_s, dispatcher.queue_timeout_s)
-        if waited_s > timeout_s:
+        wait_s = dispatcher.queue_timeout_s if ready else max(dispatcher.hold_timeout_s, dispatcher.queue_timeout_s)
+        what = due_in_queue(self.times, self.services.settings, wait_s, self.promoted, now)
+        if what is Due.REQUEST_TIMEOUT:
+            self._timed_out(what.value)
+        elif what is Due.QUEUE_TIMEOUT:
             self.refuse(
                 unavailable("No engine had room in time. Try again later.", code="queue_timeout", retry_after_s=5)
                 if ready
                 else dispatcher.nobody_ready()
             )
-            return
-        if not self.promoted and waited_s > timeout_s / 2:
-            self.promoted = True
-            dispatcher.waiting.promote(self)
-        if self.stream:
-            self._keep_alive(now, self.gateway.settings.sse_comment_interval)
-
-    def _keep_alive(self, now: float, interval_s: float) -> None:
-        since = max(self.last_byte_at, self.comment_at, self.started_at)
-        if not interval_s or now - since < interval_s or self.client.writing_paused:
-            return
-        translation = self.translation
-        comment = b": keep-alive\n\n" if translation is None else translation.comment
-        if not comment:
-            return
-        if not self.head_sent:
-            content_type = b"text/event-stream; charset=utf-8" if translation is None else translation.content_type
-            self._write(self._stream_head(content_type))
-        elif translation is None and self.phase is _RELAYING and not self.tail.endswith((b"\n\n", b"\r\n\r\n")):
-            return  # in the middle of an event
-        self.comment_at = now
-        self._event(comment)
-
-    def _event(self, event: bytes, *, last: bool = False) -> None:
-        """Write one of our own events into a stream whose head is out."""
-        end = b"0\r\n\r\n" if last else b""
-        if self._chunked:
-            self._write(b"%x\r\n%b\r\n%b" % (len(event), event, end) if event else end)
         else:
-            self._write(event)
+            if what is Due.PROMOTE:
+                self.promoted = True
+                dispatcher.waiting.promote(self)
+            if self.stream:
+                self._keep_alive(now)
+
+    def _keep_alive(self, now: float) -> None:
+        if self.client.writing_paused or not comment_due(self.times, self.services.settings.sse_comment_interval, now):
+            return
+        if self.phase is _RELAYING and self.relay is not None and self.relay.mid_event:
+            return
+        if self.reply.comment():
+            self.times.comment_at = now
 
     def _timed_out(self, kind: str) -> None:
         self._drop_connection()
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
+        self._cancel_task()
         error = EngineError(kind, "the engine took too long")
         if kind == "request_timeout" and self.phase is not _RELAYING:
             self.refuse(self._verdict(error))

@@ -6,15 +6,13 @@ from __future__ import annotations
 import asyncio
 import re
 import zlib
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 import httptools
 
 from llm_gateway.errors import EngineError
+from llm_gateway.http.outbox import Outbox
 from llm_gateway.http.template import Template
-
-if TYPE_CHECKING:
-    from llm_gateway.engines.engine import Engine
 
 # More than this unsent towards the engine makes no sense to buffer twice: the request's body is in memory anyway.
 WRITE_BUFFER_BYTES: Final = 1 << 20
@@ -121,6 +119,61 @@ class Receiver(Protocol):
         """The reply will never be whole."""
 
 
+class Upstream:
+    """Where connections lead: those that are idle, and what its replies look like. An `Engine` is one."""
+
+    __slots__ = ("idle", "outbox", "reply", "reply_type")
+
+    def __init__(self, outbox: Outbox | None) -> None:
+        self.idle: EngineConnection | None = None  # the one used last; each knows the one below it
+        self.outbox = outbox  # None: everything is written at once
+        # The head of the last whole reply, and the content type in it.
+        self.reply: Template | None = None
+        self.reply_type = b""
+
+    def take(self) -> EngineConnection | None:
+        """An idle connection, the one used last (its engine is least likely to have closed it)."""
+        connection = self.idle
+        while connection is not None:
+            self.idle = connection.below
+            connection.below = None
+            if not connection.closed:
+                return connection
+            connection = self.idle
+        return None
+
+    def keep(self, connection: EngineConnection) -> None:
+        """Nobody uses it now."""
+        connection.below = self.idle
+        self.idle = connection
+
+    def idle_connections(self) -> list[EngineConnection]:
+        """All that nobody uses, the one used last first."""
+        found = []
+        connection = self.idle
+        while connection is not None:
+            found.append(connection)
+            connection = connection.below
+        return found
+
+    def connection_closed(self, connection: EngineConnection) -> None:
+        """An idle connection went away."""
+        idle = self.idle_connections()
+        if connection in idle:
+            self.idle = None
+            for other in reversed(idle):
+                if other is not connection:
+                    self.keep(other)
+
+    def close_idle(self) -> None:
+        """Close what nobody uses."""
+        idle = self.idle_connections()
+        self.idle = None
+        for connection in idle:
+            connection.below = None
+            connection.abort()
+
+
 class EngineConnection:
     """HTTP/1.1 towards one engine, one request at a time. An asyncio protocol, though not by descent: so its compiled form is a plain struct."""
 
@@ -139,20 +192,20 @@ class EngineConnection:
         "below",
         "closed",
         "content_type",
-        "engine",
         "receiver",
         "reused",
         "status",
         "transport",
+        "upstream",
     )
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, upstream: Upstream) -> None:
+        self.upstream = upstream
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else happens
         self.receiver: Receiver | None = None
         self.closed = False
         self.reused = False
-        self.below: EngineConnection | None = None  # the next one that is idle, while this one is (see Engine.take)
+        self.below: EngineConnection | None = None  # the next one that is idle, while this one is (see Upstream.take)
         self.status = 0
         self.content_type = b""
         self._framed = self._chunked = self._aligned = False
@@ -168,7 +221,7 @@ class EngineConnection:
         self.content_type = b""
         self._inflate = None
         self._framed = self._chunked = self._aligned = self._begun = False
-        outbox = self.engine.outbox
+        outbox = self.upstream.outbox
         if body:
             if outbox is not None:
                 outbox.flush()  # a request before this one must not come after it
@@ -208,7 +261,7 @@ class EngineConnection:
         self._parser = None
         receiver, self.receiver = self.receiver, None
         if receiver is None:
-            self.engine.connection_closed(self)
+            self.upstream.connection_closed(self)
             return
         if exc is None and self._head_in and not self._done and not self._framed:
             # Neither Content-Length nor chunked: closing is how such a reply ends (RFC 9112 section 6.3).
@@ -231,7 +284,7 @@ class EngineConnection:
         receiver = self.receiver
         if receiver is None:
             self.abort()
-            self.engine.connection_closed(self)
+            self.upstream.connection_closed(self)
             return
         first = not self._begun
         if first:
@@ -244,7 +297,7 @@ class EngineConnection:
                 self._head_in = self._done = True
                 self.receiver = None
                 self.reused = True
-                self.engine.keep(self)
+                self.upstream.keep(self)
                 receiver.whole_reply(self, data[body_at:])
                 return
         elif self._aligned:
@@ -276,7 +329,7 @@ class EngineConnection:
             self.receiver = None
             if self._keep and not self.closed:
                 self.reused = True
-                self.engine.keep(self)
+                self.upstream.keep(self)
             else:
                 self.closed = True
                 self.transport.close()
@@ -284,12 +337,12 @@ class EngineConnection:
 
     def _whole(self, data: bytes) -> int:
         """Where the body begins, if this is a whole reply of the usual kind; else 0."""
-        engine = self.engine
-        known = engine.reply
+        upstream = self.upstream
+        known = upstream.reply
         if known is not None:
             body_at, length = known.fit(data)
             if body_at:
-                self.content_type = engine.reply_type
+                self.content_type = upstream.reply_type
                 return body_at if len(data) - body_at == length else 0
         found = _WHOLE_REPLY.match(data)
         if found is None or (found[1] is not None and found[3] is not None) or _UNUSUAL.search(data, 0, found.end()):
@@ -303,8 +356,8 @@ class EngineConnection:
                 if len(_REPLIES) >= KEPT_REPLIES:
                     _REPLIES.clear()
                 known_reply = _REPLIES[before + after] = (Template(before, after), content_type)
-            engine.reply, content_type = known_reply
-            engine.reply_type = content_type
+            upstream.reply, content_type = known_reply
+            upstream.reply_type = content_type
         self.content_type = content_type
         return body_at if len(data) - body_at == int(found[2]) else 0
 

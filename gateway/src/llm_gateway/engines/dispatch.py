@@ -70,6 +70,7 @@ class Dispatcher:
         pool: Pool,
         policy: Policy,
         ledger: Ledger,
+        metrics: ModelMetrics,
         *,
         ceiling: int = 0,
         queue_size: int = 100,
@@ -88,9 +89,9 @@ class Dispatcher:
         self.crowd: set[Dispatcher] = set() if crowd is None else crowd
         # All requests of a single worker: while they are fewer than an engine may have, there is no need to look at each engine.
         self.active = None if ledger.shared else active
-        # What is limited and counted of this model, found when first needed (see Gateway).
-        self.subjects: list[Subject] | None = None
-        self.metrics: ModelMetrics | None = None
+        # What is limited and counted of this model.
+        self.subjects: list[Subject] = []
+        self.metrics = metrics
         self.pool = pool
         self.ledger = ledger
         self.waiting: FairQueue[Waiter] = FairQueue()
@@ -121,7 +122,7 @@ class Dispatcher:
             )
         self.waiting.push(waiter)
         self.crowd.add(self)
-        if self.when_blocked is not None:
+        if self.when_blocked is not None and len(self.waiting) == 1:
             self.when_blocked(self)
         return None
 

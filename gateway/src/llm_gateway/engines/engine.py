@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One engine: its address, what it serves, how busy and how healthy it is, and its idle connections."""
+"""One engine: its address, what it serves, how busy and how healthy it is, and its connections."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from functools import lru_cache
 from typing import Any, Final, cast
 
 from llm_gateway.callers.ledger import Ledger
-from llm_gateway.engines.connection import EngineConnection
+from llm_gateway.engines.connection import EngineConnection, Upstream
 from llm_gateway.engines.routing import seed_of
 from llm_gateway.errors import EngineError
 from llm_gateway.http.outbox import Outbox
-from llm_gateway.http.template import Template
 
 MAX_COOLDOWN_S: Final = 60.0
 
@@ -36,7 +35,7 @@ def _frame_tail(token: str) -> bytes:
     )
 
 
-class Engine:
+class Engine(Upstream):
     """An engine process that answers HTTP at one address."""
 
     __slots__ = (
@@ -51,7 +50,6 @@ class Engine:
         "health",
         "heard_at",
         "host",
-        "idle",
         "in_flight",
         "kind",
         "kv_use",
@@ -61,13 +59,9 @@ class Engine:
         "models",
         "name",
         "open_until",
-        "outbox",
         "port",
-        "probed",
         "queue_depth",
         "record",
-        "reply",
-        "reply_type",
         "seed",
         "served",
         "serving",
@@ -88,25 +82,21 @@ class Engine:
         ledger: Ledger | None = None,
         outbox: Outbox | None = None,
     ) -> None:
+        super().__init__(outbox)
         # First what a choice looks at, then what each request touches (compiled, they stand in this order).
         self.in_flight = 0  # over all processes, as far as this one knows
         self.health = Health.CLOSED
         self.share = weight
         self.ledger = ledger if ledger is not None and ledger.shared else None
         self.mine = 0
-        self.idle: EngineConnection | None = None  # the one used last; each knows the one below it
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.frame_start = f" HTTP/1.1\r\nhost: {address}".encode("latin-1")
         self.frame_tail = _frame_tail(token)
-        self.outbox = outbox  # None: everything is written at once
         self.kind = kind
         self.name = name or address
         self.served = 0
         self.heard_at = 0.0
         self.failures = 0
-        # The head of its last whole reply, and the content type in it.
-        self.reply: Template | None = None
-        self.reply_type = b""
         self.serving = True
         self.drained = False
         self.host = host
@@ -122,7 +112,6 @@ class Engine:
         self.record = None if self.ledger is None else self.ledger.record("engine:" + address)
         self.cooldown_s = 0.0
         self.open_until = 0.0
-        self.probed = False
         self.created_at = 0.0
         self.queue_depth = 0
 
@@ -190,31 +179,6 @@ class Engine:
 
     # connections
 
-    def take(self) -> EngineConnection | None:
-        """An idle connection, the one used last (its engine is least likely to have closed it)."""
-        connection = self.idle
-        while connection is not None:
-            self.idle = connection.below
-            connection.below = None
-            if not connection.closed:
-                return connection
-            connection = self.idle
-        return None
-
-    def keep(self, connection: EngineConnection) -> None:
-        """Nobody uses it now."""
-        connection.below = self.idle
-        self.idle = connection
-
-    def idle_connections(self) -> list[EngineConnection]:
-        """All that nobody uses, the one used last first."""
-        found = []
-        connection = self.idle
-        while connection is not None:
-            found.append(connection)
-            connection = connection.below
-        return found
-
     async def connect(self, timeout_s: float) -> EngineConnection:
         """A new connection. Raises EngineError (`refused`, `unreachable`, `connect_timeout`)."""
         loop = asyncio.get_running_loop()
@@ -230,23 +194,6 @@ class Engine:
         except OSError as error:
             raise EngineError("unreachable", f"{self.address}: {error.strerror or error}") from error
         return cast(EngineConnection, connection)
-
-    def connection_closed(self, connection: EngineConnection) -> None:
-        """An idle connection went away."""
-        idle = self.idle_connections()
-        if connection in idle:
-            self.idle = None
-            for other in reversed(idle):
-                if other is not connection:
-                    self.keep(other)
-
-    def close_idle(self) -> None:
-        """Close what nobody uses."""
-        idle = self.idle_connections()
-        self.idle = None
-        for connection in idle:
-            connection.below = None
-            connection.abort()
 
     # the breaker
 
@@ -283,3 +230,12 @@ class Engine:
         if self.health is not Health.CLOSED:
             return self.health is Health.TRIAL and self.in_flight == 0
         return ceiling == 0 or self.in_flight < ceiling
+
+
+def state_of(engine: Engine) -> str:
+    """One word: ready, ejected (its breaker is open), drained (by an operator), or not_ready (says discovery)."""
+    if engine.drained:
+        return "drained"
+    if not engine.serving:
+        return "not_ready"
+    return "ejected" if engine.health is Health.OPEN else "ready"

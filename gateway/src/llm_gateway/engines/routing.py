@@ -53,11 +53,6 @@ class Policy(Protocol):
         """The position of the chosen engine."""
 
 
-def load_of(engine: Candidate) -> float:
-    """Requests under way for each unit of an engine's share."""
-    return engine.in_flight / engine.share
-
-
 def seed_of(name: str) -> int:
     """A number that is the same for the same engine in every process and on every gateway (`hash` is not)."""
     return crc32(name.encode())

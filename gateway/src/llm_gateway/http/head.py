@@ -11,11 +11,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import httptools
 
-from llm_gateway.callers.digest_table import PureDigestTable
 from llm_gateway.errors import ApiError, malformed
 from llm_gateway.http.template import Template
 from llm_gateway.protocols import doors, multipart
@@ -89,12 +88,22 @@ class Head:
         return b"".join(lines)
 
 
+class Prefetched(Protocol):
+    """A table that can fetch what it has by a digest before it is asked for it (see callers/digest_table.py)."""
+
+    def prefetch_slot(self, digest: bytes) -> None:
+        """This digest is going to be asked for."""
+
+    def prefetch_value(self, digest: bytes) -> None:
+        """The same, some time after `prefetch_slot`: now for the value."""
+
+
 class HeadParser:
     """Parses heads; keeps those of returning clients, by everything in them but the body's length and, on the data path, the key. `callers` is
     told of each key that is about to be looked up."""
 
-    def __init__(self, callers: PureDigestTable | None = None) -> None:
-        self._callers = PureDigestTable() if callers is None else callers
+    def __init__(self, callers: Prefetched | None = None) -> None:
+        self._callers = callers
         self._cache: dict[bytes, Head] = {}
         self._shared: dict[bytes, Head] = {}
 
@@ -123,11 +132,14 @@ class HeadParser:
             return parsed, length, parsed.digest, parsed.token
         token = bearer[1]
         digest = sha256(token).digest()
-        self._callers.prefetch_slot(digest)
+        callers = self._callers
+        if callers is not None:
+            callers.prefetch_slot(digest)
         first, second = (bearer, found) if bearer.start(1) < found.start(1) else (found, bearer)
         # Both values are of harmless characters; all else has been through the parser, with values of the same kind in their places.
         rest = head[: first.start(1)] + head[first.end(1) : second.start(1)] + head[second.end(1) :]
-        self._callers.prefetch_value(digest)
+        if callers is not None:
+            callers.prefetch_value(digest)
         shared = self._shared.get(rest)
         if shared is not None:
             return shared, int(found[1]), digest, token

@@ -22,6 +22,7 @@ from sanic import Sanic
 from sanic.application.state import ApplicationServerInfo
 from sanic.http.constants import HTTP
 
+from llm_gateway.callers.admission import read_secret
 from llm_gateway.callers.ledger import Ledger
 from llm_gateway.config.settings import Settings, fields, host_port
 from llm_gateway.data_path.client_connection import ClientConnection
@@ -29,8 +30,9 @@ from llm_gateway.discovery.static import static_endpoints
 from llm_gateway.engines.engine import Engine, Health
 from llm_gateway.engines.probe import ProbeRounds, ask_load, ask_models
 from llm_gateway.errors import ConfigError, EngineError
-from llm_gateway.gateway import Gateway, read_secret
+from llm_gateway.gateway import Gateway
 from llm_gateway.process.heap import keep_freed
+from llm_gateway.process.workers import WorkerGroup
 from llm_gateway.web.routes import add_routes
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ PROBED_AT_ONCE = 32
 _touched_up: list[str] = []
 
 
-def make_app(gateway: Gateway) -> Sanic[Any, Any]:
+def make_app(gateway: Gateway, group: WorkerGroup) -> Sanic[Any, Any]:
     """The Sanic application of one worker."""
     app: Sanic[Any, Any] = Sanic(f"llm_gateway_{os.getpid()}_{id(gateway)}", configure_logging=False)
     app.ctx.gateway = gateway
@@ -67,7 +69,7 @@ def make_app(gateway: Gateway) -> Sanic[Any, Any]:
     _touched_up.append(app.name)
     # Sanic decides by this list whether to advertise HTTP/3 in every reply.
     app.state.server_info.append(ApplicationServerInfo(settings={"version": HTTP.VERSION_1}))
-    add_routes(app, gateway)
+    add_routes(app, gateway, group)
     return app
 
 
@@ -109,6 +111,7 @@ class Worker:
         self._load = load
         self._protocol_arguments: dict[str, Any] = {}
         self.gateway: Gateway
+        self.group: WorkerGroup
         self.stopping: asyncio.Event
         self.broken = False
         self._server: Any = None
@@ -134,12 +137,13 @@ class Worker:
     async def start(self) -> None:
         """Serve from now on. Raises ConfigError."""
         self.stopping = asyncio.Event()
-        self.gateway = gateway = Gateway(self.settings, self.ledger, self.family)
+        self.gateway = gateway = Gateway(self.settings, self.ledger)
+        self.group = WorkerGroup(gateway, self.family)
         gateway.on_reload = self.reload
-        gateway.take_counts()
+        self.group.take_counts()
         await self._start_helpers()
         gateway.load_keys()
-        app = make_app(gateway)
+        app = make_app(gateway, self.group)
         server: Any = await app.create_server(
             sock=self.listener,
             protocol=self._connection,  # type: ignore[arg-type]  # Sanic only calls it
@@ -164,14 +168,14 @@ class Worker:
         self._start(self._watch_files(), "files")
         self._start(self._use_huge_pages(), "huge pages")
         if self.family is not None:
-            self._sibling_server = await self.family.listen(self._answer_sibling)
+            self._sibling_server = await self.family.listen(self.group.answer)
         LOG.info("listening on %s (pid %d)", self.settings.listen, os.getpid())
 
     async def stop(self) -> None:
         """Drain and end."""
         await self._drain()
-        self.gateway.account()
-        self.gateway.access_log.flush()
+        self.gateway.recorder.flush()
+        self.gateway.recorder.access_log.flush()
 
     def _connection(self, **arguments: Any) -> ClientConnection:
         self._protocol_arguments = arguments
@@ -183,28 +187,21 @@ class Worker:
         if settings.trace_endpoint:
             from llm_gateway.telemetry.tracing import Tracer
 
-            gateway.tracer = Tracer(settings.trace_endpoint, settings.trace_sample)
-            self._start(gateway.tracer.run(), "traces")
+            tracer = Tracer(settings.trace_endpoint, settings.trace_sample)
+            gateway.trace(tracer)
+            self._start(tracer.run(), "traces")
         if settings.jwks or settings.jwt_issuer:
             from llm_gateway.callers.jwt import TokenVerifier
 
-            gateway.tokens = TokenVerifier(settings)
-            await gateway.tokens.load()
-            self._start(gateway.tokens.run(), "JWKS")
+            tokens = gateway.admission.tokens = TokenVerifier(settings)
+            await tokens.load()
+            self._start(tokens.run(), "JWKS")
         if settings.redis_url:
             from llm_gateway.callers.redis_limits import RedisLimiter
 
-            gateway.remote_limits = RedisLimiter(
+            gateway.admission.remote = RedisLimiter(
                 settings.redis_url, settings.request_timeout, read_secret(settings.redis_password_file)
             )
-
-    def _answer_sibling(self, question: str) -> bytes:
-        if question == "metrics":
-            return self.gateway.keep_counts()
-        if question == "ready":
-            return b"yes" if self.gateway.ready else b"no"
-        self.gateway.command(question)
-        return b""
 
     def _start(self, work: Any, name: str) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work, name=name)
@@ -230,7 +227,7 @@ class Worker:
             self.gateway.tick()
             if self.family is not None and monotonic() - kept_at > KEEP_COUNTS_S:
                 kept_at = monotonic()
-                self.gateway.keep_counts()
+                self.group.keep_counts()
                 if self.family.orphaned():
                     LOG.critical("the supervisor is gone")
                     self.stopping.set()
@@ -239,9 +236,9 @@ class Worker:
         gateway = self.gateway
         settings = self.settings
         for model in settings.models:
-            if gateway.catalogue.real(model):
-                gateway.registry.know(model)
-        gateway.registry.changed()
+            if gateway.fleet.catalogue.real(model):
+                gateway.fleet.registry.know(model)
+        gateway.fleet.registry.changed()
         if settings.kubernetes:
             from llm_gateway.discovery.kubernetes import EndpointWatch
 
@@ -252,14 +249,14 @@ class Worker:
                 gateway.discovery_seen_at = watch.heard_at
                 if update is not None and update.whole:
                     for model in watch.models:
-                        gateway.registry.know(model)
-                    gateway.registry.replace(update.engines)
+                        gateway.fleet.registry.know(model)
+                    gateway.fleet.registry.replace(update.engines)
                     gateway.discovered.set()
                 elif update is not None:
-                    gateway.registry.update(update.engines)
+                    gateway.fleet.registry.update(update.engines)
             return
-        gateway.registry.replace(static_endpoints(settings))
-        await self._probe_all(list(gateway.registry.engines.values()))
+        gateway.fleet.registry.replace(static_endpoints(settings))
+        await self._probe_all(list(gateway.fleet.registry.engines.values()))
         gateway.discovered.set()
         self._start(self._engine_metrics_loop(), "engine metrics")
         await self._probe_loop()
@@ -271,7 +268,7 @@ class Worker:
         rounds = ProbeRounds(interval_s)
         while True:
             await asyncio.sleep(interval_s)
-            await self._probe_all(rounds.due(list(self.gateway.registry.engines.values()), monotonic()))
+            await self._probe_all(rounds.due(list(self.gateway.fleet.registry.engines.values()), monotonic()))
 
     async def _probe_all(self, engines: list[Engine]) -> None:
         for start in range(0, len(engines), PROBED_AT_ONCE):
@@ -284,7 +281,7 @@ class Worker:
             await asyncio.sleep(gateway.settings.engine_metrics_interval or 1.0)
             wanted = [
                 engine
-                for dispatcher in gateway.dispatchers.values()
+                for dispatcher in gateway.fleet.dispatchers.values()
                 if dispatcher.policy_name == "queue-aware"
                 for engine in dispatcher.ready
             ]
@@ -298,17 +295,15 @@ class Worker:
             cards = await ask_models(engine, max(1.0, min(5.0, self.settings.probe_interval or 5.0)))
         except EngineError as error:
             if engine.health is Health.CLOSED and error.kind != "status":
-                gateway.engine_failed(engine, error)
+                gateway.fleet.failed(engine, error)
             return
-        finally:
-            engine.probed = True
         if engine.health is Health.OPEN and not engine.in_flight:
             # It answers again: one request may try.
             engine.half_open(engine.open_until)
-            gateway.registry.refresh(engine)
+            gateway.fleet.registry.refresh(engine)
         models = frozenset({self.settings.model}) if self.settings.model else frozenset(cards)
         if models:
-            gateway.registry.learn(engine, models, cards)
+            gateway.fleet.registry.learn(engine, models, cards)
 
     async def _use_huge_pages(self) -> None:
         """Again and again, as memory grows with what is kept of keys, models and connections."""
@@ -362,7 +357,7 @@ class Worker:
             if self._load is not None:
                 self._take_settings(self._load())
             gateway.load_keys()
-            gateway.access_log.reopen()
+            gateway.recorder.access_log.reopen()
         except ConfigError as error:
             gateway.configure(old)
             gateway.reload_error = str(error)
@@ -374,7 +369,7 @@ class Worker:
         gc.collect()
         gc.freeze()
         gateway.metrics.config_reloads.add("taken")
-        LOG.info("configuration reloaded: %d keys", len(gateway.keys))
+        LOG.info("configuration reloaded: %d keys", len(gateway.admission.keys))
         return True
 
     def _take_settings(self, wanted: Settings) -> None:
@@ -414,7 +409,7 @@ class Worker:
         until = monotonic() + settings.drain_timeout
         while monotonic() < until:
             for connection in list(gateway.connections):
-                connection.close_if_idle()  # type: ignore[attr-defined]
+                connection.close_if_idle()
             if not gateway.connections:
                 break
             await asyncio.sleep(0.02)
@@ -422,7 +417,7 @@ class Worker:
         if left:
             LOG.warning("drain timeout: %d connections cut", len(left))
         for connection in left:
-            connection.cut()  # type: ignore[attr-defined]
+            connection.cut()
         tasks = list(self._tasks)
         for task in tasks:
             task.remove_done_callback(self._ended)
@@ -430,8 +425,8 @@ class Worker:
         for task in tasks:
             with suppress(asyncio.CancelledError):
                 await task
-        for engine in gateway.registry.engines.values():
+        for engine in gateway.fleet.registry.engines.values():
             engine.close_idle()
         if self._sibling_server is not None:
             self._sibling_server.close()
-        gateway.keep_counts()
+        self.group.keep_counts()

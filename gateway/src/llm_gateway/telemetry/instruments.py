@@ -211,16 +211,6 @@ def status_text(status: int) -> str:
     return _STATUS_TEXTS.get(status) or str(status)
 
 
-class KeyUse:
-    """What one key, or all that are counted as "other", has used since that was last brought to where it is shown."""
-
-    __slots__ = ("requests", "tokens")
-
-    def __init__(self) -> None:
-        self.requests = 0
-        self.tokens = 0
-
-
 # Of one model's buckets, a byte each and all in one row, each histogram's begin here. Two that a request counts with much the same values take
 # turns: so all that a request counts is most likely in one or two lines of the processor's cache.
 _AT_OVERHEAD: Final = 0

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from llm_gateway.callers.caller import KeyUse
 from llm_gateway.telemetry.instruments import (
     MAX_LABEL_VALUES,
     MAX_LABELS,
@@ -18,7 +19,6 @@ from llm_gateway.telemetry.instruments import (
     Counter,
     Gauge,
     Histograms,
-    KeyUse,
     ModelMetrics,
     escape,
 )

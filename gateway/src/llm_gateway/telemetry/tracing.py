@@ -13,35 +13,19 @@ import os
 import random
 import time
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from llm_gateway.http.outgoing import OutgoingError, request
-
-if TYPE_CHECKING:
-    from llm_gateway.data_path.exchange import Exchange
+from llm_gateway.telemetry.ended import EndedRequest
+from llm_gateway.telemetry.span import Span
 
 LOG = logging.getLogger("llm_gateway.tracing")
 BATCH_S = 2.0
 MAX_SPANS = 4096
 KIND_SERVER = 2
 STATUS_ERROR = 2
-
-
-class Span:
-    """One traced request: 16 and 8 bytes of identity as hexadecimal digits."""
-
-    __slots__ = ("parent_id", "span_id", "trace_id")
-
-    def __init__(self, trace_id: str, span_id: str, parent_id: str) -> None:
-        self.trace_id = trace_id
-        self.span_id = span_id
-        self.parent_id = parent_id
-
-    def header(self) -> bytes:
-        """The `traceparent` that the engine gets."""
-        return f"00-{self.trace_id}-{self.span_id}-01".encode()
 
 
 class Tracer:
@@ -67,45 +51,46 @@ class Tracer:
             return None
         return Span(os.urandom(16).hex(), os.urandom(8).hex(), "")
 
-    def end(self, exchange: Exchange, now: float, prompt: int | None, completion: int | None) -> None:
+    def end(self, ended: EndedRequest) -> None:
         """The request is over."""
-        span = exchange.span
+        span = ended.span
         if span is None:
             return
         if len(self._spans) >= MAX_SPANS:
             self.dropped += 1
             return
-        operation = "chat" if b"chat" in exchange.path else exchange.path.rsplit(b"/", 1)[-1].decode("latin-1")
+        times = ended.times
+        operation = "chat" if b"chat" in ended.route else ended.route.rsplit(b"/", 1)[-1].decode("latin-1")
         attributes: dict[str, str | int | float | bool | None] = {
             "gen_ai.operation.name": operation,
             "gen_ai.provider.name": "llm-gateway",
-            "gen_ai.request.model": exchange.asked_model,
-            "gen_ai.response.model": exchange.model,
-            "gen_ai.usage.input_tokens": prompt,
-            "gen_ai.usage.output_tokens": completion,
+            "gen_ai.request.model": ended.asked_model,
+            "gen_ai.response.model": ended.model,
+            "gen_ai.usage.input_tokens": ended.prompt_tokens,
+            "gen_ai.usage.output_tokens": ended.completion_tokens,
             "http.request.method": "POST",
-            "http.response.status_code": exchange.status,
-            "url.path": exchange.head.path.decode("latin-1"),
-            "error.type": exchange.reason or None,
-            "llm_gateway.engine": exchange.engine_name,
-            "llm_gateway.attempts": exchange.attempts,
-            "llm_gateway.tenant": exchange.caller.tenant,
-            "llm_gateway.stream": exchange.stream,
+            "http.response.status_code": ended.status,
+            "url.path": ended.path.decode("latin-1"),
+            "error.type": ended.reason or None,
+            "llm_gateway.engine": ended.engine,
+            "llm_gateway.attempts": ended.attempts,
+            "llm_gateway.tenant": ended.caller.tenant,
+            "llm_gateway.stream": ended.stream,
         }
         document: dict[str, Any] = {
             "traceId": span.trace_id,
             "spanId": span.span_id,
-            "name": f"{operation} {exchange.model}",
+            "name": f"{operation} {ended.model}",
             "kind": KIND_SERVER,
-            "startTimeUnixNano": self._nanoseconds(exchange.started_at),
-            "endTimeUnixNano": self._nanoseconds(now),
+            "startTimeUnixNano": self._nanoseconds(times.started_at),
+            "endTimeUnixNano": self._nanoseconds(ended.ended_at),
             "attributes": [attribute(name, value) for name, value in attributes.items() if value is not None],
             "events": [
                 {"name": name, "timeUnixNano": self._nanoseconds(at)}
-                for name, at in (("engine chosen", exchange.engine_at), ("first token", exchange.first_byte_at))
+                for name, at in (("engine chosen", times.engine_at), ("first token", times.first_byte_at))
                 if at
             ],
-            "status": {"code": STATUS_ERROR} if exchange.status >= 500 else {},
+            "status": {"code": STATUS_ERROR} if ended.status >= 500 else {},
         }
         if span.parent_id:
             document["parentSpanId"] = span.parent_id

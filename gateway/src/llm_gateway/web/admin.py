@@ -20,12 +20,13 @@ from llm_gateway import __version__
 from llm_gateway.callers.keys import read_key_document
 from llm_gateway.config.key_documents import KeyDocument, KeyLimits
 from llm_gateway.engines.dispatch import Dispatcher
-from llm_gateway.engines.engine import Engine, Health
+from llm_gateway.engines.engine import Engine, Health, state_of
 from llm_gateway.engines.routing import peek
 from llm_gateway.errors import UNREADABLE, ApiError, ConfigError, forbidden, malformed, model_not_found, printable
-from llm_gateway.gateway import Gateway, state_of
+from llm_gateway.gateway import Gateway
 from llm_gateway.telemetry.metrics import Metrics
 from llm_gateway.web.replies import answer, key_of, readable
+from llm_gateway.web.workers import Workers
 
 MAX_KEYS_SHOWN = 1000
 KEY_BYTES = 32
@@ -72,16 +73,16 @@ def engine_view(engine: Engine, dispatcher: Dispatcher) -> dict[str, Any]:
     }
 
 
-async def status(gateway: Gateway) -> dict[str, Any]:
+async def status(gateway: Gateway, workers: Workers) -> dict[str, Any]:
     """Everything that an operator looks at, over all worker processes. Histograms are cumulative: bounds in seconds, counts per bucket."""
     metrics = Metrics()
-    gateway.account()
+    gateway.recorder.flush()
     metrics.absorb(gateway.metrics.snapshot())
-    for other in await gateway.others_counts():
+    for other in await workers.others_counts():
         metrics.absorb(other)
     ledger = gateway.ledger
     models = []
-    for name, dispatcher in sorted(gateway.dispatchers.items()):
+    for name, dispatcher in sorted(gateway.fleet.dispatchers.items()):
         requests: dict[str, float] = {}
         for (model, code, _reason), count in metrics.requests.values.items():
             if model == name:
@@ -114,8 +115,8 @@ async def status(gateway: Gateway) -> dict[str, Any]:
         )
     aliases = {
         name: config.alias or config.split
-        for name, config in gateway.catalogue.models.items()
-        if not gateway.catalogue.real(name)
+        for name, config in gateway.fleet.catalogue.models.items()
+        if not gateway.fleet.catalogue.real(name)
     }
     return {
         "version": __version__,
@@ -134,7 +135,7 @@ def key_uses(gateway: Gateway) -> list[dict[str, Any]]:
     """What each key has used since the counts began; the busiest first."""
     ledger = gateway.ledger
     found: list[dict[str, Any]] = []
-    for name in gateway.keys.names():
+    for name in gateway.admission.keys.names():
         record = ledger.peek("key:" + name)
         if record is not None:
             found.append(
@@ -160,8 +161,8 @@ class _Prompt:
 
 def explain(gateway: Gateway, model: str, prompt: str, session: str | None) -> dict[str, Any]:
     """Which engine a request would get now, and why; nothing is changed by asking. Raises ApiError 404."""
-    meant = gateway.catalogue.resolve(model, gateway.chance)
-    dispatcher = gateway.dispatchers.get(meant)
+    meant = gateway.fleet.resolve(model)
+    dispatcher = gateway.fleet.dispatchers.get(meant)
     if dispatcher is None:
         raise model_not_found(model)
     text = msgspec.json.encode(prompt) if prompt else b""
@@ -197,7 +198,7 @@ def explain(gateway: Gateway, model: str, prompt: str, session: str | None) -> d
     return {
         "asked": model,
         "model": meant,
-        "fallbacks": gateway.catalogue.config(meant).fallbacks,
+        "fallbacks": gateway.fleet.catalogue.config(meant).fallbacks,
         "policy": dispatcher.policy_name,
         "engine": chosen,
         "reason": reason,
@@ -270,7 +271,7 @@ class KeyFolder:
         self._path(name).unlink(missing_ok=True)
 
 
-def add_admin_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
+def add_admin_routes(app: Sanic[Any, Any], gateway: Gateway, workers: Workers) -> None:
     """All admin routes of one worker."""
 
     def admit(request: Request) -> None:
@@ -283,15 +284,10 @@ def add_admin_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
         except UNREADABLE as error:
             raise malformed(f"The body cannot be understood: {error}") from error
 
-    async def everywhere(command: str) -> None:
-        gateway.command(command)
-        if gateway.family is not None:
-            await gateway.family.ask(command)
-
     @readable(app, "/admin/status")
     async def show_status(request: Request) -> HTTPResponse:
         admit(request)
-        return answer(await status(gateway))
+        return answer(await status(gateway, workers))
 
     @readable(app, "/admin/settings")
     async def show_settings(request: Request) -> HTTPResponse:
@@ -309,27 +305,27 @@ def add_admin_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
     @readable(app, "/admin/explain")
     async def show_explanation(request: Request) -> HTTPResponse:
         admit(request)
-        model = request.args.get("model") or gateway.default_model()
+        model = request.args.get("model") or gateway.fleet.default_model()
         return answer(explain(gateway, model, request.args.get("prompt") or "", request.args.get("session")))
 
     @app.post("/admin/reload")
     async def reload(request: Request) -> HTTPResponse:
         admit(request)
-        await everywhere("reload")
+        await workers.tell("reload")
         if gateway.reload_error:
             raise ApiError(409, f"Refused, the old configuration stays: {gateway.reload_error}", code="config_refused")
-        return answer({"keys": len(gateway.keys)})
+        return answer({"keys": len(gateway.admission.keys)})
 
     @readable(app, "/admin/keys")
     async def show_keys(request: Request) -> HTTPResponse:
         admit(request)
-        return answer({"data": [key_view(key) for key in gateway.keys.all()]})
+        return answer({"data": [key_view(key) for key in gateway.admission.keys.all()]})
 
     @app.post("/admin/keys")
     async def make_key(request: Request) -> HTTPResponse:
         admit(request)
         wanted = body(request, NewKey)
-        if wanted.name in gateway.keys.names():
+        if wanted.name in gateway.admission.keys.names():
             raise ApiError(409, f"There is a key '{printable(wanted.name)}' already.", code="key_exists")
         plain = new_key()
         KeyFolder(gateway.settings.admin_keys_dir).write(
@@ -344,7 +340,7 @@ def add_admin_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
                 limits=wanted.limits,
             ),
         )
-        await everywhere("reload")
+        await workers.tell("reload")
         return answer({"name": wanted.name, "key": plain}, 201)
 
     @app.post("/admin/keys/<name:str>/rotate")
@@ -361,22 +357,22 @@ def add_admin_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
             previous_until=time.time() + max(0.0, overlap_s),
         )
         folder.write(name, document)
-        await everywhere("reload")
+        await workers.tell("reload")
         return answer({"name": name, "key": plain, "previous_until": document.previous_until})
 
     @app.delete("/admin/keys/<name:str>")
     async def remove_key(request: Request, name: str) -> HTTPResponse:
         admit(request)
         KeyFolder(gateway.settings.admin_keys_dir).remove(name)
-        await everywhere("reload")
+        await workers.tell("reload")
         return answer({"name": name, "deleted": True})
 
     @app.post("/admin/engines/<name:str>/<what:(drain|undrain)>")
     async def drain_engine(request: Request, name: str, what: str) -> HTTPResponse:
         admit(request)
-        if not any(engine.name == name for engine in gateway.registry.engines.values()):
+        if not any(engine.name == name for engine in gateway.fleet.registry.engines.values()):
             raise ApiError(404, f"There is no engine '{printable(name)}'.", code="no_such_engine")
-        await everywhere(f"{what} {name}")
+        await workers.tell(f"{what} {name}")
         return answer({"name": name, "drained": what == "drain"})
 
 

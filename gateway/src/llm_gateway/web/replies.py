@@ -49,7 +49,7 @@ def key_of(gateway: Gateway, request: Request) -> Key:
         if name in request.headers
     }
     shown = key_shown(fields)
-    key = gateway.keys.find(None if shown is None else sha256(shown).digest(), shown)
+    key = gateway.admission.keys.find(None if shown is None else sha256(shown).digest(), shown)
     if key is None:
         raise invalid_key()
     return key

@@ -14,16 +14,17 @@ from sanic.request import Request
 from sanic.response import BaseHTTPResponse, HTTPResponse, raw
 
 from llm_gateway import __version__
-from llm_gateway.errors import ApiError, printable
+from llm_gateway.errors import ApiError, model_not_found, printable
 from llm_gateway.gateway import Gateway
 from llm_gateway.web.admin import add_admin_routes
 from llm_gateway.web.page import add_page
 from llm_gateway.web.replies import answer, from_anthropic, key_of, readable, refusal
+from llm_gateway.web.workers import Workers
 
 STARTED = int(time.time())
 
 
-def add_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
+def add_routes(app: Sanic[Any, Any], gateway: Gateway, workers: Workers) -> None:
     """All routes of one worker."""
 
     @app.exception(ApiError)
@@ -63,13 +64,13 @@ def add_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
             return answer({"status": "draining"}, 503)
         if not gateway.discovered.is_set():
             return answer({"status": "engines not discovered yet"}, 503)
-        if not await gateway.others_ready():
+        if not await workers.ready():
             return answer({"status": "a worker is not ready"}, 503)
         return answer({"status": "ok"})
 
     @readable(app, "/metrics")
     async def metrics(_request: Request) -> HTTPResponse:
-        return raw((await gateway.exposed_metrics()).encode(), content_type="text/plain; version=0.0.4; charset=utf-8")
+        return raw((await workers.exposed_metrics()).encode(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
     @readable(app, "/openapi.json")
     async def openapi(_request: Request) -> HTTPResponse:
@@ -81,23 +82,21 @@ def add_routes(app: Sanic[Any, Any], gateway: Gateway) -> None:
     async def models(request: Request) -> HTTPResponse:
         key = key_of(gateway, request)
         say = _anthropic_model if from_anthropic(request) else _model
-        data = [say(name, gateway.model_card(name)) for name in gateway.served_names(key)]
+        data = [say(name, gateway.fleet.model_card(name)) for name in gateway.fleet.served_names(key)]
         return answer(_anthropic_list(data) if from_anthropic(request) else {"object": "list", "data": data})
 
     @readable(app, "/v1/models/<name:path>")
     async def model(request: Request, name: str) -> HTTPResponse:
-        from llm_gateway.errors import model_not_found
-
-        names = gateway.served_names(key_of(gateway, request))
+        names = gateway.fleet.served_names(key_of(gateway, request))
         if name not in names:
             name = unquote(name)
         if name not in names:
             raise model_not_found(name)
         say = _anthropic_model if from_anthropic(request) else _model
-        return answer(say(name, gateway.model_card(name)))
+        return answer(say(name, gateway.fleet.model_card(name)))
 
-    if gateway.settings.admin_key_file or any(key.admin for key in gateway.keys.all()):
-        add_admin_routes(app, gateway)
+    if gateway.settings.admin_key_file or any(key.admin for key in gateway.admission.keys.all()):
+        add_admin_routes(app, gateway, workers)
         add_page(app)
 
 
