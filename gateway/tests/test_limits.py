@@ -176,6 +176,17 @@ def test_times_are_written_as_openai_does(seconds: float, shown: str) -> None:
     assert shown_time(seconds) == shown
 
 
+def test_a_process_that_had_to_wait_for_its_turn_does_not_begin_the_minute_again() -> None:
+    """It looked at the clock before another one began the minute."""
+    times = iter([1000.0, 999.5, 999.6])
+    limiter = Limiter(Ledger(), lambda: next(times))
+    key = subjects(requests=2, budget=100)
+    limiter.admit(key, 10)
+    limiter.admit(key, 10)
+    with pytest.raises(ApiError):
+        limiter.admit(key, 10)
+
+
 def test_processes_share_one_count_exactly() -> None:
     """Four processes ask as fast as they can: together they get the limit, not one more."""
     ledger = Ledger(4, slots=1024)

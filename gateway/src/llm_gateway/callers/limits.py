@@ -318,11 +318,14 @@ class Limiter:
         ledger = self._ledger
         rules = subject.rules
         requests, token_limit, budget, concurrency = rules.requests, rules.tokens, rules.budget, rules.concurrency
+        if record.start - MINUTE_S < now < record.start:
+            # Another process began the minute between our look at the clock and our turn: no reason to begin it again.
+            now = record.start
         move_on(record, now)
         young = young_share(record, now)
         requests_used = record.requests + record.requests_before * young + 1.0
         tokens_used = record.tokens + record.tokens_before * young + tokens
-        if budget and not 0 <= now - record.budget_start < rules.budget_period_s:
+        if budget and not -MINUTE_S < now - record.budget_start < rules.budget_period_s:
             record.budget_start = now
             record.budget_used = 0.0
         if (
