@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from llm_gateway.engines.engine import Engine, Health
-from llm_gateway.engines.probe import MOST_IN_TURN, TURN_ROUNDS, ProbeRounds, unsure
+from llm_gateway.engines.probe import MOST_IN_TURN, TURN_ROUNDS, ProbeRounds, needs_probe
 
 NOW = 1000.0
 
@@ -22,7 +22,7 @@ def busy(count: int) -> list[Engine]:
 
 def test_an_engine_that_answers_requests_need_not_be_probed() -> None:
     (engine,) = busy(1)
-    assert not unsure(engine, NOW - 5)
+    assert not needs_probe(engine, NOW - 5)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_an_engine_that_answers_requests_need_not_be_probed() -> None:
 def test_one_that_is_quiet_unknown_or_has_failed_must(name: str, value: object) -> None:
     (engine,) = busy(1)
     setattr(engine, name, value)
-    assert unsure(engine, NOW - 5)
+    assert needs_probe(engine, NOW - 5)
 
 
 @pytest.mark.parametrize(("name", "value"), [("serving", False), ("drained", True)])
@@ -40,9 +40,9 @@ def test_one_that_gets_no_requests_may_be_quiet(name: str, value: object) -> Non
     (engine,) = busy(1)
     engine.heard_at = 0.0
     setattr(engine, name, value)
-    assert not unsure(engine, NOW - 5)
+    assert not needs_probe(engine, NOW - 5)
     engine.models = frozenset()
-    assert unsure(engine, NOW - 5)
+    assert needs_probe(engine, NOW - 5)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 6, 7, 40, 120])

@@ -14,9 +14,9 @@ from llm_gateway.cli import main
 from llm_gateway.errors import ConfigError
 from llm_gateway.simulation.engine import EngineModel, SimulatedEngine
 from llm_gateway.simulation.run import Installation, simulate
-from llm_gateway.simulation.trace import BLOCK_TOKENS, WORKLOADS, Asked, made_up, read_trace
+from llm_gateway.simulation.trace import BLOCK_TOKENS, WORKLOADS, Asked, read_trace, synthetic
 
-CHATS = made_up("conversations", 60, 60, seed=3)
+CHATS = synthetic("conversations", 60, 60, seed=3)
 
 
 def asked(at_s: float, *blocks: int, prompt: int = 1280, output: int = 10) -> Asked:
@@ -50,10 +50,10 @@ def test_requests_over_the_slots_wait_for_one() -> None:
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
-def test_a_made_up_workload_is_repeatable_and_keeps_its_rate(workload: str) -> None:
-    one, other = made_up(workload, 50, 400, seed=1), made_up(workload, 50, 400, seed=1)
+def test_a_synthetic_workload_is_repeatable_and_keeps_its_rate(workload: str) -> None:
+    one, other = synthetic(workload, 50, 400, seed=1), synthetic(workload, 50, 400, seed=1)
     assert one == other
-    assert one != made_up(workload, 50, 400, seed=2)
+    assert one != synthetic(workload, 50, 400, seed=2)
     assert 0.6 * 50 * 400 < len(one) < 1.4 * 50 * 400
 
 

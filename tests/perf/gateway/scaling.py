@@ -14,7 +14,7 @@ from llm_gateway.callers.limits import Rules  # noqa: E402
 from llm_gateway.engines.routing import POLICIES  # noqa: E402  the path above makes it importable
 from llm_gateway.simulation.report import STYLE, load_drawing, seconds, ttft_drawing  # noqa: E402
 from llm_gateway.simulation.run import Installation, Result, simulate  # noqa: E402
-from llm_gateway.simulation.trace import Asked, made_up  # noqa: E402
+from llm_gateway.simulation.trace import Asked, synthetic  # noqa: E402
 
 SEED = 1
 
@@ -48,7 +48,7 @@ def draw(name: str, drawing: str) -> None:
 def policies() -> None:
     say("## Policies, one gateway, 100 engines\n")
     for workload, rate in (("conversations", 170.0), ("agents", 55.0), ("independent", 250.0)):
-        asked = made_up(workload, rate, 120, SEED)
+        asked = synthetic(workload, rate, 120, SEED)
         results = [simulate(asked, name, Installation(engines=100)) for name in POLICIES]
         say(f"{workload}, {rate:g} requests a second ({len(asked)} requests)\n")
         say(cells("policy", "TTFT p50", "p90", "p99", "prefix hits", "busiest / mean"))
@@ -63,7 +63,7 @@ def policies() -> None:
 
 def gateways() -> None:
     say("## Gateways that know nothing of each other, 100 engines, conversations\n")
-    asked = made_up("conversations", 170, 120, SEED)
+    asked = synthetic("conversations", 170, 120, SEED)
     say(cells("policy", "gateways", "TTFT p50", "p90", "p99", "prefix hits", "busiest / mean"))
     say(cells(*["---"] * 7))
     for policy in ("least-in-flight", "power-of-two", "prefix", "session"):
@@ -98,7 +98,7 @@ def sizes() -> None:
     results: dict[str, list[Result]] = {name: [] for name in POLICIES}
     for count in counts:
         # As busy as in the tables above, for as many requests as are needed to see it.
-        asked = made_up("conversations", 1.7 * count, max(10.0, min(120.0, 3_000 / count)), SEED)[
+        asked = synthetic("conversations", 1.7 * count, max(10.0, min(120.0, 3_000 / count)), SEED)[
             : 3_000 if count < 10_000 else 800
         ]
         for name in POLICIES:

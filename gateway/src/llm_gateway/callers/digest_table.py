@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A dictionary by SHA-256 whose answers can be sent for before they are needed.
+"""A dictionary by SHA-256 that can prefetch: it reads an entry from memory before the entry is asked for.
 
-One of 100 000 keys is in none of the processor's caches. A `dict` of them is waited for three times in a row (its index, its entry, the digest
-to compare), and then its value. The compiled table has all of an entry in one line of the cache, and can ask the memory for that line, and then
-for the objects it leads to, while a request's head is still being read. This one in Python does the same without any hurry.
+`_digest_table.c` is the table that does so (README, "Memory in no cache"). The class here does the same in plain Python, without prefetching.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ class PureDigestTable:
         return len(self._values)
 
     def put(self, digest: bytes, value: Any, *beside: object) -> None:
-        """Keep `value`, and up to three objects that whoever gets it needs next. Raises ValueError for anything but a digest."""
+        """Keep `value`, and up to three objects that are needed together with it. Raises ValueError for anything but a digest."""
         if len(digest) != DIGEST_BYTES:
             raise ValueError("a digest is 32 bytes")
         self._values[digest] = value
@@ -33,13 +31,13 @@ class PureDigestTable:
         return self._values.get(digest)
 
     def prefetch_slot(self, digest: bytes) -> None:
-        """This digest is going to be asked for."""
+        """This digest will be asked for soon: read its entry."""
 
     def prefetch_value(self, digest: bytes) -> None:
-        """The same, some time after `prefetch_slot`: now for the value and what is beside it."""
+        """Some time after `prefetch_slot`: read the value, and the objects kept beside it."""
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Remove all."""
         self._values.clear()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is next when engines are scarce: classes by strict priority, and within a class each tenant its share. No I/O.
+"""The order of waiting requests: classes by strict priority, and within a class each tenant its share. No I/O.
 
 Within a class the tenant with the smallest virtual counter is served, and pays for it: the counter grows by the request's cost in tokens
 divided by the tenant's weight, and by what the answer cost beyond the estimate when it ends. A tenant that was away begins at the smallest
@@ -54,7 +54,7 @@ class FairQueue(Generic[EntryT]):
                 yield from line
 
     def push(self, entry: EntryT) -> None:
-        """Stand in line."""
+        """Add a request at the end of its tenant's line."""
         lines = self._ranks.setdefault(entry.rank, {})
         line = lines.get(entry.tenant)
         if line is None:
@@ -69,7 +69,7 @@ class FairQueue(Generic[EntryT]):
         self._head = None
 
     def peek(self) -> EntryT | None:
-        """Who is next; None when nobody waits."""
+        """The request that is next; None when none waits."""
         if self._head is None and self._count:
             lines = self._ranks[min(self._ranks)]
             spent = self._spent
@@ -77,7 +77,7 @@ class FairQueue(Generic[EntryT]):
         return self._head
 
     def pop(self) -> EntryT:
-        """Serve who is next: the tenant pays the estimate."""
+        """Remove the next request; its tenant is charged the estimate."""
         entry = self.peek()
         if entry is None:
             raise IndexError("nobody waits")
@@ -86,7 +86,7 @@ class FairQueue(Generic[EntryT]):
         return entry
 
     def remove(self, entry: EntryT) -> bool:
-        """Give up a place. True when it was there."""
+        """Remove a request. True when it was there."""
         lines = self._ranks.get(entry.rank)
         line = lines.get(entry.tenant) if lines is not None else None
         if lines is None or line is None or entry not in line:

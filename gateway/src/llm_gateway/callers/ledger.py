@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is counted of keys, models, engines and queues: limits, use, requests at once.
+"""The counts that limits need, of keys, models, engines and queues: one record a name, shared by all workers.
 
-A single worker keeps that in one object per name. Workers that share it, and a `--state-file` that lets budgets outlive a restart, have it in
-memory that all of them map: an anonymous file (or that file), made before the workers are forked. There a record is found through a hash
-table in the same memory, once per process and name, and read and written back under a file lock: the kernel gives that back when its holder
-dies, so a killed worker can never block the others.
+A single worker keeps records as objects. Several workers, or one with a `--state-file`, keep them in a memory map: an anonymous file, or the
+state file, made before the workers are forked. A hash table in the same memory finds a record by its name; each process looks a name up once.
+A record is read and written back under a file lock. The kernel releases the lock of a process that dies, so a killed worker blocks nobody.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ class LedgerFull(GatewayError):
 class Record:
     """The numbers of one name.
 
-    Of the current minute, which began at `start`, `requests` and `tokens` were admitted, the last of them at `last_at`; of the minute before
-    it, `requests_before` and `tokens_before`, the last at `before_at`. Of the budget's period, which began at `budget_start`, `budget_used`
-    tokens. `used_…` is for the admin's eyes. Times are seconds since the epoch.
+    The current minute began at `start`; `requests` and `tokens` count what was admitted in it, the last at `last_at`. `requests_before`,
+    `tokens_before` and `before_at` are the same for the minute before. The budget's period began at `budget_start`, and `budget_used` tokens
+    were used in it. `used_requests`, `used_prompt` and `used_completion` are totals for the admin API. Times are seconds since the epoch.
     """
 
     __slots__ = (
@@ -54,7 +53,7 @@ class Record:
     )
 
     def __init__(self, at: int = -1) -> None:
-        # In this order (compiled, they stand so): a request looks at most of them, and they should be few cache lines.
+        # Compiled, fields lie in memory in this order: what a request reads together stands together.
         self.start = 0.0
         self.requests = 0.0
         self.tokens = 0.0
@@ -212,12 +211,12 @@ class Ledger:
         return _Held(self, record) if self.mapped else _ITS_OWN
 
     def lock(self, at: int) -> None:
-        """Nobody else changes what stands there."""
+        """Wait until no other process holds the record at this place, and hold it."""
         if self.shared:
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1, at)
 
     def unlock(self, at: int) -> None:
-        """The end of that."""
+        """Release what `lock` holds."""
         if self.shared:
             fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, at)
 

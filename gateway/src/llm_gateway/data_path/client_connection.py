@@ -75,7 +75,7 @@ class _ChunkedBody:
 
 
 def begin(connection: ClientConnection, head: Head, caller: Caller, body: bytes, rest: bytes) -> None:
-    """Start the exchange of a request that is whole; `rest` came after it. A function, as compiled its call is cheaper than a method's."""
+    """Start the exchange of a whole request; `rest` came after it. A function: compiled, calling it is cheaper than calling a method."""
     connection.mode = _BUSY
     connection._buffer = rest
     exchange = connection.exchange = Exchange(connection.services, connection, head, body, caller)
@@ -118,7 +118,7 @@ class ClientConnection(HttpProtocol):
         self._buffer = b""
         self._head: Head | None = None
         self._caller: Caller | None = None
-        # A head that came twice with the same key, what it was understood as, and its key: the next one is most likely the same.
+        # The last head, if it came twice: its template, what it was parsed to, and its key. The next one is most likely the same.
         self._known: tuple[Template, Head, bytes | None, bytes | None] | None = None
         self._digest: bytes | None = None
         self._pieces: list[bytes] = []
@@ -148,7 +148,7 @@ class ClientConnection(HttpProtocol):
         if mode is _HEAD:
             if self._buffer:
                 data = self._buffer + data
-            # In line for the same reason as `begin` is no method.
+            # In line, for speed.
             known = self._known
             if known is not None:
                 template, head, digest, token = known

@@ -55,7 +55,7 @@ class ApiServer:
 class _Reply(asyncio.Protocol):
     """The reply to one GET, as it comes; llhttp calls it as well.
 
-    Not a StreamReader: an event of a watch is tens of kilobytes, and each copy of it throws requests' data out of the processor's caches."""
+    Not a StreamReader: an event of a watch is tens of kilobytes, and copies of it cost (README, "Memory in no cache")."""
 
     def __init__(self, idle_timeout_s: float) -> None:
         self._loop = asyncio.get_running_loop()

@@ -40,7 +40,7 @@ _UNUSUAL: Final = re.compile(
 
 # Heads up to this size are compared with the last one's.
 TEMPLATE_BYTES: Final = 1024
-# Engines of one kind answer with the same head, at least within the same second: hundreds of them share what is kept of it.
+# Heads of replies that are kept. Engines of one kind mostly answer with the same head, so hundreds of engines share a few.
 KEPT_REPLIES: Final = 256
 _REPLIES: Final[dict[bytes, tuple[Template, bytes]]] = {}
 
@@ -120,7 +120,7 @@ class Receiver(Protocol):
 
 
 class Upstream:
-    """Where connections lead: those that are idle, and what its replies look like. An `Engine` is one."""
+    """What connections need of their engine: the idle ones, and the head of its last reply. `Engine` extends it."""
 
     __slots__ = ("idle", "outbox", "reply", "reply_type")
 
@@ -238,12 +238,12 @@ class EngineConnection:
         self.transport.abort()
 
     def pause(self) -> None:
-        """Take no more from the engine: its reader is slow."""
+        """Stop reading from the engine: the client is slow."""
         if not self.closed:
             self.transport.pause_reading()
 
     def resume(self) -> None:
-        """The reader has caught up."""
+        """Read on: the client has caught up."""
         if not self.closed:
             self.transport.resume_reading()
 
@@ -270,17 +270,17 @@ class EngineConnection:
         receiver.reply_failed(EngineError("cut" if self._head_in else "reset", "the engine closed the connection"))
 
     def eof_received(self) -> None:
-        """The engine says no more: the connection closes."""
+        """The engine sends no more: the connection closes."""
         self.closed = True
 
     def pause_writing(self) -> None:
-        """The engine takes a request more slowly than it is sent; it is in memory anyway."""
+        """The engine reads slowly. Nothing to do: the request is in memory anyway."""
 
     def resume_writing(self) -> None:
         """The engine has caught up."""
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of a reply; or of an engine that speaks unasked, which ends the connection."""
+        """Bytes of a reply. Bytes without a request end the connection."""
         receiver = self.receiver
         if receiver is None:
             self.abort()
@@ -291,8 +291,8 @@ class EngineConnection:
             self._begun = True
             body_at = self._whole(data)
             if body_at:
-                # The most common reply of all: in one piece, 200, with its length, to be kept alive. The parser, which stands between two
-                # messages, need not see it.
+                # The most common reply: 200, in one piece, with Content-Length, on a connection that stays open. The parser is between two
+                # messages and need not see it.
                 self.status = 200
                 self._head_in = self._done = True
                 self.receiver = None
@@ -301,7 +301,7 @@ class EngineConnection:
                 receiver.whole_reply(self, data[body_at:])
                 return
         elif self._aligned:
-            # Whole chunks, as streams mostly come: the parser, which stands between two chunks, need not see them.
+            # Whole chunks, as streams mostly come. The parser is between two chunks and need not see them.
             body = whole_chunks(data)
             if body:
                 receiver.reply_chunks(data, body)
@@ -313,7 +313,7 @@ class EngineConnection:
             self.abort()
             receiver.reply_failed(EngineError("garbage", "the engine's answer is not HTTP"))
             return
-        # Callbacks only note what came; the receiver hears of it here, where it may drop this connection at any step.
+        # The parser's callbacks only store what came. The receiver is called here, where it may drop this connection at any step.
         if self._head_new:
             self._head_new = False
             plain = self._inflate is None
@@ -364,7 +364,7 @@ class EngineConnection:
     # llhttp's callbacks
 
     def on_message_begin(self) -> None:
-        """A reply begins; a second one to the same request means that this connection is out of step."""
+        """A reply begins. A second one to the same request means that this connection cannot be used again."""
         if self._done:
             self._keep = False
 

@@ -35,7 +35,7 @@ class Waiter(Entry, Protocol):
         """Engines that failed this request already."""
 
     def granted(self, engine: Engine) -> None:
-        """Here is one; it counts as in flight already."""
+        """The waiter has this engine now; it counts as in flight already."""
 
 
 class Dispatcher:
@@ -80,14 +80,14 @@ class Dispatcher:
         crowd: set[Dispatcher] | None = None,
         active: Collection[object] | None = None,
     ) -> None:
-        # First what each request looks at (compiled, they stand in this order): with many models, it is in none of the processor's caches.
+        # Compiled, fields lie in memory in this order: first what each request reads.
         self.model = pool.model
         self.ready = pool.ready
         self.policy = policy
         self.ceiling = ceiling
-        # All dispatchers at which somebody waits; most of the time nobody does anywhere, and one look says so.
+        # All dispatchers with waiting requests. Mostly it is empty, which is quicker to see than an empty queue.
         self.crowd: set[Dispatcher] = set() if crowd is None else crowd
-        # All requests of a single worker: while they are fewer than an engine may have, there is no need to look at each engine.
+        # All requests of a single worker: while they are fewer than one engine may have, every engine has room.
         self.active = None if ledger.shared else active
         # What is limited and counted of this model.
         self.subjects: list[Subject] = []
@@ -131,7 +131,7 @@ class Dispatcher:
         return unavailable(f"No engine of the model '{self.model}' is ready. Try again later.", code="no_ready_engine")
 
     def ask_another(self, waiter: Waiter) -> Engine | None:
-        """An engine that the waiter has not tried yet, whatever the queue: it has waited its turn already. None: there is none."""
+        """An engine that the waiter has not tried yet, before all others in the queue: it has waited already. None: there is none."""
         return self._take(waiter)
 
     def leave(self, waiter: Waiter) -> None:
@@ -140,7 +140,7 @@ class Dispatcher:
             self._left()
 
     def serve(self) -> None:
-        """Engines have room again: let the queue go on."""
+        """Engines may have room again: give them to waiting requests."""
         waiting = self.waiting
         while waiting:
             waiter = waiting.peek()
@@ -176,7 +176,7 @@ class Dispatcher:
                 engine.enter()
                 return engine
         elif not tried and len(ready) > ALL_OF:
-            # Of many engines most have room: rather choose, and look at all of them only when that one has none.
+            # With many engines, most have room: choose one first, and look at all only when that one has none.
             engine = ready[self.policy.pick(ready, waiter)]
             if engine.has_room(ceiling) and (not self.ledger.shared or engine.enter_below(ceiling)):
                 if not self.ledger.shared:
@@ -203,11 +203,11 @@ class Dispatcher:
                 return engine
             if engine.enter_below(ceiling):
                 return engine
-            # Another process took the last place since we looked; `in_flight` says so now.
+            # Another process took the last place meanwhile; `enter_below` has updated `in_flight`.
 
 
 def all_below(engines: list[Engine], ceiling: int) -> bool:
-    """Whether each engine can take one more request, so that none need be left out of the choice."""
+    """Whether each engine can take one more request."""
     for engine in engines:  # noqa: SIM110  a generator would cost more than what it looks at
         if engine.health is not _CLOSED or engine.in_flight >= ceiling:
             return False

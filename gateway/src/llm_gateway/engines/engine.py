@@ -83,7 +83,7 @@ class Engine(Upstream):
         outbox: Outbox | None = None,
     ) -> None:
         super().__init__(outbox)
-        # First what a choice looks at, then what each request touches (compiled, they stand in this order).
+        # Compiled, fields lie in memory in this order: first what routing reads, then what each request writes.
         self.in_flight = 0  # over all processes, as far as this one knows
         self.health = Health.CLOSED
         self.share = weight

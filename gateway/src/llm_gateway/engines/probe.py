@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small questions to engines, off the data path: are you well, which models do you have."""
+"""Probes: whether an engine answers, which models it has, how busy it says it is. Off the data path."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from llm_gateway.engines.engine import Engine, Health
 from llm_gateway.errors import UNREADABLE, EngineError
 
 MAX_REPLY_BYTES = 4 << 20
-# An engine of which nobody need be unsure has its turn within so many rounds, as long as that makes no more than this of them in one.
+# An engine that needs no probe is probed all the same, once in so many rounds, as long as that is no more than this many engines a round.
 TURN_ROUNDS = 6
 MOST_IN_TURN = 20
 
 
 class ProbeRounds:
-    """Which engines are asked, round after round of `interval_s`.
+    """Which engines are probed, in rounds `interval_s` apart.
 
-    Always those of which nothing else tells how they are. One that answers requests is well, and one that is not ready gets none; what they serve
-    may have changed all the same. So they have their turn as well: of hundreds a few at a time, as no request should wait for all their answers."""
+    Each round probes all engines that need it (`needs_probe`). The others are well as far as requests tell, but the models they serve may have
+    changed: each round probes a few of them as well, so that all have their turn."""
 
     def __init__(self, interval_s: float) -> None:
         self._interval_s = interval_s
         self._turn = 0
 
     def due(self, engines: list[Engine], now: float) -> list[Engine]:
-        """Those of the next round, each once."""
+        """The engines of the next round, each once."""
         count = min(-(-len(engines) // TURN_ROUNDS), MOST_IN_TURN)
         start = self._turn % max(1, len(engines))
         self._turn = start + count
         found = (engines + engines)[start : start + count]
-        found += [engine for engine in engines if unsure(engine, now - self._interval_s)]
+        found += [engine for engine in engines if needs_probe(engine, now - self._interval_s)]
         return list(dict.fromkeys(found))
 
 
-def unsure(engine: Engine, since: float) -> bool:
-    """Whether nothing but a probe tells what is with an engine: nobody knows what it serves, it has failed, or it could be asked and was not."""
+def needs_probe(engine: Engine, since: float) -> bool:
+    """Whether only a probe can tell how an engine is: its models are unknown, it has failed, or it is ready and has answered nothing since then."""
     if not engine.models or engine.health is not Health.CLOSED:
         return True
     return engine.serving and not engine.drained and engine.heard_at < since
@@ -118,7 +118,7 @@ def models_in(body: bytes) -> Cards:
         return {}
 
 
-# Where an engine of a kind says what it serves; whoever does not know the first path is asked the next one.
+# Paths at which engines of a kind tell their models; the next one is asked when an engine does not know the first.
 _MODEL_PATHS = {
     "tgi": ("/v1/models", "/info"),
     "tgw": ("/v1/internal/model/info", "/v1/models"),

@@ -34,7 +34,7 @@ class Pool:
         self.ready: list[Engine] = []
 
     def turned(self, engine: Engine) -> None:
-        """The same as `refresh`, after a change of this engine alone: the others, of which there may be hundreds, need not be looked at."""
+        """The same as `refresh` after a change of this one engine, without looking at the others."""
         ready = self.ready
         away = not engine.serving or engine.drained
         listed = engine in ready
@@ -64,7 +64,7 @@ class Registry:
         self._make = make
         self._known: dict[str, None] = {}
         self.engines: dict[tuple[str, int], Engine] = {}
-        # What discovery said last.
+        # What discovery last said of each.
         self._said: dict[tuple[str, int], Endpoint] = {}
         self.pools: dict[str, Pool] = {}
         self._drained: set[str] = set()
@@ -72,7 +72,7 @@ class Registry:
         self.on_change: list[Callable[[Collection[str]], None]] = []
 
     def replace(self, endpoints: Iterable[Endpoint]) -> tuple[list[Engine], list[Engine]]:
-        """Make the engines be these. Returns the new and the gone ones; the gone finish what they have."""
+        """The engines are exactly these now. Returns the new and the removed ones; a removed one completes the requests it has."""
         wanted: dict[tuple[str, int], Endpoint] = {}
         for endpoint in endpoints:
             other = wanted.get((endpoint.host, endpoint.port))
@@ -89,11 +89,11 @@ class Registry:
         return self._take(fresh, moved=bool(gone)), gone
 
     def update(self, endpoints: Iterable[Endpoint]) -> None:
-        """Some engines are as said here, the others as they were."""
+        """These engines have changed; all others are as they were."""
         self._take(endpoints)
 
     def _take(self, endpoints: Iterable[Endpoint], *, moved: bool = False) -> list[Engine]:
-        """Make engines be as said; those that are new. `moved`: the pools must be formed anew whatever is said."""
+        """Apply what discovery says of engines; returns the new ones. `moved`: build the pools anew in any case."""
         new = []
         changed: list[Engine] = []
         for endpoint in endpoints:
@@ -125,7 +125,7 @@ class Registry:
         return new
 
     def drain(self, name: str, drained: bool) -> None:
-        """Give an engine nothing new (or again something), whatever discovery says; by its name, also when it comes back."""
+        """Give the engine of this name no new requests (or again some), whatever discovery says, and also after it was away."""
         (self._drained.add if drained else self._drained.discard)(name)
         for engine in self.engines.values():
             if engine.name == name:
@@ -133,7 +133,7 @@ class Registry:
                 self.refresh(engine)
 
     def learn(self, engine: Engine, models: frozenset[str], cards: Mapping[str, dict[str, Any]]) -> None:
-        """The engine said which models it has, and what they are; that counts where discovery did not say."""
+        """The engine has said which models it serves, and what they are. Discovery's word goes first, where there is one."""
         unloaded = {name for name in engine.learned - models if engine.cards.get(name, {}).get("parent")}
         engine.cards = cards
         if engine.learned == models:
@@ -160,7 +160,7 @@ class Registry:
         return min(cards, key=_context, default={})
 
     def rebuild(self) -> None:
-        """Form the pools anew. A model that was here once stays known: 503 is then the right answer, not 404."""
+        """Build the pools anew. A model that had an engine once stays known: requests for it get 503, not 404."""
         members: dict[str, list[Engine]] = {}
         for engine in self.engines.values():
             for model in engine.models:

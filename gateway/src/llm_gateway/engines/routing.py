@@ -58,7 +58,7 @@ def seed_of(name: str) -> int:
     return crc32(name.encode())
 
 
-# Beyond this many engines not all are looked at, but the best of a window that goes round: nearly as good, and the same effort for thousands.
+# With more engines than this, only a window of them is compared, another window each time: nearly as good, at the same cost for thousands.
 ALL_OF: Final = 32
 WINDOW: Final = 16
 
@@ -164,7 +164,7 @@ def within_bound(engines: Sequence[Candidate], position: int, bound: float) -> b
 
 
 def rendezvous(engines: Sequence[Candidate], seed: int) -> int:
-    """The engine with the highest mark for `seed`: an engine that comes or goes moves only its own requests (highest random weight)."""
+    """Rendezvous hashing (highest random weight): when an engine comes or goes, only its own requests move."""
     best, highest = 0, -1
     for position, engine in enumerate(engines):
         # A multiplicative mix; crc32 values alone are linear and would make neighbours follow each other.
@@ -204,7 +204,7 @@ ENDS: Final[tuple[int, ...]] = tuple(
 class PrefixMemory:
     """Which engine served a block of a prompt last; for the policies of all models together, so that a thousand models need no more memory than one.
 
-    Blocks are remembered in two generations of half of `capacity`: what is not asked for again while one fills is forgotten with it.
+    Blocks are kept in two generations of half of `capacity`. When the young one is full it becomes the old one, and the old one is dropped.
     """
 
     __slots__ = ("half", "old", "young")
@@ -245,7 +245,7 @@ class PrefixAffinity:
             chosen = rendezvous(engines, hashes[0])
         if not within_bound(engines, chosen, self._bound):
             chosen = self._otherwise.pick(engines, request)
-            # What is shared stays where it is; only this prompt's own end is looked for elsewhere from now on.
+            # The shared blocks stay with the engine that has them; only this prompt's last block is remembered for the other engine.
             known = min(known, len(hashes) - 1)
         memory = self._memory
         young, old = memory.young, memory.old
@@ -254,7 +254,7 @@ class PrefixAffinity:
                 memory.old = young
                 young = memory.young = {}
             for number in hashes[:known]:
-                # What is asked for again outlives its generation.
+                # A block that is asked for again moves to the young generation.
                 if number not in young and number in old:
                     young[number] = old[number]
             engine = engines[chosen]
@@ -263,7 +263,7 @@ class PrefixAffinity:
         return chosen
 
     def peek(self, engines: Sequence[Candidate], request: Request) -> int:
-        """What `pick` would say; nothing is learned from it."""
+        """What `pick` would answer, without changing any state."""
         prefix = request.prefix
         if prefix:
             hashes = blocks(prefix, self._seed)
@@ -292,8 +292,7 @@ class PrefixAffinity:
         return 0, -1
 
 
-# Of a prompt of whole blocks, every n-th byte goes into the hashes: text that differs anywhere mostly differs there as well, and the rest of
-# its way a prompt is only copied, not looked at.
+# Only every n-th byte of a prompt goes into the hashes: texts that differ nearly always differ there as well, and it is quicker.
 STRIDE: Final = 8
 
 
@@ -342,7 +341,7 @@ def make_policy(name: str, model: str = "", memory: PrefixMemory | None = None) 
 
 
 def peek(policy: Policy, engines: Sequence[Candidate], request: Request) -> int:
-    """What a policy's `pick` would say; nothing is learned from it."""
+    """What a policy's `pick` would answer, without changing its state."""
     if isinstance(policy, PrefixAffinity):
         return policy.peek(engines, request)
     return copy.deepcopy(policy).pick(engines, request)

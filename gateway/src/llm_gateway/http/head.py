@@ -89,13 +89,13 @@ class Head:
 
 
 class Prefetched(Protocol):
-    """A table that can fetch what it has by a digest before it is asked for it (see callers/digest_table.py)."""
+    """A table that can read an entry from memory before the entry is asked for (see callers/digest_table.py)."""
 
     def prefetch_slot(self, digest: bytes) -> None:
-        """This digest is going to be asked for."""
+        """This digest will be asked for soon: read its entry."""
 
     def prefetch_value(self, digest: bytes) -> None:
-        """The same, some time after `prefetch_slot`: now for the value."""
+        """Some time after `prefetch_slot`: read the value."""
 
 
 class HeadParser:

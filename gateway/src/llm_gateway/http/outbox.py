@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a busy worker writes, gathered over one turn of the event loop and written at its end.
+"""Writes to sockets, gathered over one turn of the event loop and done at its end.
 
-Every write wakes whoever reads at the other end. One that is woken for each reply by itself goes to sleep again before the next one comes, and
-waking it is among the dearest things that a write does; one that finds many replies at once stays awake. So where a turn of the loop has
-many writes, they wait for its end; where it has few, waiting would only cost a look at the sockets more.
+A write wakes the process that reads at the other end. Waking it is expensive, and it happens once for each reply when replies are written one by
+one. When many replies are written together, the reader stays awake for all of them. So a turn with many writes does them at its end. A turn
+with few does them at once: nothing would be gained by waiting.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Outbox:
         self._pieces.append(data)
 
     def flush(self) -> None:
-        """Write what is waiting: something else is about to be done with one of the transports."""
+        """Write what is gathered. To be called before anything else is done with a transport."""
         transports, self._transports = self._transports, []
         pieces, self._pieces = self._pieces, []
-        # Asked of all first: those of many engines are in none of the processor's caches, and so it fetches them at once.
+        # First a loop that only reads each transport (README, "Memory in no cache").
         closing = [transport.is_closing() for transport in transports]
         for number, transport in enumerate(transports):
             if not closing[number]:
@@ -56,6 +56,6 @@ class Outbox:
     def _end_of_turn(self) -> None:
         few = len(self._pieces) < WORTH_GATHERING
         self.flush()
-        # Not while anything waits that a write above may have led to: it would be overtaken.
+        # Not if a write has led to new ones that are gathered now: later writes would overtake them.
         if few and not self._pieces:
             self._at_once = UNTIL_NEXT_LOOK

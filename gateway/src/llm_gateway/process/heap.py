@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Freed memory is kept for the next request.
+"""Keeps freed memory for the next request.
 
-The C library gives large blocks, and the end of its heap, back to the system as soon as they are free, and the next prompt of a hundred
-kilobytes has the system find, clear and map each of its pages anew: a tenth of what such a request costs.
+By default the C library returns large blocks to the system as soon as they are free. The next large prompt then needs new pages, which the system
+has to find and clear: a tenth of the cost of a request of 100 kB.
 """
 
 from __future__ import annotations

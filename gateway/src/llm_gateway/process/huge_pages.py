@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Memory in huge pages.
 
-Each request looks at its key's and its model's part of what may be hundreds of megabytes. In pages of 4 kB nearly each look has the processor
-walk the page tables as well (twice in a virtual machine); pages of 2 MB spare it that. Most Linux systems give them only where they are asked
-for (transparent_hugepage=madvise). That is done here for blocks that are in use nearly as a whole, so that memory hardly grows.
+With many keys and models, a request reads a little of hundreds of megabytes. With pages of 4 kB nearly every read misses the TLB; with pages of
+2 MB few do. Most Linux systems use huge pages only where a program asks for them (transparent_hugepage=madvise). This module asks for blocks
+that are in use nearly as a whole, so that memory hardly grows.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How worker processes ask each other something: metrics to add up, a change to take in. Local sockets in a folder only they can read."""
+"""Questions between worker processes: metrics to add up, commands to carry out. Unix sockets in a folder that only they can read."""
 
 from __future__ import annotations
 

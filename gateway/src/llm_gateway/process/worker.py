@@ -157,11 +157,11 @@ class Worker:
         await server.before_start()
         self._start(self._clock(), "clock")
         self._start(self._discover(), "discovery")
-        # A client that comes a moment too early had better wait than be told that there are no engines.
+        # A client that comes a moment too early waits, instead of being told that there are no engines.
         with suppress(TimeoutError):
             await asyncio.wait_for(gateway.discovered.wait(), DISCOVERY_WAIT_S)
         await server.start_serving()
-        # What stands now stays; looking through 100 000 keys for garbage again and again would cost more than all requests.
+        # What exists now stays: without this, the garbage collector would look through 100 000 keys again and again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
@@ -182,7 +182,7 @@ class Worker:
         return ClientConnection(**arguments)
 
     async def _start_helpers(self) -> None:
-        """What only some configurations need; imported only there, for the memory's sake."""
+        """Parts that only some configurations need. They are imported only there, to save memory."""
         settings, gateway = self.settings, self.gateway
         if settings.trace_endpoint:
             from llm_gateway.telemetry.tracing import Tracer
@@ -306,7 +306,7 @@ class Worker:
             gateway.fleet.registry.learn(engine, models, cards)
 
     async def _use_huge_pages(self) -> None:
-        """Again and again, as memory grows with what is kept of keys, models and connections."""
+        """Ask for huge pages again and again, as memory grows with keys, models and connections."""
         from llm_gateway.process.huge_pages import Unavailable, collapse
 
         loop = asyncio.get_running_loop()

@@ -13,7 +13,7 @@ from llm_gateway.errors import ConfigError
 from llm_gateway.simulation.engine import EngineModel
 from llm_gateway.simulation.report import page, table
 from llm_gateway.simulation.run import Installation, simulate
-from llm_gateway.simulation.trace import WORKLOADS, made_up, read_trace
+from llm_gateway.simulation.trace import WORKLOADS, read_trace, synthetic
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
         if getattr(options, name) <= 0:
             raise ConfigError(f"--{name.replace('_', '-')}: more than 0, please (got {getattr(options, name)})")
     if options.trace in WORKLOADS:
-        asked = made_up(options.trace, options.rate, options.duration, options.seed)
+        asked = synthetic(options.trace, options.rate, options.duration, options.seed)
         what = f"{options.trace} at {options.rate:g} requests a second"
     else:
         asked = read_trace(Path(options.trace))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is asked, and when: from a file, or made up.
+"""What is asked, and when: from a file, or synthetic.
 
 Three kinds of lines are understood, each a JSON object: the gateway's own access log; the open Mooncake format (`timestamp` in ms,
 `input_length`, `output_length`, `hash_ids` of 512 tokens each); and `{"at", "prompt_tokens", "output_tokens", "blocks", "session", "key"}`
@@ -89,7 +89,7 @@ def _asked(line: dict[str, Any], number: int) -> Asked | None:
     )
 
 
-def made_up(workload: str, rate: float, duration_s: float, seed: int) -> list[Asked]:
+def synthetic(workload: str, rate: float, duration_s: float, seed: int) -> list[Asked]:
     """A workload of about `rate` requests a second. The same arguments give the same requests.
 
     conversations: people chatting with one of 40 assistants, each turn sending all that was said before;

@@ -13,7 +13,7 @@ import msgspec
 from llm_gateway.errors import ConfigError
 from llm_gateway.telemetry.access_log_line import Line
 
-# Small enough to stay in the processor's nearest cache from the first line to the last.
+# Small enough to stay in the L1 cache.
 BATCH_BYTES: Final = 16 << 10
 
 

@@ -87,7 +87,7 @@ class Histogram:
         self.total += value
 
     def add(self, counts: Iterable[int], total: float = 0.0) -> None:
-        """Count another histogram's observations too; or those of its buckets alone, their sum apart."""
+        """Add the bucket counts of another histogram, and their sum."""
         self.counts = [mine + other for mine, other in zip(self.counts, counts, strict=True)]
         self.total += total
 
@@ -106,7 +106,7 @@ class Histogram:
 
 
 class Counter:
-    """Counts by label values, with a lid on how many there may be."""
+    """Counts by label values; there is a limit on how many label values there are."""
 
     __slots__ = ("help", "labels", "name", "values")
 
@@ -117,7 +117,7 @@ class Counter:
         self.values: dict[tuple[str, ...], float] = {}
 
     def bump(self, values: tuple[str, ...], by: float) -> None:
-        """Count `by` more, for label values that most likely are known."""
+        """Count `by` more; quicker than `add` for label values that are known."""
         if values in self.values:
             self.values[values] += by
         else:
@@ -211,8 +211,8 @@ def status_text(status: int) -> str:
     return _STATUS_TEXTS.get(status) or str(status)
 
 
-# Of one model's buckets, a byte each and all in one row, each histogram's begin here. Two that a request counts with much the same values take
-# turns: so all that a request counts is most likely in one or two lines of the processor's cache.
+# All buckets of one model are one array of bytes; each histogram's buckets begin at these places. Histograms that get similar values alternate,
+# bucket by bucket, so that one request writes to places close together (README, "Memory in no cache").
 _AT_OVERHEAD: Final = 0
 _AT_DURATION: Final = _AT_OVERHEAD + len(OVERHEAD_SECONDS) + 1
 _AT_FIRST_TOKEN: Final = _AT_DURATION + 1
@@ -225,8 +225,7 @@ _FULL: Final = 255
 
 
 class ModelMetrics:
-    """What requests have counted of one model since that was last brought to where it is shown. Close together: each request to one of many
-    models finds none of it in the processor's caches."""
+    """What requests have counted of one model since `bring` last added it to the histograms."""
 
     __slots__ = (
         "_looked",
@@ -252,7 +251,7 @@ class ModelMetrics:
         usage: tuple[Histogram, Histogram],
         token_time: Histogram,
     ) -> None:
-        # In this order (compiled, they stand so): first what each request counts.
+        # Compiled, fields lie in memory in this order: first what each request writes.
         self.answered = 0
         self.at_once = 0  # those that did not wait
         self.cells = bytearray(_CELLS)
@@ -267,38 +266,38 @@ class ModelMetrics:
         self.histograms = (queue, duration, first_token, overhead, *usage, token_time)
 
     def fetch(self) -> None:
-        """Look at what most requests count: the processor fetches together what is looked at together."""
+        """Read what most requests write, so that the processor loads it early (README, "Memory in no cache")."""
         self._looked = self.cells[_AT_DURATION]  # kept, so that no compiler leaves it out
 
     def waited(self, seconds: float) -> None:
-        """Until an engine took a request."""
+        """Count the seconds until an engine took a request."""
         self._count(_AT_QUEUE + bisect_left(SECONDS, seconds))
         self.queue_s += seconds
 
     def took(self, seconds: float, first_s: float) -> None:
-        """Until a reply's last and first byte."""
+        """Count the seconds until a reply's last byte, and until its first."""
         self._count(_AT_DURATION + 2 * bisect_left(SECONDS, seconds))
         self._count(_AT_FIRST_TOKEN + 2 * bisect_left(SECONDS, first_s))
         self.duration_s += seconds
         self.first_token_s += first_s
 
     def took_itself(self, seconds: float) -> None:
-        """The gateway's own part of that."""
+        """Count the seconds that the gateway itself took."""
         self._count(_AT_OVERHEAD + bisect_left(OVERHEAD_SECONDS, seconds))
         self.overhead_s += seconds
 
     def read(self, tokens: int) -> None:
-        """A prompt of so many tokens."""
+        """Count the tokens of a prompt."""
         self._count(_AT_INPUT + 2 * bisect_left(USAGE_TOKENS, tokens))
         self.prompt_tokens += tokens
 
     def wrote(self, tokens: int) -> None:
-        """An answer of so many."""
+        """Count the tokens of an answer."""
         self._count(_AT_OUTPUT + 2 * bisect_left(USAGE_TOKENS, tokens))
         self.completion_tokens += tokens
 
     def went_on(self, seconds: float) -> None:
-        """A stream whose tokens after the first took so long each."""
+        """Count the mean seconds per token of a stream, after the first token."""
         self._count(_AT_TOKEN_TIME + bisect_left(TOKEN_SECONDS, seconds))
         self.token_time_s += seconds
 
@@ -322,7 +321,7 @@ class ModelMetrics:
         self.cells = bytearray(_CELLS)
 
     def bring(self) -> tuple[int, int, int]:
-        """Add to the histograms; returns how many requests were answered, and the tokens in and out."""
+        """Add to the histograms. Returns how many requests were answered, and their tokens in and out."""
         found = (self.answered, self.prompt_tokens, self.completion_tokens)
         if self.at_once or any(self.cells):
             self._bring_cells()
