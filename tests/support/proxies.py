@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proxies that lead every name to one port of this machine, as if they alone could reach it: HTTP CONNECT, and SOCKS5."""
+"""Proxies that lead every name to one address, by default of this machine, as if they alone could reach it: HTTP CONNECT, and SOCKS5."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from contextlib import contextmanager
 class Proxy:
     """`seen`: what was asked for, as `host:port`; `credentials`: what came as user and password."""
 
-    def __init__(self, kind, port):
-        self.kind, self.target = kind, port
+    def __init__(self, kind, port, host):
+        self.kind, self.target = kind, (host, port)
         self.seen, self.credentials = [], []
         self.listener = socket.create_server(("127.0.0.1", 0))
         threading.Thread(target=self._serve, daemon=True).start()
@@ -34,7 +34,7 @@ class Proxy:
     def _one(self, client):
         try:
             (self._connect if self.kind == "http" else self._socks5)(client)
-            with socket.create_connection(("127.0.0.1", self.target)) as server:
+            with socket.create_connection(self.target) as server:
                 _copy(client, server)
         except OSError:
             pass
@@ -80,9 +80,9 @@ def _copy(one, other):
 
 
 @contextmanager
-def proxy(kind, port):
+def proxy(kind, port, host="127.0.0.1"):
     """`kind`: http, socks5 or socks5h."""
-    made = Proxy(kind, port)
+    made = Proxy(kind, port, host)
     try:
         yield made
     finally:
