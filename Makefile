@@ -10,7 +10,7 @@ export LC_ALL := C.UTF-8
 endif
 # A proxy leads out of this machine. What is on it is reached without: loopback, and the local cluster's range.
 ifneq ($(HTTP_PROXY)$(HTTPS_PROXY)$(ALL_PROXY)$(http_proxy)$(https_proxy)$(all_proxy),)
-DIRECT := localhost,127.0.0.1,::1,198.18.0.0/15
+DIRECT := localhost,127.0.0.1,::1,198.18.0.0/15,2001:2::/48
 export NO_PROXY := $(or $(NO_PROXY),$(no_proxy)),$(DIRECT)
 export no_proxy := $(NO_PROXY)
 endif

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file that tells an API server where to ask about bearer tokens. Without moto: who writes it need not load it."""
+"""The file that tells an API server where to ask about bearer tokens. Without moto or a YAML library: who writes it need not load them."""
 
 from __future__ import annotations
 
-import yaml
+import json
 
 
 def webhook_kubeconfig(url: str, region: str, cluster: str) -> str:
@@ -17,4 +17,4 @@ def webhook_kubeconfig(url: str, region: str, cluster: str) -> str:
         "contexts": [{"name": "webhook", "context": {"cluster": "emulator", "user": "apiserver"}}],
         "current-context": "webhook",
     }
-    return str(yaml.safe_dump(document, sort_keys=False))
+    return json.dumps(document, indent=1) + "\n"

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,19 @@ from .errors import LocalClusterError
 PACKAGES, PACKAGES_CPU_SECONDS = "Debian packages", 15.0
 
 
+@dataclass(frozen=True)
+class Brought:
+    """`changed`: whether anything was missing; `tools`: name -> path; `images`: reference -> archive."""
+
+    changed: bool
+    tools: dict[str, Path]
+    images: dict[str, Path]
+
+
 def bring(
     tools: list[str], packages: Mapping[str, str], images: Sequence[str], cache: Path, say: Callable[[str], None]
-) -> tuple[bool, dict[str, Path]]:
-    """Whether anything was missing, and the paths of the tools. Raises LocalClusterError.
+) -> Brought:
+    """Raises LocalClusterError.
 
     `tools`: names of versions.json; `packages`: program -> Debian package; `images`: arguments of `python -m tools.images`, none for
     no images.
@@ -41,7 +51,7 @@ def bring(
                 wait(both, return_when=FIRST_EXCEPTION)
                 progress.give_up()
             _raise_first([one.exception() for one in both])
-        return bool(progress), obtain.obtain(tools, cache, progress)
+        return Brought(bool(progress), obtain.obtain(tools, cache, progress), lane.archives)
 
 
 class _Beside:
@@ -55,6 +65,10 @@ class _Beside:
             plans, self._options, look_only = chosen(images)
             self._plans = [] if look_only else plans
             self.costs |= steps(self._plans, self._options)
+
+    @property
+    def archives(self) -> dict[str, Path]:
+        return {one.ref: one.archive for one in self._plans}
 
     def run(self, progress: Progress) -> None:
         with progress.step(PACKAGES):

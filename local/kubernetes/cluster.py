@@ -81,15 +81,16 @@ class Cluster:
     def up(self, images: Sequence[str] = ()) -> bool:
         """Start what does not run, mend what differs; True when anything changed. Raises LocalClusterError.
 
-        `images`: arguments of `python -m tools.images`; what they name is built beside the cluster's programs.
+        `images`: arguments of `python -m tools.images`; what they name is built beside the cluster's programs, and given to the node.
         """
         if not self.supervisor.running():
             checks.refuse_unless_possible(self.config)
             for line in self.plan():
                 self.say(f"to be brought here: {line}")
-        changed, tools = bring(self.tools(), self.packages(), images, self.cache, self.say)
+        brought = bring(self.tools(), self.packages(), images, self.cache, self.say)
         with alone(self.config):
-            return self._start(tools) or changed
+            changed = self._start(brought.tools)
+            return self.import_images(brought.images) or changed or brought.changed
 
     def _start(self, tools: dict[str, Path]) -> bool:
         changed = False
@@ -150,6 +151,8 @@ class Cluster:
 
     def import_images(self, archives: Mapping[str, Path]) -> bool:
         """Give the node the images (reference -> archive) that it lacks; True when it lacked any."""
+        if not archives or not self.config.node:
+            return False
         present = self._ctr("images", "ls", "-q").split()
         lacking = {reference: archive for reference, archive in archives.items() if reference not in present}
         for reference, archive in lacking.items():

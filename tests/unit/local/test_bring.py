@@ -71,7 +71,7 @@ def test_both_lanes_run_at_once(tmp_path, monkeypatch):
         return {}
 
     monkeypatch.setattr(obtain, "obtain", obtained)
-    assert bringing.bring(["etcd"], {"x": "p"}, [], tmp_path, lambda text: None) == (True, {})
+    assert bringing.bring(["etcd"], {"x": "p"}, [], tmp_path, lambda text: None) == bringing.Brought(True, {}, {})
 
 
 def test_a_lane_that_fails_ends_the_other_after_its_step_and_says_why(tmp_path, monkeypatch):
