@@ -99,7 +99,11 @@ def test_a_role_describes_its_snapshot(described, file):
     given = yaml.safe_load(file.read_text())
     if os.environ.get("UPDATE_SNAPSHOTS"):
         snapshot = {"settings": given["settings"], "descriptor": descriptor}
-        body = yaml.safe_dump(snapshot, sort_keys=False, width=150, allow_unicode=True)
+        # A remark of whoever chose the settings stays.
+        remarks = [line for line in file.read_text().splitlines() if line.startswith("# ") and "UPDATE=1" not in line]
+        body = "".join(f"{line}\n" for line in remarks) + yaml.safe_dump(
+            snapshot, sort_keys=False, width=150, allow_unicode=True
+        )
         file.write_text(HEAD.format(role=file.parent.parent.name) + body)
     else:
         assert descriptor == given.get("descriptor"), "look at it, then `make role` with UPDATE=1"

@@ -35,7 +35,10 @@ class Namespace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class Chart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where a chart comes from: a repository with a name, an OCI reference, an archive or a folder. `digest`: sha256 of the archive."""
+    """Where a chart comes from: a repository with a name, an OCI reference, an archive or a folder. `digest`: sha256 of the archive.
+
+    `manifests`: the address of a YAML file that stands in for a chart, for what is published as plain objects; it is taken as it is.
+    """
 
     repository: str = ""
     name: str = ""
@@ -43,6 +46,7 @@ class Chart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     oci: str = ""
     archive: str = ""
     path: str = ""
+    manifests: str = ""
     digest: str = ""
 
 

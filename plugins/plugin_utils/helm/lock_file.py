@@ -105,11 +105,11 @@ def write(lock: LockFile, file: Path) -> None:
 
 
 def _is_downloaded(chart: Chart) -> bool:
-    return bool(chart.repository or chart.oci or "://" in chart.archive)
+    return bool(chart.repository or chart.oci or "://" in (chart.archive or chart.manifests))
 
 
 def _source(chart: Chart) -> str:
-    return redacted(chart.repository or chart.oci or chart.archive)
+    return redacted(chart.repository or chart.oci or chart.archive or chart.manifests)
 
 
 def _name(chart: Chart) -> str:

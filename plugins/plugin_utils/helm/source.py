@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A chart's archive on this controller: from a mirror folder, the cache, a repository, a registry, a file or a folder.
 
+A file of plain manifests is taken like an archive, and wrapped as a chart without templates.
+
 Whatever comes over a network is kept under its sha256 and held to the digest that was asked for.
 """
 
@@ -20,10 +22,12 @@ import yaml
 
 from ...module_utils.files import write_whole
 from ..describe.descriptor import Chart
+from .documents import parse
 from .download import Downloader
 from .errors import ChartError, redacted
 from .oci import pull
 from .options import ChartOptions
+from .plain import wrap
 from .repository import locate
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -51,11 +55,12 @@ def obtain(chart: Chart, options: ChartOptions, downloader: Downloader | None = 
     check(chart)
     if chart.path:
         return _verified(chart, _folder(Path(chart.path).expanduser()))
-    if chart.archive and "://" not in chart.archive:
-        return _verified(chart, _read(Path(chart.archive).expanduser()))
+    here = chart.archive or chart.manifests
+    if here and "://" not in here:
+        return _verified(chart, _read(Path(here).expanduser(), chart, options))
     mirrored = _mirrored(chart, options)
     if mirrored:
-        return _verified(chart, _read(mirrored))
+        return _verified(chart, _read(mirrored, chart, options))
     with _lock(_key(chart)):
         cached = _cached(chart, options)
         return cached or _download(chart, options, downloader or Downloader())
@@ -63,13 +68,15 @@ def obtain(chart: Chart, options: ChartOptions, downloader: Downloader | None = 
 
 def check(chart: Chart) -> None:
     """One source, and a version that means the same tomorrow. Raises ChartError."""
-    sources = [name for name in ("repository", "oci", "archive", "path") if getattr(chart, name)]
+    sources = [name for name in ("repository", "oci", "archive", "path", "manifests") if getattr(chart, name)]
     if len(sources) != 1:
         said = "none" if not sources else " and ".join(sources)
-        raise ChartError(f"chart {_label(chart)}: give one of repository, oci, archive or path; it has {said}")
-    if chart.repository and not chart.name:
-        raise ChartError(f"chart of {redacted(chart.repository)}: give its name")
-    if sources[0] in ("repository", "oci") and not _EXACT.fullmatch(chart.version):
+        raise ChartError(
+            f"chart {_label(chart)}: give one of repository, oci, archive, path or manifests; it has {said}"
+        )
+    if (chart.repository or chart.manifests) and not chart.name:
+        raise ChartError(f"chart of {redacted(chart.repository or chart.manifests)}: give its name")
+    if sources[0] in ("repository", "oci", "manifests") and not _EXACT.fullmatch(chart.version):
         raise ChartError(f"chart {_label(chart)}: version {chart.version!r} is not an exact one, such as 1.2.3")
     if chart.digest and not re.fullmatch(r"(sha256:)?[0-9a-f]{64}", chart.digest):
         raise ChartError(f"chart {_label(chart)}: digest {chart.digest!r} is not a sha256 in hex")
@@ -85,7 +92,7 @@ def folder_digest(folder: Path) -> str:
 
 
 def _label(chart: Chart) -> str:
-    name = chart.name or redacted(chart.oci or chart.archive or chart.path) or "without a name"
+    name = chart.name or redacted(chart.oci or chart.archive or chart.path or chart.manifests) or "without a name"
     return f"{name} {chart.version}".strip()
 
 
@@ -98,7 +105,7 @@ def _name(chart: Chart) -> str:
 
 
 def _key(chart: Chart) -> str:
-    words = [redacted(chart.repository or chart.oci or chart.archive), _name(chart), chart.version]
+    words = [redacted(chart.repository or chart.oci or chart.archive or chart.manifests), _name(chart), chart.version]
     return hashlib.sha256("\0".join(words).encode()).hexdigest()
 
 
@@ -113,7 +120,7 @@ def _mirrored(chart: Chart, options: ChartOptions) -> Path | None:
     if not options.mirror.is_dir():
         raise ChartError(f"the chart mirror {options.mirror} is no folder; name a folder of NAME-VERSION.tgz, or none")
     for version in (chart.version, chart.version.removeprefix("v")):
-        file = options.mirror / f"{_name(chart)}-{version}.tgz"
+        file = options.mirror / f"{_name(chart)}-{version}{_suffix(chart)}"
         if file.is_file():
             return file
     return None
@@ -126,25 +133,29 @@ def _cached(chart: Chart, options: ChartOptions) -> ChartFile | None:
             digest = (options.charts / "named" / _key(chart)).read_text(encoding="ascii").strip()
         except OSError:
             return None
-    file = options.charts / f"{digest}.tgz"
+    file = options.charts / f"{digest}{_suffix(chart)}"
     if not file.is_file():
         return None
     if hashlib.sha256(file.read_bytes()).hexdigest() != digest:  # half a disk, or somebody's hand: fetch it anew
         file.unlink()
         return None
-    return _verified(chart, _read(file))
+    return _verified(chart, _read(file, chart, options))
 
 
 def _download(chart: Chart, options: ChartOptions, downloader: Downloader) -> ChartFile:
     try:
-        address, listed = chart.archive, ""
+        address, listed = chart.archive or chart.manifests, ""
         if chart.repository:
             address, listed = locate(downloader, chart.repository, chart.name, chart.version)
         elif chart.oci:
             address = f"{chart.oci.rstrip('/')}:{chart.version}"
         content = pull(downloader, address) if address.startswith("oci://") or chart.oci else downloader.get(address)
     except ChartError as error:
-        mirror = f"; the mirror {options.mirror} has no {_name(chart)}-{chart.version}.tgz" if options.mirror else ""
+        mirror = (
+            f"; the mirror {options.mirror} has no {_name(chart)}-{chart.version}{_suffix(chart)}"
+            if options.mirror
+            else ""
+        )
         raise ChartError(
             f"chart {_label(chart)}: {error}{mirror}. Set platform_chart_mirror to a folder that holds the archive, or mend the address"
         ) from None
@@ -156,10 +167,10 @@ def _download(chart: Chart, options: ChartOptions, downloader: Downloader) -> Ch
     if _wanted_digest(chart) not in ("", digest):
         raise _other_digest(chart, digest, redacted(address))
     options.charts.mkdir(parents=True, exist_ok=True)
-    file = options.charts / f"{digest}.tgz"
+    file = options.charts / f"{digest}{_suffix(chart)}"
     write_whole(file, content, private=True)
     try:
-        found = _verified(chart, _read(file))
+        found = _verified(chart, _read(file, chart, options))
     except ChartError:
         file.unlink()
         raise
@@ -192,9 +203,15 @@ def _folder(folder: Path) -> ChartFile:
     return ChartFile(folder.resolve(), metadata["name"], metadata["version"], folder_digest(folder))
 
 
-def _read(file: Path) -> ChartFile:
+def _suffix(chart: Chart) -> str:
+    return ".yaml" if chart.manifests else ".tgz"
+
+
+def _read(file: Path, chart: Chart, options: ChartOptions) -> ChartFile:
     if not file.is_file():
         raise ChartError(f"chart {file}: there is no such file; mend the path")
+    if chart.manifests:
+        return _wrapped(file, chart, options)
     try:
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         with tarfile.open(file, "r:gz") as archive:
@@ -206,6 +223,22 @@ def _read(file: Path) -> ChartFile:
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise ChartError(f"chart {file}: it is no chart archive ({error}); fetch it again") from None
     raise ChartError(f"chart {file}: the archive holds no Chart.yaml; fetch it again")
+
+
+def _wrapped(file: Path, chart: Chart, options: ChartOptions) -> ChartFile:
+    """Plain manifests; what holds none is refused here, where an address that answers with a page is still told apart."""
+    content = file.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    folder = options.charts / "plain" / f"{chart.name}-{chart.version}-{digest[:16]}"
+    if not (folder / "crds" / "manifests.yaml").is_file():
+        try:
+            documents = parse(content.decode())
+        except (ChartError, UnicodeDecodeError):
+            documents = []
+        if not documents:
+            raise ChartError(f"chart {_label(chart)}: {file} holds no Kubernetes objects; mend the address or the file")
+        wrap(content, chart.name, chart.version, folder)
+    return ChartFile(folder, chart.name, chart.version, digest)
 
 
 def _metadata(content: bytes, where: str) -> dict[str, str]:

@@ -137,3 +137,11 @@ def test_helm_three_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(ChartError, match=r"is Helm v3\.19\.0, charts are rendered by Helm 4"):
         binary.find(ChartOptions(cache=tmp_path / "empty"))
+
+
+def test_plain_manifests_are_rendered_as_they_stand(options, tmp_path):
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: plain}\ndata: {text: '{{ braces }}'}\n"
+    (tmp_path / "install.yaml").write_text(text)
+    chart = source.obtain(Chart(manifests=str(tmp_path / "install.yaml"), name="plain", version="1.0.0"), options)
+    documents = render.render(render.Request(chart, "rel", "ns"), options, render.Cluster()).documents
+    assert [document["data"] for document in documents] == [{"text": "{{ braces }}"}]

@@ -178,7 +178,7 @@ def test_an_archive_of_another_chart_is_refused(tmp_path, options):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "give one of repository, oci, archive or path; it has none"),
+        ({}, "give one of repository, oci, archive, path or manifests; it has none"),
         ({"path": "a", "oci": "b"}, "it has oci and path"),
         ({"repository": "http://x", "version": "1.0.0"}, "give its name"),
         ({"repository": "http://x", "name": "web", "version": "1.x"}, "not an exact one"),
@@ -200,3 +200,54 @@ def test_a_long_index_is_read_in_part_only(server, monkeypatch):
     assert [entry["name"] for entry in entries_of(index, "other1999")] == ["other1999"]
     assert entries_of(index, "absent") == []
     assert entries_of(json.dumps({"entries": {"web": [{"name": "web"}]}}).encode(), "web") == [{"name": "web"}]
+
+
+PLAIN = b"""\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: plain}
+data: {text: "{{ braces }}"}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: other}
+"""
+
+
+def manifests(address, **more):
+    return Chart(**{"manifests": address, "name": "plain", "version": "1.0.0", **more})
+
+
+def test_plain_manifests_come_from_their_address_once_and_are_a_chart_from_then_on(server, options):
+    server.pages["/install.yaml"] = (200, {}, PLAIN)
+    wanted = manifests(f"{server.address}/install.yaml")
+    found = obtain(wanted, options)
+    assert (found.text, found.digest) == ("plain 1.0.0", hashlib.sha256(PLAIN).hexdigest())
+    assert (found.path / "crds" / "manifests.yaml").read_bytes() == PLAIN
+    assert obtain(wanted, options) == found
+    assert len(server.asked) == 1
+
+
+def test_plain_manifests_come_from_the_mirror_and_are_held_to_their_digest(options, tmp_path):
+    (tmp_path / "plain-1.0.0.yaml").write_bytes(PLAIN)
+    options = ChartOptions(cache=options.cache, mirror=tmp_path)
+    wanted = manifests("http://127.0.0.1:9/install.yaml")
+    assert obtain(wanted, options).digest == hashlib.sha256(PLAIN).hexdigest()
+    with pytest.raises(ChartError, match=r"asked for is 0000.*lock\.yml"):
+        obtain(manifests("http://127.0.0.1:9/install.yaml", digest="0" * 64), options)
+
+
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html><p>Sign in</p>", b"# nothing yet\n", b"a: [", b"\xff\xfe"])
+def test_a_page_that_holds_no_objects_is_refused_and_not_kept(server, options, page):
+    server.pages["/install.yaml"] = (200, {}, page)
+    with pytest.raises(ChartError, match=r"chart plain 1\.0\.0: .* holds no Kubernetes objects; mend"):
+        obtain(manifests(f"{server.address}/install.yaml"), options)
+    server.pages["/install.yaml"] = (200, {}, PLAIN)
+    assert obtain(manifests(f"{server.address}/install.yaml"), options).digest
+
+
+def test_plain_manifests_want_a_name_and_an_exact_version(options):
+    with pytest.raises(ChartError, match="give its name"):
+        obtain(manifests("http://127.0.0.1:9/x.yaml", name=""), options)
+    with pytest.raises(ChartError, match="not an exact one"):
+        obtain(manifests("http://127.0.0.1:9/x.yaml", version="latest"), options)
