@@ -76,4 +76,9 @@ def _mapping(option: Mapping[str, Any]) -> Schema:
 
 
 def text(options: Mapping[str, Mapping[str, Any]], prefixes: Collection[str]) -> str:
-    return json.dumps(schema(options, prefixes), indent=1, ensure_ascii=False) + "\n"
+    """The schema as JSON, a line for each variable, so that a change of one is a change of a line."""
+    whole = schema(options, prefixes)
+    lines = [
+        f"{json.dumps(name)}: {json.dumps(one, ensure_ascii=False)}" for name, one in whole.pop("properties").items()
+    ]
+    return f'{json.dumps(whole)[:-1]}, "properties": {{\n' + ",\n".join(lines) + "\n}}\n"
