@@ -10,13 +10,13 @@ import pytest
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.census import census
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 from tests.support import emulated_cluster as emulated
-from tests.support.cluster_names import cluster_name
+from tests.support.cluster_names import CONTROL_PLANE
 from tests.support.described import describe
 from tests.support.emulated_aws import REGION
-from tests.support.emulated_cluster import access, did, emulated_cluster, gone, without_retain
+from tests.support.emulated_cluster import access, did, gone, without_retain
 
 pytestmark = pytest.mark.apiserver
-NAME = cluster_name("rand")
+NAME = CONTROL_PLANE
 SEEDS = [pytest.param(seed, marks=() if seed == 1 else pytest.mark.full) for seed in range(1, 11)]
 
 
@@ -74,21 +74,15 @@ def described(tmp_path_factory, request):
     return {seed: [aws_only[f"s{seed}-{step}"] for step in range(steps_of(seed))] for seed in seeds}
 
 
-@pytest.fixture(scope="module")
-def account(tmp_path_factory):
-    with emulated_cluster(NAME, tmp_path_factory.mktemp("aws")) as aws:
-        yield aws
-
-
 @pytest.fixture
-def steps(account, described, seed):
+def steps(aws, described, seed):
     """The configurations of a seed, for an account that no other seed has left anything in."""
     yield described[seed]
-    account.reset()
-    if census(access(account, NAME).connection, NAME).items:
-        account.kill()
-        account.start()
-        account.admin("PUT", f"endpoints/{NAME}", account.real_cluster)
+    aws.reset()
+    if census(access(aws, NAME).connection, NAME).items:
+        aws.kill()
+        aws.start()
+        aws.admin("PUT", f"endpoints/{NAME}", aws.real_cluster)
 
 
 def converge(aws, components, **options):
@@ -166,19 +160,19 @@ def tamper(aws, rng):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_plan_is_what_then_happens(account, steps, seed, capsys):
+def test_a_plan_is_what_then_happens(aws, steps, seed, capsys):
     rng = random.Random(1000 + seed)
     done = 0
-    half_build(account, steps[0], rng)
+    half_build(aws, steps[0], rng)
     for components in steps:
-        done += settle(account, components)
+        done += settle(aws, components)
         if rng.random() < 0.7:
-            tamper(account, rng)
-            done += settle(account, components)
+            tamper(aws, rng)
+            done += settle(aws, components)
     doomed = without_retain(steps[-1])
-    planned = changes(converge(account, gone(doomed), check=True))
-    assert planned == changes(converge(account, gone(doomed)))
-    left = census(access(account, NAME).connection, NAME)
+    planned = changes(converge(aws, gone(doomed), check=True))
+    assert planned == changes(converge(aws, gone(doomed)))
+    left = census(access(aws, NAME).connection, NAME)
     assert not left.items and not left.unseen
     with capsys.disabled():
         print(f"\n  seed {seed}: {done} changes predicted and observed, {len(planned)} removals, nothing left")

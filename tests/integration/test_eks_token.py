@@ -15,12 +15,11 @@ import pytest
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.connection import Connection
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks.token import TokenSource, token
-from tests.support.cluster_names import cluster_name
+from tests.support.cluster_names import CONTROL_PLANE
 from tests.support.emulated_aws import KEYS, REGION, make_role, make_subnets, trust
-from tests.support.emulated_cluster import emulated_cluster
 
 pytestmark = pytest.mark.apiserver
-NAME = cluster_name("token")
+NAME = CONTROL_PLANE
 
 
 def connection(aws, keys=KEYS, session_token=None):
@@ -29,17 +28,16 @@ def connection(aws, keys=KEYS, session_token=None):
 
 
 @pytest.fixture(scope="module")
-def eks(tmp_path_factory):
+def cluster(aws):
     """(emulated account, API server's URL and CA) with a cluster NAME that stands for the API server."""
-    with emulated_cluster(NAME, tmp_path_factory.mktemp("eks-token")) as aws:
-        url, authority = aws.real_cluster["endpoint"], aws.real_cluster["ca"]
-        _, subnets = make_subnets(aws)
-        params = {"name": NAME, "role_arn": make_role(aws, "cluster"), "subnet_ids": subnets}
-        made = RESOURCES["eks_cluster"](connection(aws), params)
-        made.apply()
-        made.wait()
-        assert made.outputs()["endpoint"] == url
-        yield aws, url, authority
+    url, authority = aws.real_cluster["endpoint"], aws.real_cluster["ca"]
+    _, subnets = make_subnets(aws)
+    params = {"name": NAME, "role_arn": make_role(aws, "cluster"), "subnet_ids": subnets}
+    made = RESOURCES["eks_cluster"](connection(aws), params)
+    made.apply()
+    made.wait()
+    assert made.outputs()["endpoint"] == url
+    return aws, url, authority
 
 
 def entry(aws, **params):
@@ -48,9 +46,9 @@ def entry(aws, **params):
     return resource
 
 
-def ask(eks, bearer, path):
+def ask(cluster, bearer, path):
     """Status and document of a GET."""
-    _, url, authority = eks
+    _, url, authority = cluster
     request = urllib.request.Request(url + path, headers={"Authorization": f"Bearer {bearer}"})
     try:
         context = ssl.create_default_context(cadata=authority)
@@ -62,17 +60,17 @@ def ask(eks, bearer, path):
 
 
 @pytest.fixture
-def admin(eks):
+def admin(cluster):
     """An administrator's token source, by an access entry."""
-    aws = eks[0]
+    aws = cluster[0]
     caller = connection(aws).identity.arn
     made = entry(aws, principal_arn=caller, policies=[{"policy": "AmazonEKSClusterAdminPolicy"}])
     yield TokenSource(connection(aws), NAME)
     made.delete()
 
 
-def test_a_token_of_an_administrator_is_admitted(eks, admin):
-    status, namespaces = ask(eks, admin(), "/api/v1/namespaces")
+def test_a_token_of_an_administrator_is_admitted(cluster, admin):
+    status, namespaces = ask(cluster, admin(), "/api/v1/namespaces")
     assert status == 200 and "kube-system" in {row["metadata"]["name"] for row in namespaces["items"]}
 
 
@@ -80,28 +78,28 @@ def test_the_same_token_is_used_until_it_is_old(admin):
     assert admin() == admin()
 
 
-def test_a_caller_without_an_access_entry_is_not_admitted(eks):
+def test_a_caller_without_an_access_entry_is_not_admitted(cluster):
     # Another second, another token: of one that it has seen, the API server remembers what it said.
     time.sleep(1.1)
-    assert ask(eks, token(connection(eks[0]), NAME), "/api/v1/namespaces")[0] == 401
+    assert ask(cluster, token(connection(cluster[0]), NAME), "/api/v1/namespaces")[0] == 401
 
 
-def test_a_token_for_another_cluster_is_not_admitted(eks, admin):
-    assert ask(eks, token(connection(eks[0]), "elsewhere"), "/api/v1/namespaces")[0] == 401
+def test_a_token_for_another_cluster_is_not_admitted(cluster, admin):
+    assert ask(cluster, token(connection(cluster[0]), "elsewhere"), "/api/v1/namespaces")[0] == 401
 
 
-def test_a_token_that_was_tampered_with_is_not_admitted(eks, admin):
+def test_a_token_that_was_tampered_with_is_not_admitted(cluster, admin):
     bearer = admin()
-    assert ask(eks, bearer[:-8] + ("A" * 8), "/api/v1/namespaces")[0] == 401
+    assert ask(cluster, bearer[:-8] + ("A" * 8), "/api/v1/namespaces")[0] == 401
 
 
-def test_a_token_signed_with_another_secret_is_not_admitted(eks, admin):
-    forged = connection(eks[0], {**KEYS, "aws_secret_access_key": "guessed"})
-    assert ask(eks, token(forged, NAME), "/api/v1/namespaces")[0] == 401
+def test_a_token_signed_with_another_secret_is_not_admitted(cluster, admin):
+    forged = connection(cluster[0], {**KEYS, "aws_secret_access_key": "guessed"})
+    assert ask(cluster, token(forged, NAME), "/api/v1/namespaces")[0] == 401
 
 
-def test_a_role_session_is_mapped_to_the_roles_entry_and_its_groups(eks):
-    aws = eks[0]
+def test_a_role_session_is_mapped_to_the_roles_entry_and_its_groups(cluster):
+    aws = cluster[0]
     iam, sts = aws.client("iam"), aws.client("sts")
     role = iam.create_role(RoleName="viewer", AssumeRolePolicyDocument=trust("ec2.amazonaws.com"))["Role"]["Arn"]
     given = sts.assume_role(RoleArn=role, RoleSessionName="anna")["Credentials"]
@@ -109,6 +107,6 @@ def test_a_role_session_is_mapped_to_the_roles_entry_and_its_groups(eks):
     session = connection(aws, keys, given["SessionToken"])
     # The session's own ARN stands for its role.
     assert entry(aws, principal_arn=session.identity.arn, groups=["viewers"]).params["principal_arn"] == role
-    status, said = ask(eks, token(session, NAME), "/api/v1/namespaces")
+    status, said = ask(cluster, token(session, NAME), "/api/v1/namespaces")
     assert status == 403, "known, but without rights"
     assert "assumed-role/viewer/anna" in said["message"]

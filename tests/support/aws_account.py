@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.aws_access import AwsAccess
@@ -13,7 +10,6 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 from tests.support import emulated_cluster as emulated
 from tests.support.aws_inventory import inventory
 from tests.support.emulated_aws import REGION, EmulatedAws
-from tests.support.emulated_cluster import emulated_cluster
 
 LOCKS = "records"
 
@@ -52,10 +48,3 @@ class Account:
         done = self.try_converge(components, **options)
         assert not done.errors, done.errors
         return done
-
-
-@contextlib.contextmanager
-def opened(name: str, folder: Path, *arguments: str) -> Iterator[Account]:
-    """`arguments` as of `python -m local.aws serve`; all of it ends with the block."""
-    with emulated_cluster(name, folder, *arguments) as aws:
-        yield Account(name, aws)

@@ -11,3 +11,7 @@ def cluster_name(purpose: str) -> str:
     prefix = os.environ.get("LLM_ON_EKS_TEST_CLUSTER", "t")
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     return "-".join(part for part in (prefix, worker, purpose) if part)
+
+
+# The control plane that all integration tests of a process share (tests/integration/conftest.py).
+CONTROL_PLANE = cluster_name("api")

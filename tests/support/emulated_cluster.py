@@ -21,27 +21,50 @@ from tests.support.emulated_aws import KEYS, REGION, EmulatedAws
 _SESSION = boto3.session.Session(region_name=REGION, **KEYS)
 
 
+class EmulatedEks:
+    """A running API server that has tokens reviewed at `listen`, where one account after the other may stand."""
+
+    def __init__(self, cluster: Cluster, listen: str) -> None:
+        self.cluster, self.listen = cluster, listen
+
+    @contextmanager
+    def account(self, *arguments: str) -> Iterator[EmulatedAws]:
+        """A new account whose cluster of this name is the API server. `arguments` as of `python -m local.aws serve`."""
+        config = self.cluster.config
+        aws = EmulatedAws("--listen", self.listen, *arguments).start()
+        try:
+            aws.real_cluster = {"endpoint": config.api_url, "ca": (config.state / "pki" / "ca.crt").read_text()}
+            aws.admin("PUT", f"endpoints/{config.name}", aws.real_cluster)
+            yield aws
+        finally:
+            aws.kill()
+
+
 @contextmanager
-def emulated_cluster(name: str, folder: Path, *arguments: str) -> Iterator[EmulatedAws]:
-    """`arguments` as of `python -m local.aws serve`."""
+def emulated_eks(name: str, folder: Path) -> Iterator[EmulatedEks]:
+    """The control plane alone: etcd, API server, controller manager and scheduler. `folder`: for the webhook's file."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     webhook = folder / "webhook.yaml"
     config = ClusterConfig(name=name, node=False, token_webhook=webhook)
     # The API server lives in a network namespace: it reaches the account by our end of its cable.
-    webhook.write_text(webhook_kubeconfig(f"http://{config.host_address}:{port}", REGION, name))
+    listen = f"{config.host_address}:{port}"
+    webhook.write_text(webhook_kubeconfig(f"http://{listen}", REGION, name))
     control_plane = Cluster(config)
     control_plane.down()
     control_plane.up()
-    aws = EmulatedAws("--listen", f"{config.host_address}:{port}", *arguments).start()
     try:
-        aws.real_cluster = {"endpoint": config.api_url, "ca": (config.state / "pki" / "ca.crt").read_text()}
-        aws.admin("PUT", f"endpoints/{name}", aws.real_cluster)
-        yield aws
+        yield EmulatedEks(control_plane, listen)
     finally:
-        aws.kill()
         control_plane.down()
+
+
+@contextmanager
+def emulated_cluster(name: str, folder: Path, *arguments: str) -> Iterator[EmulatedAws]:
+    """An account whose cluster of this name is an API server of its own."""
+    with emulated_eks(name, folder) as eks, eks.account(*arguments) as aws:
+        yield aws
 
 
 def access(aws: EmulatedAws, name: str, bucket: str = "") -> AwsAccess:

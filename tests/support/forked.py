@@ -35,6 +35,7 @@ def start(target: Callable[..., None], *arguments: Any) -> ForkServerProcess:
     """A process of its own that calls `target`, a function of a module, with these arguments."""
     context = _context()
     _ensure_server()
+    sys.audit("subprocess.Popen", "forkserver", (), None, None)  # what is forked is a program, too
     process = context.Process(target=target, args=arguments)
     process.start()
     return process
