@@ -15,8 +15,11 @@ export NO_PROXY := $(or $(NO_PROXY),$(no_proxy)),$(DIRECT)
 export no_proxy := $(NO_PROXY)
 endif
 
+# What mypy checks (strict).
+TYPED := plugins/plugin_utils plugins/module_utils tools local gateway/src
+
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev up down status logs lint role test test-programs test-all bench-converge bench-aws bench-gateway bench-models
+.PHONY: help venv venv-dev up down status logs lint quick role test test-programs test-all bench-converge bench-aws bench-gateway bench-models
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -41,6 +44,11 @@ logs: venv ## the local cluster's logs, live
 
 lint: venv-dev ## ruff, mypy, yamllint, ansible-lint
 	@$(VENV)/python -m pytest -q tests/contract/test_lint.py
+
+# The tests that start no programs (tests/support/quick_tests.py).
+quick: venv-dev ## ruff, mypy and the tests that need no programs: less than a minute
+	@$(VENV)/ruff check -q . && $(VENV)/ruff format -q --check . && $(VENV)/mypy $(TYPED)
+	@$(VENV)/python -m pytest -q -n 2 --quick tests/unit tests/contract gateway/tests
 
 # In brackets: not the tests of other roles whose names begin alike.
 role: venv-dev ## write what follows from one role, and check it (ROLE=name; UPDATE=1 writes its snapshots)

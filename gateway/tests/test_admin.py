@@ -137,6 +137,7 @@ def test_settings_are_shown(front: Front) -> None:
     assert front.get("/admin/settings", key=ADMIN).json["queue_size"] == 100
 
 
+@pytest.mark.programs
 def test_a_changed_document_counts_without_a_restart_and_a_bad_one_is_refused_whole(house: House) -> None:
     config = house.folder / "config.yaml"
     config.write_text("limit_requests_per_minute: 2\n")
@@ -163,6 +164,7 @@ def test_a_changed_document_counts_without_a_restart_and_a_bad_one_is_refused_wh
         assert [front.chat(model="gpt").status for _ in range(10)] == [200] * 10
 
 
+@pytest.mark.programs
 def test_a_key_made_in_one_worker_is_good_in_all(house: House) -> None:
     (house.folder / "admin").write_text(ADMIN)
     flags = [

@@ -29,10 +29,13 @@ COUNTS = {
 }
 FULL_S = 300
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("atheris") is None,
-    reason="atheris is not installed: there are wheels for Linux on x86-64 only, see requirements-dev.txt",
-)
+pytestmark = [
+    pytest.mark.programs,
+    pytest.mark.skipif(
+        importlib.util.find_spec("atheris") is None,
+        reason="atheris is not installed: there are wheels for Linux on x86-64 only, see requirements-dev.txt",
+    ),
+]
 
 
 def fuzz(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

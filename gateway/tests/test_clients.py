@@ -16,6 +16,8 @@ from gateway_support.house import KEY, Front, House
 from gateway_support.llamacpp import RealEngine, llamacpp
 from gateway_support.scripted import scripted
 
+pytestmark = pytest.mark.programs
+
 HELLO = [{"role": "user", "content": "hi"}]
 TOOL = {
     "name": "weather",

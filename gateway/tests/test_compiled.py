@@ -26,7 +26,10 @@ DATA_PATH = (
     "models",
     "tracing",
 )
-pytestmark = pytest.mark.skipif("LLM_GATEWAY_SOURCE" in os.environ, reason="these tests run inside one of these tests")
+pytestmark = [
+    pytest.mark.programs,
+    pytest.mark.skipif("LLM_GATEWAY_SOURCE" in os.environ, reason="these tests run inside one of these tests"),
+]
 
 
 @pytest.fixture(scope="module")

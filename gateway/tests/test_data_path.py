@@ -138,6 +138,7 @@ def test_the_openai_client_lists_completes_streams_and_gets_typed_errors(house: 
         )
 
 
+@pytest.mark.slow
 def test_a_100_mb_body_gets_a_typed_413(house: House) -> None:
     front = house.front(house.engine())
     client = openai.OpenAI(base_url=front.url + "/v1", api_key=KEY, max_retries=0)

@@ -26,6 +26,8 @@ from llm_gateway.protocols import UntranslatableReply, anthropic, openai, respon
 from llm_gateway.protocols.asked import Usage
 from llm_gateway.protocols.sse import EventReader
 
+pytestmark = pytest.mark.slow
+
 COUNTS = [150, pytest.param(20_000, marks=pytest.mark.full)]
 
 

@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.programs
+
 MEASURE = """
 import resource, sys
 from llm_gateway.process.heap import keep_freed

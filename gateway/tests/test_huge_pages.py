@@ -15,6 +15,8 @@ from gateway_support.process import Process
 
 from llm_gateway.process.huge_pages import HUGE, PAGE, Unavailable, collapse
 
+pytestmark = pytest.mark.programs
+
 BLOCKS = 4
 
 

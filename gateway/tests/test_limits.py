@@ -187,6 +187,7 @@ def test_a_process_that_had_to_wait_for_its_turn_does_not_begin_the_minute_again
         limiter.admit(key, 10)
 
 
+@pytest.mark.programs
 def test_processes_share_one_count_exactly() -> None:
     """Four processes ask as fast as they can: together they get the limit, not one more."""
     ledger = Ledger(4, slots=1024)
@@ -215,6 +216,7 @@ def test_processes_share_one_count_exactly() -> None:
     assert ledger.in_flight(record) == 0
 
 
+@pytest.mark.programs
 def test_a_process_that_dies_with_a_lock_blocks_nobody() -> None:
     ledger = Ledger(2, slots=1024)
     record = ledger.record("key:a")

@@ -19,6 +19,8 @@ from schemathesis.specs.openapi import checks as conformance
 from llm_gateway.protocols import tables
 from llm_gateway.web.openapi import document
 
+pytestmark = pytest.mark.slow
+
 DOCUMENT = json.loads(document())
 GOOD, BAD = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 OPERATIONS = [(path, method, GOOD) for path, methods in DOCUMENT["paths"].items() for method in methods]

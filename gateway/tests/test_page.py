@@ -12,6 +12,8 @@ import pytest
 from gateway_support.browser import browser, chromium
 from gateway_support.house import Front, House
 
+pytestmark = pytest.mark.programs
+
 ADMIN = "sk-admin"
 
 

@@ -15,7 +15,10 @@ from gateway_support.house import House
 from gateway_support.process import free_port
 
 SERVER = shutil.which("redis-server") or shutil.which("valkey-server")
-pytestmark = pytest.mark.skipif(SERVER is None, reason="needs Debian's redis-server (or valkey-server)")
+pytestmark = [
+    pytest.mark.programs,
+    pytest.mark.skipif(SERVER is None, reason="needs Debian's redis-server (or valkey-server)"),
+]
 
 
 class Server:

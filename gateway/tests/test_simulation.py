@@ -49,6 +49,7 @@ def test_requests_over_the_slots_wait_for_one() -> None:
     assert result.ttft(0.99) > 2 * result.ttft(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_a_synthetic_workload_is_repeatable_and_keeps_its_rate(workload: str) -> None:
     one, other = synthetic(workload, 50, 400, seed=1), synthetic(workload, 50, 400, seed=1)

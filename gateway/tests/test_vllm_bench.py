@@ -17,7 +17,7 @@ from gateway_support.vllm import environment, program
 REQUESTS, PROMPT_TOKENS, ANSWER_TOKENS = 40, 32, 16
 
 # The first of them may have to install it.
-pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.full, pytest.mark.timeout(1800), pytest.mark.programs]
 
 
 def bench(front: Front, folder: Path, backend: str, endpoint: str, *flags: str, key: str = KEY) -> tuple[Any, str]:

@@ -15,7 +15,7 @@ from gateway_support.llamacpp import RealEngine, llamacpp
 from gateway_support.vllm import Vllm, serving
 
 # The first of them may have to install it.
-pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.full, pytest.mark.timeout(1800), pytest.mark.programs]
 
 SLOTS = 2
 HELLO = [{"role": "user", "content": "hi"}]

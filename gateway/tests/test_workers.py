@@ -8,8 +8,11 @@ import signal
 import threading
 import time
 
+import pytest
 from gateway_support.house import House
 from gateway_support.process import Process
+
+pytestmark = pytest.mark.programs
 
 
 def engines(*found) -> list[str]:

@@ -23,6 +23,8 @@ from tests.support.emulated_aws import REGION, EmulatedAws, make_role
 from tests.unit.aws.kinds import OWNER, Ground, allow, build, connect, sample
 from tools.aws_permissions import actions, all_calls, allowed, policies
 
+pytestmark = pytest.mark.programs
+
 REPO = Path(__file__).resolve().parents[2]
 PERMISSIONS = REPO / "docs" / "aws_permissions.json"
 OPERATIONS = """

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.programs
+
 REPO = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 

@@ -68,6 +68,7 @@ def test_a_component_role_has_two_snapshots_beside_it(role):
     assert len(list((role / "tests").glob("*.yml"))) >= 2
 
 
+@pytest.mark.slow
 def test_generated_documents_are_fresh():
     stale = [str(path.relative_to(REPO)) for path in docs.stale(docs.documents())]
     assert stale == [], "run `python tools/docs.py`"

@@ -15,6 +15,8 @@ from typing import Any
 
 REPO = Path(__file__).resolve().parents[2]
 _KEPT_S = 14 * 24 * 3600
+# Below a source; of these nothing depends on.
+_IGNORED = {"__pycache__", "tests", "README.md"}
 
 
 def cache_root() -> Path:
@@ -24,12 +26,12 @@ def cache_root() -> Path:
 
 @cache
 def digest_of(*places: str) -> str:
-    """Of every file at or below these places of the checkout, names and content. Read once a session."""
+    """Of every file at or below these places of the checkout, names and content; without tests. Read once a session."""
     digest = hashlib.sha256(str(REPO).encode())
     for place in places:
         top = REPO / place
         for file in sorted(top.rglob("*")) if top.is_dir() else [top]:
-            if file.is_file() and "__pycache__" not in file.parts:
+            if file.is_file() and not _IGNORED.intersection(file.relative_to(top).parts):
                 content = file.read_bytes()
                 digest.update(f"\0{file.relative_to(REPO)}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()

@@ -166,6 +166,7 @@ def test_the_kubernetes_api_is_named_once(described):
     assert {host for host, names in named.items() if names == ["cluster"]} == set(AWS_HOSTS)
 
 
+@pytest.mark.programs
 def test_what_aws_would_refuse_is_refused_before():
     wrong = {
         "name": ({"platform_cluster_name": "Prod_1"}, "use at most 40 small letters, digits and dashes"),

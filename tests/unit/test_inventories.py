@@ -110,6 +110,7 @@ def test_every_variable_is_explained(environment):
         assert file.read_text().count("#") >= 1, file
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_what_only_the_owner_knows_is_asked_for_in_preflight_with_file_and_line(environment):
     done = run("-i", str(REPO / "inventories" / environment), "playbooks/preflight.yml")
@@ -163,6 +164,7 @@ def test_a_typo_in_a_nested_option_is_named_with_file_and_key(tmp_path, path, sp
     assert [text for text in found if wanted.search(text)], found
 
 
+@pytest.mark.programs
 def test_a_typo_in_an_inventory_stops_preflight(tmp_path):
     copy = tmp_path / "dev"
     shutil.copytree(REPO / "inventories" / "dev", copy)

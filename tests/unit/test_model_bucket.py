@@ -90,6 +90,7 @@ def test_a_prefix_with_nothing_in_it_says_so(tmp_path, endpoint, prefix):
         run(tmp_path, endpoint, f"{prefix}/none", "0" * 64)
 
 
+@pytest.mark.slow
 def test_a_long_prefix_is_listed_page_by_page(endpoint, tmp_path):
     s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
     s3.create_bucket(Bucket="many")

@@ -9,6 +9,8 @@ from ansible_collections.llm.on_eks.plugins.module_utils.models import job as jo
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse
 from tests.support import described
 
+pytestmark = pytest.mark.programs
+
 COMMIT = "0e9e39f249a16976918f6564b8830bc894c89659"
 ENTRY = {
     "name": "llama-3.1-8b",

@@ -204,6 +204,7 @@ def publish_arguments(data=DATA):
     return ["publish", "--name=tiny", f"--size={len(data)}", f"--sha256={SHA256}", "--source=file:///tiny.gguf"]
 
 
+@pytest.mark.programs
 def test_the_job_publishes_what_comes_on_stdin_and_says_how_far_it_is(tmp_path):
     done = job(tmp_path, *publish_arguments(), stdin=DATA)
     assert done.returncode == 0, done.stderr
@@ -213,6 +214,7 @@ def test_the_job_publishes_what_comes_on_stdin_and_says_how_far_it_is(tmp_path):
     assert (again.returncode, again.stdout) == (0, f"tiny/{SHA256[:12]} is already published\n".encode())
 
 
+@pytest.mark.programs
 def test_the_job_refuses_a_short_stream_with_its_own_exit_code(tmp_path):
     done = job(tmp_path, *publish_arguments(), stdin=DATA[:1000])
     assert done.returncode == 3

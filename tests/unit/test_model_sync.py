@@ -398,6 +398,7 @@ def count(few, all_of_them):
 
 
 @count(40, 1000)
+@pytest.mark.slow
 def test_every_flipped_bit_is_refused(tmp_path, times):
     """Small files by git's sha1, large ones by git-lfs's sha256."""
     for large in (False, True):
@@ -414,6 +415,7 @@ def test_every_flipped_bit_is_refused(tmp_path, times):
 
 
 @count(4, 50)
+@pytest.mark.programs
 def test_a_kill_at_any_point_costs_at_most_one_part(tmp_path, times):
     """SIGKILL: nothing is tidied up. `sent` is what the server has sent in both runs."""
     size = 12 * (1 << 20)

@@ -194,6 +194,7 @@ def test_the_first_key_is_never_mounted(described):
     assert "llm-gateway-first-key" not in json.dumps(pod)
 
 
+@pytest.mark.programs
 def test_removing_everything_needs_no_model_file(weights):
     gone = entry(weights.parent / "moved-away.gguf")
     described = describe(model_catalog=[gone], models_state="absent", engine_llamacpp_state="absent")
@@ -233,6 +234,7 @@ def test_every_setting_of_the_gateway_is_a_variable_with_the_gateways_own_defaul
             assert parse(field, defaults[variable], variable) == default
 
 
+@pytest.mark.programs
 def test_the_gateway_scales_by_its_own_metric_and_shares_its_limits_over_all_pods():
     described = describe(
         model_catalog=[],

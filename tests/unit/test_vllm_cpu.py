@@ -14,6 +14,8 @@ import pytest
 
 from tools.vllm_cpu import REQUIREMENTS, VERSION, stand_in_for_cuda
 
+pytestmark = pytest.mark.programs
+
 REPO = Path(__file__).resolve().parents[2]
 
 

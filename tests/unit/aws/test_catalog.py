@@ -26,6 +26,7 @@ def test_each_kind_is_named_after_its_service():
     assert services == {"ec2", "ecr", "efs", "eks", "events", "iam", "kms", "log", "s3", "sqs"}
 
 
+@pytest.mark.programs
 def test_a_payload_has_the_kinds_that_it_carries(tmp_path):
     payload = tmp_path / "payload.zip"
     with zipfile.ZipFile(payload, "w") as packed:

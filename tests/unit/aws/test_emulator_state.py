@@ -14,6 +14,8 @@ from local.aws.errors import EmulatorError, recorded
 from local.aws.listening import Address
 from tests.support.emulated_aws import EmulatedAws, make_role, make_subnets
 
+pytestmark = pytest.mark.programs
+
 
 def everything(aws):
     """Answers that together show the account."""

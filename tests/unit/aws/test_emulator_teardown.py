@@ -12,6 +12,8 @@ from botocore.exceptions import ClientError
 
 from tests.support.emulated_aws import EmulatedAws, make_role, make_subnets
 
+pytestmark = pytest.mark.programs
+
 NUMBERS = itertools.count(20)
 MARK = {"Key": "llm.on_eks/cluster", "Value": "demo"}
 

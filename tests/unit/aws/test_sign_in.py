@@ -98,6 +98,7 @@ NO_SOURCE = "[profile my]\nrole_arn = arn:aws:iam::123456789012:role/a\nsource_p
 HALF = "[profile my]\naws_access_key_id = AKIA\n"
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(
     ("text", "profile", "said"),
     [
@@ -137,6 +138,7 @@ def test_an_expired_session_names_the_command(config, tmp_path):
         _ = Connection.open("eu-central-1", profile="my").identity
 
 
+@pytest.mark.programs
 def test_a_profile_that_asks_for_a_code_is_said(config):
     """In a process without a terminal, as a run's are."""
     config(

@@ -17,6 +17,8 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.errors import Char
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.options import ChartOptions
 from tests.support.charts import CHARTS
 
+pytestmark = pytest.mark.programs
+
 CANARY = "canary-7f3a9c"
 
 

@@ -238,6 +238,7 @@ SAME = [
 ]
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("case", SAME, ids=lambda case: case.__name__)
 def test_both_loaders_make_the_same_of(case, tmp_path, pems):
     named = case(tmp_path, pems)
@@ -309,6 +310,7 @@ def test_each_group_is_a_header_of_its_own(tmp_path):
 # --- exec plugins
 
 
+@pytest.mark.programs
 def test_a_plugin_is_told_that_nobody_answers_and_of_its_cluster_where_it_asks(tmp_path, pems):
     cluster = {
         "certificate-authority-data": packed(pems / "ca.crt"),
@@ -325,12 +327,14 @@ def test_a_plugin_is_told_that_nobody_answers_and_of_its_cluster_where_it_asks(t
     }
 
 
+@pytest.mark.programs
 def test_a_plugin_with_a_slash_begins_at_its_kubeconfig(tmp_path):
     (tmp_path / "bin").mkdir()
     command(tmp_path / "bin", credential(token="p"))
     assert ours(str(written(tmp_path / "kc", document(user=plugin("./bin/plugin")))))["authorization"] == "Bearer p"
 
 
+@pytest.mark.programs
 def test_a_plugin_is_asked_again_when_its_token_ends(tmp_path, monkeypatch):
     soon = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=90)).strftime("%Y-%m-%dT%H:%M:%SZ")
     program = command(tmp_path, credential(token="one", expirationTimestamp=soon))
@@ -402,6 +406,7 @@ SENTENCES = {
 }
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("case", SENTENCES)
 def test_what_cannot_be_used_ends_in_one_sentence(case, tmp_path):
     make, sentence = SENTENCES[case]
