@@ -49,9 +49,8 @@ def shape(options):
 
 @pytest.fixture(scope="module")
 def account():
-    emulated = EmulatedAws().start()
-    yield emulated
-    emulated.kill()
+    with EmulatedAws() as emulated:
+        yield emulated
 
 
 @pytest.fixture

@@ -15,10 +15,9 @@ BUCKET = "records"
 
 @pytest.fixture(scope="module")
 def aws():
-    emulated = EmulatedAws().start()
-    emulated.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
-    yield emulated
-    emulated.kill()
+    with EmulatedAws() as emulated:
+        emulated.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+        yield emulated
 
 
 @pytest.fixture

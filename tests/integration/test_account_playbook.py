@@ -14,9 +14,8 @@ from tests.support.emulated_aws import KEYS, REGION, EmulatedAws
 
 @pytest.fixture(scope="module")
 def aws():
-    made = EmulatedAws().start()
-    yield made
-    made.kill()
+    with EmulatedAws() as made:
+        yield made
 
 
 def way_in(aws, folder):

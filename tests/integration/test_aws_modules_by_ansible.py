@@ -25,9 +25,8 @@ PLAY = """
 
 @pytest.fixture
 def aws():
-    emulated = EmulatedAws().start()
-    yield emulated
-    emulated.kill()
+    with EmulatedAws() as emulated:
+        yield emulated
 
 
 def test_modules_are_packed_with_what_they_need_and_a_second_run_changes_nothing(aws, tmp_path):

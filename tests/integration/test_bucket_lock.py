@@ -20,9 +20,8 @@ KEY = "locks/demo.json"
 
 @pytest.fixture(scope="module")
 def account():
-    aws = EmulatedAws().start()
-    yield aws
-    aws.stop()
+    with EmulatedAws() as aws:
+        yield aws
 
 
 @pytest.fixture

@@ -45,9 +45,8 @@ def built(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def aws():
-    made = EmulatedAws().start()
-    yield made
-    made.kill()
+    with EmulatedAws() as made:
+        yield made
 
 
 def ecr(aws):

@@ -45,9 +45,8 @@ GOOD = {
 
 @pytest.fixture(scope="module")
 def account(tmp_path_factory):
-    emulated = EmulatedAws("--state", str(tmp_path_factory.mktemp("aws"))).start()
-    yield emulated
-    emulated.kill()
+    with EmulatedAws("--state", str(tmp_path_factory.mktemp("aws"))) as emulated:
+        yield emulated
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import subprocess
-from pathlib import Path
 
 import msgspec
 
@@ -15,6 +14,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.client impor
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.connection import connect
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.run_plan import plan_of
+from tests.support.content_cache import REPO, cache_root
 
 _numbers = itertools.count()
 
@@ -91,13 +91,21 @@ def subjects(result, verb=None):
     return [action.subject for action in result.actions if verb in (None, action.verb)]
 
 
+def kubectl_program():
+    """Of the version that tools/versions.json names; `make test-programs` obtains it."""
+    version = json.loads((REPO / "tools" / "versions.json").read_text())["kubectl"]["version"]
+    return cache_root() / "tools" / "kubectl" / version / "kubectl"
+
+
 def kubectl(kubeconfig, *arguments, given=None, check=True):
     """What a person does by hand."""
-    cache = Path(os.environ.get("LLM_ON_EKS_CACHE", Path.home() / ".cache" / "llm.on_eks"))
-    binary = next(cache.glob("tools/kubectl/*/kubectl"))
     text = None if given is None else json.dumps(given)
     done = subprocess.run(
-        [binary, "--kubeconfig", str(kubeconfig), *arguments], input=text, capture_output=True, text=True, timeout=120
+        [kubectl_program(), "--kubeconfig", str(kubeconfig), *arguments],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     if check:
         assert done.returncode == 0, done.stderr

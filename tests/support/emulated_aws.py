@@ -57,6 +57,12 @@ class EmulatedAws:
             self._clients.clear()
         return self
 
+    def __enter__(self) -> EmulatedAws:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
     def kill(self) -> None:
         """As kill -9 does."""
         self.process.kill()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import yaml
 
+from tests.support.cluster_client import kubectl_program
 from tests.support.tiny_model import make_tiny_gguf
 
 REPO = Path(__file__).resolve().parents[2]
@@ -50,8 +51,7 @@ class LocalPlatform:
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
 
     def _kubectl(self) -> list[str]:
-        cache = Path(os.environ.get("LLM_ON_EKS_CACHE", Path.home() / ".cache" / "llm.on_eks"))
-        return [str(next(cache.glob("tools/kubectl/*/kubectl"))), "--kubeconfig", self.endpoint["kubeconfig"]]
+        return [str(kubectl_program()), "--kubeconfig", self.endpoint["kubeconfig"]]
 
     @contextmanager
     def port_forward(self, namespace: str, target: str, port: int) -> Iterator[int]:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import yaml
 
+from tests.support.content_cache import cache_root
+
 REPO = Path(__file__).resolve().parents[2]
 
 
@@ -50,7 +52,7 @@ class Playbooks:
             cwd=REPO,
             env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", "HOME": str(self.folder)}
             | {"TMPDIR": str(self.scratch)}
-            | {"LLM_ON_EKS_CACHE": os.environ.get("LLM_ON_EKS_CACHE", str(Path.home() / ".cache" / "llm.on_eks"))},
+            | {"LLM_ON_EKS_CACHE": str(cache_root())},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

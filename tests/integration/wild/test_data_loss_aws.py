@@ -13,9 +13,8 @@ QUEUE = {"type": "sqs_queue", "name": "queue", "properties": {"name": "demo-queu
 
 @pytest.fixture
 def account():
-    aws = EmulatedAws().start()
-    yield aws
-    aws.kill()
+    with EmulatedAws() as aws:
+        yield aws
 
 
 def run(account, *entries, state="present", **options):

@@ -9,9 +9,8 @@ from tests.support.emulated_aws import EmulatedAws
 @pytest.fixture(scope="module")
 def account(tmp_path_factory):
     """A fresh account for the tests of one file, everything done at once."""
-    emulated = EmulatedAws("--state", str(tmp_path_factory.mktemp("aws"))).start()
-    yield emulated
-    emulated.kill()
+    with EmulatedAws("--state", str(tmp_path_factory.mktemp("aws"))) as emulated:
+        yield emulated
 
 
 @pytest.fixture
