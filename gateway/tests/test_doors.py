@@ -31,6 +31,8 @@ def test_spellings_of_one_path(path: bytes) -> None:
 @pytest.mark.parametrize("base", [b"/openai/deployments/", b"/deployments/"])
 def test_a_deployment_is_a_model(base: bytes) -> None:
     assert doors.served(base + b"org%2Fm/chat/completions", posted=True) == (CHAT, b"org/m")
+    assert doors.served(base + b"org/m/chat/completions", posted=True) == (CHAT, b"org/m")
+    assert doors.served(base + b"m/unknown", posted=True) == (base + b"m/unknown", b"")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 from llm_gateway.protocols import tables
 
 _SLASHES: Final = re.compile(rb"//+")
-_DEPLOYMENT: Final = re.compile(rb"(?:/.*)?/deployments/([^/]+)(/.+)")
+_DEPLOYMENTS: Final = b"/deployments/"
 _MODELS: Final = b"/v1/models"
 # What inference is asked for at, by POST.
 POSTED: Final = tables.NATIVE.union(tables.FORMS, tables.CLIENTS)
@@ -37,10 +37,7 @@ def _served(path: bytes) -> tuple[bytes, bytes]:
     if plain.startswith(_MODELS + b"/") and len(plain) > len(_MODELS) + 1:
         return path if plain == path else plain, b""
     plain = plain.rstrip(b"/") or b"/"
-    named = _DEPLOYMENT.fullmatch(plain)
-    model = unquote_to_bytes(named[1]) if named else b""
-    if named:
-        plain = named[2]
+    plain, model = _deployment(plain)
     at = plain.rfind(b"/v1/")
     ways = (plain, plain[at:] if at > 0 else plain, b"/v1" + plain, *_after_base(plain))
     for way in ways:
@@ -50,6 +47,19 @@ def _served(path: bytes) -> tuple[bytes, bytes]:
     if at > 0:
         return plain[at:], b""
     return (b"/v1" + plain, b"") if plain.startswith(b"/models/") else (path, b"")
+
+
+def _deployment(path: bytes) -> tuple[bytes, bytes]:
+    """(what stands after a deployment's name, that name). Some of Azure's clients quote a slash in it, others do not."""
+    at = path.find(_DEPLOYMENTS)
+    start = at + len(_DEPLOYMENTS)
+    end = path.find(b"/", start) if at >= 0 else -1
+    while end > 0:
+        rest = path[end:]
+        if rest in POSTED or b"/v1" + rest in POSTED:
+            return rest, unquote_to_bytes(path[start:end])
+        end = path.find(b"/", end + 1)
+    return path, b""
 
 
 def _after_base(path: bytes) -> tuple[bytes, ...]:
