@@ -36,8 +36,9 @@ def scripted(answers: dict[str, Any], *, model: str = "tiny", kind: str = "") ->
             self.answer()
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            engine.asked.append((self.path, body))
+            body = self.rfile.read(int(self.headers["content-length"]))
+            form = self.headers["content-type"].startswith("multipart/form-data")
+            engine.asked.append((self.path, body if form else json.loads(body)))
             self.answer()
 
         def answer(self) -> None:

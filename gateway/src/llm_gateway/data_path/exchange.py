@@ -168,8 +168,7 @@ class Exchange:
             else:
                 self.asked = asked = openai.read(body)
             self.stream = asked.stream is True
-            named = self.head.named_model.decode("utf-8", "replace")
-            self.asked_model = asked_model = asked.model or named or services.fleet.default_model()
+            self.asked_model = asked_model = asked.model or self._unnamed_model()
             dispatcher = services.fleet.dispatcher(asked_model, self.caller)
             self.model = model = dispatcher.model
             self._engine_body = body if model == asked.model else self._with_model(body, model)
@@ -194,6 +193,10 @@ class Exchange:
             self._dispatch(dispatcher)
         except ApiError as error:
             self.refuse(error)
+
+    def _unnamed_model(self) -> str:
+        """The model of a body that names none: the one in the path, or the default. Raises ApiError 400."""
+        return self.head.named_model.decode("utf-8", "replace") or self.services.fleet.default_model()
 
     def _with_model(self, body: bytes, model: str) -> bytes:
         return multipart.with_model(self.form, body, model) if self.form else openai.with_model(body, model)
