@@ -5,6 +5,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from ansible_collections.llm.on_eks.plugins.action.verify import _examined
+from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
+from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.conformance import Result
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.closing import Closing, masked, render
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.verify import VerifyError, ask
 
@@ -88,3 +91,29 @@ def test_the_closing_report_never_shows_a_key():
     assert "curl -s http://127.0.0.1:1/v1/completions" in text
     assert "gateway (3)" in text
     assert "converge 1.2" in text
+
+
+def test_a_model_that_is_not_served_cannot_be_examined():
+    options = {
+        "conformance": "gone",
+        "catalog": [{"name": "gone", "engine": "vllm", "state": "absent"}],
+        "front_door": "",
+        "timeout": 1,
+    }
+    with pytest.raises(LlmOnEksError, match="verify_model is 'gone', which model_catalog does not serve"):
+        _examined(options, "key")
+
+
+def test_what_a_model_does_not_hold_is_named(monkeypatch):
+    results = [Result("greedy", "held"), Result("stop", "broken", "it went on"), Result("seed", "known", "no seed")]
+    monkeypatch.setattr("ansible_collections.llm.on_eks.plugins.action.verify.examine", lambda target: results)
+    options = {"conformance": "m", "catalog": [{"name": "m", "engine": "vllm"}], "front_door": "http://x", "timeout": 1}
+    with pytest.raises(LlmOnEksError, match="m does not hold 1 of 3: stop: it went on"):
+        _examined(options, "key")
+    del results[1]
+    assert _examined(options, "key") == {
+        "changed": False,
+        "models": ["m"],
+        "held": ["greedy"],
+        "not_asked": {"seed": "no seed"},
+    }
