@@ -101,7 +101,7 @@ def metadata(role: Path) -> str:
     """meta/main.yml, which Galaxy reads."""
     return (
         f"---\n# {SPECS}\ngalaxy_info:\n  author: llm.on_eks maintainers\n"
-        f"  description: {inventory_schema.description(role_spec(role)['short_description'])}\n"
+        f"  description: {written(inventory_schema.description(role_spec(role)['short_description'])).strip()}\n"
         '  license: Apache-2.0\n  min_ansible_version: "2.19"\ndependencies: []\n'
     )
 

@@ -9,6 +9,7 @@ What is written by hand afterwards: the inputs (`meta/argument_specs.yml`), the 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from dataclasses import dataclass
@@ -58,14 +59,14 @@ def specs(new: Component) -> str:
         "---",
         "argument_specs:",
         "  main:",
-        f"    short_description: {new.about}",
+        f"    short_description: {json.dumps(new.about, ensure_ascii=False)}",
         "    options:",
         f'      {new.name}_state: {{type: str, choices: [present, absent, skip], default: present, description: "{STATE}"}}',
         f'      {new.name}_version: {{type: str, default: "{new.version}", description: Version of the {what}.}}',
     ]
     if not new.manifests:
         described = "Values of the chart, over those that the platform sets."
-        lines.append(f"      {new.name}_values: {{type: dict, default: {{}}, description: {described}}}")
+        lines.append(f'      {new.name}_values: {{type: dict, default: {{}}, description: "{described}"}}')
     return "\n".join([*lines, ""])
 
 
@@ -93,7 +94,7 @@ def files(new: Component) -> dict[Path, str]:
         # With these the real chart is tried (tests/integration/test_chart_roles.py).
         role / "tests" / "trial.yml": f"---\nsettings: {{{new.name}_state: present}}\n",
         REPO / "changelogs" / "fragments" / f"component-{new.name.replace('_', '-')}.yml": (
-            f"---\nmajor_changes:\n  - role {new.name} - {new.about}.\n"
+            f"---\nmajor_changes:\n  - {json.dumps(f'role {new.name} - {new.about}.', ensure_ascii=False)}\n"
         ),
     }
     if not new.manifests:

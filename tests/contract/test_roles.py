@@ -33,6 +33,7 @@ PLATFORM = {
     "platform_aws_region": "us-west-2",
     "model_catalog": [],
 }
+KEYS = {"type", "elements", "choices", "default", "required", "description", "options", "no_log"}
 HEAD = "---\n# What the role describes with these settings. `make role ROLE={role} UPDATE=1` writes the descriptor: look at the difference.\n"
 
 
@@ -47,6 +48,8 @@ def test_every_input_has_a_type_and_a_description_and_every_own_one_a_default(ro
     for name, option in nested(docs.role_spec(role).get("options", {})):
         assert option.get("description"), name
         assert option.get("type"), name
+        # A comma ends an unquoted text that stands in braces, and what follows it is a key.
+        assert set(option) <= KEYS, name
     for name, option in docs.own_options(role).items():
         assert "default" in option or option.get("required"), name
 

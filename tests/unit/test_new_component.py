@@ -15,7 +15,8 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor imp
 from tools import docs, new_component
 
 SKIPPED = "inventories/local/group_vars/eks_clusters/skipped.yml"
-COMMON = ["--version", "1.4.2", "--about", "Greets whoever asks"]
+ABOUT = "Greets: whoever asks, and 'others'"
+COMMON = ["--version", "1.4.2", "--about", ABOUT]
 SOURCES = {
     "repository": ["--chart", "greeter", "--repository", "https://charts.example.com"],
     "oci": ["--oci", "oci://registry.example.com/charts/greeter"],
@@ -66,6 +67,17 @@ def test_no_hand_written_part_is_longer_than_a_page_and_all_else_is_fresh(tree, 
     assert sum(len(file.read_text().splitlines()) for file in by_hand if file.exists()) <= 25
     assert docs.stale(docs.documents()) == []
     assert len(list((role / "tests").glob("*.yml"))) == 2
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_what_is_said_of_it_stays_one_text(tree, kind):
+    written(*SOURCES[kind])
+    spec = docs.role_spec(tree / "roles" / "say_hello")
+    assert spec["short_description"] == ABOUT
+    assert all(set(option) <= {"type", "choices", "default", "description"} for option in spec["options"].values())
+    metadata = yaml.safe_load((tree / "roles" / "say_hello" / "meta" / "main.yml").read_text())
+    assert metadata["galaxy_info"]["description"] == ABOUT
+    assert yaml.safe_load((tree / "changelogs" / "fragments" / "component-say-hello.yml").read_text())
 
 
 def test_it_is_found_without_being_listed_and_skipped_on_the_local_cluster(tree):
