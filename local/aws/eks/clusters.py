@@ -285,8 +285,33 @@ def _shown(session: Session, cluster: Cluster) -> Row:
     unit = cluster.row["identity"]["oidc"]["issuer"].rsplit("/", 1)[1]
     url, authority = session.world.endpoints.get(cluster.name) or session.world.endpoints.get("*", ("", ""))
     pem = authority or "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+    if not _lets_in(session, cluster):
+        url = ""
     return {
         **cluster.row,
         "endpoint": url or f"https://{unit}.gr7.{region}.eks.amazonaws.com",
         "certificateAuthority": {"data": base64.b64encode(pem.encode()).decode()},
     }
+
+
+def _lets_in(session: Session, cluster: Cluster) -> bool:
+    """Whether anybody but the cluster itself reaches its API: by the public endpoint, or by a rule for port 443 of one of its groups.
+
+    Who does not is led to a name that leads nowhere, as packets are dropped.
+    https://docs.aws.amazon.com/eks/latest/userguide/cluster-endpoint.html
+    """
+    config = cluster.row["resourcesVpcConfig"]
+    if config["endpointPublicAccess"]:
+        return True
+    groups = [
+        network.ec2(session).get_security_group_from_id(one)
+        for one in [*config["securityGroupIds"], cluster.security_group]
+    ]
+    return any(
+        rule.ip_ranges
+        and rule.ip_protocol in ("tcp", "-1")
+        and (rule.from_port is None or int(rule.from_port) <= 443 <= int(rule.to_port))
+        for group in groups
+        if group is not None
+        for rule in group.ingress_rules
+    )

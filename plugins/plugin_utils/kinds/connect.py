@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from ..describe.descriptor import Kubernetes
 from ..describe.references import is_unknown
 from ..kubernetes.aws_access import admitted
+from ..kubernetes.client import Client
+from ..kubernetes.errors import ConnectionError
 from .base import Context, NodeError, Outcome
 
 # A new access entry takes a moment to be known to the API.
@@ -33,7 +35,7 @@ class ConnectNode:
             return Outcome()  # a plan on an account without the cluster: there is nothing in it yet
         client = context.run.cloud().client_at(endpoint, authority)
         end = time.monotonic() + _ADMITTED_AFTER_S
-        while not admitted(client):
+        while reason := self._kept_out(client, last=time.monotonic() > end):
             if context.run.check:
                 return Outcome(notes=["the Kubernetes API does not let us in yet; it is planned for as an empty one"])
             if time.monotonic() > end:
@@ -41,13 +43,24 @@ class ConnectNode:
                     f"the API of EKS cluster {context.run.cloud().cluster} does not let {context.run.cloud().connection.identity.arn} in; "
                     "give it an access entry (cluster_admins)"
                 )
-            context.waits.note(self.name, "our access entry is not known there yet")
+            context.waits.note(self.name, reason)
             if context.run.stop.wait(1.0):
                 raise NodeError(f"{self.name}: waiting was interrupted")
         context.waits.note(self.name, "")
         context.run.client = client
         context.run.enter(client)
         return Outcome()
+
+    @staticmethod
+    def _kept_out(client: Client, *, last: bool) -> str:
+        """Why it cannot be talked to yet; empty where it can. Raises ConnectionError at the `last` look."""
+        try:
+            return "" if admitted(client) else "our access entry is not known there yet"
+        except ConnectionError:
+            # The name of a new endpoint takes a while to be known, and so does the way to it.
+            if last:
+                raise
+            return "its endpoint cannot be reached yet"
 
 
 @dataclass

@@ -343,3 +343,32 @@ def test_the_standard_tier_is_asked_for_only_to_come_back_to_it(aws, ground):
     assert build("eks_cluster", aws, {"name": "t", "scaling_tier": "tier-xl"}).desired(None)[
         "controlPlaneScalingConfig"
     ] == {"tier": "tier-xl"}
+
+
+@pytest.mark.parametrize(("kind", "operation", "code"), [
+    ("ec2_vpc", "ModifyVpcAttribute", "InvalidVpcID.NotFound"),
+    ("ec2_internet_gateway", "AttachInternetGateway", "InvalidInternetGatewayID.NotFound"),
+    ("ec2_security_group", "AuthorizeSecurityGroupIngress", "InvalidGroup.NotFound"),
+    ("ec2_nat_gateway", "CreateNatGateway", "InvalidAllocationID.NotFound"),
+    ("ec2_route_table", "AssociateRouteTable", "InvalidRouteTableID.NotFound"),
+])  # fmt: skip
+def test_what_was_made_a_moment_ago_may_not_be_known_everywhere(aws, ground, kind, operation, code):
+    """https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html"""
+    fault = {"service": "ec2", "operation": operation, "kind": "error", "code": code, "status": 400, "count": 1}
+    aws.admin("POST", "faults", fault)
+    assert build(kind, aws, sample(kind, ground, aws).params).apply().verb == "create"
+
+
+@pytest.mark.parametrize("let_in", [False, True])
+def test_a_private_api_is_reached_only_where_a_rule_lets_in(aws, ground, let_in):
+    name = f"private-{let_in}".lower()
+    aws.admin("PUT", f"endpoints/{name}", {"endpoint": "https://127.0.0.1:6443"})
+    ec2 = aws.client("ec2")
+    group = ec2.create_security_group(GroupName=name, Description="x", VpcId=ground.vpc)["GroupId"]
+    if let_in:
+        rule = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "IpRanges": [{"CidrIp": "10.0.0.0/8"}]}
+        ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+    params = {"name": name, "role_arn": ground.role, "subnet_ids": ground.subnets, "security_group_ids": [group]}
+    build("eks_cluster", aws, {**params, "endpoint_public_access": False}).apply()
+    endpoint = build("eks_cluster", aws, params).wait()["endpoint"]
+    assert (endpoint == "https://127.0.0.1:6443") is let_in

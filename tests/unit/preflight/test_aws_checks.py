@@ -429,3 +429,14 @@ def test_weights_that_lie_here_are_measured(tmp_path):
     assert size_here(f"file://{tmp_path}") == 1000
     assert size_here(f"file://{tmp_path}/model.safetensors") == 1000
     assert size_here("file:///nowhere") == size_here("hf://a/b") == 0
+
+
+def test_a_private_api_in_a_network_of_this_very_run_is_refused():
+    made = entry("eks_cluster", "cluster", name="demo", endpoint_public_access=False)
+    asked = wanted(VALUES, described(cluster=made))
+    severity, text = one(network.reach, asked=asked)
+    assert severity == "error" and "platform_only=network first" in text
+    there = replace(FACTS, vpcs=(Vpc("vpc-1", ("10.0.0.0/16",), "demo", "demo"),))
+    assert found(network.reach, there, asked) == [], "a runner may be in it"
+    assert found(network.reach, asked=replace(asked, only=("network",))) == [], "the first half of the two"
+    assert found(network.reach, asked=wanted(VALUES, described())) == [], "a public one is reached from outside"

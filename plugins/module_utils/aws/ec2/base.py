@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from ..survey.item import Item, Looker
 
 INTERFACE = "network interface"
+# EC2 answers from many places, and what was made a moment ago is not known in all of them: calls that follow our own creations meet
+# `InvalidVpcID.NotFound` and its kin. https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
+YOUNG = dict.fromkeys(
+    (
+        *("modify_vpc_attribute", "modify_subnet_attribute", "create_subnet", "create_route_table", "create_route"),
+        *("associate_route_table", "attach_internet_gateway", "create_nat_gateway", "create_security_group"),
+        *("authorize_security_group_ingress", "create_vpc_endpoint", "create_tags"),
+    ),
+    (".NotFound",),
+)
 # How long interfaces of services that are gone may take to follow; and what else was deleted a moment ago.
 _LEAVING_S = 300
 _SETTLING_S = 15
@@ -81,7 +91,7 @@ class Ec2Resource(AwsResource):
     resource_type: ClassVar[str] = ""
     # States in which a described resource is a memory only.
     dead: ClassVar[tuple[str, ...]] = ("deleted", "deleting")
-    passing = {}
+    passing = YOUNG
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

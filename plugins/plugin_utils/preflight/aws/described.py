@@ -53,6 +53,14 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Api:
+    """`public`: it has a public endpoint; `within`: networks, beside the nodes, that a rule lets in; both without: nobody gets in."""
+
+    public: bool = True
+    within: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Name:
     """A resource whose name must be free, or ours. `variable`: the one that led to it."""
 
@@ -137,6 +145,21 @@ def node_groups(found: Sequence[Entry], values: Values) -> list[NodeGroup]:
 
 def cluster(found: Sequence[Entry]) -> Entry | None:
     return next(_of(found, "eks_cluster"), None)
+
+
+def api(found: Sequence[Entry]) -> Api:
+    made = cluster(found)
+    if made is None or made.adopt:
+        return Api()
+    rules = [
+        rule
+        for entry in _of(found, "ec2_security_group")
+        if entry.component == made.component
+        for rule in entry.properties.get("rules") or []
+    ]
+    return Api(
+        bool(made.properties.get("endpoint_public_access", True)), tuple(str(rule.get("cidr")) for rule in rules)
+    )
 
 
 def _group(given: Values, variable: str) -> NodeGroup:

@@ -21,6 +21,7 @@ CHECKS: dict[str, Check] = {
     "version": lifecycle.version,
     "names": lifecycle.names,
     "ranges": network.ranges,
+    "reach": network.reach,
     "zones": network.zones,
     "given network": network.given,
     "offers": capacity.offers,
@@ -95,6 +96,12 @@ class Review:
             return f"{len(wanted.names)} names are free or ours"
         if kind == "ranges":
             return ", ".join(filter(None, [wanted.network.cidr, wanted.service_cidr])) or "those of the VPC"
+        if kind == "reach":
+            return (
+                "from outside"
+                if wanted.api.public
+                else f"from {', '.join(wanted.api.within) or 'nowhere but its nodes'}"
+            )
         if kind == "zones":
             return ", ".join(wanted.network.zones) or "those of the subnets"
         if kind == "given network":

@@ -10,7 +10,7 @@ from typing import Any
 
 from ....module_utils.aws.estimate.model_size import Given
 from ..findings import Place
-from .described import Name, Network, NodeGroup, cluster, entries, names, network, node_groups
+from .described import Api, Name, Network, NodeGroup, api, cluster, entries, names, network, node_groups
 
 Values = Mapping[str, Any]
 # Engines that compute on processors as well.
@@ -45,6 +45,8 @@ class Wanted:
     version: str = ""
     support_type: str = "STANDARD"
     adopt: bool = False
+    api: Api = field(default_factory=Api)
+    only: tuple[str, ...] = ()
     service_cidr: str = ""
     network: Network = field(default_factory=Network)
     node_groups: tuple[NodeGroup, ...] = ()
@@ -75,6 +77,9 @@ def wanted(values: Values, components: Sequence[Values] = (), places: Mapping[st
         version=str(said.get("version") or ""),
         support_type=str(said.get("support_type") or "STANDARD"),
         adopt=bool(made and made.adopt),
+        # On one machine there is no way that could be closed.
+        api=Api() if values.get("platform_local") else api(found),
+        only=tuple(map(str, values.get("platform_only") or ())),
         service_cidr=str(said.get("service_ipv4_cidr") or ""),
         network=network(found),
         node_groups=tuple(node_groups(found, values)),

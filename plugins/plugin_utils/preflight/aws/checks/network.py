@@ -66,6 +66,26 @@ def _joined(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
             yield Finding("platform_cluster_name", problem, mend, wanted.places.get("platform_cluster_name"), "warning")
 
 
+def reach(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
+    """A private API that is to be made is reached by whoever makes it: not from a VPC that does not exist yet."""
+    if (
+        wanted.api.public
+        or wanted.network.vpc_id
+        or facts.vpcs is None
+        or (wanted.only and "cluster" not in wanted.only)
+    ):
+        return
+    if any(vpc.owner == wanted.cluster for vpc in facts.vpcs):
+        return
+    yield Finding(
+        "cluster_public_access_cidrs",
+        "is empty, and the VPC in which alone the Kubernetes API is reached would be made by this very run: nothing can be in it yet",
+        "run with -e platform_only=network first, then from a machine in that VPC or in a network that is joined to it; or name the "
+        "networks that you work from",
+        wanted.places.get("cluster_public_access_cidrs"),
+    )
+
+
 def zones(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
     """The zones exist, take a control plane, and are two at least."""
     place, asked = wanted.places.get("network_zones"), wanted.network.zones
