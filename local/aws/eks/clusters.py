@@ -308,7 +308,7 @@ def _lets_in(session: Session, cluster: Cluster) -> bool:
         for one in [*config["securityGroupIds"], cluster.security_group]
     ]
     return any(
-        rule.ip_ranges
+        (rule.ip_range or rule.source_group.get("GroupId") not in (None, group.id))
         and rule.ip_protocol in ("tcp", "-1")
         and (rule.from_port is None or int(rule.from_port) <= 443 <= int(rule.to_port))
         for group in groups
