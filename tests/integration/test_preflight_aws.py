@@ -189,7 +189,7 @@ def test_a_given_network_is_looked_at(aws, preflight):
 
 
 @pytest.fixture(scope="module")
-def components(tmp_path_factory):
+def components():
     """What the roles describe: as it is good, for a version that is gone, and with all that the S3 driver and Karpenter need."""
     hosts = {
         "demo": GOOD,
@@ -197,7 +197,7 @@ def components(tmp_path_factory):
         "more": {**GOOD, **MORE},
     }
     hosts = {name: {**given, "model_catalog": []} for name, given in hosts.items()}
-    return describe(tmp_path_factory.mktemp("described"), hosts)
+    return describe(hosts)
 
 
 MORE = {"storage_s3_state": "present", "karpenter_aws_state": "present", "karpenter_aws_instance_profile": True}
