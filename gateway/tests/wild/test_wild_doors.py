@@ -91,10 +91,10 @@ def test_an_adapter_comes_and_goes(wild: Wild) -> None:
     engine = wild.engine(models=[BASE])
     front = wild.gateway(engine, probe_interval=0.05)
     engine.models = [BASE, ADAPTER]
-    wild.house.until(lambda: "lora-a" in front.gateway.dispatchers)
+    wild.house.until(lambda: "lora-a" in front.gateway.fleet.dispatchers)
     assert front.post("/v1/chat/completions", chat() | {"model": "lora-a"}).status == 200
     engine.models = [BASE]
-    wild.house.until(lambda: "lora-a" not in front.gateway.dispatchers)
+    wild.house.until(lambda: "lora-a" not in front.gateway.fleet.dispatchers)
     assert front.post("/v1/chat/completions", chat() | {"model": "lora-a"}).status == 404
 
 

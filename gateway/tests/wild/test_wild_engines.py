@@ -293,6 +293,14 @@ def test_bytes_that_are_no_json_come_as_the_engine_sent_them(wild: Wild) -> None
     assert reply.body == b"RIFF\x00\x01"
 
 
+def test_a_text_is_no_answer_to_a_chat(wild: Wild) -> None:
+    async def answer(_asked: Asked, say: Say) -> None:
+        await say.body(b"upstream connect error", "text/plain")
+
+    front, _ = wild.both(answer)
+    assert front.post("/v1/chat/completions", chat()).status == 502
+
+
 def test_ids_of_tool_calls_come_back_as_the_engine_gave_them(wild: Wild) -> None:
     given = "functions.get_weather:0"
 

@@ -460,7 +460,7 @@ class Exchange:
         try:
             if self._engine_translation is not None:
                 body = self._engine_translation.whole(body)
-            elif self.translation is None and self._reply_type and not self._reply_type.startswith(_NOT_FILES):
+            elif self._is_file():
                 self._file(body)
                 return
             if not body or (body[-1] not in _ENDS_OF_JSON and not body.rstrip().endswith((b"}", b"]"))):
@@ -487,6 +487,12 @@ class Exchange:
     def _said_back(self, translation: Translation, body: bytes) -> bytes:
         """A whole answer in the client's words: as the stream that was asked for, where an engine knows no streams."""
         return translation.piece(chat.as_stream(body)) + translation.end() if self.stream else translation.whole(body)
+
+    def _is_file(self) -> bool:
+        """Whether the answer may be something else than JSON: not to a chat, not where it is translated, not within a stream."""
+        kind = self._reply_type
+        plain = self.translation is None and not self.reply.head_sent and self.path not in tables.TEXTS
+        return plain and kind != b"" and not kind.startswith(_NOT_FILES)
 
     def _file(self, body: bytes) -> None:
         """An answer that is no JSON: speech, pictures, vectors as bytes, subtitles."""

@@ -32,6 +32,9 @@ NATIVE: frozenset[bytes] = frozenset(
     }
 )
 
+# Of these, all answers are JSON or streams of events.
+TEXTS: frozenset[bytes] = frozenset({b"/v1/chat/completions", b"/v1/completions"})
+
 # The same with forms instead of JSON: files go to the engine as they came.
 FORMS: frozenset[bytes] = frozenset(
     {
