@@ -60,6 +60,10 @@ class Progress:
                 del self._running[name]
                 self._done.add(name)
 
+    def tell(self, text: str) -> None:
+        """Something besides the line, once."""
+        self._say(text)
+
     def give_up(self) -> None:
         """Let no further step begin."""
         self._given_up = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from .config import ClusterConfig
@@ -13,18 +13,26 @@ from .errors import LocalClusterError
 
 
 @contextmanager
-def alone(config: ClusterConfig) -> Iterator[None]:
-    """Holds the cluster's state folder, which is made where it is missing, and which may go within."""
+def alone(config: ClusterConfig, say: Callable[[str], None]) -> Iterator[None]:
+    """Holds the cluster's state folder, which is made where it is missing, and which may go within. `say`: hears that it has to wait."""
     while True:
         _make(config)
         held = os.open(config.state, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(held, fcntl.LOCK_EX)
+            _wait_for(held, say)
             if _is(held, config):
                 yield
                 return
         finally:
             os.close(held)
+
+
+def _wait_for(held: int, say: Callable[[str], None]) -> None:
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("another run changes this cluster: waiting for it")
+        fcntl.flock(held, fcntl.LOCK_EX)
 
 
 def _make(config: ClusterConfig) -> None:

@@ -88,7 +88,7 @@ class Cluster:
             for line in self.plan():
                 self.say(f"to be brought here: {line}")
         brought = bring(self.tools(), self.packages(), images, self.cache, self.say)
-        with alone(self.config):
+        with alone(self.config, self.say):
             changed = self._start(brought.tools)
             return self.import_images(brought.images) or changed or brought.changed
 
@@ -118,7 +118,7 @@ class Cluster:
     def down(self) -> bool:
         """End and remove everything but the cache, from whatever state it is in; True when there was anything."""
         there = self.config.state.exists()
-        with alone(self.config):
+        with alone(self.config, self.say):
             return self._end() or there
 
     def _end(self) -> bool:

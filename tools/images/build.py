@@ -77,7 +77,7 @@ def build(plans: Sequence[Plan], options: Options, progress: Progress) -> None:
     if all(one.current for one in plans):
         return
     base = base_image.choose(options.cache, options.base)
-    with _only_one(options.cache):
+    with _only_one(options.cache, progress):
         _install(["buildah", *(["debootstrap"] if base.made_here else [])])
         buildah = open_store(options.cache / "store")
         buildah.forget_containers()
@@ -131,11 +131,15 @@ def _secrets(options: Options) -> Iterator[dict[str, Path]]:
 
 
 @contextmanager
-def _only_one(cache: Path) -> Iterator[None]:
+def _only_one(cache: Path, progress: Progress) -> Iterator[None]:
     """Two builds of the same cache wait for each other."""
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / ".lock").open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress.tell("another run builds images: waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

@@ -25,22 +25,23 @@ def config(tmp_path):
 
 
 def test_a_cluster_is_changed_by_one_at_a_time_even_when_its_folder_goes_in_between(config):
-    inside, order = threading.Event(), []
+    inside, order, said = threading.Event(), [], []
 
     def second():
         inside.wait(20)
-        with alone(config):
+        with alone(config, said.append):
             order.append("second")
 
     other = threading.Thread(target=second)
     other.start()
-    with alone(config):
+    with alone(config, said.append):
         inside.set()
         other.join(0.3)
         shutil.rmtree(config.state)
         order.append("first")
     other.join(20)
     assert order == ["first", "second"]
+    assert said == ["another run changes this cluster: waiting for it"]
     assert config.state.is_dir()
 
 
