@@ -19,7 +19,7 @@ SUPPORT = REPO / "tests" / "support" / "tgw"
 OVERLAY = REPO / "engines" / "tgw"
 STAND_IN = "stand-in"
 N_POSITIONS = 256
-START_S = 180
+START_S = 600
 
 
 def sources() -> list[str]:
