@@ -13,6 +13,9 @@ ifneq ($(HTTP_PROXY)$(HTTPS_PROXY)$(ALL_PROXY)$(http_proxy)$(https_proxy)$(all_p
 DIRECT := localhost,127.0.0.1,::1,198.18.0.0/15,2001:2::/48
 export NO_PROXY := $(or $(NO_PROXY),$(no_proxy)),$(DIRECT)
 export no_proxy := $(NO_PROXY)
+# Some tools, wget and apt among them, know the names in small letters only.
+export http_proxy := $(or $(http_proxy),$(HTTP_PROXY))
+export https_proxy := $(or $(https_proxy),$(HTTPS_PROXY))
 endif
 
 # What mypy checks (strict).
