@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 
 import pytest
@@ -14,9 +15,7 @@ STREAMED = [
     "status:503",
     "close",
     "garbage",
-    "hang",
     "garbage_stream",
-    "hang_after_head",
     "cut_after_head",
     "not_json",
 ]
@@ -34,7 +33,7 @@ def test_one_bad_engine_of_four_is_never_seen_by_plain_requests(house: House, mo
 @pytest.mark.parametrize("mode", STREAMED)
 def test_one_bad_engine_of_four_is_never_seen_by_streams(house: House, mode: str) -> None:
     good, bad = [house.engine() for _ in range(3)], house.engine(mode=mode)
-    front = house.front(bad, *good, first_byte_timeout=0.15)
+    front = house.front(bad, *good)
     for _ in range(12):
         events = front.open_stream(max_tokens=2).events()
         assert events[-1] == "data: [DONE]", events
@@ -133,7 +132,7 @@ def test_retries_have_a_budget(house: House) -> None:
     """Failing engines must not multiply the load."""
     bad = [house.engine(mode="status:500") for _ in range(3)]
     front = house.front(*bad, breaker_failures=100000)
-    house.call(setattr, front.gateway.fleet, "retry_tokens", 0.0)
+    house.call(setattr, front.gateway.fleet.dispatchers["tiny"], "retry_tokens", 0.0)
     front.chat()
     assert sum(len(engine.requests) for engine in bad) == 1
 
@@ -178,3 +177,63 @@ def test_a_slow_first_token_does_not_eject_an_engine_that_answers_others(house: 
         front.chat()
     assert [stream.events()[-1] for stream in streams] == ["data: [DONE]"] * 2
     assert front.metric("ejections_total") == 0
+
+
+@pytest.mark.parametrize("mode", ["hang", "hang_after_head"])
+def test_a_slow_first_token_is_waited_for_and_its_prompt_is_computed_once(house: House, mode: str) -> None:
+    """The engine answers probes: it is slow, not broken."""
+    slow, other = house.engine(mode=mode), house.engine()
+    house.call(setattr, other, "health", 503)
+    front = house.front(slow, other, first_byte_timeout=0.1, stall_timeout=0.2, probe_interval=0)
+    stream = front.open_stream(max_tokens=2)
+    house.wait(slow.seen)
+    house.run(asyncio.sleep(0.8))
+    assert (len(slow.requests), len(other.requests)) == (1, 0)
+    slow.mode = "ok"
+    house.call(slow.release.set)
+    if mode == "hang":
+        assert stream.events()[-1] == "data: [DONE]"
+    stream.close()
+
+
+def test_a_silent_engine_that_answers_no_probe_is_left(house: House) -> None:
+    silent, other = house.engine(mode="hang_after_head"), house.engine()
+    front = house.front(silent, other, first_byte_timeout=0.1, probe_interval=0)
+    house.call(setattr, silent, "health", 500)
+    for _ in range(2):
+        assert front.open_stream(max_tokens=2).events()[-1] == "data: [DONE]"
+    assert len(silent.requests) == 1
+    assert len(other.requests) == 2
+
+
+def test_a_stream_is_not_cut_by_its_silence_or_its_length(house: House) -> None:
+    engine = house.engine(gap_s=0.3)
+    front = house.front(engine, stall_timeout=0.1, request_timeout=0.5, sse_comment_interval=0)
+    events = front.open_stream(max_tokens=4).events()
+    assert events[-1] == "data: [DONE]"
+    assert not any("error" in event for event in events)
+    assert front.metric("engine_failures_total") == 0
+
+
+def test_idle_engines_have_their_turns_also_while_they_warm_up(house: House) -> None:
+    engines = [house.engine() for _ in range(4)]
+    front = house.front(*engines, slow_start=30, probe_interval=0)
+    for number, engine in enumerate(front.gateway.fleet.registry.engines.values()):
+        house.call(setattr, engine, "created_at", engine.created_at - 5 - number / 1000)
+    house.call(front.gateway.tick)
+    for _ in range(40):
+        assert front.chat(max_tokens=1).status == 200
+    assert min(len(engine.requests) for engine in engines) >= 7
+
+
+def test_a_streams_tokens_are_counted_without_the_client_asking(house: House) -> None:
+    engine = house.engine()
+    front = house.front(engine)
+    events = front.open_stream(max_tokens=3).events()
+    assert not any('"usage"' in event for event in events)
+    assert engine.requests[-1]["stream_options"] == {"include_usage": True}
+    house.until(lambda: not front.gateway.active)
+    house.call(front.gateway.recorder.flush)
+    assert front.metric('tokens_total{model="tiny",direction="prompt"}') == 7
+    asked = front.open_stream(max_tokens=3, stream_options={"include_usage": True}).events()
+    assert any('"usage"' in event for event in asked)

@@ -102,7 +102,8 @@ def make() -> Callable[[bytes], None]:
         answered = Answered(transport.written)
         aborted = transport.closing
         await house.leave(transport, connection)
-        house.gateway.fleet.retry_tokens = 100.0
+        for dispatcher in house.gateway.fleet.dispatchers.values():
+            dispatcher.retry_tokens = 100.0
         house.gateway.recorder.flush()
         return answered, aborted
 

@@ -220,12 +220,20 @@ class Settings:
     )
     connect_timeout: float = setting(2.0, "duration", "Seconds until a connection to an engine must stand", reload=True)
     first_byte_timeout: float = setting(
-        30.0, "duration", "Seconds without a byte until a stream is asked of another engine; 0: off", reload=True
+        30.0,
+        "duration",
+        "Seconds without a byte of a reply until its engine is probed; another one is asked if it does not answer; 0: off",
+        reload=True,
     )
     stall_timeout: float = setting(
-        120.0, "duration", "Seconds without a byte after which a stream that had begun is given up; 0: off", reload=True
+        120.0,
+        "duration",
+        "Seconds without a byte until the engine of a stream that has begun is probed; it is given up if that does not answer; 0: off",
+        reload=True,
     )
-    request_timeout: float = setting(600.0, "duration", "Seconds a request may take in all", reload=True)
+    request_timeout: float = setting(
+        600.0, "duration", "Seconds a request may take in all; for a stream, until its first byte", reload=True
+    )
     head_timeout: float = setting(15.0, "duration", "Seconds a client may take to send a request's head", reload=True)
     body_timeout: float = setting(60.0, "duration", "Seconds a client may pause while it sends a body", reload=True)
     keep_alive_timeout: float = setting(75.0, "duration", "Seconds an idle client connection is kept", reload=True)

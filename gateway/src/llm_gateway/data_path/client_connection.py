@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # A refused body is read and dropped up to this much, so that the client gets to see the refusal instead of a reset.
 DISCARD_BYTES: Final = 512 << 20
 DISCARD_S: Final = 30.0
+# A chunk of one byte has five bytes of framing.
+FRAMING_PER_BYTE: Final = 8
 # A pipelining client may be this far ahead.
 PIPELINED_BYTES: Final = 64 << 10
 WRITE_BUFFER_HIGH: Final = 256 << 10
@@ -97,6 +99,7 @@ class ClientConnection(HttpProtocol):
         "_missing",
         "_parser",
         "_pieces",
+        "_raw",
         "exchange",
         "http11",
         "keep_alive",
@@ -124,6 +127,7 @@ class ClientConnection(HttpProtocol):
         self._pieces: list[bytes] = []
         self._missing = 0
         self._discarded = 0
+        self._raw = 0  # bytes of a chunked body as it came
         self._chunks: _ChunkedBody | None = None
         self._parser: Any = None
         self._deadline = 0.0
@@ -282,6 +286,7 @@ class ClientConnection(HttpProtocol):
         else:
             self.mode = _CHUNKED
             self._chunks = _ChunkedBody()
+            self._raw = 0
             self._parser = httptools.HttpRequestParser(self._chunks)
             self._parser.feed_data(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
             if rest:
@@ -328,7 +333,13 @@ class ClientConnection(HttpProtocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._refuse(malformed("The chunked body is broken."), 0)
             return
-        if chunks.size > self.services.settings.max_body:
+        self._raw += len(data)
+        if self._raw > self.services.settings.max_head + chunks.size * (1 + FRAMING_PER_BYTE):
+            # Extensions of chunks, and trailers: what nobody reads must not come without end.
+            self._refuse(
+                ApiError(431, "The chunked body's framing is too large.", code="head_too_large"), DISCARD_BYTES
+            )
+        elif chunks.size > self.services.settings.max_body:
             self._refuse(too_large(self.services.settings.max_body), DISCARD_BYTES)
         elif chunks.complete:
             self._chunks = self._parser = None

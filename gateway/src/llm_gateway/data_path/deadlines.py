@@ -27,9 +27,7 @@ class Due(Enum):
     COMMENT = "comment"  # tell the client that we live, if it was silent for long
     PROMOTE = "promote"  # let it move up a class in its queue
     QUEUE_TIMEOUT = "queue_timeout"  # it has waited long enough for an engine
-    PROBE = "probe"  # ask its engine whether it is well
-    FIRST_BYTE_TIMEOUT = "first_byte_timeout"  # ask another engine
-    STALLED = "stalled"  # give the stream up
+    PROBE = "probe"  # it has been silent for long: ask its engine whether it is well
     REQUEST_TIMEOUT = "request_timeout"  # its whole time is over
 
 
@@ -40,19 +38,15 @@ _RELAYING: Final = Phase.RELAYING
 
 def due(phase: Phase, stream: bool, times: Times, settings: Settings, now: float) -> Due:
     """For a request that is anywhere but in a queue (see `due_in_queue`)."""
-    if now - times.started_at > settings.request_timeout:
-        return Due.REQUEST_TIMEOUT
-    if phase is _RELAYING:
-        if settings.stall_timeout and now - times.last_byte_at > settings.stall_timeout:
-            return Due.STALLED
-        return Due.COMMENT if stream else Due.NOTHING
-    limit_s = settings.first_byte_timeout
-    if stream:
-        return Due.FIRST_BYTE_TIMEOUT if limit_s and now - times.engine_at > limit_s else Due.COMMENT
-    if limit_s and phase is _WAITING and now - max(times.engine_at, times.probed_at) > limit_s:
-        # A plain reply's first byte comes with its end: only a probe can tell an engine that works from one that is stuck.
+    relaying = phase is _RELAYING
+    if not (relaying and stream) and now - times.started_at > settings.request_timeout:
+        return Due.REQUEST_TIMEOUT  # a stream that has begun may take as long as it delivers
+    limit_s = settings.stall_timeout if relaying else settings.first_byte_timeout
+    since = times.last_byte_at if relaying else times.engine_at
+    if limit_s and (relaying or phase is _WAITING) and now - max(since, times.probed_at) > limit_s:
+        # Silence alone says nothing: a long prompt, a full queue, a tool parser that holds back arguments. A probe tells slow from broken.
         return Due.PROBE
-    return Due.NOTHING
+    return Due.COMMENT if stream else Due.NOTHING
 
 
 def due_in_queue(times: Times, settings: Settings, wait_s: float, promoted: bool, now: float) -> Due:

@@ -17,7 +17,8 @@ from msgspec import Raw
 from llm_gateway.data_path.deadlines import Due, Phase, comment_due, due, due_in_queue
 from llm_gateway.data_path.relay import Relay
 from llm_gateway.data_path.reply import EVENT_STREAM, Client, Reply
-from llm_gateway.engines.probe import ask_models
+from llm_gateway.data_path.usage import asking
+from llm_gateway.engines.probe import answers
 from llm_gateway.engines.routing import ENDS, Prefix
 from llm_gateway.errors import ApiError, EngineError, printable, unavailable
 from llm_gateway.protocols import Translation, UntranslatableReply, chat, multipart, openai, tables
@@ -43,10 +44,14 @@ TAIL_BYTES: Final = 2048
 # A policy looks at this much of a prompt at most.
 PREFIX_BYTES: Final = ENDS[-1]
 BYTES_PER_TOKEN: Final = 4
+# An engine's server answers a probe at once, however long its queue is; busy machines may take a little.
+PROBE_TIMEOUT_S: Final = 5.0
 # Copying a body of this size costs more than handing the kernel two pieces.
 APART_BYTES: Final = 16 << 10
+_REFUSALS: Final = frozenset({400, 422})
 _RETRIED_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
-_SSE_STARTS: Final[tuple[bytes, ...]] = (b"data:", b"event:", b":", b"id:", b"retry:", b"\n", b"\r\n", b"\xef\xbb\xbf")
+# What no event stream begins with, though it says that it is one: a page or a document of a proxy. (Any other line is a field, known or not.)
+_NO_EVENTS: Final = (b"<", b"{", b"[")
 _ENDS_OF_JSON: Final = (125, 93)  # a brace, a bracket
 _JSON: Final = b"application/json"
 # Answers of these types are JSON or nothing: a page of HTML is some proxy's.
@@ -108,6 +113,7 @@ class Exchange:
     content: Raw  # the prompt as the client wrote it
     form = b""  # the Content-Type of a form, with its boundary
     _engine_body = b""  # in OpenAI's words, with the model's real name
+    _asked_usage = False  # by the gateway, not by the client
 
     def __init__(self, services: Services, client: Client, head: Head, body: bytes, caller: Caller) -> None:
         self.phase = _QUEUED
@@ -284,6 +290,11 @@ class Exchange:
 
     def _send(self, engine: Engine, connection: EngineConnection) -> None:
         path, body = self.path, self._engine_body
+        if self.stream and engine.counts_streams:
+            counted = asking(path, body)
+            if counted is not None:
+                self._asked_usage = True
+                body = counted
         opener = tables.ENGINES.get(engine.kind)
         self._engine_translation = None
         if opener is not None:
@@ -324,11 +335,11 @@ class Exchange:
         if connection is None:
             return
         if self._reply_type.startswith(EVENT_STREAM) and connection.status == 200:
-            if data.startswith(_SSE_STARTS):
-                self._begin_relay(data)
-            else:
+            if data.startswith(_NO_EVENTS):
                 self._drop_connection()
                 self._engine_failed(EngineError("garbage", "the engine's stream is no event stream"))
+            else:
+                self._begin_relay(data)
             return
         if self._pieces is None:
             self._pieces = []
@@ -346,11 +357,16 @@ class Exchange:
     def reply_chunks(self, chunks: bytes, body: bytes) -> None:
         """See Receiver."""
         relay = self.relay
-        if relay is not None and relay.plain and self.reply.chunked and self.phase is _RELAYING:
+        if (
+            relay is not None
+            and relay.plain
+            and self.reply.chunked
+            and self.phase is _RELAYING
+            and relay.as_it_came(body)
+        ):
             # The engine's framing is the client's.
             self.reply.write(chunks)
             self._heard(relay)
-            relay.note(body)
         else:
             self.reply_data(body)
 
@@ -419,6 +435,12 @@ class Exchange:
         body = b"" if pieces is None else pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if 200 <= status < 300:
             self._good_reply(body)
+            return
+        engine = self.engine
+        if self._asked_usage and engine is not None and status in _REFUSALS and b"stream_options" in body:
+            # It knows no usage in streams, which was our wish alone.
+            engine.counts_streams = self._asked_usage = False
+            self._connect(engine)
             return
         if self.translation is not None and self._otherwise(self.translation, status, body):
             return
@@ -557,7 +579,7 @@ class Exchange:
             from llm_gateway.data_path.resume import transcript_of
 
             transcript = transcript_of(self.path, self._engine_body)
-        relay = Relay(self._engine_translation, transcript, self.translation)
+        relay = Relay(self._engine_translation, transcript, self.translation, hide_usage=self._asked_usage)
         if self.stream:
             relay.gaps = self.services.metrics.token_gap.of(self.model)
         return relay
@@ -595,15 +617,14 @@ class Exchange:
         fleet = services.fleet
         self.last_error = reply or error
         self.tried = self.tried | {engine}
-        if error.kind != "first_byte_timeout" or engine.heard_at < self.times.engine_at:
-            # An engine that answered others meanwhile is slow, not stuck.
+        if error.kind != "request_timeout":  # a limit of ours is no fault of an engine's
             fleet.failed(engine, error)
         if self.phase is _RELAYING and not self._resume():
             fleet.released(engine)
             self._cut(error)
             return
         another = None
-        if self.attempts <= services.settings.retries and fleet.may_retry():
+        if self.attempts <= services.settings.retries and dispatcher.may_retry():
             another = dispatcher.ask_another(self)
             if another is None and self.fallbacks:
                 another = self._fall_back()
@@ -715,10 +736,11 @@ class Exchange:
         self.body = self._engine_body = b""
         services = self.services
         services.active.discard(self)
-        services.fleet.request_ended()
         self.settle()
         prompt, completion = self._tokens()
         dispatcher = self.dispatcher
+        if dispatcher is not None:
+            dispatcher.request_ended()
         if self.queued and dispatcher is not None:
             dispatcher.charge(self, (prompt or 0) + (completion or 0) - self.cost)
         services.recorder.add(
@@ -758,27 +780,33 @@ class Exchange:
             elif now - self.times.started_at > settings.request_timeout:
                 self._timed_out("request_timeout")
             return
-        what = due(self.phase, self.stream, self.times, settings, now)
+        times = self.times
+        engine = self.engine
+        if engine is not None and times.last_byte_at > engine.heard_at:
+            engine.heard_at = times.last_byte_at
+        what = due(self.phase, self.stream, times, settings, now)
         if what is Due.COMMENT:
             self._keep_alive(now)
         elif what is Due.PROBE:
-            engine = self.engine
             if self._task is None and engine is not None:
-                self.times.probed_at = now
+                times.probed_at = now
                 self._task = asyncio.get_running_loop().create_task(self._probe(engine))
+            if self.stream:
+                self._keep_alive(now)
         elif what is not Due.NOTHING:
             self._timed_out(what.value)
 
     async def _probe(self, engine: Engine) -> None:
+        """Leave an engine that is gone: it answers no probe, or has said nothing to anybody for long though it had begun several answers."""
         settings = self.services.settings
-        try:
-            await ask_models(engine, max(1.0, min(5.0, settings.first_byte_timeout)))
-        except EngineError:
-            self._task = None
-            if self.engine is engine and self.phase is _WAITING:
+        since = self.times.last_byte_at
+        gone = not await answers(engine, PROBE_TIMEOUT_S) or engine.stands_still(monotonic(), settings.stall_timeout)
+        self._task = None
+        if gone and self.engine is engine and self.times.last_byte_at == since:
+            if self.phase is _WAITING:
                 self._timed_out("first_byte_timeout")
-        else:
-            self._task = None
+            elif self.phase is _RELAYING:
+                self._timed_out("stalled")
 
     def _tick_queued(self, dispatcher: Dispatcher, now: float) -> None:
         ready = bool(dispatcher.ready)

@@ -121,13 +121,16 @@ class Reply:
         else:
             client.keep_alive = False
             framing = b""
-        return b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncache-control: no-store\r\nx-request-id: %b\r\n%b%b%b%b\r\n" % (
-            content_type if self.translation is None else self.translation.content_type,
-            self.request_id,
-            self.limit_lines,
-            self.more_lines,
-            framing,
-            b"" if client.keep_alive else b"connection: close\r\n",
+        return (
+            b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncache-control: no-store\r\nx-accel-buffering: no\r\nx-request-id: %b\r\n%b%b%b%b\r\n"
+            % (
+                content_type if self.translation is None else self.translation.content_type,
+                self.request_id,
+                self.limit_lines,
+                self.more_lines,
+                framing,
+                b"" if client.keep_alive else b"connection: close\r\n",
+            )
         )
 
     def piece(self, data: bytes, head: bytes = b"") -> None:

@@ -16,7 +16,7 @@ import msgspec
 from llm_gateway.errors import UNREADABLE
 
 _DECODE = msgspec.json.Decoder().decode
-_EVENT_END = re.compile(rb"\r?\n\r?\n")
+_EVENT_END = re.compile(rb"\r?\n\r?\n|\r\r")
 _NOT_CONTINUED = (
     "tools",
     "functions",

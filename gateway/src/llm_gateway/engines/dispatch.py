@@ -15,6 +15,9 @@ from llm_gateway.engines.routing import ALL_OF, Policy, Prefix
 from llm_gateway.errors import ApiError, unavailable
 from llm_gateway.telemetry.instruments import ModelMetrics
 
+# Retries may be this share of a model's requests, plus a start for quiet times: failing engines must not double the load of good ones.
+RETRY_SHARE: Final = 0.2
+RETRY_START: Final = 100.0
 _CLOSED: Final = Health.CLOSED
 _TRIAL: Final = Health.TRIAL
 
@@ -60,6 +63,7 @@ class Dispatcher:
         "queue_timeout_s",
         "ready",
         "record",
+        "retry_tokens",
         "subjects",
         "waiting",
         "when_blocked",
@@ -92,6 +96,7 @@ class Dispatcher:
         # What is limited and counted of this model.
         self.subjects: list[Subject] = []
         self.metrics = metrics
+        self.retry_tokens = RETRY_START
         self.pool = pool
         self.ledger = ledger
         self.waiting: FairQueue[Waiter] = FairQueue()
@@ -156,6 +161,18 @@ class Dispatcher:
             self.ledger.leave(self.record)
         if not self.waiting:
             self.crowd.discard(self)
+
+    def request_ended(self) -> None:
+        """Each request that ends adds its share to the budget of retries."""
+        if self.retry_tokens < RETRY_START:
+            self.retry_tokens = min(RETRY_START, self.retry_tokens + RETRY_SHARE)
+
+    def may_retry(self) -> bool:
+        """Take one retry from the budget."""
+        if self.retry_tokens < 1:
+            return False
+        self.retry_tokens -= 1
+        return True
 
     def charge(self, waiter: Waiter, tokens: float) -> None:
         """Count what a request used beyond its estimate, where tenants compete."""

@@ -42,6 +42,7 @@ class Engine(Upstream):
         "address",
         "cards",
         "cooldown_s",
+        "counts_streams",
         "created_at",
         "drained",
         "failures",
@@ -113,6 +114,7 @@ class Engine(Upstream):
         self.cooldown_s = 0.0
         self.open_until = 0.0
         self.created_at = 0.0
+        self.counts_streams = True  # it takes `stream_options`, as far as is known
         self.queue_depth = 0
 
     def __repr__(self) -> str:
@@ -171,6 +173,10 @@ class Engine(Upstream):
         """See what the other processes have there."""
         if self.ledger is not None and self.record is not None:
             self.in_flight = self.mine + int(self.ledger.others_in_flight(self.record))
+
+    def stands_still(self, now: float, silence_s: float) -> bool:
+        """Whether several requests are there, and none of them has got anything for `silence_s` (0: off) since the last of them got something."""
+        return 0 < silence_s < now - self.heard_at and self.heard_at > 0 and self.mine > 1
 
     def warm_up(self, now: float, slow_start_s: float) -> None:
         """Work out the share of an engine that is new: a tenth at first, all of its weight after `slow_start_s`."""

@@ -19,16 +19,13 @@ from llm_gateway.config.settings import Settings
 from llm_gateway.engines.dispatch import Dispatcher
 from llm_gateway.engines.engine import Engine
 from llm_gateway.engines.registry import Endpoint, Registry
-from llm_gateway.engines.routing import PrefixMemory, make_policy
+from llm_gateway.engines.routing import Policy, PrefixMemory, make_policy
 from llm_gateway.errors import ApiError, EngineError, forbidden, malformed, model_not_found, printable, unavailable
 from llm_gateway.http.outbox import Outbox
 from llm_gateway.telemetry.metrics import Metrics
 
 LOG = logging.getLogger("llm_gateway")
 
-# Retries may be this share of all requests, plus a start for quiet times: failing engines must not double the load of good ones.
-RETRY_SHARE: Final = 0.2
-RETRY_START: Final = 100.0
 # How soon a waiting request notices that another process freed an engine.
 OTHERS_POLL_S: Final = 0.005
 
@@ -37,7 +34,7 @@ class Fleet:
     """The engines, and the dispatcher of each model.
 
     `active` are the requests under way in this worker, `token` is the key that engines are shown, `limits_of` gives a model's limits as the
-    subjects of a request. The breaker's and the retries' state is here; nothing here knows what a request is made of.
+    subjects of a request. Nothing here knows what a request is made of.
     """
 
     def __init__(
@@ -54,7 +51,6 @@ class Fleet:
         self.dispatchers: dict[str, Dispatcher] = {}
         self.catalogue = Catalogue(settings.models)
         self.crowd: set[Dispatcher] = set()
-        self.retry_tokens = RETRY_START
         self.registry = Registry(self._make_engine)
         self.registry.on_change.append(self._engines_changed)
         self._settings = settings
@@ -96,7 +92,7 @@ class Fleet:
                     continue
                 dispatcher = self.dispatchers[model] = Dispatcher(
                     pool,
-                    make_policy(self._settings.policy, model, self._prefixes),
+                    self._policy(self._settings.policy, model),
                     self._ledger,
                     self._metrics.model(model),
                     when_blocked=self._blocked if self._ledger.shared else None,
@@ -106,6 +102,10 @@ class Fleet:
                 self._configure(dispatcher)
             elif dispatcher.waiting:
                 dispatcher.serve()
+
+    def _policy(self, name: str, model: str) -> Policy:
+        # Gateways and workers that were started together must not all begin with the same engine.
+        return make_policy(name, model, self._prefixes, self._chance.randrange(1 << 16))
 
     def _forget(self, model: str) -> None:
         """An adapter was unloaded. One that a request waits for, or that the configuration names, stays known."""
@@ -129,7 +129,7 @@ class Fleet:
         dispatcher.hold_timeout_s = chosen(config.hold_timeout, settings.hold_timeout)
         policy = chosen(config.policy, settings.policy)
         if policy != dispatcher.policy_name:
-            dispatcher.policy = make_policy(policy, dispatcher.model, self._prefixes)
+            dispatcher.policy = self._policy(policy, dispatcher.model)
             dispatcher.policy_name = policy
 
     def configure(self, settings: Settings, catalogue: Catalogue) -> None:
@@ -223,8 +223,6 @@ class Fleet:
     def failed(self, engine: Engine, error: EngineError) -> None:
         """A request got none."""
         self._metrics.engine_failures.add(engine.name, error.kind)
-        if error.kind == "request_timeout":
-            return  # a long answer is no fault
         settings = self._settings
         if engine.failed(monotonic(), settings.breaker_failures, settings.breaker_cooldown):
             LOG.warning("engine %s: taken out for %g s: %s", engine.name, engine.cooldown_s, error)
@@ -241,18 +239,6 @@ class Fleet:
             dispatcher = self.dispatchers.get(model)
             if dispatcher is not None and dispatcher.waiting:
                 dispatcher.serve()
-
-    def request_ended(self) -> None:
-        """Each request that ends adds its share to the budget of retries."""
-        if self.retry_tokens < RETRY_START:
-            self.retry_tokens = min(RETRY_START, self.retry_tokens + RETRY_SHARE)
-
-    def may_retry(self) -> bool:
-        """Take one retry from the budget."""
-        if self.retry_tokens < 1:
-            return False
-        self.retry_tokens -= 1
-        return True
 
     # --- the clock
 

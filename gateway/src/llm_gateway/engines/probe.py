@@ -126,6 +126,15 @@ _MODEL_PATHS = {
 _OTHERWISE = ("/v1/models", "/info")
 
 
+async def answers(engine: Engine, timeout_s: float) -> bool:
+    """Whether an engine answers at all. One that knows no list of models does; a server error in time is as bad as silence."""
+    try:
+        status, _ = await get(engine, "/v1/models", timeout_s)
+    except EngineError:
+        return False
+    return status < 500 or status == 501
+
+
 async def ask_models(engine: Engine, timeout_s: float) -> Cards:
     """The models that an engine says it has, and what it says of them. Raises EngineError when it does not answer as an engine."""
     for path in _MODEL_PATHS.get(engine.kind, _OTHERWISE):

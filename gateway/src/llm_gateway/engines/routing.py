@@ -63,20 +63,24 @@ ALL_OF: Final = 32
 WINDOW: Final = 16
 
 
-class LeastInFlight:
-    """The engine with the fewest requests under way for its share; ties go round."""
+# The golden ratio: its multiples' fractions are spread evenly.
+GOLDEN: Final = 0.6180339887498949
 
-    def __init__(self) -> None:
-        self._turn = 0
+
+class LeastInFlight:
+    """The engine with the fewest requests under way for its share; ties go round, beginning at `turn` (another one in each gateway)."""
+
+    def __init__(self, turn: int = 0) -> None:
+        self._turn = turn
 
     def pick(self, engines: Sequence[Candidate], request: Request) -> int:
         """See Policy."""
         count = len(engines)
         self._turn = turn = self._turn + 1
-        best = turn % count
-        first = engines[best]
+        start = best = turn % count
+        first = engines[start]
         if first.in_flight == 0 and first.share == 1.0:
-            return best
+            return start
         # One more request counts: an idle engine of a small share is not better than a busier one of a large share.
         fewest = (first.in_flight + 1) / first.share
         if count > ALL_OF:
@@ -89,6 +93,10 @@ class LeastInFlight:
                 if load <= 1.0:
                     return position
                 best, fewest = position, load
+        chosen = engines[best]
+        if first.in_flight == 0 and chosen.in_flight == 0 and turn * GOLDEN % 1.0 < first.share / chosen.share:
+            # Among idle engines each has its turns by its share: else the largest share would get all requests that come one by one.
+            return start
         return best
 
 
@@ -121,16 +129,20 @@ class PowerOfTwo:
         return first if (one.in_flight + 1) / one.share <= (other.in_flight + 1) / other.share else second
 
 
+# Burdens that differ by less than a tenth are alike.
+ALIKE: Final = 0.9
+
+
 class QueueAware:
     """By what engines say of themselves: the shortest queue, then the least work under way, full KV caches counted as a burden.
 
     Engines without metrics report neither, and are judged by requests in flight alone.
     """
 
-    def __init__(self, queue_weight: float = 2.0, kv_weight: float = 4.0) -> None:
+    def __init__(self, queue_weight: float = 2.0, kv_weight: float = 4.0, turn: int = 0) -> None:
         self._queue_weight = queue_weight
         self._kv_weight = kv_weight
-        self._turn = 0
+        self._turn = turn
 
     def pick(self, engines: Sequence[Candidate], request: Request) -> int:
         """See Policy."""
@@ -144,7 +156,8 @@ class QueueAware:
             burden = (
                 engine.in_flight + 1 + self._queue_weight * engine.queue_depth + self._kv_weight * engine.kv_use**4
             ) / engine.share
-            if burden < lowest:
+            # A little less is no reason to leave the order of turns.
+            if burden < lowest * ALIKE:
                 best, lowest = position, burden
         return best
 
@@ -333,10 +346,15 @@ POLICIES: dict[
 }
 
 
-def make_policy(name: str, model: str = "", memory: PrefixMemory | None = None) -> Policy:
-    """The policy of this name (the settings have checked that there is one), for one of the models that share `memory`."""
+def make_policy(name: str, model: str = "", memory: PrefixMemory | None = None, turn: int = 0) -> Policy:
+    """The policy of this name (the settings have checked that there is one), for one of the models that share `memory`. `turn`: where taking
+    turns begins."""
     if name == "prefix":
         return PrefixAffinity(memory=memory, seed=seed_of(model))
+    if name == "least-in-flight":
+        return LeastInFlight(turn)
+    if name == "queue-aware":
+        return QueueAware(turn=turn)
     return POLICIES[name]()
 
 

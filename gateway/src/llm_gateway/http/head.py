@@ -24,6 +24,7 @@ _FORBIDDEN: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!
 _CONTENT_LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?(\d{1,15})\r\n")
 _BEARER: Final = re.compile(rb"\r\n[Aa]uthorization: Bearer ([A-Za-z0-9._~+/=-]{1,1024})\r\n")
 _DIGITS: Final = re.compile(rb"\d{1,15}")
+_ABSOLUTE: Final = re.compile(rb"https?://[A-Za-z0-9._:\[\]-]+(?=/|\Z)", re.IGNORECASE)
 _TARGET: Final = re.compile(rb"/[\x21-\x7e]*")
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
@@ -234,15 +235,16 @@ def _understand(parser: httptools.HttpRequestParser, collector: _Collector, http
         fields[name] = value
     if http11 and b"host" not in fields:
         raise malformed("The header host is missing.")
-    if _TARGET.fullmatch(collector.url) is None:
+    # RFC 9112 section 3.2.2: the absolute form, as proxies are sent it, must be understood.
+    target = _ABSOLUTE.sub(b"", collector.url, 1) or b"/"
+    if _TARGET.fullmatch(target) is None:
         raise malformed("The request target must be an absolute path.")
     coding = fields.get(b"transfer-encoding")
     length = fields.get(b"content-length")
     if coding is not None:
         if length is not None:
             raise malformed("Content-Length and Transfer-Encoding exclude each other.")
-        # To HTTP its case does not matter; Sanic knows this one, which everybody sends.
-        if coding != b"chunked" or not http11:
+        if coding.lower() != b"chunked" or not http11:
             raise ApiError(
                 501, "Of the transfer codings only chunked is understood.", code="unsupported_transfer_coding"
             )
@@ -253,14 +255,14 @@ def _understand(parser: httptools.HttpRequestParser, collector: _Collector, http
         raise ApiError(417, "Of the expectations only 100-continue is understood.", code="expectation_failed")
     token = key_shown(fields)
     method = bytes(parser.get_method())
-    path, named_model = doors.served(collector.url.partition(b"?")[0], posted=method == b"POST")
+    path, named_model = doors.served(target.partition(b"?")[0], posted=method == b"POST")
     content_type = fields.get(b"content-type", b"")
     request_id = fields.get(b"x-request-id")
     traceparent = fields.get(b"traceparent")
     return (
         Head(
             method=method,
-            target=collector.url,
+            target=target,
             path=path,
             http11=http11,
             keep_alive=collector.keep_alive or (http11 and b"upgrade" in fields and _stays(fields)),
@@ -293,5 +295,7 @@ def key_shown(fields: Mapping[bytes, bytes]) -> bytes | None:
     if authorization is not None:
         scheme, _, token = authorization.partition(b" ")
         token = token.strip()
-        return token if scheme.lower() == b"bearer" and token else None
+        if scheme.lower() == b"bearer" and token:
+            return token
+        # Another scheme is meant for something before us, such as an ingress with a password of its own.
     return fields.get(b"x-api-key") or fields.get(b"api-key") or None
