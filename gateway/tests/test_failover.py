@@ -116,7 +116,9 @@ def test_a_stream_cut_after_tokens_never_looks_whole(house: House) -> None:
 
 
 def test_a_stream_that_stalls_is_given_up(house: House) -> None:
-    front = house.front(house.engine(mode="stall"), stall_timeout=0.2)
+    engine = house.engine(mode="stall")
+    front = house.front(engine, stall_timeout=0.2, probe_interval=0)
+    house.call(setattr, engine, "health", 500)  # what tells a broken engine from a slow one
     stream = front.open_stream(max_tokens=5)
     received = b""
     try:
@@ -175,6 +177,7 @@ def test_a_slow_first_token_does_not_eject_an_engine_that_answers_others(house: 
     busy.mode = "ok"
     for _ in range(4):
         front.chat()
+    house.call(busy.release.set)
     assert [stream.events()[-1] for stream in streams] == ["data: [DONE]"] * 2
     assert front.metric("ejections_total") == 0
 
@@ -198,7 +201,7 @@ def test_a_slow_first_token_is_waited_for_and_its_prompt_is_computed_once(house:
 
 def test_a_silent_engine_that_answers_no_probe_is_left(house: House) -> None:
     silent, other = house.engine(mode="hang_after_head"), house.engine()
-    front = house.front(silent, other, first_byte_timeout=0.1, probe_interval=0)
+    front = house.front(silent, other, first_byte_timeout=0.1, probe_interval=0, breaker_failures=1)
     house.call(setattr, silent, "health", 500)
     for _ in range(2):
         assert front.open_stream(max_tokens=2).events()[-1] == "data: [DONE]"

@@ -98,7 +98,8 @@ def test_lines_may_end_as_they_like_and_be_cut_anywhere(size: int) -> None:
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
 def test_a_broken_stream_goes_on_at_another_engine(house: House, mode: str, path: str) -> None:
     bad, good = house.engine(mode=mode), house.engine()
-    front = house.front(bad, good, resume=True, stall_timeout=0.3)
+    front = house.front(bad, good, resume=True, stall_timeout=0.3, probe_interval=0)
+    house.call(setattr, bad, "health", 500)  # what tells a broken engine from a slow one
     texts = []
     for _ in range(2):
         stream = front.open_stream(path, max_tokens=6)
