@@ -55,6 +55,7 @@ quick: venv-dev ## ruff, mypy and the tests that need no programs: less than a m
 
 # In brackets: not the tests of other roles whose names begin alike.
 role: venv-dev ## write what follows from one role, and check it (ROLE=name; UPDATE=1 writes its snapshots)
+	@$(VENV)/python tools/gateway_settings.py
 	@$(VENV)/python tools/docs.py
 	@UPDATE_SNAPSHOTS=$(UPDATE) $(VENV)/python -m pytest -q tests/contract/test_roles.py -k "[$(ROLE)] or [$(ROLE)-"
 	@$(VENV)/yamllint --strict roles/$(ROLE)

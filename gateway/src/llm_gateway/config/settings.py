@@ -275,7 +275,7 @@ class Settings:
         choices=POLICIES,
         reload=True,
     )
-    models: Mapping[str, Any] = setting({}, "mapping", "Per model: see 'Models' below", reload=True)
+    models: Mapping[str, Any] = setting({}, "mapping", "Per model: see 'Models' in gateway/README.md", reload=True)
     access_log: str = setting("-", "text", "File of the JSON access log; `-`: standard output; empty: none")
     trace_endpoint: str = setting("", "text", "URL that traces are sent to by OTLP over HTTP; empty: no traces")
     trace_sample: float = setting(

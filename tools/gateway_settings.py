@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The gateway's settings, said once: in `gateway/src/llm_gateway/config/settings.py`.
+
+From there come the table in gateway/README.md, and in roles/gateway the inputs of the same names in `meta/argument_specs.yml` and their place in
+`vars/main.yml` (tools/docs.py goes on from there). `python tools/gateway_settings.py` writes, `--check` only says what is stale (exit code 1).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+REPO = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPO / "gateway" / "src"))
+
+from llm_gateway.config.settings import documentation, fields  # noqa: E402  the path above makes it importable
+
+MARK = "# From here on: the gateway's own settings, written by tools/gateway_settings.py."
+# What the role decides itself, or what makes sense outside of Kubernetes only.
+NOT_INPUTS = frozenset(
+    [
+        "listen",
+        "workers",
+        "engine",
+        "model",
+        "kubernetes",
+        "kubernetes_namespace",
+        "kubernetes_selector",
+        "kubernetes_api",
+        "kubernetes_token_file",
+        "kubernetes_ca_file",
+        "api_key_file",
+        "keys_dir",
+        "admin_key_file",
+        "admin_keys_dir",
+        "limit_replicas",
+        "state_file",
+        "drain_timeout",
+        "drain_delay",
+    ]
+)
+TYPES = {
+    "text": "str",
+    "texts": "list",
+    "count": "int",
+    "fraction": "float",
+    "duration": "raw",
+    "size": "raw",
+    "switch": "bool",
+    "mapping": "dict",
+}
+FILTERS = {"count": " | int", "switch": " | bool", "fraction": " | float"}
+
+
+def inputs() -> Iterator[dataclasses.Field[Any]]:
+    """The settings that are inputs of the role."""
+    return (field for field in fields() if field.name not in NOT_INPUTS)
+
+
+def default(field: dataclasses.Field[Any]) -> Any:
+    """The default as a person writes it: seconds without a fraction, sizes with their unit."""
+    value: Any = {} if field.default is dataclasses.MISSING else field.default
+    if field.metadata["kind"] == "size":
+        return next(
+            f"{value // factor}{unit}" for unit, factor in (("MiB", 2**20), ("KiB", 2**10)) if value % factor == 0
+        )
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def option(field: dataclasses.Field[Any]) -> str:
+    """One input's argument spec."""
+    meaning = re.sub(
+        r"--([a-z][a-z-]+)", lambda found: "gateway_" + found[1].replace("-", "_"), field.metadata["meaning"]
+    ).replace("`", "")
+    lines = [
+        f"gateway_{field.name}:",
+        "  description: >-",
+        f"    {meaning}.",
+        f"  type: {TYPES[field.metadata['kind']]}",
+    ]
+    if field.metadata["kind"] == "texts":
+        lines.append("  elements: str")
+    if field.metadata["choices"]:
+        lines.append(f"  choices: [{', '.join(field.metadata['choices'])}]")
+    written = yaml.safe_dump(default(field), default_flow_style=True, width=1000).removesuffix("...\n").strip()
+    lines.append(f"  default: {written.replace(chr(39) * 2, chr(34) * 2)}")
+    return "\n".join(lines)
+
+
+def after_mark(file: Path, indent: int, block: str, end: str) -> str:
+    """The file with `block` after its mark, up to the line that begins with `end` (or its own end)."""
+    margin = " " * indent
+    head, _, rest = file.read_text(encoding="utf-8").partition(f"{margin}{MARK}\n")
+    place = rest.find(f"\n{end}") if end else -1
+    indented = "\n".join(f"{margin}{line}" if line else line for line in block.split("\n"))
+    return f"{head}{margin}{MARK}\n{indented}\n{rest[place + 1 :] if place >= 0 else ''}"
+
+
+def files() -> dict[Path, str]:
+    """What follows from the settings."""
+    role = REPO / "roles" / "gateway"
+    readme = REPO / "gateway" / "README.md"
+    head, _, rest = readme.read_text(encoding="utf-8").partition("<!-- settings -->\n")
+    values = "\n".join(
+        f'{field.name}: "{{{{ gateway_{field.name}{FILTERS.get(field.metadata["kind"], "")} }}}}"' for field in inputs()
+    )
+    return {
+        readme: f"{head}<!-- settings -->\n{documentation()}<!-- /settings -->{rest.partition('<!-- /settings -->')[2]}",
+        role / "meta" / "argument_specs.yml": after_mark(
+            role / "meta" / "argument_specs.yml", 6, "\n".join(map(option, inputs())), ""
+        ),
+        role / "vars" / "main.yml": after_mark(role / "vars" / "main.yml", 2, values, "\n"),
+    }
+
+
+def main() -> int:
+    stale = [path for path, text in files().items() if path.read_text(encoding="utf-8") != text]
+    if "--check" in sys.argv[1:]:
+        for path in stale:
+            print(f"{path.relative_to(REPO)} is stale: run python tools/gateway_settings.py")
+        return 1 if stale else 0
+    for path, text in files().items():
+        path.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
