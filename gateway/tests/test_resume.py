@@ -107,13 +107,15 @@ def test_a_broken_stream_goes_on_at_another_engine(house: House, mode: str, path
         assert events[-1] == "data: [DONE]"
         choices = [json.loads(one[6:])["choices"][0] for one in events[:-1]]
         texts.append("".join(choice.get("text") or choice.get("delta", {}).get("content") or "" for choice in choices))
-    assert sorted(texts) == ["w0 w1 w0 w1 w2 w3 ", "w0 w1 w2 w3 w4 w5 "]
+    assert set(texts) <= {"w0 w1 w0 w1 w2 w3 ", "w0 w1 w2 w3 w4 w5 "}
+    resumed = texts.count("w0 w1 w0 w1 w2 w3 ")
+    assert resumed
     continued = next(asked for asked in good.requests if asked["max_tokens"] == 4)
     if "chat" in path:
         assert continued["messages"][-1] == {"role": "assistant", "content": "w0 w1 "}
     else:
         assert continued["prompt"] == "hiw0 w1 "
-    assert front.metric("resumes_total") == 1
+    assert front.metric("resumes_total") == resumed
 
 
 def test_without_resume_a_broken_stream_never_looks_whole(house: House) -> None:
