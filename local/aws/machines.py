@@ -63,8 +63,10 @@ def _start(session: Session, cluster: str, row: dict[str, Any], subnet: str) -> 
 
 
 def _end(session: Session, instances: list[Any]) -> None:
+    """Their interfaces and root volumes go with them."""
     backend = network.ec2(session)
     for one in instances:
+        one.teardown_defaults()
         one._state.name, one._state.code = "terminated", 48
         for eni in [eni for eni in backend.enis.values() if eni.instance is one]:
             network.remove_interface(session, eni.id)

@@ -17,7 +17,7 @@ MARK = "programs"
 LEFT_OUT = (MARK, "slow", "full", "perf", "cluster", "apiserver")
 _FOLDERS = ("tests/integration/", "tests/e2e/", "tests/perf/")
 # An emulated account; what roles describe, by Ansible unless it is known from an earlier session.
-_FIXTURES = {"account", "aws", "described"}
+_FIXTURES = {"account", "aws", "described", "slow"}
 _EVENTS = ("subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty")
 # What the standard library starts to answer platform.processor(), for HTTP clients' headers.
 _HARMLESS = ("uname",)

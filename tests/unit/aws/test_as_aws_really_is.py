@@ -25,9 +25,8 @@ def ground(account):
 @pytest.fixture(scope="module")
 def slow():
     """An account in which things take a moment."""
-    emulated = EmulatedAws("--pace", "0.001", "--delay", "late-logs=5", "--delay", "role=1.5").start()
-    yield emulated
-    emulated.kill()
+    with EmulatedAws("--pace", "0.001", "--delay", "late-logs=5", "--delay", "role=1.5") as emulated:
+        yield emulated
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +207,19 @@ def test_nodes_of_our_own_groups_are_not_others(aws, ground):
     assert lookups.vcpus_in_use(connect(aws), "another")["g", "on-demand"] == 8
     build("eks_nodegroup", aws, params).delete()
     assert lookups.vcpus_in_use(connect(aws), "another").get(("g", "on-demand"), 0) == 0
+
+
+def test_a_node_takes_its_root_volume_with_it(aws, ground):
+    def volumes():
+        return {row["VolumeId"] for row in aws.client("ec2").describe_volumes()["Volumes"]}
+
+    before = volumes()
+    params = {**sample("eks_nodegroup", ground, aws).params, "name": "with-disks", "min_size": 2}
+    build("eks_nodegroup", aws, params).apply()
+    build("eks_nodegroup", aws, params).wait()
+    assert len(volumes() - before) == 2
+    build("eks_nodegroup", aws, params).delete()
+    assert volumes() == before
 
 
 @pytest.mark.parametrize("tags", [

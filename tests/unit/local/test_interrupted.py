@@ -77,6 +77,7 @@ def test_somebodys_own_policy_stays(policy):
     assert policy.read_text() == "#!/bin/sh\nexit 0\n"
 
 
+@pytest.mark.programs
 def test_a_virtual_environment_that_was_never_finished_is_made_anew(tmp_path):
     """`python -m venv` makes the program first, and pip last."""
     unfinished = tmp_path / "venv"
