@@ -118,12 +118,14 @@ class Assembly:
         """The next bytes of a part: onto the disk, into the note, and to the digest in their turn."""
         try:
             os.pwrite(self._file, data, part.at)
-            part.at += len(data)
-            os.pwrite(self._note, _NOTE.pack(part.at - part.begin), _NOTE.size * (part.number + 1))
+            after = part.at + len(data)
+            os.pwrite(self._note, _NOTE.pack(after - part.begin), _NOTE.size * (part.number + 1))
         except OSError as problem:  # or it would be taken for the connection's
             raise _explained(problem, self.remote) from problem
         with self._moved:
+            # Together: a part that looks whole has all that is to be hashed of it.
             self._waiting.setdefault(part.number, deque()).append(data)
+            part.at = after
         self.hash_on()
 
     def hash_on(self) -> None:
