@@ -31,7 +31,10 @@ HOSTILE = {
     "two codings": START + b"transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
     "a coding twice": START + b"transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n0\r\n\r\n",
     "a coding with a space": START + b"transfer-encoding : chunked\r\n\r\n0\r\n\r\n",
-    "a coding in capitals": START + b"transfer-encoding: Chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY),
+    "an endless extension of a chunk": START + b"transfer-encoding: chunked\r\n\r\n5;x=" + b"a" * 200_000,
+    "endless trailers": START
+    + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n" % (len(BODY), BODY)
+    + b"x-a: b\r\n" * 20_000,
     "a folded header": START + b"x-a: b\r\n content-length: 5\r\n\r\nhello",
     "a bare line feed": START + b"x-a: b\ncontent-length: 5\r\n\r\nhello",
     "a bare carriage return": START + b"x-a: b\rcontent-length: 5\r\n\r\nhello",
@@ -95,6 +98,22 @@ def test_a_connection_may_change_its_head_and_its_key_from_request_to_request(ho
     )
     assert [part[:3] for part in received.split(b"HTTP/1.1 ")[1:]] == [b"200"] * 6 + [b"401"]
     assert received.count(b"x-request-id: mine") == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "coding", "more"),
+    [
+        (b"/v1/completions", b"Chunked", b""),
+        (b"http://gw.example:8080/v1/completions", b"chunked", b""),
+        (b"/v1/completions", b"chunked", b"x-api-key: sk-test\r\nauthorization: Basic dTpw\r\n"),
+    ],
+)
+def test_what_http_allows_is_no_attack(house: House, target: bytes, coding: bytes, more: bytes) -> None:
+    """RFC 9112 sections 3.2.2 and 7; and a password that is meant for something before the gateway."""
+    front = house.front(house.engine())
+    key = more or b"authorization: Bearer sk-test\r\n"
+    head = b"POST %b HTTP/1.1\r\nhost: x\r\n%btransfer-encoding: %b\r\n\r\n" % (target, key, coding)
+    assert front.raw(head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY), timeout=5).startswith(b"HTTP/1.1 200 ")
 
 
 def test_nothing_after_a_refused_request_is_taken_for_another(house: House) -> None:

@@ -437,11 +437,12 @@ class Exchange:
             self._good_reply(body)
             return
         engine = self.engine
-        if self._asked_usage and engine is not None and status in _REFUSALS and b"stream_options" in body:
-            # It knows no usage in streams, which was our wish alone.
-            engine.counts_streams = self._asked_usage = False
-            self._connect(engine)
-            return
+        if engine is not None and status in _REFUSALS and b"stream_options" in body:
+            engine.counts_streams = False  # it knows no usage in streams
+            if self._asked_usage:
+                self._asked_usage = False
+                self._connect(engine)
+                return
         if self.translation is not None and self._otherwise(self.translation, status, body):
             return
         error = openai.from_engine(status, body)
