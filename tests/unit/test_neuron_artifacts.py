@@ -26,6 +26,8 @@ from ansible_collections.llm.on_eks.plugins.module_utils.neuron.job import main
 from ansible_collections.llm.on_eks.plugins.module_utils.neuron.key import Inputs, canonical, differences
 from ansible_collections.llm.on_eks.plugins.module_utils.neuron.store import ArtifactStore
 
+pytestmark = pytest.mark.programs
+
 FAKE = Path(__file__).resolve().parents[1] / "support" / "fake_compiler.py"
 FAKES = {name: Backend(name, FAKE) for name in ("tnx", "optimum", "vllm")}
 SHAPES = Shapes(target="inf2")

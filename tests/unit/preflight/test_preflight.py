@@ -42,7 +42,10 @@ def test_the_example_of_the_documentation_is_accepted():
     ("catalog", "expected"),
     [
         ([entry(engin="vllm")], "model_catalog[llama-3.1-8b].engin is not a known key; did you mean engine."),
-        ([entry(engine="vlm")], "model_catalog[llama-3.1-8b].engine is 'vlm'; choose one of vllm, tgi, tgw, llamacpp."),
+        (
+            [entry(engine="vlm")],
+            "model_catalog[llama-3.1-8b].engine is 'vlm'; choose one of vllm, tgi, tgw, llamacpp, sglang.",
+        ),
         ([entry(replicas={"min": -1})], "model_catalog[llama-3.1-8b].replicas.min is -1; give 0 or more."),
         ([entry(replicas={"min": 5, "max": 4})], "has min 5 above max 4"),
         (
