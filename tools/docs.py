@@ -91,10 +91,16 @@ _Dumper.add_representer(str, _text)
 
 def written(value: Any) -> str:
     """A value as a person would write it behind its key: what is short on one line, the rest indented below."""
-    wide = WIDTH if isinstance(value, (dict, list)) else 10_000
-    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=None, sort_keys=False, width=wide, allow_unicode=True)
-    text = text.removesuffix("...\n").rstrip("\n")
+    text = _dumped(value, None)
+    if "\n" not in text and len(text) > WIDTH - 40 and isinstance(value, (dict, list)):
+        text = _dumped(value, False)
     return f" {text}" if "\n" not in text and not text.startswith("- ") else "\n" + textwrap.indent(text, "  ")
+
+
+def _dumped(value: Any, flow: bool | None) -> str:
+    """`flow`: None for leaves on one line, False for a line for each item."""
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=flow, sort_keys=False, width=10_000, allow_unicode=True)
+    return text.removesuffix("...\n").rstrip("\n")
 
 
 def metadata(role: Path) -> str:
