@@ -4,19 +4,33 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import Any, Protocol
 
+from .config import EmulatorConfig
 from .elb import release_stuck
 from .errors import EmulatorError
 from .failing import failing
+from .faults import Faults
+from .paging import Pages
 from .protocol import Answer
 from .quotas import quotas
 from .token_review import review
-
-if TYPE_CHECKING:
-    from .server import Emulator
+from .world import Session, World
 
 ROOT = "/_emulator/"
+
+
+class Emulator(Protocol):
+    """What these addresses need of the emulator."""
+
+    config: EmulatorConfig
+    world: World
+    faults: Faults
+    pages: Pages
+    calls: Counter[str]
+
+    def session(self, region: str, access_key: str) -> Session: ...
 
 
 def changes_state(method: str, path: str, body: bytes = b"") -> bool:

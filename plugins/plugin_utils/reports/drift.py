@@ -18,7 +18,7 @@ from ..kinds.base import Action
 from ..objects.compare import paths
 from ..objects.identity import Identity
 from ..objects.ownership import extra_fields, owner_of
-from ..run.engine import Result
+from ..run.result import Result
 
 State = Literal["none", "drift", "error"]
 _WORDS = {

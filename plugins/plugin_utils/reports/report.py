@@ -7,7 +7,7 @@ from typing import Any
 
 from ..kinds.base import Action
 from ..objects.masking import Masker
-from ..run.engine import Result
+from ..run.result import Result
 from ..run.scheduler import Done, Running
 
 _DONE = {

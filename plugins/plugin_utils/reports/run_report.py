@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...module_utils.files import write_whole
-from ..run.engine import Result
+from ..run.result import Result
 from ..run.scheduler import Done
 
 _ROW = 20

@@ -15,7 +15,7 @@ from ..kinds.wait import WORKLOADS, condition, fulfilled
 from ..kubernetes.client import Client
 from ..objects import diagnose
 from ..objects.record import Recorder
-from ..run.engine import Result
+from ..run.result import Result
 from ..run.run_plan import aligned
 
 Document = dict[str, Any]

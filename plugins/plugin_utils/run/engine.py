@@ -16,77 +16,21 @@ from ..describe.descriptor import Component, DescriptorError, claims_of, is_in_k
 from ..helm.lock_file import locked
 from ..helm.options import ChartOptions
 from ..kinds import remove
-from ..kinds.base import Action, Context, Run, context_of
+from ..kinds.base import Context, Run, context_of
 from ..kinds.chart import ChartTests
 from ..kubernetes.aws_access import AwsAccess, NoClusterError
 from ..kubernetes.client import Client
 from ..kubernetes.connection import ConnectionError
 from ..locks import bucket_lock, lease
-from ..objects import disruption
 from ..objects.data_loss import Permission
 from ..objects.masking import Masker
 from ..objects.record import Recorder
 from . import scheduler
 from .graph import Vertex
+from .result import ComponentResult, Result
 from .run_plan import Plan, StalePlanError, plan_of
 from .scheduler import Done, Running
 from .steps import build
-
-
-@dataclass
-class ComponentResult:
-    """What became of one component. `seconds`: when, since the run's begin, its last node ended."""
-
-    state: str
-    seconds: float = 0.0
-    actions: list[Action] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-    cancelled: str = ""
-
-    def add(self, node: Done) -> None:
-        """Fold in how one of its nodes ended."""
-        self.seconds = max(self.seconds, node.started + node.seconds)
-        self.actions += node.outcome.actions
-        self.notes += node.outcome.notes
-        if node.state == "failed":
-            self.errors.append(node.error)
-        elif node.state == "cancelled":
-            self.cancelled = node.error
-
-    @property
-    def changed(self) -> bool:
-        return bool(self.actions)
-
-    @property
-    def disruption(self) -> disruption.Disruption:
-        return disruption.worst([action.disruption for action in self.actions])
-
-
-@dataclass
-class Result:
-    """The whole run; `components` in the order in which they were described, `nodes` as they stand in the graph."""
-
-    components: dict[str, ComponentResult]
-    nodes: list[Done]
-    seconds: float
-    context: Context
-
-    @property
-    def masker(self) -> Masker:
-        return self.context.run.masker
-
-    @property
-    def recorder(self) -> Recorder:
-        return self.context.run.recorder
-
-    @property
-    def actions(self) -> list[Action]:
-        return [action for component in self.components.values() for action in component.actions]
-
-    @property
-    def errors(self) -> list[str]:
-        return [f"{name}: {error}" for name, component in self.components.items() for error in component.errors]
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,9 @@ from ..locks import lease
 from ..objects.data_loss import Permission
 from ..objects.record import Recorder
 from . import engine, scheduler
-from .engine import ComponentResult, Hooks, Result
+from .engine import Hooks
 from .graph import Vertex
+from .result import ComponentResult, Result
 
 Document = dict[str, Any]
 _KEPT_AS_THEY_ARE = ("Secret", "Job", "CustomResourceDefinition")

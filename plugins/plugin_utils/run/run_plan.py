@@ -6,16 +6,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from ...module_utils.errors import LlmOnEksError
 from ...module_utils.files import write_whole
 from ..objects.compare import Change
-
-if TYPE_CHECKING:
-    from .engine import Result
+from .result import Result
 
 FORM = 1
 

@@ -3,7 +3,7 @@
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.base import Action, Outcome, Run, context_of
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.run_report import critical_path, page
-from ansible_collections.llm.on_eks.plugins.plugin_utils.run.engine import ComponentResult, Result
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.result import ComponentResult, Result
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.scheduler import Done
 
 
