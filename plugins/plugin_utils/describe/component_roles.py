@@ -30,13 +30,13 @@ class ComponentRole:
 
 
 def discover(roles: Path) -> dict[str, ComponentRole]:
-    """name -> role, of every folder with a descriptor's template."""
+    """name -> role, for every role folder that has a descriptor template."""
     return {role.name: _read(role) for role in sorted(roles.iterdir()) if (role / TEMPLATE).exists()}
 
 
 def _read(role: Path) -> ComponentRole:
     file = role / "vars" / "main.yml"
-    # Templates in it stay text: what is read here is plain.
+    # Templates in the file are not rendered: only plain values are read here.
     own = yaml.safe_load(file.read_bytes()) or {} if file.exists() else {}
     return ComponentRole(role.name, own.get(f"{role.name}_scope", ""), tuple(own.get(f"{role.name}_needs", ())))
 
@@ -44,9 +44,9 @@ def _read(role: Path) -> ComponentRole:
 def in_order(
     roles: Mapping[str, ComponentRole], wanted: Collection[str] = (), *, provider: str = "existing", scope: str = ""
 ) -> list[str]:
-    """Names of `wanted` (without any: of all that a cluster has, or of all of `scope`) and of what they need, needed ones first.
+    """The wanted roles and all roles that they need, in dependency order.
 
-    Raises ComponentRolesError.
+    Without `wanted`: all roles of a cluster of this provider, or all of `scope`. Raises ComponentRolesError.
     """
     chosen = list(wanted) or [
         role.name for role in roles.values() if _belongs(role, provider) and scope in ("", role.scope)
@@ -58,7 +58,7 @@ def in_order(
             raise ComponentRolesError(
                 f"{name} is no role that describes components; there are {', '.join(sorted(roles))}"
             )
-        # What needs AWS's part of it does without where there is none.
+        # Without AWS, a role does not need what only exists on AWS.
         graph[name] = tuple(need for need in roles[name].needs if _belongs(roles.get(need), provider))
         chosen += [need for need in graph[name] if need not in graph]
     try:
@@ -68,5 +68,5 @@ def in_order(
 
 
 def _belongs(role: ComponentRole | None, provider: str) -> bool:
-    """Whether a cluster of this provider has it; an unknown one is kept, to be refused by name."""
+    """Whether a cluster of this provider has the role. An unknown role is kept, so that it is refused by name later."""
     return role is None or not role.scope or (role.scope == EKS and provider == EKS)

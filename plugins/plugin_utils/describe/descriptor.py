@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The component descriptor: what a role publishes and converge brings about. Plain data, checked before anything is touched.
+"""The component descriptor: what a role publishes and converge applies. Plain data, validated before anything is changed.
 
 docs/converge.md's schema is generated from these classes.
 """
@@ -127,11 +127,11 @@ class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class AwsEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A resource of AWS: its type (see docs/aws.md), its name within the component, and its properties.
+    """An AWS resource: its type (see docs/aws.md), its name within the component, and its properties.
 
-    What it produces is referred to as `${out:COMPONENT.NAME_OUTPUT}`. `adopt`: it is used as it is, never changed or deleted.
-    `retain`: it stays when the component goes. `after`: other resources, as `NAME` or `COMPONENT.NAME`, where no reference says
-    so. `wait: false`: nobody waits until it is ready.
+    Its outputs are referred to as `${out:COMPONENT.NAME_OUTPUT}`. `adopt`: use the resource as it is; never change or
+    delete it. `retain`: keep it when the component is removed. `after`: other resources that must come first, as `NAME`
+    or `COMPONENT.NAME`, where no reference says so. `wait: false`: do not wait until it is ready.
     """
 
     type: str
@@ -152,7 +152,7 @@ class Kubernetes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A value that other components refer to as `${out:COMPONENT.OUTPUT}`: the field at `path` of an object, once it is there."""
+    """A value that other components refer to as `${out:COMPONENT.OUTPUT}`: the field at `path` of an object, once it has a value."""
 
     kind: str
     name: str
@@ -163,11 +163,12 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One unit of the platform. `after` orders only; `requires` must be in the run or installed.
+    """One unit of the platform. `after` only orders; `requires` must be in the run or installed.
 
-    `adopt` lets it take over objects that it did not make. `recreate` names objects that may be deleted and made anew when a
-    change cannot be had otherwise. `retain` names objects that are never deleted. `lose_data` names objects that may be deleted
-    although data goes with them: claims, CRDs with objects, and resources of AWS by type and name.
+    `adopt` lets the component take over objects that it did not make. `recreate` names objects that may be deleted and
+    created again when the API allows a change in no other way. `retain` names objects that are never deleted.
+    `lose_data` names objects that may be deleted although their data is lost: claims, CRDs with objects, and AWS
+    resources by type and name.
     """
 
     name: str
@@ -195,7 +196,7 @@ class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 def parse(descriptors: Sequence[Any]) -> list[Component]:
     """Descriptors as components. Raises DescriptorError, naming component and path."""
     components = [_parse_one(descriptor) for descriptor in descriptors]
-    # Records know no difference between the two dashes.
+    # Names of records treat `-` and `_` alike.
     names = [component.name.replace("_", "-") for component in components]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
@@ -219,14 +220,17 @@ def documents_of(component: Component) -> list[Document]:
 
 
 def is_in_kubernetes(component: Component) -> bool:
-    """Whether a component has more than resources of AWS."""
+    """Whether a component has anything besides AWS resources."""
     parts = (component.namespace, component.crds, component.releases, component.manifests, component.jobs)
     more = (component.secrets, component.wait, component.checks, component.outputs)
     return any(parts) or any(more)
 
 
 def claims_of(component: Component) -> Iterator[Identity]:
-    """Every object that a component that is to be present spells out; in both scopes where no namespace is named."""
+    """Every object that a component with state `present` spells out.
+
+    An object without a namespace is listed twice: as cluster-scoped, and in the component's namespace.
+    """
     if component.state != "present":
         return
     home = component.namespace.name if component.namespace else ""
@@ -297,7 +301,7 @@ def _refuse_second_clusters(components: Sequence[Component]) -> None:
 
 
 def _refuse_shared_objects(components: Sequence[Component]) -> None:
-    """One object, one text: two would undo each other's work in every run."""
+    """Each object belongs to one component: two descriptions of it would undo each other in every run."""
     owner: dict[Identity, str] = {}
     for component in components:
         if component.state != "present":

@@ -47,7 +47,7 @@ def resolve(value: Any, outputs: Mapping[tuple[str, str], Any]) -> Any:
 
 
 def is_unknown(value: Any) -> bool:
-    """Whether nested data still holds something that is only known after an apply."""
+    """Whether nested data still contains a value that is only known after an apply."""
     if isinstance(value, str):
         return UNKNOWN in value
     if isinstance(value, Mapping):

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every engine is in the cluster, whatever runs in its pods."""
+"""What all engines have in common in the cluster, whichever program runs in their pods."""

@@ -26,7 +26,7 @@ class AcceleratorError(LlmOnEksError):
 
 @dataclass(frozen=True)
 class Accelerator:
-    """`types`: those of one kind, best first. `family`: of Neuron, as its compiler calls it."""
+    """`types`: instance types of one kind, the preferred first. `family`: of Neuron devices, as the compiler calls it."""
 
     kind: Kind
     types: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Accelerator:
         return {"requests": wanted, "limits": wanted}
 
     def placement(self) -> dict[str, Any]:
-        """The part of a pod's spec that brings it to these types, the first ones rather than the last."""
+        """The part of a pod's spec that schedules it to these types, the first ones preferred."""
         if self.kind == "cpu":
             return {}
         only = {"key": _TYPE_LABEL, "operator": "In", "values": list(self.types)}
@@ -66,7 +66,10 @@ def kind_of(instance_type: str) -> Kind:
 
 
 def accelerator_of(entry: Mapping[str, Any]) -> Accelerator:
-    """The first type decides the kind; the others of that kind may take its place. AcceleratorError for what is no type."""
+    """The first type decides the kind; the others must be of the same kind and are alternatives.
+
+    Raises AcceleratorError for an unknown type.
+    """
     given = entry.get("accelerators") or "cpu"
     types: Sequence[str] = [given] if isinstance(given, str) else list(given)
     if list(types) == ["cpu"]:

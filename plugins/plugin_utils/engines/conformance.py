@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The same questions to every engine, directly or through the gateway: what clients of OpenAI's API may rely on.
 
-Each question says in a sentence what did not hold. What an engine is known not to have is named in `KNOWN`, per engine: such a
-question is not asked, and the report says why.
-
-Shapes: https://platform.openai.com/docs/api-reference/completions, …/chat
+Each question returns a sentence that says what failed. `KNOWN` lists what an engine is known to lack: such a question
+is skipped, and the report says why. Shapes: https://platform.openai.com/docs/api-reference/completions, …/chat
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ KNOWN: Mapping[str, Mapping[str, str]] = {
 
 
 class NotHeldError(Exception):
-    """A sentence that is not true of this engine."""
+    """The engine's answer broke a rule; the message is the sentence for the report."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,10 @@ class Reply:
 
 @dataclass(frozen=True)
 class Target:
-    """Where to ask, and whom. `engine`: its name in the catalogue; `gateway`: the gateway is in between."""
+    """The address and model to ask.
+
+    `engine`: the engine's name in the catalogue; `gateway`: whether requests go through the gateway.
+    """
 
     url: str
     model: str
@@ -131,9 +132,9 @@ class Result:
 
 
 def examine(target: Target, known: Mapping[str, str] | None = None) -> list[Result]:
-    """Every question, in their order; one that does not hold stops none of the others.
+    """Ask every question, in order. A failed question does not stop the others.
 
-    `known`: what this one is known not to have, besides what is known of its engine.
+    `known`: what this target is known to lack, in addition to `KNOWN` for its engine.
     """
     return list(_results(target, {**KNOWN.get(target.engine, {}), **(known or {})}))
 
@@ -153,7 +154,7 @@ def _results(target: Target, known: Mapping[str, str]) -> Iterator[Result]:
 
 
 def _greedy(target: Target) -> None:
-    """The same text twice, and the known one."""
+    """The same text twice; and the expected text, where one is known."""
     first, again = target.complete(), target.complete()
     _holds(first.status == 200, f"a completion was answered {first.status}: {first.json}")
     _holds(first.text == again.text, f"temperature 0 gave {first.text!r}, then {again.text!r}")
@@ -244,7 +245,7 @@ def _unicode(target: Target) -> None:
 
 
 def _errors(target: Target) -> None:
-    """A request that means nothing is refused with a sentence, and is no failure of the server's."""
+    """An invalid request gets a 4xx answer with a sentence, not a server error."""
     for body in (
         {"model": target.model, "prompt": PROMPT, "max_tokens": "many"},
         {"model": target.model, "messages": "hi"},
@@ -265,7 +266,7 @@ def _unknown_model(target: Target) -> None:
 
 
 def _cancel(target: Target) -> None:
-    """Who leaves takes no slot with him."""
+    """A client that disconnects frees its slot."""
     for _ in range(8):
         target.abandon()
     began = time.monotonic()
@@ -300,7 +301,7 @@ def _holds(true: bool, sentence: str) -> None:
 
 
 def _common(one: str, other: str) -> bool:
-    """Whether one begins with the other: engines cut a last, half letter differently."""
+    """Whether one text begins with the other: engines cut an incomplete last character in different ways."""
     first, second = (text.rstrip("\ufffd").strip() for text in (one, other))
     return first.startswith(second) or second.startswith(first)
 

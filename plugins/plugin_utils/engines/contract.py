@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A catalogue entry and what an engine needs, as one component: the same labels, port, probes, drain and limits for all engines.
+"""Turns a catalogue entry and an engine's own settings into one component: labels, port, probes, drain and limits are the same for
+all engines.
 
-It is Python and not a template, so that four engines cannot drift apart and a test can ask it anything. A role `engine_NAME`
-gives what is its own (image, arguments, differences); what is the same is here.
+This is Python and not a template, so that engines cannot drift apart and tests can call it. A role `engine_NAME` gives
+only what is its own: image, arguments, differences.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _UID = 10001
 
 
 class ContractError(LlmOnEksError):
-    """An engine role gives what the contract does not take."""
+    """An engine role sets something that the contract does not accept."""
 
 
 class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -105,7 +106,7 @@ class _Component:
         return {"name": self.name, "namespace": NAMESPACE, "labels": self.labels}
 
     def _deployment(self, file: Mapping[str, Any]) -> dict[str, Any]:
-        # A device that is in use cannot be had twice: there the old pod goes first.
+        # A device cannot be shared: the old pod must end before the new one starts.
         surge = (1, 0) if self.accelerator.kind == "cpu" else (0, 1)
         return {
             "apiVersion": "apps/v1",
@@ -184,7 +185,10 @@ class _Component:
         }
 
     def _probes(self) -> dict[str, Any]:
-        """Ready means serving: a pod gets requests once it has answered one itself, and is then asked how it is."""
+        """Readiness means serving: a pod is ready once it has answered one completion itself.
+
+        After that only its health is checked.
+        """
         engine = self.engine
         health = {"httpGet": {"path": engine.health, "port": "http"}}
         ready = {"httpGet": {"path": engine.ready or engine.health, "port": "http"}}
@@ -226,7 +230,7 @@ class _Component:
             "kind": "Service",
             "metadata": self._metadata(),
             "spec": {
-                # Only its EndpointSlices matter: the gateway chooses a pod itself.
+                # Only the Service's EndpointSlices matter: the gateway chooses the pod itself.
                 "clusterIP": "None",
                 "selector": self.labels,
                 "ports": [{"name": "http", "port": self.engine.port, "targetPort": "http"}],
@@ -257,7 +261,7 @@ class _Component:
 
 
 def first_token(model: str, port: int, task: str) -> str:
-    """A program that ends well once the pod itself has answered for this model; its image needs no more than Python."""
+    """A program that exits with 0 once the pod itself has answered for this model. Its image needs only Python."""
     path, body = {
         "generate": ("/v1/completions", {"model": model, "prompt": "Hello", "max_tokens": 1}),
         "embed": ("/v1/embeddings", {"model": model, "input": "Hello"}),
@@ -273,7 +277,7 @@ def first_token(model: str, port: int, task: str) -> str:
 
 
 def merged(first: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid upon `first`, mapping by mapping."""
+    """`over` merged into `first`, mapping by mapping."""
     found = dict(first)
     for key, value in over.items():
         there = found.get(key)

@@ -18,7 +18,7 @@ from .options import ChartOptions
 
 TIMEOUT_S = 300
 _VERSIONS = Path(__file__).resolve().parents[3] / "tools" / "versions.json"
-# A rendering takes one core; more of them at once only wait for each other.
+# Rendering uses one core; more renderings at once only wait for each other.
 _PLACES = threading.BoundedSemaphore((os.cpu_count() or 2) + 1)
 
 
@@ -56,7 +56,7 @@ def run(
     helm = find(options)
     with _PLACES, tempfile.TemporaryDirectory(prefix="llm-helm-") as home:
         try:
-            # The user's own Helm settings, plugins and kubeconfig have no part in this.
+            # The user's own Helm settings, plugins and kubeconfig must not affect the result.
             done = subprocess.run(
                 [helm, *arguments],
                 input=stdin,

@@ -33,7 +33,7 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def traits(chart: ChartFile, options: ChartOptions) -> Traits:
-    """Read once for each content; subcharts count, whether they are switched on or not."""
+    """Read once for each content. Subcharts count, whether they are enabled or not."""
     kept = options.renderings / f"traits-{chart.digest}.json"
     try:
         return msgspec.json.decode(kept.read_bytes(), type=Traits)
@@ -80,7 +80,7 @@ def _kinds(content: bytes) -> list[str]:
     try:
         documents = parse(content.decode(errors="replace"))
     except ChartError:
-        return []  # Helm says it better, once it renders
+        return []  # Helm reports this better when it renders
     return [
         f"{document['spec']['group']}/{version['name']}/{document['spec']['names']['kind']}"
         for document in documents

@@ -118,7 +118,7 @@ def chunks(output: str) -> list[Chunk]:
 
 
 def key_of(document: Document, namespace: str = "") -> str:
-    """What tells an object from all others of a release: `apps/Deployment/kong/kong-gateway`; the version does not."""
+    """What identifies an object within a release: `apps/Deployment/kong/kong-gateway`. The API version is not part of it."""
     group = document["apiVersion"].rpartition("/")[0]
     metadata = document["metadata"]
     return f"{group}/{document['kind']}/{metadata.get('namespace') or namespace}/{metadata['name']}"

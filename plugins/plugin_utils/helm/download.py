@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP as chart repositories and registries need it: retries, redirects, the credentials this controller already has."""
+"""HTTP for chart repositories and registries: retries, redirects, and the credentials that this controller already has."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Answer:
 
 
 class Downloader:
-    """GET, with credentials from the address itself, ~/.netrc, or the container registries' auth file; none is ever shown."""
+    """HTTP GET with credentials from the address, ~/.netrc or the container registries' auth file. No credential is ever shown."""
 
     def __init__(self, *, timeout_s: float = 30) -> None:
         self._options: dict[str, Any] = {
@@ -55,7 +55,7 @@ class Downloader:
         return answer.body
 
     def ask(self, address: str, *, authorization: str = "", accept: str = "*/*") -> Answer:
-        """One GET, repeated while the failure is one that passes. Raises ChartError when nothing answers."""
+        """One GET, retried while the failure is temporary. Raises ChartError when nothing answers."""
         parts = urllib.parse.urlsplit(address)
         plain = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
         headers = {"Accept": accept, "User-Agent": "llm.on_eks"}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a chart makes up at each rendering (certificates, passwords, their checksums), and how it is kept. Pure.
+"""Values that a chart generates at each rendering (certificates, passwords, their checksums), and how they are kept. Pure.
 
-Two renderings of the same input are compared; where they differ, the value that lives in the cluster is fed back.
+Two renderings of the same input are compared. Where they differ, the value in the cluster is used again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Step = str | int
 
 
 class GeneratedField(msgspec.Struct, frozen=True):
-    """A field that is different at each rendering. `object` as key_of says it; `path` from the object's root."""
+    """A field that differs at each rendering. `object` is a key of `key_of`; `path` starts at the object's root."""
 
     object: str
     path: tuple[Step, ...]
@@ -28,7 +28,7 @@ class GeneratedField(msgspec.Struct, frozen=True):
 
     @property
     def derived(self) -> bool:
-        """Whether it lies in a pod's template: there it follows from something else and only makes pods restart."""
+        """Whether the field is in a pod template: there it is derived from something else and only makes pods restart."""
         return "template" in self.path[:-1] and self.path[0] == "spec"
 
     def __str__(self) -> str:
@@ -60,11 +60,11 @@ def feed_back(
     *,
     same_input: bool,
 ) -> tuple[list[Document], list[GeneratedField]]:
-    """(documents with the living values, fields that had to be made anew).
+    """(documents with the values that are in the cluster, fields that keep their newly generated value).
 
-    Certificates are one set: the key of one rendering does not fit the authority of another, so all are kept or none.
-    Fields of pod templates are kept only while chart and values are the same and nothing else is made anew: else they
-    are checksums of what did change, and pods must restart.
+    Certificates are one set: the key of one rendering does not match the authority of another, so all are kept or none.
+    Fields of pod templates are kept only while chart and values are unchanged and nothing else is generated: otherwise
+    they are checksums of something that changed, and pods must restart.
     """
     values = {field: _live_value(live.get(field.object), field.path) for field in generated}
     sources = [field for field in generated if not field.derived]
@@ -80,7 +80,7 @@ def feed_back(
 
 
 def blanked(documents: Sequence[Document], generated: Sequence[GeneratedField], namespace: str) -> list[Document]:
-    """The documents without what was made up, fit to be kept: a password must not come out of a cache a second time."""
+    """The documents without generated values, safe to cache: a generated password must not be used a second time."""
     made = {key_of(document, namespace): copy.deepcopy(document) for document in documents}
     for field in generated:
         if field.object in made:
@@ -89,7 +89,7 @@ def blanked(documents: Sequence[Document], generated: Sequence[GeneratedField], 
 
 
 def unknown(document: Document, generated: Sequence[GeneratedField], word: str) -> Document:
-    """A planned object as it can be told: what the chart will make up is not known yet."""
+    """A planned object as it can be shown: values that the chart will generate are not known yet."""
     made = copy.deepcopy(document)
     for field in generated:
         if _live_value(made, field.path) is not None:

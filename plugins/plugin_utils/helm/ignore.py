@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fields of a release that are left as they live: `Deployment/kong-* spec.template.metadata.annotations["x/y"]`. Pure."""
+"""Fields of a release that keep the value that they have in the cluster: `Deployment/kong-*
+spec.template.metadata.annotations["x/y"]`.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +55,7 @@ def pattern(text: str) -> Pattern:
 
 
 def leave(document: Document, live: Document | None, patterns: Sequence[Pattern]) -> Document:
-    """The document with the named fields as they live; unchanged where nothing lives yet."""
+    """The document with the named fields as they are in the cluster; unchanged where the object does not exist yet."""
     if live is None:
         return document
     made = copy.deepcopy(document)
@@ -88,7 +92,7 @@ def _matching(node: Any, live: Any, step: str) -> Iterator[Any]:
 
 
 def _entry(live: Any, key: Any, node: Any) -> tuple[bool, Any]:
-    """(whether it is there, value) in the living object; entries of lists are known by their name."""
+    """(whether it exists, its value) in the live object. List entries are matched by name."""
     if isinstance(live, dict):
         return key in live, live.get(key)
     if isinstance(live, list) and isinstance(key, int):

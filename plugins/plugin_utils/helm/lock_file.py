@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The release set: for each chart that is downloaded, the digest that was seen when it was locked.
+"""The release set: for each downloaded chart, the digest that it had when it was locked.
 
-`release.lock.yml` of an environment. Only playbooks/lock.yml writes it; every other run only reads it, and refuses a chart that
-it does not know.
+It is `release.lock.yml` of an environment. Only playbooks/lock.yml writes it. Every other run only reads it, and
+refuses a chart that is not listed.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def locked(components: Sequence[Component], file: Path) -> list[Component]:
 
 
 def resolve(components: Sequence[Component], options: ChartOptions) -> LockFile:
-    """What the charts of the components are now, by asking their sources. Raises ChartError."""
+    """The digests that the components' charts have now, asked of their sources. Raises ChartError."""
     charts = {
         LockedChart(_source(release.chart), _name(release.chart), release.chart.version, _seen(release.chart, options))
         for component in components
@@ -79,7 +79,7 @@ def resolve(components: Sequence[Component], options: ChartOptions) -> LockFile:
 
 
 def moves(before: LockFile, after: LockFile) -> list[str]:
-    """What a new lock file changes, a line each."""
+    """What a new lock file changes, one line for each change."""
     old = {(one.source, one.name): one for one in before.charts}
     new = {(one.source, one.name): one for one in after.charts}
     lines = []
@@ -99,7 +99,7 @@ def moves(before: LockFile, after: LockFile) -> list[str]:
 
 
 def write(lock: LockFile, file: Path) -> None:
-    """Whole or not at all."""
+    """Write the file atomically."""
     text: str = yaml.safe_dump(msgspec.to_builtins(lock), sort_keys=False, width=160)
     write_whole(file, f"---\n{_HEAD}{text}")
 

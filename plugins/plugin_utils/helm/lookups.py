@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A read-only view of the cluster for Helm's `lookup` and capabilities, on the loopback device, while a chart is rendered.
+"""A read-only view of the cluster for Helm's `lookup` and capabilities, served on the loopback device while a chart is rendered.
 
-Helm gets no credentials of the cluster: it asks here, and our own client asks the API. What it looked up is written down, so
-that a rendering can be kept for as long as the same look-ups give the same answers.
+Helm gets no credentials of the cluster: it asks this server, which asks the API through our own client. Each look-up is
+recorded. A cached rendering is used again only while the same look-ups give the same answers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..kubernetes.client import ApiError, Client
 
 Document = dict[str, Any]
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
-# What changes without a change: never part of an answer's digest.
+# Fields that change on their own: never part of an answer's digest.
 _NOISE = ("resourceVersion", "managedFields", "generation")
 
 
@@ -38,7 +38,7 @@ class Lookups:
 
 
 def answer_digest(body: bytes) -> str:
-    """Of an API answer, without what changes by itself."""
+    """Digest of an API answer, without the fields that change on their own."""
     document = msgspec.json.decode(body)
     for item in [document, *(document.get("items") or [])]:
         metadata = item.get("metadata") or {}
@@ -49,7 +49,7 @@ def answer_digest(body: bytes) -> str:
 
 @dataclass(frozen=True)
 class Owned:
-    """The release's own objects as (group, kind, namespace, name). Templates that look for Helm's marks must find them."""
+    """The release's own objects as (group, kind, namespace, name). Templates that look for Helm's labels must find them on these."""
 
     release: str = ""
     namespace: str = ""
@@ -70,7 +70,7 @@ NOBODYS = Owned()
 
 
 def still_true(client: Client, seen: Mapping[str, str], owned: Owned = NOBODYS) -> bool:
-    """Whether every look-up gives the answer that it gave then."""
+    """Whether every look-up still gives the recorded answer."""
     return all(answer_digest(_ask(client, path, owned)[1]) == digest for path, digest in seen.items())
 
 
@@ -78,7 +78,11 @@ def still_true(client: Client, seen: Mapping[str, str], owned: Owned = NOBODYS) 
 def serve(
     client: Client, planned: Sequence[str], folder: Path, *, owned: Owned = NOBODYS, blank: bool = False
 ) -> Iterator[Lookups]:
-    """The view. `planned`: apiVersion/kind of what this run brings; `blank`: no object is there, as on a first install."""
+    """Serve the view.
+
+    `planned`: apiVersion/kind of the CRDs that this run applies; `blank`: answer as if no object existed, as on a first
+    install.
+    """
     secret = secrets.token_urlsafe(24)
     lookups = Lookups(folder / "kubeconfig")
 
@@ -91,7 +95,7 @@ def serve(
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="lookups", daemon=True)
     thread.start()
     try:
-        # The path is the key: it stands in this file only, which is ours alone.
+        # The path is the key. It is written only to this file, which only we can read.
         lookups.kubeconfig.touch(mode=0o600)
         lookups.kubeconfig.write_bytes(
             msgspec.json.encode(
@@ -138,8 +142,8 @@ class _View:
         if parts[0] not in ("api", "apis") or query:
             return 404, "application/json", not_found()
         if previous != root:
-            # Helm's template function asks for the kind right before the object. Whatever comes otherwise is Helm's
-            # search for objects of the same name, which is our own business.
+            # Helm's template function asks for the kind right before the object. Any other request is Helm's search for
+            # existing objects of the same name, which converge does itself.
             return 404, "application/json", not_found()
         status, body = (404, not_found()) if self.blank else _ask(self.client, path, self.owned)
         self.lookups.seen[path] = answer_digest(body)
@@ -223,7 +227,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Nothing: paths hold the key."""
+        """Log nothing: paths contain the key."""
 
 
 def _ask(client: Client, path: str, owned: Owned) -> tuple[int, bytes]:
@@ -264,6 +268,6 @@ def _by_group(planned: Sequence[str]) -> dict[str, dict[str, list[str]]]:
 
 
 def _plural(kind: str) -> str:
-    """A guess, for kinds that nothing serves yet: nobody can look up an object of them either."""
+    """A guess at the plural, for kinds that no server serves yet: no object of them exists either."""
     lower = kind.lower()
     return lower[:-1] + "ies" if lower.endswith("y") else lower + ("es" if lower.endswith(("s", "x", "ch")) else "s")

@@ -25,12 +25,12 @@ def pull(downloader: Downloader, reference: str) -> bytes:
     path, _, tag = parts.path.strip("/").rpartition(":")
     if not registry or not path or not tag:
         raise ChartError(f"{redacted(reference)} is no reference of the form oci://registry/path/chart with a version")
-    # As the container tools do: TLS everywhere but on this machine.
+    # As container tools do: TLS everywhere except on this machine.
     scheme = "http" if _LOOPBACK.fullmatch(registry) else "https"
     session = _Session(
         downloader, f"{scheme}://{registry}/v2/{path}", web_credentials(reference) or registry_credentials(registry)
     )
-    # A tag has no plus sign, a version may have one.
+    # A tag cannot contain `+`; a chart version can.
     manifest = _decoded(session.get(f"manifests/{tag.replace('+', '_')}", _MANIFEST), reference)
     layers = [layer for layer in manifest.get("layers") or [] if layer.get("mediaType") == _CONTENT]
     if len(layers) != 1:

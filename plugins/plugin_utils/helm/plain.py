@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plain manifests as a chart: what is published as a YAML file goes the way of all charts (lock, mirror, plan, prune)."""
+"""Plain manifests as a chart: a published YAML file takes the same way as all charts (lock, mirror, plan, prune)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ...module_utils.files import write_whole
 
 
 def wrap(manifests: bytes, name: str, version: str, folder: Path) -> Path:
-    """`folder`, made a chart of these manifests; the manifests come last, so that where they are, all is.
+    """Make `folder` a chart of these manifests. The manifests are written last: where they exist, the chart is complete.
 
-    They stand in `crds/`, which Helm gives out as it is: braces in them are no template.
+    They are written to `crds/`, which Helm does not render: braces in them are not taken for templates.
     """
     head = yaml.safe_dump({"apiVersion": "v2", "name": name, "version": version})
     write_whole(folder / "Chart.yaml", head.encode())

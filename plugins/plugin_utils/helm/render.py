@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Charts to documents, by `helm template`; kept by the digest of everything that goes in."""
+"""Renders charts by `helm template`; results are cached by the digest of all inputs."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from .generated import GeneratedField, blanked, compare
 from .options import ChartOptions
 from .source import ChartFile
 
-# Part of every key: a new form of the files makes the old ones unknown.
+# Part of every cache key: raise it when the form of the cached files changes.
 _FORM = 2
 _FLAG_BYTES = 30_000
 
 
 @dataclass(frozen=True)
 class Request:
-    """Everything a rendering depends on, but the cluster. `upgrade`: whether templates see .Release.IsUpgrade."""
+    """Everything that a rendering depends on, except the cluster. `upgrade`: whether templates see .Release.IsUpgrade."""
 
     chart: ChartFile
     release: str
@@ -41,15 +41,17 @@ class Request:
 
     @property
     def inputs(self) -> str:
-        """sha256 of chart, values and names: the same as long as nobody asks for something else."""
+        """sha256 of chart, values and names: unchanged as long as the request is unchanged."""
         said = [self.chart.digest, self.release, self.namespace, self.values]
         return hashlib.sha256(msgspec.json.encode(said, order="sorted")).hexdigest()
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a rendering may know of the cluster. `client` is None for an empty one; `planned`: apiVersion/kind that this run brings;
-    `owned`: what the release has there already."""
+    """What a rendering may know of the cluster. `client` None: an empty cluster.
+
+    `planned`: apiVersion/kind of the CRDs that this run applies; `owned`: the release's objects in the cluster.
+    """
 
     client: Client | None = None
     planned: Sequence[str] = ()
@@ -66,9 +68,9 @@ class Cluster:
 
 
 class Rendering(msgspec.Struct, frozen=True, kw_only=True):
-    """A release's documents. `generated`, `renamed`: fields, and keys of objects, that are different at each rendering.
+    """A release's documents. `generated`, `renamed`: fields, and keys of objects, that differ at each rendering.
 
-    `seen`: what templates looked up in the cluster; `blank`: whether the made-up values were taken out.
+    `seen`: look-ups that templates made in the cluster; `blank`: whether generated values were removed.
     """
 
     documents: list[Document]
@@ -79,7 +81,7 @@ class Rendering(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def render(request: Request, options: ChartOptions, cluster: Cluster, *, fresh: bool = False) -> Rendering:
-    """The documents of a release; out of the cache where they are in it. `fresh`: with values for what is made up.
+    """The documents of a release, from the cache where possible. `fresh`: with newly generated values.
 
     Raises ChartError.
     """
@@ -102,7 +104,7 @@ def render(request: Request, options: ChartOptions, cluster: Cluster, *, fresh: 
 
 
 def notes(request: Request, options: ChartOptions, cluster: Cluster) -> str:
-    """The chart's NOTES for its users. `helm template` does not tell them, a dry run of `helm install` does. Raises ChartError."""
+    """The chart's NOTES for its users. `helm template` does not print them; a dry run of `helm install` does. Raises ChartError."""
     if cluster.client is None:
         return ""
     found = traits(request.chart, options)
@@ -134,12 +136,12 @@ class _Run:
     _read: dict[str, list[Document]] = field(default_factory=dict)
 
     def twice(self, *, live: bool) -> Rendering:
-        """Rendered twice side by side, and twice more without the look-ups when these found something."""
+        """Render twice in parallel; and twice more without look-ups when these found something."""
         first, second, seen = self._pair(live=live)
         documents = self.parsed(first)
         generated, renamed = self._compared(first, second)
         if any(digest != _MISSING for digest in seen.values()):
-            with contextlib.suppress(ChartError):  # a chart may insist on what it looks up
+            with contextlib.suppress(ChartError):  # some charts fail without what they look up
                 one, other, _ = self._pair(live=True, blank=True)
                 more, names = self._compared(one, other)
                 generated += [item for item in more if item not in generated]
@@ -161,7 +163,7 @@ class _Run:
         return compare(left, right, self.request.namespace)
 
     def parsed(self, found: Sequence[Chunk]) -> list[Document]:
-        """As documents. Reading YAML is what costs: the same text is read once, however often it is rendered."""
+        """Parsed YAML. Parsing is the slow part, so the same text is parsed once."""
         documents: list[Document] = []
         for chunk in found:
             if chunk.text not in self._read:
@@ -213,7 +215,7 @@ def _view(cluster: Cluster, *, blank: bool) -> Any:
 
 
 def _api_versions(kinds: Sequence[str]) -> list[str]:
-    """Flags; a single argument of a program may not be longer than 128 KiB."""
+    """As command-line flags. A single argument of a program cannot be longer than 128 KiB."""
     words = sorted({*(kind.rpartition("/")[0] for kind in kinds), *kinds})
     flags: list[str] = []
     line = ""
@@ -246,7 +248,7 @@ def _kept(file: Path) -> Rendering | None:
 
 
 def _keep(file: Path, made: Rendering, request: Request) -> None:
-    """For this user alone: documents may hold secrets of the values. What the chart made up is taken out."""
+    """Written for this user alone: documents may hold secrets from the values. Generated values are removed."""
     if made.generated:
         documents = blanked(made.documents, made.generated, request.namespace)
         made = msgspec.structs.replace(made, documents=documents, blank=True)

@@ -32,7 +32,7 @@ def locate(downloader: Downloader, repository: str, name: str, version: str) -> 
 
 
 def entries_of(index: bytes, name: str) -> list[dict[str, Any]]:
-    """One chart's entries. Large indexes are cut first: to read ten megabytes of YAML takes half a minute."""
+    """One chart's entries. A large index is cut to that chart first: parsing ten megabytes of YAML takes half a minute."""
     if index.lstrip().startswith(b"{"):
         return list(msgspec.json.decode(index).get("entries", {}).get(name) or [])
     text = index.decode(errors="replace")

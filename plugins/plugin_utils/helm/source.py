@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A chart's archive on this controller: from a mirror folder, the cache, a repository, a registry, a file or a folder.
 
-A file of plain manifests is taken like an archive, and wrapped as a chart without templates.
-
-Whatever comes over a network is kept under its sha256 and held to the digest that was asked for.
+A file of plain manifests is treated like an archive, and wrapped as a chart without templates. Every download is cached
+under its sha256 and checked against the digest that was asked for.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ def obtain(chart: Chart, options: ChartOptions, downloader: Downloader | None = 
 
 
 def check(chart: Chart) -> None:
-    """One source, and a version that means the same tomorrow. Raises ChartError."""
+    """Check that the chart has exactly one source, and a version that cannot change its content. Raises ChartError."""
     sources = [name for name in ("repository", "oci", "archive", "path", "manifests") if getattr(chart, name)]
     if len(sources) != 1:
         said = "none" if not sources else " and ".join(sources)
@@ -136,7 +135,7 @@ def _cached(chart: Chart, options: ChartOptions) -> ChartFile | None:
     file = options.charts / f"{digest}{_suffix(chart)}"
     if not file.is_file():
         return None
-    if hashlib.sha256(file.read_bytes()).hexdigest() != digest:  # half a disk, or somebody's hand: fetch it anew
+    if hashlib.sha256(file.read_bytes()).hexdigest() != digest:  # truncated or edited: download it again
         file.unlink()
         return None
     return _verified(chart, _read(file, chart, options))
@@ -226,7 +225,10 @@ def _read(file: Path, chart: Chart, options: ChartOptions) -> ChartFile:
 
 
 def _wrapped(file: Path, chart: Chart, options: ChartOptions) -> ChartFile:
-    """Plain manifests; what holds none is refused here, where an address that answers with a page is still told apart."""
+    """Wrap plain manifests.
+
+    A file without Kubernetes objects is refused here, so that an address that answers with a web page is noticed.
+    """
     content = file.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     folder = options.charts / "plain" / f"{chart.name}-{chart.version}-{digest[:16]}"

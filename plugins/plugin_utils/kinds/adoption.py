@@ -19,7 +19,7 @@ RELEASE_NAMESPACE = "meta.helm.sh/release-namespace"
 
 
 def check_owner(live: Document, component: str, release: str, namespace: str, *, adopt: bool) -> bool:
-    """Whether plain Helm owns it and it may be taken over. Raises NodeError where it may not."""
+    """Check whether plain Helm owns the object and whether it may be taken over. Raises NodeError where it may not."""
     metadata = live["metadata"]
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     target = subject(live)
@@ -55,7 +55,7 @@ def release_secrets(context: Context, release: str, namespace: str) -> list[Docu
 
 
 def forget_release(context: Context, secrets: Sequence[Document]) -> list[Action]:
-    """Helm's record goes once the objects are ours: a later `helm uninstall` would delete them."""
+    """Delete Helm's record once the objects are ours: a later `helm uninstall` would delete them."""
     client = context.run.api()
     resource = client.resource("v1", "Secret")
     for secret in secrets:
@@ -81,7 +81,7 @@ def left_over(secrets: Sequence[Document], keys: set[str], namespace: str) -> li
 
 
 def without_marks(document: Document) -> Document:
-    """A living object as it is once Helm's annotations are gone."""
+    """A live object as it is once Helm's annotations are removed."""
     made = copy.deepcopy(document)
     annotations = made["metadata"].get("annotations") or {}
     for key in (RELEASE_NAME, RELEASE_NAMESPACE):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AWS resources as nodes of the graph: each is made or brought to its properties, looked up, taken away, or pruned."""
+"""AWS resources as nodes of the graph: each one is applied, looked up, removed or pruned."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from ..objects.compare import Change
 from ..objects.identity import Identity, identity
 from .base import Action, Context, Document, NodeError, Outcome, Unfinished, Verb
 
-# Stands where a Kubernetes object has the group of its API: in records only.
+# In records, an AWS resource has this where a Kubernetes object has its API group.
 GROUP = "aws"
-# Stands where an object has its namespace, for what a run must never prune.
+# In records, a resource that a run must never prune has this in place of a namespace.
 _KEPT = "kept"
 _VERBS: Mapping[str, Verb] = {"create": "create", "update": "update", "replace": "recreate", "delete": "delete"}
 
 
 @dataclass
 class AwsNode:
-    """Makes a resource, or brings it to its properties, and waits until it can be used."""
+    """Applies a resource, and waits until it can be used."""
 
     component: str
     entry: AwsEntry
@@ -64,7 +64,10 @@ class AwsNode:
 
 @dataclass
 class AwsLookNode:
-    """Looks up what others refer to. What does not exist is not known, and neither is what hangs on it."""
+    """Looks up a resource whose outputs others refer to.
+
+    If it does not exist, its outputs and all that depends on them are unknown.
+    """
 
     component: str
     entry: AwsEntry
@@ -84,7 +87,7 @@ class AwsLookNode:
 
 @dataclass
 class AwsRemovalNode:
-    """Takes a resource away, if it carries our mark, and waits until it is gone. Its look came before."""
+    """Removes a resource if it carries our mark, and waits until it is gone. AwsLookNode has read it before."""
 
     look: AwsLookNode
     may_lose: Sequence[Reference] = ()
@@ -108,7 +111,7 @@ class AwsRemovalNode:
 
 @dataclass
 class AwsPruneNode:
-    """Takes away what earlier revisions of a component had on AWS and this one has not; by its record and its mark."""
+    """Removes what earlier revisions of a component had on AWS and this one has not, if it is in the record and carries our mark."""
 
     component: str
     may_lose: Sequence[Reference] = ()
@@ -117,7 +120,7 @@ class AwsPruneNode:
 
     def run(self, context: Context) -> Outcome:
         known = {one for one in context.run.recorder.known(self.component) if one.group == GROUP}
-        # What some revision was to keep is kept, and so is what is described still, whether it is kept now or not.
+        # Keep what any revision retained, and what is still described, whether that is retained now or not.
         kept = {(one.kind, one.name) for one in known if one.namespace == _KEPT}
         kept |= {(one.kind, one.name) for one in context.desired.of(self.component)}
         stale = [one for one in known if (one.kind, one.name) not in kept]
@@ -135,14 +138,14 @@ class AwsPruneNode:
 
 
 def make(context: Context, component: str, entry: AwsEntry, properties: Mapping[str, Any]) -> AwsResource:
-    """The resource of an entry. What is adopted carries no mark of ours, so none is asked for."""
+    """The resource class of an entry. An adopted resource carries no mark of ours, so no owner is checked."""
     cloud = context.run.cloud()
     owner = None if entry.adopt else Owner(cloud.cluster, component)
     return RESOURCES[entry.type](cloud.connection, dict(properties), owner, entry.adopt)
 
 
 def subject(component: str, entry: AwsEntry) -> str:
-    """`EKS add-on vpc-cni`: by what the description itself says, so that it is the same before and after an apply."""
+    """`EKS add-on vpc-cni`: made from the description alone, so that it is the same before and after an apply."""
     kind = RESOURCES[entry.type]
     given = [entry.properties[key] for key in kind.key if key in entry.properties]
     said = [str(value) for value in given if not list(references(value))]
@@ -177,9 +180,9 @@ def keys_of(target: Identity) -> dict[str, str]:
 def _delete(
     context: Context, resource: AwsResource, kind: str, may_lose: Sequence[Reference], *more: str
 ) -> aws_plan.Plan:
-    """Delete it, or say so in check mode. Raises NodeError for one whose data nobody said may be lost.
+    """Delete the resource, or only report that in check mode. Raises NodeError when its data would be lost without permission.
 
-    `may_lose`: what the descriptor allows; `more`: names of the resource besides its own.
+    `may_lose`: what the descriptor allows; `more`: further names of the resource.
     """
     lost = RESOURCES[kind].holds
     names = [str(value) for value in resource.identity.values()]
@@ -196,7 +199,10 @@ def is_aws(document: Mapping[str, Any]) -> bool:
 
 
 def _rank(target: Identity) -> tuple[int, str, str]:
-    """What others stand on goes last; a kind that this version does not know is left alone, and so goes anywhere."""
+    """Resources that others depend on go last.
+
+    A kind that this version does not know is not removed, so its place does not matter.
+    """
     return (-height(target.kind) if target.kind in RESOURCES else 1, target.kind, target.name)
 
 
@@ -210,14 +216,14 @@ def _actions(what: str, kind: str, plan: aws_plan.Plan) -> list[Action]:
     verb = _VERBS[plan.verb]
     listed = plan.changes if verb in ("update", "recreate") else ()
     changes = [Change(change.path, _plain(change.before), _plain(change.after)) for change in listed]
-    # Nobody uses what was never finished, and nothing is lost with it.
+    # It was never finished: nobody uses it, and no data is lost.
     meaning = "none" if plan.mends else disruption.of_aws(verb, RESOURCES[kind], changes)
     lost = RESOURCES[kind].holds if verb in ("delete", "recreate") and not plan.mends else ""
     return [Action(verb, what, changes, _plain(plan.before), _plain(plan.after), meaning, lost)]
 
 
 def _plain(value: Any) -> Any:
-    """AWS's values, dates among them, as what can be written down."""
+    """AWS's values, dates among them, as JSON types."""
     return json.loads(json.dumps(value, default=str))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract that every kind of node keeps, with the words it is spoken in."""
+"""The contract of every kind of node, and its terms."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ class Node(Protocol):
     def slow(self) -> bool: ...
 
     def run(self, context: Context) -> Outcome:
-        """Bring the state about (plan it only, when `context.run.check`). Raises LlmOnEksError."""
+        """Reach the node's state (only plan it when `context.run.check`). Raises LlmOnEksError."""
         ...

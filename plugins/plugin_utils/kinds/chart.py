@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A release: a chart's documents by the same way as all other objects, its hooks as waves around them."""
+"""A release: a chart's documents are applied like all other objects, and its hooks run as waves around them."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ _AWAITED = {**dict.fromkeys(WORKLOADS, "Available"), "APIService": "Available", 
 class _Parts:
     """A release in this run.
 
-    `fresh`: fields that the chart makes up in this run; `renamed`: kinds with objects whose name differs at each rendering;
-    `hooked`: whether hooks run, that is, something else is asked for than last time.
+    `fresh`: fields that the chart generates in this run; `renamed`: kinds with objects whose name differs at each
+    rendering; `hooked`: whether hooks run, that is, whether the input differs from the last run's.
     """
 
     chart: ChartFile
@@ -131,8 +131,8 @@ class ChartNode:
         values = context.outputs.resolve(self.release.values)
         request = render.Request(chart, self.release.name, self.namespace, values)
         same = record is not None and record.inputs == request.inputs
-        # The same input is rendered as it was rendered then: some charts differ between install and upgrade, and a
-        # second run must not.
+        # The same input is rendered as last time: some charts differ between install and upgrade, and a second run must
+        # change nothing.
         before = bool(record.inputs) if record else self._is_helms(context)
         upgrade = record.upgrade if record and same else before
         request = render.Request(chart, self.release.name, self.namespace, values, upgrade)
@@ -147,7 +147,7 @@ class ChartNode:
         return Waves(self.component, self.release.name, self.namespace, hooks, self.release.timeout, policy)
 
     def _refuse_faults(self, documents: Sequence[Document]) -> None:
-        """What no API server takes."""
+        """Refuse objects that no API server accepts."""
         said = next(filter(None, (fault(document, self.namespace) for document in documents)), "")
         if said:
             raise NodeError(
@@ -155,7 +155,7 @@ class ChartNode:
             )
 
     def _refuse_two_texts(self, documents: Sequence[Document]) -> None:
-        """For one object: the later would undo the earlier in every run."""
+        """Refuse a chart that contains an object twice: the later text would undo the earlier one in every run."""
         seen: dict[str, Document] = {}
         for document in documents:
             other = seen.setdefault(key_of(document, self.namespace), document)
@@ -166,7 +166,7 @@ class ChartNode:
                 )
 
     def _is_helms(self, context: Context) -> bool:
-        """Whether plain Helm has a release of this name that is to be adopted: what comes to it is an upgrade."""
+        """Whether plain Helm has a release of this name that is to be adopted: then this run is an upgrade of it."""
         if not self.adopts or context.run.client is None:
             return False
         return bool(adoption.release_secrets(context, self.release.name, self.namespace))
@@ -174,7 +174,7 @@ class ChartNode:
     def _documents(
         self, context: Context, request: render.Request, same: bool, report: _Report
     ) -> tuple[list[Document], list[GeneratedField], frozenset[str]]:
-        """(what is to be, the fields that are made up in this run, the kinds in which names are made up)."""
+        """(the desired documents, the fields that are generated in this run, the kinds with generated names)."""
         cluster = _cluster(context, self.component, request)
         made = render.render(request, context.run.charts, cluster)
         self._refuse_two_texts(made.documents)
@@ -183,7 +183,7 @@ class ChartNode:
         waves = self._waves(hooks)
         lasting = {key_of(document, self.namespace) for document in waves.lasting(EVENTS)}
         fleeting = {key_of(hook.document, self.namespace) for hook in hooks} - lasting
-        # Hooks do not run when nothing else is asked for: what they would make up then is of no account.
+        # Hooks do not run when the input is unchanged, so values that only they generate do not matter.
         generated = [item for item in made.generated if not (same and item.object in fleeting)]
         documents, fresh = feed_back(made.documents, generated, live, self.namespace, same_input=same)
         if made.blank and fresh:
@@ -191,7 +191,7 @@ class ChartNode:
             documents, fresh = feed_back(made.documents, generated, live, self.namespace, same_input=same)
         self._tell(fresh, fleeting, report)
         if same:
-            # Their names change at each rendering: those of the applied one stand.
+            # Their names change at each rendering: the applied objects stay.
             documents = [document for document in documents if key_of(document, self.namespace) not in made.renamed]
         patterns = [ignore.pattern(text) for text in self.release.ignore]
         if patterns and context.run.client is not None:
@@ -220,7 +220,7 @@ class ChartNode:
         }
 
     def _live(self, context: Context, document: Document) -> Document | None:
-        """The living object; None where there is none, or its kind is only coming."""
+        """The live object; None where it does not exist, or where its CRD is only applied in this run."""
         return context.run.live_of(document, self.namespace)
 
     def _wanted(self, context: Context, parts: _Parts) -> list[Document]:
@@ -228,7 +228,7 @@ class ChartNode:
         documents = in_order([*parts.waves.lasting(parts.events), *parts.objects])
         wanted = [placed(context, labelled(document, self.component), self.namespace) for document in documents]
         applied = context.run.recorder.applied(self.component) if parts.renamed and not parts.hooked else None
-        # Names made up at each rendering are left out of the documents, but what they name is still ours.
+        # Objects with generated names are left out of the documents, but they are still ours.
         known = context.run.recorder.documents(self.component, applied.number) if applied else []
         context.desire(self.component, [*wanted, *(one for one in known if one["kind"] in parts.renamed)])
         return wanted
@@ -236,7 +236,7 @@ class ChartNode:
     # --- whose it is
 
     def _adopted(self, context: Context, parts: _Parts) -> dict[str, Document]:
-        """Objects of plain Helm that are taken over in this run. Raises NodeError where that was not asked for."""
+        """Objects of plain Helm that are taken over in this run. Raises NodeError where the descriptor does not allow that."""
         found = {}
         for document in [*parts.crds, *parts.objects]:
             live = self._live(context, document)
@@ -260,7 +260,7 @@ class ChartNode:
     # --- steps
 
     def _namespaces(self, context: Context, parts: _Parts, wanted: Sequence[Document], report: _Report) -> None:
-        """Namespaces that documents name and that nobody makes."""
+        """Namespaces that documents name and that no document creates."""
         hooks = [hook.document for hook in parts.waves.hooks if {*hook.events} & {*EVENTS}]
         made = {document["metadata"]["name"] for document in wanted if document["kind"] == "Namespace"}
         named = {str(document["metadata"].get("namespace") or "") for document in [*wanted, *hooks]}
@@ -277,7 +277,7 @@ class ChartNode:
                 context.desire(self.component, [labelled(document, self.component)])
 
     def _own_crds(self, context: Context, parts: _Parts, report: _Report) -> list[Document]:
-        """Without those that somebody else of ours keeps: charts ship copies of each other's CRDs."""
+        """CRDs except those that another of our components owns: charts ship copies of each other's CRDs."""
         earlier, mine = context.desired.of(self.component), []
         for document in parts.crds:
             live = self._live(context, document)
@@ -286,7 +286,7 @@ class ChartNode:
             if other not in ("", self.component):
                 report.notes.append(f"{self.release.name}: {subject(document)} is left to component {other}")
             elif identity(document) in earlier or (live is None and context.desired.has(identity(document))):
-                continue  # another release of this run brings it
+                continue  # another release of this run applies it
             else:
                 mine.append(document)
         return mine
@@ -329,7 +329,7 @@ class ChartNode:
         return Outcome(actions, [note for note in outcome.notes if "changed by helm" not in note])
 
     def _run_anew(self, context: Context, document: Document) -> list[Reference]:
-        """A Job that has ended runs anew when its text changes: Helm's charts name it by the release's revision for that."""
+        """Run a finished Job again when its text changes: Helm's charts put the release's revision into its name for that."""
         if document["kind"] != "Job":
             return []
         live = context.run.live_of(document, self.namespace)
@@ -337,10 +337,10 @@ class ChartNode:
         return [Reference(kind="Job", name=document["metadata"]["name"])] if ended else []
 
     def _ready_before(self, context: Context, parts: _Parts, event: str, report: _Report) -> bool:
-        """Whether the release was waited for before its hooks of an event.
+        """Wait for the release before the hooks of an event. True when it became ready.
 
-        Helm waits by `--wait` only, so that a workload may wait for a hook that comes after it (a migration). Hooks that run
-        something find a ready release where it gets ready soon, and run all the same where it does not.
+        Helm only waits with `--wait`, so a workload may itself wait for a hook that runs after it (a migration). So
+        hooks find a ready release where it gets ready soon, and run all the same where it does not.
         """
         runs = parts.hooked and any(
             event in hook.events and hook.document["kind"] in RUNS for hook in parts.waves.hooks
@@ -350,7 +350,7 @@ class ChartNode:
         except NodeError as error:
             if not runs or context.run.stop.is_set():
                 raise
-            report.notes.append(f"{error}; its {event} hooks run now, for it may be these that it waits for")
+            report.notes.append(f"{error}; its {event} hooks run now, for it may be waiting for them")
             return False
         return True
 
@@ -375,7 +375,7 @@ class ChartNode:
     # --- the record
 
     def _write(self, context: Context, parts: _Parts, *, begun: bool) -> None:
-        """When it begins, so that an interrupted run is seen as such; and again when all is done."""
+        """Write the record. It is written at the beginning, so that an interrupted run is recognised, and again at the end."""
         record = parts.record
         hooks = any(event in hook.events for hook in parts.waves.hooks for event in ("pre-delete", "post-delete"))
         made = ReleaseRecord(
@@ -392,7 +392,7 @@ class ChartNode:
 
 
 def _await_service(context: Context, crd: Document) -> None:
-    """An Established CRD is served a moment later only: until then its objects have no address."""
+    """An Established CRD is served a moment later: until then its objects have no address."""
     spec, client = crd["spec"], context.run.api()
     served = [version["name"] for version in spec["versions"] if version.get("served")]
     end = time.monotonic() + ESTABLISHED_WITHIN_S
@@ -417,7 +417,7 @@ def _component_of(live: Document) -> str:
 
 
 def _untold(action: Action, fresh: Sequence[GeneratedField]) -> Action:
-    """A planned action without the values that another rendering will make up: the same plan each time."""
+    """A planned action without the values that another rendering will generate, so that the plan is the same each time."""
     if action.after is None:
         return action
     after = unknown(action.after, fresh, UNKNOWN)
@@ -432,7 +432,7 @@ def _cluster(context: Context, component: str, request: render.Request) -> rende
 
 
 def hooks_of(context: Context, component: str, release: Release, namespace: str) -> Waves:
-    """A release's hooks as they would run now; `run(context, "test")` is what verify does with them. Raises ChartError."""
+    """A release's hooks as they would run now. verify calls `run(context, "test")` on them. Raises ChartError."""
     record = release_record.read(context, component, release.name)
     chart = source.obtain(release.chart, context.run.charts)
     values = context.outputs.resolve(release.values)
@@ -461,7 +461,7 @@ class ChartTests:
 
 @dataclass
 class ChartRemoval:
-    """What a chart runs around its removal; the record goes last. `before` is the node of the hooks before it."""
+    """The hooks that a chart runs around its removal. The record is deleted last. `before` is the node of the pre-delete hooks."""
 
     component: str
     release: Release
@@ -492,7 +492,7 @@ class ChartRemoval:
         return outcome
 
     def _clear(self, context: Context, hooks: Sequence[Hook]) -> None:
-        """What hooks of the removal leave would keep the namespace from going."""
+        """Delete what removal hooks leave behind: it would keep the namespace from being deleted."""
         client = context.run.api()
         for hook in hooks:
             if not {"pre-delete", "post-delete"} & set(hook.events):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two ends of a cluster's life in a run: its API is there and lets us in; all of Kubernetes is gone, and AWS may go."""
+"""The first and the last node of a cluster in a run: its API is there and lets us in; all of Kubernetes is gone, and AWS may follow."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..kubernetes.client import Client
 from ..kubernetes.errors import ConnectionError
 from .base import Context, NodeError, Outcome
 
-# A new access entry takes a moment to be known to the API.
+# The API accepts a new access entry only after a moment.
 _ADMITTED_AFTER_S = 120
 
 
 @dataclass
 class ConnectNode:
-    """Signs in to the cluster of this run, unless the run began with it; every Kubernetes node comes after it."""
+    """Signs in to the cluster of this run, unless the run already had one. Every Kubernetes node comes after it."""
 
     component: str
     kubernetes: Kubernetes
@@ -32,7 +32,7 @@ class ConnectNode:
         place = self.kubernetes
         endpoint, authority = context.outputs.resolve([place.endpoint, place.certificate_authority])
         if is_unknown([endpoint, authority]):
-            return Outcome()  # a plan on an account without the cluster: there is nothing in it yet
+            return Outcome()  # The plan of an account without the cluster: nothing is in it yet.
         client = context.run.cloud().client_at(endpoint, authority)
         end = time.monotonic() + _ADMITTED_AFTER_S
         while reason := self._kept_out(client, last=time.monotonic() > end):
@@ -53,11 +53,11 @@ class ConnectNode:
 
     @staticmethod
     def _kept_out(client: Client, *, last: bool) -> str:
-        """Why it cannot be talked to yet; empty where it can. Raises ConnectionError at the `last` look."""
+        """Why the API cannot be used yet; empty where it can. Raises ConnectionError at the `last` attempt."""
         try:
             return "" if admitted(client) else "our access entry is not known there yet"
         except ConnectionError:
-            # The name of a new endpoint takes a while to be known, and so does the way to it.
+            # The name of a new endpoint takes a while to resolve, and so does its route.
             if last:
                 raise
             return "its endpoint cannot be reached yet"
@@ -65,7 +65,7 @@ class ConnectNode:
 
 @dataclass
 class FarewellNode:
-    """Everything in Kubernetes is gone. `last`: the cluster itself goes now, and with it the run's Lease."""
+    """Ends the Kubernetes part of a removal. `last`: the cluster itself is deleted next, and the run's Lease with it."""
 
     last: bool
     name: str = "end of the Kubernetes part"

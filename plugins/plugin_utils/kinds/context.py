@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a node is given: the run itself, what components want, what they put out, what is waited for."""
+"""What a node gets: the run itself, the desired state, the components' outputs, and the current waits."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ..objects.masking import Masker
 from ..objects.record import Recorder
 from .outcome import Document, NodeError, subject
 
-# How long discovery may lag behind a CRD that was just made.
+# How long discovery may lag behind a new CRD.
 _SERVED_WITHIN_S = 30
-# Several components may use one resource of AWS that none of them made.
+# Several components may use one AWS resource that none of them made.
 _AWS_GROUP = "aws"
 
 
@@ -44,11 +44,11 @@ class OutputKey(NamedTuple):
 
 @dataclass
 class Run:
-    """What a run has. `check`: plan only. `client` is None while there is no cluster; a plan takes that for an empty one.
+    """The means of a run. `check`: plan only. `client` None: there is no cluster; a plan takes it for an empty one.
 
-    `charts`: where charts come from. `aws`: the account, where the run has one. `enter`: called with the client of a cluster
-    that was made in this run; `leave`: called before the cluster is taken away. `lose_data`: what may be lost in this run.
-    `failed`: a node has failed already.
+    `charts`: where charts come from. `aws`: the account, if the run has one. `enter`: called with the client of a
+    cluster that was made in this run; `leave`: called before the cluster is deleted. `lose_data`: data that may be lost
+    in this run. `failed`: a node has failed already.
     """
 
     client: Client | None
@@ -76,9 +76,9 @@ class Run:
         return self.aws
 
     def live(self, api_version: str, kind: str, name: str, namespace: str = "") -> Document | None:
-        """The living object with its apiVersion and kind; None where there is none, no such kind, or no cluster.
+        """The live object with its apiVersion and kind; None where the object, its kind or the cluster does not exist.
 
-        `api_version` empty: any. `namespace` is left out for kinds outside of namespaces.
+        `api_version` empty: any version. `namespace` is left out for cluster-scoped kinds.
         """
         if self.client is None:
             return None
@@ -89,7 +89,7 @@ class Run:
         return {"apiVersion": resource.api_version, "kind": resource.kind, **found} if found else None
 
     def live_of(self, document: Mapping[str, Any], namespace: str = "") -> Document | None:
-        """The living object of a document; `namespace` for one that names none."""
+        """The live object of a document; `namespace` is used where the document names none."""
         metadata = document["metadata"]
         place = metadata.get("namespace") or namespace
         return self.live(document["apiVersion"], document["kind"], metadata["name"], place)
@@ -97,9 +97,9 @@ class Run:
 
 @dataclass
 class Desired:
-    """What components consist of, what comes into being in this run, and what goes. Safe to share between threads.
+    """The desired objects of components, and what this run creates and deletes. Safe to share between threads.
 
-    `deleted`: what this run deletes, or would delete, by uid.
+    `deleted`: uids of what this run deletes, or would delete.
     """
 
     deleted: dict[str, Identity] = field(default_factory=dict)
@@ -123,7 +123,7 @@ class Desired:
             return dict(self._documents.get(component, {}))
 
     def claim(self, targets: Iterable[Identity]) -> None:
-        """Note before the first node runs what descriptors spell out: nobody prunes what is to move to another component."""
+        """Note what descriptors spell out, before the first node runs: an object that moves to another component must not be pruned."""
         with self._lock:
             self._claimed.update(targets)
 
@@ -151,7 +151,7 @@ class Desired:
             return dict(self._seen)
 
     def owned(self, read: Mapping[str, list[Document]] | None = None) -> dict[str, list[Document]]:
-        """Everything in the cluster that carries our mark, by component; read once a run by kinds/remove.py."""
+        """Everything in the cluster that carries our mark, by component; kinds/remove.py reads it once a run."""
         with self._lock:
             if read is not None:
                 self._owned = dict(read)
@@ -164,7 +164,7 @@ class Desired:
             self._namespaces.add(name)
 
     def makes_namespace(self, name: str) -> bool:
-        """Whether a namespace is only made in this run: a plan has nothing to ask the server then."""
+        """Whether the namespace is created in this run: then a plan cannot ask the server for a dry run."""
         with self._lock:
             return name in self._namespaces
 
@@ -177,12 +177,12 @@ class Desired:
             return kind in self._kinds
 
     def is_cluster_wide(self, kind: ServedKind) -> bool:
-        """Whether a kind of this run's CRDs stands outside of namespaces."""
+        """Whether a kind of this run's CRDs is cluster-scoped."""
         with self._lock:
             return self._kinds.get(kind, False)
 
     def kinds(self) -> list[str]:
-        """apiVersion/kind of what CRDs of this run bring."""
+        """apiVersion/kind of all kinds that CRDs of this run define."""
         with self._lock:
             return sorted(map(str, self._kinds))
 
@@ -197,7 +197,7 @@ class Desired:
 
 @dataclass
 class Outputs:
-    """What components put out for others to refer to. `check`: what is not known yet is `(known after apply)`."""
+    """The outputs that components publish. `check`: an output that is not known yet is `(known after apply)`."""
 
     check: bool = False
     _values: dict[tuple[str, str], Any] = field(default_factory=dict)
@@ -208,7 +208,7 @@ class Outputs:
             self._values[OutputKey(component, output)] = value
 
     def resolve(self, value: Any) -> Any:
-        """Nested data with every reference replaced. Raises NodeError for one that nobody has, when not planning."""
+        """Nested data with every reference replaced. Raises NodeError for an output that nobody has, unless planning."""
         known = self._known()
         if self.check:
             for key in references(value):
@@ -219,7 +219,7 @@ class Outputs:
             raise NodeError(f"the output {error.args[0]} is referred to, but no component of this run has it") from None
 
     def resolve_known(self, value: Any) -> Any:
-        """The same for what is only looked at: what nobody has said is not known, in every mode."""
+        """The same for data that is only looked up: an output that nobody has is unknown, in every mode."""
         known = self._known()
         return resolve(value, {key: known.get(key, UNKNOWN) for key in references(value)})
 
@@ -230,14 +230,14 @@ class Outputs:
 
 @dataclass
 class Waits:
-    """What is waited for, for the live summary; and when the last node of each component ended, since the run's begin."""
+    """Current waits, for the live summary; and the time since the run's start at which each component's last node ended."""
 
     _reasons: dict[str, str] = field(default_factory=dict)
     _ended_s: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, target: str, reason: str) -> None:
-        """`target`: what is waited for, in words; an empty reason ends it."""
+        """Note a wait for `target`, in words. An empty reason ends it."""
         with self._lock:
             if reason:
                 self._reasons[target] = reason
@@ -267,7 +267,7 @@ class Context:
     waits: Waits = field(default_factory=Waits)
 
     def desire(self, component: str, documents: Iterable[Document]) -> None:
-        """Note what a component consists of, before anything of it is written: the base of its record and of pruning."""
+        """Note a component's desired objects before any of them is written: its record and pruning are based on them."""
         found = {identity(document): document for document in documents}
         for target, document in found.items():
             self.run.masker.learn_document(document)

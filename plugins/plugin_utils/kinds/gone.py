@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The end of one object: what goes with it, and waiting until it is gone."""
+"""Deletion of one object: the data that is lost with it, and waiting until it is gone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _GONE_TIMEOUT_S = 300
 
 
 def lost_with(context: Context, live: Document, may_lose: Sequence[Reference]) -> str:
-    """The data that goes with an object, in words; empty for none. Raises NodeError where nobody said that it may be lost."""
+    """The data that is lost with an object, in words; empty for none. Raises NodeError where its loss was not allowed."""
     target, lost = identity(live), ""
     if target.kind == "PersistentVolumeClaim":
         volume = (live.get("spec") or {}).get("volumeName")
@@ -29,7 +29,7 @@ def lost_with(context: Context, live: Document, may_lose: Sequence[Reference]) -
 
 
 def wait_gone(context: Context, resource: Resource, document: Document, timeout_s: float = _GONE_TIMEOUT_S) -> None:
-    """Return once the object is gone, or another one of its name. Raises NodeError saying what holds it."""
+    """Return once the object is gone or was replaced by a new one of its name. Raises NodeError saying what holds it."""
     metadata = document["metadata"]
     end = time.monotonic() + timeout_s
     pause = 0.1

@@ -51,7 +51,7 @@ class Waves:
         return Outcome(actions, notes)
 
     def lasting(self, events: Sequence[str]) -> list[Document]:
-        """Objects that hooks of these events leave behind, Jobs and Pods apart: they are kept true like all others."""
+        """Objects that hooks of these events leave behind, except Jobs and Pods: they are reconciled like all other objects."""
         return [
             hook.document
             for hook in self.hooks
@@ -73,7 +73,8 @@ class Waves:
         refuse_stranger(document, context.run.live_of(document), self.policy)
         if context.run.check:
             return Outcome([action])
-        # Helm deletes it by before-hook-creation only and refuses else; what an interrupted run left is never worth keeping.
+        # Helm deletes it only by before-hook-creation and fails otherwise. What an interrupted run left behind is never
+        # worth keeping.
         _delete(context, document, adopted=self.policy.adopt)
         made = context.run.api().apply(resource, document)
         kind = document["kind"]
@@ -96,13 +97,13 @@ class Waves:
 
     def _clear(self, context: Context, hooks: Sequence[Hook], policy: str) -> None:
         for hook in hooks:
-            # CRDs stay: with them would go everything of their kind.
+            # CRDs stay: all objects of their kind would be deleted with them.
             if policy in hook.policies and hook.document["kind"] != "CustomResourceDefinition":
                 _delete(context, self._document(context, hook))
 
 
 def _delete(context: Context, document: Document, *, adopted: bool = False) -> None:
-    """Gone when this returns; what somebody else made is left alone, unless it is `adopted`."""
+    """Delete the object and wait until it is gone. An object that somebody else made stays, unless it is `adopted`."""
     client, resource = context.run.api(), context.resource(document)
     if resource is None:
         return

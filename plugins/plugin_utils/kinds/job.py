@@ -20,7 +20,7 @@ from .gone import wait_gone
 from .manifest import labelled, placed, refuse_stranger
 from .wait import condition, until
 
-# The digest of the Job as described: a Job cannot be changed, only run anew.
+# The digest of the Job's description: a Job is immutable, so a changed one is run again.
 DIGEST = "llm.on-eks/job-digest"
 _STREAM_TRIES = 5
 
@@ -87,7 +87,7 @@ class JobNode:
         return document
 
     def _ran(self, context: Context, document: Document) -> bool:
-        """Whether this content ran to its end in the last applied revision, and its time to live took the Job away since."""
+        """Whether the last applied revision ran this content to its end, and the Job's TTL has removed it since."""
         applied = context.run.recorder.applied(self.component)
         if applied is None or document["spec"].get("ttlSecondsAfterFinished") is None:
             return False
@@ -99,7 +99,7 @@ class JobNode:
         )
 
     def _feed(self, context: Context, client: Client, resource: Resource, document: Document) -> None:
-        """Stream the file into the Job's pod; a pod that died on the way is followed by the Job's next one."""
+        """Stream the file into the Job's pod; when the pod dies, into the Job's next pod."""
         file = Path(self.job.stdin_file)
         if not file.is_file():
             raise NodeError(
@@ -119,7 +119,7 @@ class JobNode:
                     client.stream_file(metadata["namespace"], pod["metadata"]["name"], container, file)
                     return
                 except ConnectionError as error:
-                    # The pod may have found what it needs published already and left; the Job's end tells. A pod that
+                    # The pod may have found its result published already and ended; the Job's status tells. A pod that
                     # never got a byte still waits for the first one.
                     failures.append(str(error))
             elif time.monotonic() > end:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys of a Secret that an earlier text wrote by `stringData`: nobody holds them, and what nobody holds no apply takes away."""
+"""Keys of a Secret that an earlier description wrote by `stringData`. No field manager holds them, so no apply removes them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .base import Context, Document, subject
 
 
 def lapsed_keys(context: Context, document: Document, live: Document | None) -> list[str]:
-    """Keys of the living Secret that our last text had, this one lacks, and no manager holds."""
+    """Keys of the live Secret that our last description had, this one lacks, and no field manager holds."""
     if live is None or document["kind"] != "Secret":
         return []
     metadata = live["metadata"]

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the cluster's controllers made on AWS goes before what it stands on; usually they have taken it away themselves."""
+"""What the cluster's controllers made on AWS is removed before what it depends on.
+
+Usually the controllers have done that themselves.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +26,11 @@ class LeftoversNode:
 
     def run(self, context: Context) -> Outcome:
         cloud = context.run.cloud()
-        # Groups that components describe go by their own nodes; those that controllers made are known by nobody else.
+        # Described groups are removed by their own nodes; nobody else knows those that controllers made.
         described = {str(look.found.outputs().get("id")) for look in self.looks if look.found is not None}
         found = left_behind(cloud.connection, cloud.cluster, described)
         if context.run.check:
-            # Most of these go with their Services and claims, by their controllers: a plan cannot say by whom.
+            # Most of these are removed by their controllers, with their Services and claims: a plan cannot say by whom.
             return Outcome(notes=[f"{one.kind} {one.name or one.id} goes with the cluster" for one in found])
         actions: list[Action] = []
         try:

@@ -41,7 +41,7 @@ _ORDER = (
     "Secret",
     "Service",
 )
-# Webhooks answer for other objects: they come when what serves them has been asked for.
+# Webhooks are called for other objects: they come after the workloads that serve them.
 _LAST = ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration", "APIService")
 _MAX_CONFLICT_ROUNDS = 5
 
@@ -57,7 +57,7 @@ def in_order(documents: Sequence[Document]) -> list[Document]:
 
 
 def labelled(document: Document, component: str) -> Document:
-    """The document with our ownership marks; everything else as the descriptor has it."""
+    """The document with our ownership labels; everything else as in the descriptor."""
     made = copy.deepcopy(document)
     labels = made["metadata"].get("labels") or {}
     made["metadata"]["labels"] = labels
@@ -86,7 +86,7 @@ def placed(context: Context, document: Document, namespace: str) -> Document:
 
 
 def _namespaced(context: Context, document: Document) -> bool:
-    """Of a kind that nothing serves yet."""
+    """Whether a kind that the API does not serve yet is namespaced."""
     kind = ServedKind(document["apiVersion"], document["kind"])
     return not context.desired.is_cluster_wide(kind) and document["kind"] not in CLUSTER_WIDE
 
@@ -110,7 +110,7 @@ class ManifestNode:
 def apply_all(
     context: Context, component: str, documents: Sequence[Document], namespace: str, policy: Policy
 ) -> Outcome:
-    """Bring labelled objects about, one after the other; all are noted before the first is written."""
+    """Apply labelled objects one after the other. All are noted before the first is written."""
     for document in documents:
         if document["kind"] == "CustomResourceDefinition":
             announce_kind(context, document)
@@ -129,7 +129,7 @@ def apply_all(
 
 
 def apply(context: Context, document: Document, policy: Policy | None = None) -> Outcome:
-    """Bring one labelled and placed object about. Nothing is written when the dry run shows no difference."""
+    """Apply one labelled and placed object. Nothing is written when the dry run shows no difference."""
     policy = policy or Policy()
     document = as_applied(document)
     resource = context.resource(document)
@@ -179,7 +179,7 @@ def apply(context: Context, document: Document, policy: Policy | None = None) ->
 
 
 def announce_kind(context: Context, document: Document) -> None:
-    """The kinds that a CRD will serve can be planned before it exists."""
+    """Note the kinds that a CRD defines, so that their objects can be planned before it exists."""
     spec = document["spec"]
     for version in spec["versions"]:
         kind = ServedKind(f"{spec['group']}/{version['name']}", spec["names"]["kind"])
@@ -197,7 +197,7 @@ def _refuse_if_dying(live: Document) -> None:
 
 
 def refuse_stranger(document: Document, live: Document | None, policy: Policy) -> str:
-    """Who made a living object that is not ours, where it may be taken over. Raises NodeError where it may not."""
+    """Who made a live object that is not ours, where it may be taken over. Raises NodeError where it may not."""
     stranger = _stranger(live)
     if stranger and not policy.adopt:
         raise NodeError(
@@ -208,12 +208,12 @@ def refuse_stranger(document: Document, live: Document | None, policy: Policy) -
 
 
 def is_strange(live: Document) -> bool:
-    """Whether somebody else made an object."""
+    """Whether the object exists and is not ours."""
     return bool(_stranger(live))
 
 
 def _stranger(live: Document | None) -> str:
-    """Who made an object that is not ours, in words; empty for ours, and for none."""
+    """Who made an object that is not ours, in words; empty for our own, and for one that does not exist."""
     if live is None:
         return ""
     metadata = live["metadata"]
@@ -230,10 +230,10 @@ def _stranger(live: Document | None) -> str:
 def _dry_run(
     context: Context, resource: Resource, document: Document, *, quiet: bool
 ) -> tuple[Document, Document, bool, list[str]]:
-    """(what to apply, what the server would make of it, whether to force, notes).
+    """(what to apply, the server's result, whether to force, notes).
 
-    Fields that a controller holds are left to it; fields that anybody else changed are taken back. `quiet`: that goes without
-    saying, for the object is being taken over.
+    Fields that a controller manages are left to it; fields that anybody else changed are set back. `quiet`: without
+    notes about that, for the object is being taken over.
     """
     client = context.run.api()
     wanted, force = document, False
@@ -253,20 +253,21 @@ def _dry_run(
                     notes.append(
                         f"{subject(document)}: {conflict.field} was changed by {conflict.manager}, it is taken back"
                     )
-            # Force only once every field of a controller is out: force would take those, too.
+            # Force only after all fields of controllers were removed from the document: force would take these over,
+            # too.
             force = all(not conflict.left_to_them for conflict in conflicts)
     raise NodeError(f"{subject(document)}: its fields are claimed by others again and again; see its managedFields")
 
 
 def _admission_notes(wanted: Document, planned: Document) -> list[str]:
-    """A webhook that makes something else of what is described would do so at every run: nobody should have to guess."""
+    """Notes about admission webhooks that change a described field: they would do so in every run, and the user should know."""
     found = admission_changes(wanted, planned)
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
     return [f"{subject(wanted)}: the server overrules {found[0]}{more}; see its admission webhooks"] if found else []
 
 
 def _read_back(context: Context, resource: Resource, made: Document, planned: Document) -> list[str]:
-    """What the server made is what the plan said; a webhook that changed it is worth a note, a lost object an error."""
+    """Compare the written object with the plan: a change by a webhook is worth a note, a missing object is an error."""
     metadata = made["metadata"]
     found = context.run.api().get(resource, metadata["name"], metadata.get("namespace", ""))
     if found is None:
@@ -292,7 +293,7 @@ class NamespaceNode:
         if live is None:
             context.desired.make_namespace(self.namespace)
         elif (live["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) != MANAGED_BY:
-            return Outcome()  # one that was there before us is used, never marked as ours
+            return Outcome()  # A namespace that existed before is used, and never marked as ours.
         security = {f"pod-security.kubernetes.io/{mode}": self.pod_security for mode in ("enforce", "audit", "warn")}
         document: Document = {
             "apiVersion": "v1",
@@ -300,15 +301,16 @@ class NamespaceNode:
             "metadata": {"name": self.namespace, "labels": {**security, **self.labels}},
         }
         if live is None and context.run.live("v1", "Namespace", self.namespace):
-            # A plan while the earlier one still goes.
+            # This is a plan, and the earlier namespace is still being deleted.
             return Outcome([Action("create", subject(document), after=labelled(document, ""))])
         return apply(context, labelled(document, ""))
 
 
 def namespace_to_use(context: Context, name: str) -> Document | None:
-    """The living namespace; None where this run has to make it. Raises NodeError for somebody else's that is being deleted.
+    """The live namespace; None where this run has to create it.
 
-    One of ours that an earlier run takes away is waited for: its objects are gone already.
+    Waits for one of ours that an earlier run is deleting: its objects are gone already. Raises NodeError for somebody
+    else's that is being deleted.
     """
     live = context.run.live("v1", "Namespace", name)
     if live is None or not live["metadata"].get("deletionTimestamp"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a node reports: actions, notes, errors; and what a descriptor allows it."""
+"""What a node reports: actions, notes, errors; and what a descriptor allows the node to do."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class NodeError(LlmOnEksError):
 class Action:
     """One thing done, or that would be done. `subject` is kind and name as people write them.
 
-    `means`: what it does to users, where the kind of node knows that better than the document says. `loses`: data that goes
-    with it for good, in words.
+    `means`: the effect on users, where the kind of node knows it better than the document shows. `loses`: data that is
+    lost for good.
     """
 
     verb: Verb
@@ -55,7 +55,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a node did or would do, and what someone should know about it."""
+    """What a node did or would do, and notes for the user."""
 
     actions: Sequence[Action] = ()
     notes: Sequence[str] = ()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A component's outputs: read from its living objects, for those who refer to them."""
+"""A component's outputs: read from its live objects, for the components that refer to them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .base import Context, NodeError, Outcome
 
 @dataclass
 class OutputsNode:
-    """Reads what other components refer to. An output that has not come yet is waited for."""
+    """Reads the component's outputs. It waits for an output that has no value yet."""
 
     component: str
     outputs: Mapping[str, Output]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What cannot be changed on a living object: deleted and made anew, once the API has said that it takes the new form."""
+"""Changes of immutable fields: the object is deleted and created again, once the API has accepted the new form."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from .base import Action, Context, Document, NodeError, Policy, subject
 from .gone import lost_with, wait_gone
 
 _UNPROCESSABLE = 422
-# Each kind has words of its own: "field is immutable", "Forbidden: updates to statefulset spec for …", "cannot change roleRef",
-# "may not change once set", "may not be changed in an update", "spec is immutable after creation".
+# Each kind words this differently: "field is immutable", "Forbidden: updates to statefulset spec for …", "cannot change
+# roleRef", "may not change once set", "may not be changed in an update", "spec is immutable after creation".
 _IMMUTABLE = re.compile(
     r"immutable|updates to .*forbidden|forbidden: updates to|\b(may not|cannot|can not|must not) (be )?(change|update|modif)",
     re.IGNORECASE | re.DOTALL,
 )
-# Their names say what they are: there is no other one of their kind to try with.
+# The name of such an object is fixed by its content: a dry run under another name is impossible.
 _ONE_NAME = ("CustomResourceDefinition", "APIService", "Namespace")
 
 
 def is_immutable(error: ApiError) -> bool:
-    """Whether a write was refused because it changes what is fixed once an object exists."""
+    """Whether a write was refused because it changes an immutable field."""
     return error.status == _UNPROCESSABLE and bool(_IMMUTABLE.search(str(error)))
 
 
 def recreate(
     context: Context, resource: Resource, document: Document, live: Document, policy: Policy, error: ApiError
 ) -> tuple[Action, Document | None]:
-    """(what was or would be done, the new object; None in check mode). Only where the descriptor names it in `recreate`.
+    """(what was or would be done, the new object; None in check mode). Only for objects named in the descriptor's `recreate`.
 
-    Raises NodeError before anything is deleted where the API would not take the new object.
+    Raises NodeError, before anything is deleted, where the API would not accept the new object.
     """
     if not policy.may_recreate(identity(document)):
         raise NodeError(
@@ -46,7 +46,7 @@ def recreate(
         )
     client, metadata = context.run.api(), live["metadata"]
     planned = _tried(client, resource, document)
-    # Who names an object in `recreate` has said that it may be deleted: what goes with it is told.
+    # Naming an object in `recreate` allows its deletion; lost data is reported.
     lost = lost_with(context, {**document, **live}, [*policy.recreate, *policy.lose_data]) or _objects_of(context, live)
     action = Action("recreate", subject(document), changes(live, planned), live, planned, loses=lost)
     if context.run.check:
@@ -60,7 +60,7 @@ def recreate(
 
 
 def _tried(client: Client, resource: Resource, document: Document) -> Document:
-    """What the API would make of it as a new object: a dry run under another name. Raises NodeError where it would refuse."""
+    """What the API would make of the new object: a dry run under another name. Raises NodeError where the API would refuse."""
     if document["kind"] in _ONE_NAME:
         return document
     trial = copy.deepcopy(document)
@@ -78,7 +78,7 @@ def _tried(client: Client, resource: Resource, document: Document) -> Document:
 
 
 def _without_addresses(spec: Document) -> None:
-    """What the living one holds is given to no other."""
+    """Remove addresses and ports from the spec: the API gives those of the live object to no other."""
     if spec.get("clusterIP") != "None":
         spec.pop("clusterIP", None)
         spec.pop("clusterIPs", None)
@@ -88,7 +88,7 @@ def _without_addresses(spec: Document) -> None:
 
 
 def _objects_of(context: Context, live: Document) -> str:
-    """Of a CRD: its objects go with it."""
+    """The objects of a CRD, which are deleted with it."""
     if live.get("kind") != "CustomResourceDefinition":
         return ""
     client, spec = context.run.api(), live["spec"]

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a release was last rendered, kept in the cluster: digests and versions, never values.
 
-Its objects stand in the component's record; this says what the next rendering must know: whether it is an upgrade.
+Its objects are in the component's record. This record says what the next rendering must know, for example whether it is
+an upgrade.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ _KEY = "release.json"
 
 
 class ReleaseRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """`inputs`: digest of chart, values and names as last applied whole, empty while the first time is not through.
+    """`inputs`: digest of chart, values and names as last applied completely; empty until the first run has finished.
 
-    `upgrade`: whether it was rendered as an upgrade; `removal_hooks`: whether the chart runs something at its removal.
+    `upgrade`: whether it was rendered as an upgrade; `removal_hooks`: whether the chart runs hooks at its removal.
     """
 
     component: str
@@ -37,7 +38,7 @@ def read(context: Context, component: str, release: str) -> ReleaseRecord | None
     try:
         return msgspec.json.decode(text, type=ReleaseRecord) if text else None
     except msgspec.MsgspecError:
-        return None  # of a form that we do not know: the next run writes it anew
+        return None  # The format is unknown: the next run writes the record again.
 
 
 def write(context: Context, record: ReleaseRecord) -> None:
@@ -58,7 +59,7 @@ def write(context: Context, record: ReleaseRecord) -> None:
 
 
 def note_rollback(context: Context, component: str) -> None:
-    """The component's releases stand where an earlier revision left them: the next run is an upgrade, with its hooks."""
+    """Note that the component's releases are at an earlier revision: the next run is an upgrade, with its hooks."""
     resource = context.run.api().resource("v1", "ConfigMap")
     if resource is None:
         return

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The end of things: a component that is to be absent, what a newer descriptor no longer has, a namespace that is empty.
+"""Removal: a component whose state is absent, objects that a newer descriptor no longer has, a namespace that is empty.
 
-Only what carries our mark is deleted, in reverse order of its making.
+Only what carries our mark is deleted, in reverse order of creation.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ _HOUSEHOLD = {
     ("ConfigMap", "kube-root-ca.crt"),
     ("ServiceAccount", "default"),
 }
-# Gone only when their pods are; for the others that would be a needless turn of the garbage collector.
+# These are deleted only after their pods (foreground); for all others that would be needless work of the garbage
+# collector.
 _WITH_PODS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob")
 _DEFINITION = "CustomResourceDefinition"
-# Records of the API server's own: they end by themselves.
+# The API server's own records: they expire on their own.
 _TRACES = ("Event", "PodMetrics", "NodeMetrics")
-# The control plane copies a Service's labels to these, our mark with them.
+# The control plane copies a Service's labels to these objects, our mark among them.
 _COPIES_OF_SERVICES = ("Endpoints", "EndpointSlice")
 _CONTROL_PLANE = "kube-controller-manager"
 
 
 @dataclass
 class RemoveNode:
-    """Deletes a component's objects and waits until they are gone. Its namespace and its CRDs go by nodes of their own."""
+    """Deletes a component's objects and waits until they are gone. Its namespace and its CRDs have nodes of their own."""
 
     component: Component
     name: str = "removal"
@@ -52,9 +53,10 @@ class RemoveNode:
 
 @dataclass
 class CrdsRemovalNode:
-    """Deletes a component's CRDs that nobody else's objects need, and forgets the component.
+    """Deletes a component's CRDs that no remaining objects need, and then the component's record.
 
-    After the namespaces: one whose objects' kind has just vanished takes the namespace controller half a minute.
+    It comes after the namespaces: a namespace whose objects' kind has just been deleted takes the namespace controller
+    half a minute.
     """
 
     component: Component
@@ -83,7 +85,7 @@ class CrdsRemovalNode:
 
 @dataclass
 class PruneNode:
-    """Deletes what earlier revisions of a component had and this one has not."""
+    """Deletes what earlier revisions of a component had and this one does not have."""
 
     component: Component
     name: str = "prune"
@@ -94,7 +96,7 @@ class PruneNode:
 
 
 def prune(context: Context, described: Component) -> list[Action]:
-    """What a record knows of a component, still carries its mark, and nobody in this run wants any more."""
+    """Delete what a component's record names, what still carries the component's mark, and what nothing in this run describes."""
     if context.run.client is None:
         return []
     component, doomed = described.name, []
@@ -115,7 +117,7 @@ def prune(context: Context, described: Component) -> list[Action]:
 
 @dataclass
 class NamespaceRemovalNode:
-    """Deletes a namespace that is ours when nothing but what this run deletes is left in it."""
+    """Deletes a namespace that is ours when it contains nothing but what this run deletes."""
 
     namespace: str
     retain: Sequence[Reference] = field(default_factory=tuple)
@@ -142,9 +144,9 @@ class NamespaceRemovalNode:
 
 
 def delete_all(context: Context, documents: Sequence[Document], may_lose: Sequence[Reference] = ()) -> list[Action]:
-    """Delete live objects in reverse order and wait until all are gone; in check mode only say so.
+    """Delete live objects in reverse order and wait until all are gone; in check mode only report that.
 
-    Raises NodeError, before the first is deleted, for one whose data nobody said may be lost.
+    Raises NodeError, before the first is deleted, for an object whose data loss was not allowed.
     """
     ordered = list(reversed(in_order(documents)))
     actions = [
@@ -155,14 +157,14 @@ def delete_all(context: Context, documents: Sequence[Document], may_lose: Sequen
     if not context.run.check:
         custom = _custom_kinds(context.run.api()) if ordered else set()
         first = [one for one in ordered if (_group(one), one["kind"]) in custom]
-        # Their controllers clear their finalizers, and may go with the rest.
+        # Their controllers clear the finalizers, and may themselves be deleted with the rest.
         _delete_and_wait(context, first)
         _delete_and_wait(context, [one for one in ordered if one not in first])
     return actions
 
 
 def _custom_kinds(client: Client) -> set[tuple[str, str]]:
-    """(group, kind) of everything that a CRD brings."""
+    """(group, kind) of every kind that a CRD defines."""
     resource = client.resource("apiextensions.k8s.io/v1", _DEFINITION)
     found = client.list(resource) if resource else []
     return {(one["spec"]["group"], one["spec"]["names"]["kind"]) for one in found}
@@ -194,7 +196,7 @@ def is_retained(document: Document, retain: Sequence[Reference]) -> bool:
 
 
 def owned(context: Context) -> dict[str, list[Document]]:
-    """Everything that carries our mark, by component; the cluster is asked once a run."""
+    """Everything that carries our mark, by component; read from the cluster once a run."""
     found = context.desired.owned()
     if found or context.run.client is None:
         return found
@@ -220,7 +222,7 @@ def deletable(resources: Iterable[Resource]) -> list[Resource]:
 
 
 def contents(client: Client, namespace: str, *, ours: bool = True) -> list[Document]:
-    """Everything in a namespace that somebody put there; without what carries our mark, where `ours` is False."""
+    """Everything in a namespace that somebody created there; with `ours` False, without what carries our mark."""
     found: list[Document] = []
     for resource in deletable(client.resources().values()):
         if resource.namespaced:
@@ -239,12 +241,12 @@ def contents(client: Client, namespace: str, *, ours: bool = True) -> list[Docum
 
 
 def _has_controller(document: Document) -> bool:
-    """What a controller made goes with its owner."""
+    """Whether a controller made the object: it is deleted with its owner."""
     return any(owner.get("controller") for owner in document["metadata"].get("ownerReferences") or [])
 
 
 def _is_copy(document: Document) -> bool:
-    """What only the control plane wrote of a Service: Endpoints name no owner, and go with it all the same."""
+    """Whether the control plane made the object from a Service: Endpoints have no owner reference, and are still deleted with it."""
     if document["kind"] not in _COPIES_OF_SERVICES:
         return False
     managers = {entry.get("manager") for entry in document["metadata"].get("managedFields") or []}
@@ -252,12 +254,12 @@ def _is_copy(document: Document) -> bool:
 
 
 def _goes(context: Context, document: Document) -> bool:
-    """Whether this run takes an object of a namespace away, or what wrote it."""
+    """Whether this run deletes an object of a namespace, or its writer."""
     if document["metadata"]["uid"] in context.desired.deleted:
         return True
     if document["kind"] != "Lease":
         return False
-    # A pod takes a Lease under its own name, as POD or POD_UUID; with its workload goes who held it.
+    # A pod takes a Lease under its own name, as POD or POD_UUID. Once its workload is deleted, nobody holds the Lease.
     holder = str((document.get("spec") or {}).get("holderIdentity") or "")
     place = document["metadata"].get("namespace", "")
     return any(

@@ -14,7 +14,10 @@ TAKE_OVER_ATTEMPTS = 5
 
 
 def take_over(client: Client, live: Document) -> None:
-    """Make the fields that Helm, or another tool, set ours: what our text lacks of them goes, as at that tool's next run."""
+    """Make the fields that Helm or another tool set ours.
+
+    Fields that our description lacks are removed, as that tool's next run would do.
+    """
     resource = client.resource(live["apiVersion"], live["kind"])
     if resource is None:
         return
@@ -39,7 +42,8 @@ def take_over(client: Client, live: Document) -> None:
             )
             return
         except ApiError as error:
-            # Its controller wrote its status in between: 422 where the test found that, 409 where the write did.
+            # A controller wrote the object's status meanwhile: 422 when the JSON patch's test notices, 409 when the
+            # write does.
             if error.status not in (409, 422) or attempt == TAKE_OVER_ATTEMPTS - 1:
                 raise
         found = client.get(resource, name, namespace)

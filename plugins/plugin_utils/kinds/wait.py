@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting until an object is as it should be; when it is not in time, saying why."""
+"""Waits until an object fulfils a condition; after the timeout, says why it does not."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class WaitNode:
         return Outcome()
 
     def _refuse_unserved(self, context: Context) -> None:
-        """A plan says it too: what nobody serves and nobody brings is never there."""
+        """A plan fails here too: an object of a kind that nobody serves and no CRD of this run defines never exists."""
         client, wait = context.run.client, self.wait
         if client is None or any(kind.rpartition("/")[2] == wait.kind for kind in context.desired.kinds()):
             return
@@ -73,14 +73,14 @@ def until(context: Context, target: str, wait: Wait, namespace: str) -> None:
             reason = diagnose.why(client, live) if live else "it does not exist"
             raise NodeError(f"{target} not {wait.condition} after {wait.timeout} s: {reason}")
         context.waits.note(target, _short(live))
-        # A part of the time waited so far: what comes late costs few looks, what comes soon is seen soon.
+        # The pause is a part of the time waited so far: long waits cost few reads, short ones end soon.
         if context.run.stop.wait(min(1.0, max(0.1, (time.monotonic() - begun) / 25))):
             raise NodeError(f"{target}: waiting was interrupted")
         looks += 1
 
 
 def _short(live: Document | None) -> str:
-    """How far an object is, in a few words, for the live summary."""
+    """The object's progress in a few words, for the live summary."""
     if live is None:
         return "it does not exist yet"
     status, spec = live.get("status", {}), live.get("spec", {})
@@ -96,7 +96,7 @@ def _raise_if_hopeless(client: Client, resource: Resource, live: Document, targe
         failed = condition(live, "Failed")
         if failed.get("status") == "True":
             raise NodeError(f"{target} failed: {failed.get('message', '')}; {diagnose.why(client, live)}")
-    # Pods are looked at now and then only: most waits end well.
+    # Pods are read only now and then: most waits succeed.
     if resource.kind in (*WORKLOADS, "Job") and looks % 10 == 9 and _observed(live):
         reason = diagnose.hopeless(client, live)
         if reason:
@@ -104,7 +104,7 @@ def _raise_if_hopeless(client: Client, resource: Resource, live: Document, targe
 
 
 def fulfilled(live: Document, wanted: str) -> bool:
-    """Whether the condition holds. For workloads `Available` means that the newest generation is rolled out as far as it asks."""
+    """Whether the condition holds. For workloads `Available` means that the newest generation is rolled out completely."""
     kind, status, spec = live["kind"], live.get("status", {}), live.get("spec", {})
     if not _observed(live):
         return False
@@ -120,7 +120,7 @@ def fulfilled(live: Document, wanted: str) -> bool:
 def _deployment(spec: Document, status: Document) -> bool:
     number = spec.get("replicas", 1)
     if spec.get("paused"):
-        # Nothing more is to be rolled out: what runs must serve.
+        # The rollout is complete: the running pods must serve.
         return bool(status.get("availableReplicas", 0) >= status.get("replicas", 0))
     counts = [status.get(key, 0) for key in ("updatedReplicas", "readyReplicas", "availableReplicas", "replicas")]
     return all(count == number for count in counts)
@@ -131,9 +131,9 @@ def _stateful_set(spec: Document, status: Document) -> bool:
     if status.get("readyReplicas", 0) != number or status.get("replicas", 0) != number:
         return False
     if strategy.get("type") == "OnDelete":
-        # Its pods are replaced when somebody deletes them, not by a change.
+        # With OnDelete, pods are replaced when somebody deletes them, not by a change.
         return True
-    # Pods below the partition keep their revision, by order.
+    # Pods below the partition keep their revision on purpose.
     asked = max(0, number - ((strategy.get("rollingUpdate") or {}).get("partition") or 0))
     return bool(status.get("updatedReplicas", 0) >= asked)
 
