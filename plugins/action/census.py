@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Say what carries a cluster's mark in an AWS account, and what it costs."""
+"""Lists everything in an AWS account that carries a cluster's mark, and what it costs."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class ActionModule(ActionBase):
 
 
 def _not_kept(found: Census, components: list[dict[str, Any]]) -> list[Any]:
-    """The items that no component retains: what it keeps, and what stands in that."""
+    """The items without those of a component's types that the component retains."""
     kept = {
         (component["name"], entry["type"])
         for component in components

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bring described components about, as one graph."""
+"""Converges the described components, as one graph."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Say where the cluster is not what the inventory says."""
+"""Reports where the cluster differs from the inventory."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ class ActionModule(ActionBase):
                     client=None if aws else client_from(options),
                     aws=aws,
                     check=True,
-                    # Nothing is deleted here: what a run would refuse is a difference like any other.
+                    # Drift deletes nothing, so an object that a run would refuse to delete is a difference like any
+                    # other.
                     lose_data=[ALL],
                     only=names_from(options["only"]),
                     charts=charts_from(options),

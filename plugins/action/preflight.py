@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Look at every input, and at the AWS account, before anything is changed, and say all that is wrong at once."""
+"""Checks every input, and the AWS account, before anything is changed, and reports all problems at once."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ class ActionModule(ActionBase):
             and values.get("platform_provider") == "eks"
             and boolean(values.get("platform_preflight_aws", True), strict=False)
         ):
-            # With wrong inputs the questions would be wrong too.
+            # With wrong inputs the account would be asked the wrong questions.
             seen, findings = self._ask_aws(self._with_defaults(values, list(specs)), options["components"], variables)
         for finding in findings if not seen else []:
-            # What was found in the account is on its page already.
+            # Findings about the account are on its page already.
             if finding.severity == "warning":
                 display.warning(str(finding))
         strict = boolean(values.get("platform_preflight_strict", False), strict=False)
         return {**result, **self._verdict(findings, strict), **seen, "seconds": round(time.monotonic() - started, 2)}
 
     def _values(self, specs: dict[str, Any], variables: dict[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
-        """The inputs that are defined, worked out, and those that cannot be."""
+        """(inputs that are defined, rendered; inputs that cannot be rendered)."""
         values, findings = {}, []
         for name in specs:
             if name not in variables:
@@ -82,7 +82,7 @@ class ActionModule(ActionBase):
         findings = [
             finding
             for finding in unknown_variables(variables, list(specs), prefixes(ROLES))
-            # What a task of ours has set before is no input.
+            # Facts that our own tasks set before are no inputs.
             if finding.place is None or not Path(finding.place.path).resolve().is_relative_to(ROLES)
         ]
         for name, spec in specs.items():
@@ -98,7 +98,7 @@ class ActionModule(ActionBase):
         return findings
 
     def _with_defaults(self, values: dict[str, Any], known: list[str]) -> dict[str, Any]:
-        """The values, and for what nobody set the defaults of the roles, which only run later."""
+        """The values, with the roles' defaults for unset variables: the roles themselves run later."""
         defaults = load_defaults(ROLES, lambda path: self._loader.load_from_file(path, trusted_as_template=True))
         templar = self._templar.copy_with_new_env(available_variables={**defaults, **self._templar.available_variables})
         found = dict(values)
@@ -106,7 +106,7 @@ class ActionModule(ActionBase):
             try:
                 found[name] = templar.template(defaults[name])
             except AnsibleError:
-                # It follows from something that an earlier step of a run sets; no check here asks for such a one.
+                # The default depends on a fact that an earlier step sets; no check here needs it.
                 continue
         return found
 

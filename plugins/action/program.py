@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run one of our own programs: its progress is shown as it comes, its JSON answer becomes the result."""
+"""Runs one of our own programs: its progress is shown while it runs, its JSON answer becomes the result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible.utils.display import Display
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import plain
 
 display = Display()
-# Of a program that fails, this many lines of its progress make up the message.
+# When a program fails, the message contains this many lines of its output.
 LAST_LINES = 5
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "argv": {"type": "list", "elements": "str", "required": True},
@@ -25,7 +25,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 class ActionModule(ActionBase):
     _requires_connection = False
-    # The caller tells the program itself to look only.
+    # In check mode the caller passes the program's own check option.
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class ActionModule(ActionBase):
         code = process.wait()
         teller.join()
         if code:
-            # A sentence of ours is the last line; lines before it were progress and have been shown.
+            # Our programs end with one sentence; the lines before it were progress, which has been shown.
             message = last[-1] if last else f"{options['argv'][0]} ended with {code} and said nothing"
             return {**result, "failed": True, "changed": False, "rc": code, "msg": message}
         answer: dict[str, Any] = json.loads(said)

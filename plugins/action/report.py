@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Print what someone needs next at the end of a run."""
+"""Prints what the user needs next at the end of a run."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bring one component back to a recorded revision."""
+"""Rolls one component back to a recorded revision."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Say what runs of each component, and whether it is healthy."""
+"""Reports the status of each component: its state and revision."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ class ActionModule(ActionBase):
                     client=client,
                     aws=aws,
                     check=True,
-                    # Nothing is deleted here: what a run would refuse is a difference like any other.
+                    # Status deletes nothing, so an object that a run would refuse to delete is a difference like any
+                    # other.
                     lose_data=[ALL],
                     only=names_from(options["only"]),
                     charts=charts_from(options),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask each served model a question through the front door."""
+"""Asks each served model a question through the front door."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class ActionModule(ActionBase):
 
 
 def _examined(options: dict[str, Any], key: str) -> dict[str, Any]:
-    """Every question of the conformance suite to one model. Raises LlmOnEksError with those that it does not hold."""
+    """Ask one model every question of the conformance suite. Raises LlmOnEksError with those that failed."""
     name = options["conformance"]
     entry = next((one for one in options["catalog"] if one["name"] == name and _is_served(one)), None)
     if entry is None:
@@ -137,7 +137,7 @@ def _shown(answer: Answer) -> str:
 
 
 def _key_command(kubeconfig: str, context: str, endpoint_file: str) -> str:
-    """A command that prints the key. The endpoint file needs nothing but the Python that runs us."""
+    """A command that prints the key. For the endpoint file it only needs the Python that runs us."""
     if endpoint_file:
         file = os.path.relpath(endpoint_file)
         return f"""python3 -c 'import json; print(json.load(open("{file}"))["api_key"])'"""
@@ -150,7 +150,7 @@ def _key_command(kubeconfig: str, context: str, endpoint_file: str) -> str:
 
 
 def write_private(file: Path, content: dict[str, str]) -> bool:
-    """Write JSON that only its owner can read, whole or not at all; False when it stands there already."""
+    """Write JSON atomically, readable by its owner only; False when it is unchanged."""
     text = json.dumps(content, indent=2) + "\n"
     if file.exists() and file.read_text() == text and file.stat().st_mode & 0o777 == 0o600:
         return False

@@ -27,7 +27,7 @@ class NoClusterError(LlmOnEksError):
 
 @dataclass
 class AwsAccess:
-    """`cluster`: its name, in EKS and in our marks. `lock_bucket`: where runs exclude each other while there is no cluster."""
+    """`cluster`: its name, in EKS and in our tags. `lock_bucket`: holds the lock of runs while there is no cluster."""
 
     connection: Connection
     cluster: str
@@ -67,7 +67,7 @@ class AwsAccess:
 
 
 def admitted(client: Client) -> bool:
-    """Whether the API lets us in: a cluster that was just made does so once our access entry is known everywhere."""
+    """Whether the API lets us in: a new cluster does so only once our access entry has propagated."""
     try:
         client.request("GET", "/api/v1/namespaces/kube-system", what="Kubernetes API")
     except ApiError as error:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small Kubernetes client: discovery, read, server-side apply, delete, logs, a file into a pod. Safe to share between threads.
+"""A small Kubernetes client: discovery, read, server-side apply, delete, logs, streaming a file into a pod. Thread-safe.
 
-Plain REST over pooled connections: a tenth of the start-up cost of the generated client, and server-side apply as we need it.
+Plain REST over pooled connections: it starts ten times faster than the generated client, and has server-side apply as
+we need it.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from .connection import Connection, ConnectionError
 
 Document = dict[str, Any]
 RETRIES = 6
-# An API server that has answered before is away for a moment: a restart, an upgrade, a failover.
+# An API server that has answered before is only away for a moment: a restart, an upgrade, a failover.
 PATIENCE_S = 60
-# The API server says "wait" by 429; 5xx and broken connections pass, too.
+# By 429 the API server asks for a pause; 5xx and broken connections are temporary, too.
 _PASSING = {429, 500, 502, 503, 504}
 _AWAY = {429, 503}
 _PAGE = 500
@@ -51,7 +52,7 @@ class ApiError(LlmOnEksError):
 
     @property
     def namespace_is_terminating(self) -> bool:
-        """Whether it was refused because its namespace is being deleted."""
+        """Whether the request was refused because its namespace is being deleted."""
         causes = self.details.get("causes") or []
         return self.status == 403 and any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
 
@@ -141,7 +142,7 @@ class Client:
         accept: str = "application/json",
         what: str = "",
     ) -> bytes:
-        """One request, repeated while the failure is one that passes. `what` names the object in errors."""
+        """One request, retried while the failure is temporary. `what` names the object in errors."""
         address = self.connection.server + path + (f"?{urllib.parse.urlencode(query)}" if query else "")
         what = what or path
         begun = time.monotonic()
@@ -177,7 +178,7 @@ class Client:
         return headers
 
     def _identity(self) -> urllib3.HTTPHeaderDict:
-        """Who we are, and whom we act as: a header for each group."""
+        """The user and groups that this client authenticates as, and impersonates: one header for each group."""
         headers = urllib3.HTTPHeaderDict({"User-Agent": FIELD_MANAGER})
         for name, value in self.connection.headers:
             headers.add(name, value)
@@ -198,7 +199,7 @@ class Client:
             return self._resources
 
     def forget_resources(self) -> None:
-        """Ask again next time: a CustomResourceDefinition was made."""
+        """Discover again at the next use: a CustomResourceDefinition was created."""
         with self._lock:
             self._resources = None
 
@@ -249,7 +250,7 @@ class Client:
             query["continue"] = more
 
     def apply(self, resource: Resource, document: Document, *, dry_run: bool = False, force: bool = False) -> Document:
-        """Server-side apply under our field manager; the object as the server has (or would have) it."""
+        """Server-side apply under our field manager. Returns the object as it is on the server, or would be after a dry run."""
         metadata = document["metadata"]
         query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower(), "fieldValidation": "Strict"}
         if dry_run:
@@ -271,7 +272,7 @@ class Client:
         return self._write("POST", resource, document, "", dry_run=dry_run)
 
     def replace(self, resource: Resource, document: Document) -> Document:
-        """Put an object in the place of the one with its resourceVersion (409 where that has moved on)."""
+        """Replace an object that still has its resourceVersion (409 where it was changed since)."""
         return self._write("PUT", resource, document, document["metadata"]["name"])
 
     def _write(
@@ -286,7 +287,7 @@ class Client:
     def delete(
         self, resource: Resource, name: str, namespace: str = "", *, uid: str = "", policy: str = "Foreground"
     ) -> bool:
-        """False when it was gone already. `uid` keeps a newer object of the same name from being deleted."""
+        """False when it was gone already. `uid` protects a newer object of the same name."""
         options: Document = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": policy}
         if uid:
             options["preconditions"] = {"uid": uid}
@@ -317,7 +318,7 @@ class Client:
             return ""
 
     def stream_file(self, namespace: str, pod: str, container: str, file: Path) -> None:
-        """A file into a container's standard input, which is then closed.
+        """Stream a file into a container's standard input, and close it.
 
         Protocol: https://pkg.go.dev/k8s.io/apimachinery/pkg/util/remotecommand (v5: channel 255 closes a channel).
         """
@@ -354,7 +355,7 @@ class Client:
 
 
 def _by_way_of(proxy: str) -> str:
-    """Which proxy was asked, without its password."""
+    """Which proxy was used, without its password."""
     if not proxy:
         return ""
     address = urllib.parse.urlsplit(proxy)
@@ -370,7 +371,7 @@ def _pause(attempt: int, asked_s: float = 0) -> None:
 
 
 def _plain(error: BaseException) -> str:
-    """The innermost words of a library's nested exception."""
+    """The innermost message of a library's nested exception."""
     while isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason:
         error = error.reason
     text = str(error) or type(error).__name__

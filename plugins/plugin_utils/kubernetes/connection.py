@@ -51,9 +51,10 @@ def connect(
     impersonate_user: str = "",
     impersonate_groups: list[str] | None = None,
 ) -> Connection:
-    """Options named as kubernetes.core names them. `host` alone is enough; else a kubeconfig; else the pod's own account.
+    """Options named as kubernetes.core names them. `host` alone is enough; otherwise a kubeconfig; otherwise the pod's own service
+    account.
 
-    Raises ConnectionError, and ProxyError for a proxy that is none.
+    Raises ConnectionError, and ProxyError for an invalid proxy.
     """
     asked = _impersonation(impersonate_user, impersonate_groups or [])
     if proxy:

@@ -19,16 +19,16 @@ from typing import Any
 from .errors import ConnectionError
 from .kubeconfig import Kubeconfig, Section, read
 
-# A token is renewed this long before it ends, so that no request leaves with one that ends on the way.
+# A token is renewed this long before it expires, so that no request is sent with one that expires on the way.
 RENEW_BEFORE = datetime.timedelta(seconds=60)
-# Token files are rewritten by others; client-go reads them again after a minute, too.
+# Others rewrite token files; client-go, too, reads them again after a minute.
 _FILE_IS_GOOD_FOR = datetime.timedelta(minutes=1)
 _EXEC_TIMEOUT_S = 60
 _CLUSTER_CONFIG = "client.authentication.k8s.io/exec"
 
 
 class Token:
-    """A bearer token, renewed when it nears its end. `source` returns (token, end or None)."""
+    """A bearer token, renewed shortly before it expires. `source` returns (token, expiry or None)."""
 
     def __init__(self, source: Callable[[], tuple[str, datetime.datetime | None]]) -> None:
         self._source = source
@@ -50,7 +50,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Credentials:
-    """`certificate` and `key` are PEM; `headers` go with each request. What is empty is not there."""
+    """`certificate` and `key` are PEM; `headers` are sent with each request. An empty field is not used."""
 
     token: Token | None = None
     certificate: bytes = b""
@@ -75,7 +75,7 @@ def fixed(value: str) -> Token:
 
 
 def from_file(file: Path, what: str) -> Token:
-    """A token that others keep fresh in a file."""
+    """A token that another program keeps fresh in a file."""
     return Token(lambda: (read(file, what).decode(errors="replace").strip(), _now() + _FILE_IS_GOOD_FOR + RENEW_BEFORE))
 
 
@@ -112,7 +112,7 @@ class Plugin:
                 f"the kubeconfig's command {command} wants to ask at a terminal (interactiveMode: Always), which a run does not have; "
                 "take a user that signs in without, or a token (kubectl create token)"
             )
-        # As client-go: a name is looked for on PATH, anything with a slash begins at the kubeconfig's folder.
+        # As client-go does: a bare name is searched on PATH, a relative path starts at the kubeconfig's folder.
         program = str(user.file.parent / command) if os.sep in command else command
         spec: dict[str, Any] = {"interactive": False}
         if found.values.get("provideClusterInfo"):
@@ -125,7 +125,7 @@ class Plugin:
         )
 
     def run(self) -> Mapping[str, Any]:
-        """The status of what it answers. Raises ConnectionError."""
+        """The status of the plugin's answer. Raises ConnectionError."""
         name = self.command[0]
         environment = {**os.environ, **self.environment, "KUBERNETES_EXEC_INFO": json.dumps(self.info)}
         try:
@@ -165,7 +165,7 @@ class Plugin:
 
 
 def _by_plugin(plugin: Plugin, own: Credentials) -> Credentials:
-    """It is asked once here, for only its answer says whether it gives a token, a certificate or both."""
+    """Run the plugin once now: only its answer says whether it gives a token, a certificate or both."""
     status = plugin.run()
     certificate = str(status.get("clientCertificateData") or "").encode()
     key = str(status.get("clientKeyData") or "").encode()
@@ -218,7 +218,7 @@ def _by_provider(user: Section) -> Token:
 
 
 def _id_token(user: Section) -> tuple[str, datetime.datetime | None]:
-    """Renewing it would use up the refresh token that the file has, and kubectl alone writes that file: so it does the renewing."""
+    """The id token. We do not renew it: that would use up the refresh token in the file, which only kubectl writes."""
     provider = Kubeconfig([user.file]).user(user.name).values.get("auth-provider") or {}
     token = Section(user.name, provider.get("config") or {}, user.file).text("id-token")
     end = _end_of(token)
@@ -231,7 +231,7 @@ def _id_token(user: Section) -> tuple[str, datetime.datetime | None]:
 
 
 def _end_of(token: str) -> datetime.datetime | None:
-    """The claim `exp` of a JWT. Whether it is signed is the API server's matter."""
+    """The claim `exp` of a JWT. The API server checks the signature."""
     try:
         payload = token.split(".")[1]
         end = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"]

@@ -24,7 +24,7 @@ _SECTIONS = {"clusters": "cluster", "users": "user", "contexts": "context"}
 
 @dataclass(frozen=True)
 class Section:
-    """A cluster's or a user's settings, and the file that they stand in: relative paths begin there."""
+    """The settings of a cluster or a user, and the file that holds them: relative paths start at its folder."""
 
     name: str
     values: Mapping[str, Any]
@@ -55,7 +55,7 @@ class Section:
 
 
 class Kubeconfig:
-    """One or more files. Of two entries with one name, the first file's counts; so it is with the current context."""
+    """One or more files. Of two entries with one name, the first file's wins; the same holds for the current context."""
 
     def __init__(self, files: list[Path]) -> None:
         self.files = files
@@ -103,7 +103,7 @@ class Kubeconfig:
 
 
 def files_of(named: str) -> list[Path]:
-    """A path, or several as in KUBECONFIG; of several those that exist. Raises ConnectionError when none does."""
+    """A path, or several as in KUBECONFIG; of several, those that exist. Raises ConnectionError when none exists."""
     files = [Path(entry).expanduser() for entry in named.split(os.pathsep) if entry]
     found = [file for file in files if file.exists()]
     if not found:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why the API refuses, told apart by its own words: which refusals pass by waiting, and what mends the others. Pure."""
+"""Why the API refused a request, judged by its message: which refusals are temporary, and what the user can do. Pure."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 _UNAUTHORIZED, _FORBIDDEN = 401, 403
-# A 500 that is said of the request itself: asking again gives the same answer.
+# A 500 that is caused by the request itself: a retry gives the same answer.
 _FINAL = (
     re.compile(rb"admission webhook.*denied the request", re.DOTALL),
     re.compile(rb"duplicate entries for key"),
     re.compile(rb"failed to create typed patch object"),
     re.compile(rb"failed to create manager for existing fields"),
 )
-# What a 403 says, and what helps. Only the first of these is about the caller's rights.
+# What a 403 says, and what helps. Only the first entry is about the caller's permissions.
 _MENDS: tuple[tuple[str, str], ...] = (
     (r"cannot \S+ resource|cannot \w+ path", "give these credentials the right, or use others"),
     (
@@ -42,12 +42,12 @@ _MENDS: tuple[tuple[str, str], ...] = (
 
 
 def is_final(data: bytes) -> bool:
-    """Whether an answer that looks like one that passes is the API's last word."""
+    """Whether an answer with a retryable status is final all the same."""
     return any(words.search(data) for words in _FINAL)
 
 
 def mend(status: int, message: str, details: Mapping[str, Any]) -> str:
-    """What to do about a refusal; empty where its own words say it, or nobody knows."""
+    """What the user can do about a refusal; empty where its message says it, or where we do not know."""
     if status == _UNAUTHORIZED:
         return "give these credentials the right, or use others"
     if status != _FORBIDDEN:

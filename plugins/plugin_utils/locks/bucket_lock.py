@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One run a cluster at a time while there is no cluster to hold a Lease: an object in a bucket, by conditional writes.
+"""Allows one run per cluster at a time while there is no cluster to hold a Lease: an object in a bucket, by conditional writes.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
@@ -23,7 +23,7 @@ from .holder import is_dead, this_process
 from .lease import LockError
 
 DURATION_S = 60
-# Another one was faster; ask again who holds it.
+# Another run was faster: read again who holds the lock.
 _CROSSED = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 _ABSENT = ("NoSuchKey", "404")
 
@@ -38,7 +38,7 @@ def held(
     stop: threading.Event,
     say: Callable[[str], None] = lambda text: None,
 ) -> Iterator[None]:
-    """Hold the cluster's lock for the block. `stop` is set if it is lost on the way. Raises LockError, AwsError."""
+    """Hold the cluster's lock for the block. `stop` is set if the lock is lost meanwhile. Raises LockError, AwsError."""
     lock = _Lock(connection, bucket, f"locks/{cluster}.json", str(uuid.uuid4()))
     _take(lock, cluster, wait_s, say)
     ended = threading.Event()
@@ -54,7 +54,7 @@ def held(
 
 @dataclass
 class _Lock:
-    """The object. `tag`: ETag of our own last write."""
+    """The lock object. `tag`: ETag of our own last write."""
 
     connection: Connection
     bucket: str
@@ -90,7 +90,7 @@ class _Lock:
         return content, answer["ETag"], (now - answer["LastModified"]).total_seconds()
 
     def drop(self) -> None:
-        """Let go; nothing is lost if that fails, the lock ends by itself."""
+        """Release the lock, best effort: if that fails, the lock expires."""
         try:
             self._call("delete_object", IfMatch=self.tag)
         except (_CrossedError, AwsError):
@@ -112,7 +112,7 @@ class _Lock:
 
 
 class _CrossedError(Exception):
-    """The condition of a write did not hold."""
+    """The condition of a write was not met."""
 
 
 def _take(lock: _Lock, cluster: str, wait_s: float, say: Callable[[str], None]) -> None:
@@ -149,11 +149,11 @@ def _renew(lock: _Lock, ended: threading.Event, stop: threading.Event) -> None:
             if not lock.write(IfMatch=lock.tag):
                 found = lock.read()
                 if found is None or found[0].get("run") != lock.run:
-                    stop.set()  # taken from us: what we do next could cross what somebody else does
+                    stop.set()  # another run took it: our next writes could conflict with its own
                     return
                 lock.tag = found[1]
         except AwsError:
-            continue  # S3 is away; the lock may end, the next renewal tells
+            continue  # S3 does not answer; the next renewal tells whether the lock was lost
 
 
 def _now() -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who holds a lock, so that another run on the same machine can see at once whether that process still lives."""
+"""Who holds a lock, so that another run on the same machine sees at once whether that process is still alive."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def this_process() -> str:
-    """host/boot/pid:start, by which another run on this machine can see whether we live."""
+    """host/boot/pid:start, by which another run on this machine can see whether we are alive."""
     return f"{socket.gethostname()}/{_boot()}/{os.getpid()}:{_start(os.getpid())}"
 
 

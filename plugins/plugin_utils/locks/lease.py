@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One run a cluster at a time: a Lease that is taken before the first write and renewed while the run goes on.
+"""Allows one run per cluster at a time: a Lease that is taken before the first write and renewed during the run.
 
-A run that died is recognised at once on its own machine (its process is gone), elsewhere when its Lease ends.
+A dead run is recognised at once on its own machine (its process is gone), and elsewhere when its Lease expires.
 https://kubernetes.io/docs/concepts/architecture/leases/
 """
 
@@ -24,7 +24,7 @@ from .holder import is_dead, this_process
 Document = dict[str, Any]
 DURATION_S = 30
 _PROCESS = "llm.on-eks/process"
-# Tells our own write from another run's when its answer was lost.
+# Tells our own write from another run's when the answer was lost.
 _RUN = "llm.on-eks/run"
 
 
@@ -33,7 +33,7 @@ class LockError(LlmOnEksError):
 
 
 class Held:
-    """A Lease that this run holds, and renews in a thread of its own."""
+    """A Lease that this run holds and renews in a thread."""
 
     def __init__(self, client: Client, resource: Resource, lease: Document, stop: threading.Event) -> None:
         self._client, self._resource, self._lease = client, resource, lease
@@ -43,14 +43,14 @@ class Held:
         self._renewer.start()
 
     def let_go(self) -> None:
-        """The next run may begin."""
+        """Release the Lease, so that the next run can start."""
         self._stop_renewing()
         _release(self._client, self._resource, self._lease)
 
     def end(self) -> None:
-        """Remove the namespace of records and Lease: nothing of ours is left in the cluster.
+        """Delete the namespace of records and Lease: nothing of ours stays in the cluster.
 
-        It goes while the Lease is ours by its version, so that no other run has begun to write into it.
+        The Lease is deleted only in our own version of it, so that no other run has begun to use it.
         """
         self._stop_renewing()
         live = _mine(self._client, self._resource, self._lease)
@@ -61,7 +61,7 @@ class Held:
         except ApiError as error:
             if error.status not in (404, 409):
                 raise
-            return  # taken from us: it is the other run's now
+            return  # another run holds it now
         _remove_namespace(self._client)
 
     def _stop_renewing(self) -> None:
@@ -76,7 +76,7 @@ def take(
     stop: threading.Event,
     say: Callable[[str], None] = lambda text: None,
 ) -> Held:
-    """Take the cluster's Lease, once nobody else holds it. `stop` is set if it is lost later on. Raises LockError."""
+    """Wait until nobody else holds the cluster's Lease, and take it. `stop` is set if it is lost later. Raises LockError."""
     _ensure_namespace(client, wait_s, say)
     resource = client.resource("coordination.k8s.io/v1", "Lease")
     if resource is None:
@@ -101,7 +101,7 @@ def held(
 
 
 def last_run(client: Client) -> tuple[str, str]:
-    """(when the Lease was last renewed, who holds it now); empty texts where there is none."""
+    """(when the Lease was last renewed, who holds it now); empty strings where there is none."""
     resource = client.resource("coordination.k8s.io/v1", "Lease")
     live = client.get(resource, LEASE, NAMESPACE_SYSTEM) if resource else None
     spec = (live or {}).get("spec") or {}
@@ -134,8 +134,8 @@ def _take(client: Client, resource: Resource, wait_s: float, say: Callable[[str]
             except ApiError as error:
                 if error.status not in (404, 409) and not error.namespace_is_terminating:
                     raise
-                taken = None  # somebody else was faster, or has just removed the last component
-            # What is written into a namespace that is going goes with it.
+                taken = None  # another run was faster, or has just removed the last component
+            # What is written into a namespace that is being deleted is deleted with it.
             if not _ensure_namespace(client, max(1.0, end - time.monotonic()), say) and taken:
                 return taken
             continue
@@ -151,7 +151,7 @@ def _take(client: Client, resource: Resource, wait_s: float, say: Callable[[str]
 
 
 def _holder(live: Document | None) -> str:
-    """Who holds a Lease, in words; empty when nobody does any more."""
+    """Who holds a Lease, in words; empty when nobody holds it any more."""
     spec = (live or {}).get("spec") or {}
     identity = spec.get("holderIdentity")
     if not live or not identity:
@@ -190,16 +190,16 @@ def _renew(client: Client, resource: Resource, lease: Document, ended: threading
             if error.status not in (404, 409):
                 continue
             live = _mine(client, resource, lease)
-            if live is None:  # taken from us: what we do next could cross what somebody else does
+            if live is None:  # another run took it: our next writes could conflict with its own
                 stop.set()
                 return
             lease = live
         except LlmOnEksError:
-            continue  # the API is away; the Lease may end, the next renewal tells
+            continue  # the API does not answer; the next renewal tells whether the Lease was lost
 
 
 def _mine(client: Client, resource: Resource, lease: Document) -> Document | None:
-    """The Lease as it is now, if this run still holds it: a renewal whose answer was lost leaves us an old version."""
+    """The Lease as it is now, if this run still holds it: after a renewal whose answer was lost, our version is outdated."""
     try:
         live = client.get(resource, LEASE, NAMESPACE_SYSTEM)
     except LlmOnEksError:
@@ -209,7 +209,7 @@ def _mine(client: Client, resource: Resource, lease: Document) -> Document | Non
 
 
 def _release(client: Client, resource: Resource, lease: Document) -> None:
-    """Let go, and leave the time of this run; nothing is lost if that fails, the Lease ends by itself."""
+    """Release the Lease and note the time of this run. Best effort: if that fails, the Lease expires."""
     try:
         live = _mine(client, resource, lease)
         if live:
@@ -220,7 +220,7 @@ def _release(client: Client, resource: Resource, lease: Document) -> None:
 
 
 def _ensure_namespace(client: Client, wait_s: float, say: Callable[[str], None]) -> bool:
-    """Whether the namespace had to be made. One that an earlier run takes away is waited for. Raises LockError."""
+    """Whether the namespace had to be created. Waits for one that an earlier run is deleting. Raises LockError."""
     resource = client.resource("v1", "Namespace")
     if resource is None:
         return False

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the server makes of a described object against its words: an admission webhook or a default of the cluster. Pure.
+"""Fields that the server sets otherwise than described: by an admission webhook, or a default of the cluster. Pure.
 
-Other spellings of the same value (`1000m` and `1`, `"80"` and 80) are no difference, nor are fields that nobody described.
+Other spellings of the same value (`1000m` and `1`, `"80"` and 80) are no difference, nor are fields that were not
+described.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _UNITS = {
 
 
 def admission_changes(described: Document, made: Document) -> list[Change]:
-    """Described fields that come out with another value."""
+    """Described fields whose value the server changed."""
     if described["kind"] == "Secret":
         described = {key: value for key, value in described.items() if key not in ("data", "stringData")}
     return [change for change in _walk("", described, made) if not change.path.startswith(("status", "apiVersion"))]
@@ -50,7 +51,7 @@ def _same(described: Any, made: Any) -> bool:
     if described == made or str(described) == str(made):
         return True
     if made is None:
-        # Empty and zero values are left out where they are the default.
+        # The server omits empty and zero values where they are the default.
         return described in ("", 0, False)
     one, two = _quantity(described), _quantity(made)
     return one is not None and one == two

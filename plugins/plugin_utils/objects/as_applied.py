@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A described object as it is sent to the API: without what is not the description's to say. Pure."""
+"""A described object as it is sent to the API: without fields that the server or a controller sets. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FILLED: tuple[tuple[str, Callable[[Mapping[str, Any]], bool], tuple[str, ...]],
 
 
 def as_applied(document: Document) -> Document:
-    """A copy without what the server writes (of an exported manifest), without what a controller fills, Secrets as data."""
+    """A copy without server-set fields (of an exported manifest) and fields that a controller fills; Secrets as `data`."""
     made = {key: copy.deepcopy(value) for key, value in document.items() if key != "status"}
     made["metadata"] = {
         key: value for key, value in made["metadata"].items() if key not in SERVER_METADATA and value is not None
@@ -38,7 +38,7 @@ def _drop(document: Document, path: tuple[str, ...]) -> None:
 
 
 def _with_data(document: Document) -> Document:
-    """`stringData` is written, never kept: as a part of `data`, a key that goes from the text goes from the cluster."""
+    """The Secret with `stringData` moved to `data`: then a key that is removed from the description is removed from the cluster."""
     plain = document.pop("stringData", None) or {}
     if plain:
         encoded = {key: base64.b64encode(str(value or "").encode()).decode() for key, value in plain.items()}

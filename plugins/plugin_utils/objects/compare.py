@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 Document = dict[str, Any]
-# What the server writes by itself; never part of a comparison.
+# Fields that the server sets; never part of a comparison.
 SERVER_METADATA = (
     "managedFields",
     "resourceVersion",
@@ -25,13 +25,13 @@ SERVER_METADATA = (
     "deletionGracePeriodSeconds",
 )
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-# Lists of Kubernetes whose entries are known by a key rather than by their place.
+# Kubernetes lists whose entries are identified by a key rather than by their position.
 _LIST_KEYS = ("name", "containerPort", "port", "mountPath", "type", "key", "ip")
 
 
 @dataclass(frozen=True)
 class Change:
-    """One field; `before` or `after` is None where it is not there."""
+    """One field; `before` or `after` is None where the field does not exist."""
 
     path: str
     before: Any
@@ -42,7 +42,7 @@ class Change:
 
 
 def cleaned(document: Document | None) -> Document:
-    """The object without what the server writes, its secrets as digests."""
+    """The object without server-set fields, its secrets as digests."""
     if document is None:
         return {}
     kept = {key: value for key, value in document.items() if key != "status"}
@@ -64,7 +64,7 @@ def mask(document: Document) -> Document:
 
 
 def changes(before: Document | None, after: Document | None) -> list[Change]:
-    """Every leaf that differs; both are cleaned first."""
+    """Every leaf that differs; both objects are cleaned first."""
     return list(_walk("", cleaned(before), cleaned(after)))
 
 
@@ -81,7 +81,7 @@ def paths(value: Any, path: str = "") -> Iterator[str]:
 
 
 def entries(items: Sequence[Any]) -> dict[Any, Any] | None:
-    """A list's entries by what they are known by; None where only their place tells them apart."""
+    """A list's entries by their key; None where only the position identifies them."""
     return _by_key(items) if _keyed(items) else None
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 Document = dict[str, Any]
 
-# Controllers that own what they set; a hand's edit is drift, theirs is not.
+# Controllers that own the fields they set. A change by hand is drift; theirs is not.
 _CONTROLLERS = re.compile(
     r"^(kube-controller-manager|horizontal-pod-autoscaler|keda.*|vpa-.*|karpenter.*|rollouts-controller|argo-rollouts|"
     r"cert-manager.*|cainjector.*|pilot-discovery|istio.*|aws-load-balancer-controller|cluster-autoscaler)$"
@@ -29,7 +29,7 @@ class Conflict:
 
     @property
     def left_to_them(self) -> bool:
-        """True for what autoscalers, injectors and rollout controllers set."""
+        """True for fields that autoscalers, injectors and rollout controllers set."""
         return bool(_CONTROLLERS.match(self.manager)) or self.field.endswith(".caBundle")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is lost for good when an object is deleted: data that no description holds. Pure."""
+"""Data that is lost for good when an object is deleted, because no description holds it. Pure."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ ALL = "all"
 
 
 def of_claim(volume: Document | None) -> str:
-    """Of a PersistentVolumeClaim, by its volume; None where it has none yet, or it cannot be read. Empty where files stay."""
+    """Of a PersistentVolumeClaim, by its volume, which is None where there is none yet or it cannot be read.
+
+    Empty where the files stay.
+    """
     policy = ((volume or {}).get("spec") or {}).get("persistentVolumeReclaimPolicy", "Delete")
     return "" if policy == "Retain" else "the files of its volume"
 
 
 def of_crd(objects: int) -> str:
-    """Of a CustomResourceDefinition with so many living objects of its kind."""
+    """Of a CustomResourceDefinition with this number of live objects."""
     return f"{objects} objects of its kind" if objects else ""
 
 
@@ -31,7 +34,7 @@ class Permission:
     names: Sequence[str] = ()
 
     def covers(self, kind: str, names: Iterable[str]) -> bool:
-        """`names`: each of what the object may be called."""
+        """`names`: all names by which a permission may call the object."""
         return ALL in self.names or any(f"{kind}/{name}" in self.names for name in names)
 
     def covers_object(self, target: Identity) -> bool:

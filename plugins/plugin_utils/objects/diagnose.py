@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why an object is not ready: what its pods, their containers' last words and the events say."""
+"""Why an object is not ready: the state of its pods, the last log lines of their containers, and events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from ..kubernetes.client import Client
 
 Document = dict[str, Any]
-# Waiting reasons that do not heal by themselves.
+# Waiting reasons that do not resolve themselves.
 TERMINAL = ("ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
 LOG_LINES = 10
 _REVISION = "deployment.kubernetes.io/revision"
@@ -29,7 +29,7 @@ def why(client: Client, workload: Document) -> str:
 
 
 def hopeless(client: Client, workload: Document) -> str:
-    """The reason when waiting longer cannot help, else empty."""
+    """The reason why waiting longer cannot help; empty where it can."""
     for pod in pods_of(client, workload):
         for status in _statuses(pod):
             waiting = status.get("state", {}).get("waiting", {})
@@ -41,7 +41,7 @@ def hopeless(client: Client, workload: Document) -> str:
 
 
 def pods_of(client: Client, workload: Document) -> list[Document]:
-    """Pods of the workload's newest revision, newest first: what an older one says is no reason to give up on this one."""
+    """Pods of the workload's newest revision, newest first: a failure of an older revision is no reason to give up on this one."""
     selector = (workload.get("spec", {}).get("selector") or {}).get("matchLabels") or {}
     resource = client.resource("v1", "Pod")
     if not selector or resource is None:
@@ -55,7 +55,7 @@ def pods_of(client: Client, workload: Document) -> list[Document]:
 
 
 def _revision_label(client: Client, workload: Document, selector: Mapping[str, str]) -> dict[str, str] | None:
-    """The label that pods of the newest revision carry; empty where there are no revisions, None while it is not made yet."""
+    """The label that pods of the newest revision carry; empty where there are no revisions, None while the newest does not exist yet."""
     if workload.get("kind") == "StatefulSet":
         revision = workload.get("status", {}).get("updateRevision")
         return {"controller-revision-hash": revision} if revision else None

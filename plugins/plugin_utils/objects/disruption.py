@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a change does to those who use the thing: nothing, a rolling replacement, a restart, an outage. Pure."""
+"""What a change means for users of the object: nothing, a rolling replacement, a restart, or an outage. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Document = dict[str, Any]
 Disruption = Literal["none", "rolling", "restart", "outage"]
 ORDER: tuple[Disruption, ...] = ("none", "rolling", "restart", "outage")
 _WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")
-# Taking one of these away takes away what somebody uses.
+# Deleting one of these takes something away from its users.
 _SERVING = (*_WORKLOADS, "Service", "Ingress", "Gateway", "HTTPRoute", "Namespace", "PersistentVolumeClaim", "Pod")
 
 
 def of(verb: str, document: Document | None, changes: Sequence[Change] = ()) -> Disruption:
-    """Of one action on an object as it is now (as it will be, for a create)."""
+    """Of one action on an object as it is now (for a create: as it will be)."""
     kind = (document or {}).get("kind", "")
     if verb in ("delete", "recreate"):
         return "outage" if kind in _SERVING else "none"
@@ -30,7 +30,9 @@ def of(verb: str, document: Document | None, changes: Sequence[Change] = ()) -> 
 
 
 def of_aws(verb: str, kind: type[AwsResource], changes: Sequence[Change] = ()) -> Disruption:
-    """Of one action on a resource of AWS: what serves or carries traffic is missed, a new version moves nodes one by one."""
+    """Of one action on an AWS resource: without a resource that carries traffic there is an outage, a new version replaces nodes one
+    by one.
+    """
     if verb in ("delete", "recreate"):
         return "outage" if kind.carries_traffic else "none"
     moved = {change.path.split(".")[0] for change in changes}
@@ -42,7 +44,7 @@ def worst(disruptions: Sequence[Disruption]) -> Disruption:
 
 
 def _of_pods(document: Document) -> Disruption:
-    """Of replacing a workload's pods, by its own strategy."""
+    """Of replacing a workload's pods, by its update strategy."""
     spec = document.get("spec", {})
     replicas = spec.get("replicas", 1)
     if document["kind"] == "Deployment":
@@ -55,7 +57,7 @@ def _of_pods(document: Document) -> Disruption:
         if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
             return "none"
         return "rolling" if replicas > 1 else "restart"
-    # A DaemonSet serves each node by one pod: that node does without it for a moment.
+    # A DaemonSet has one pod per node: for a moment the node is without it.
     return "restart"
 
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which object: the four words that tell one object of a cluster from every other."""
+"""What identifies an object: the four values that tell it from every other object of a cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-# Kubernetes' own kinds outside of namespaces.
+# Kubernetes' own cluster-scoped kinds.
 CLUSTER_WIDE = (
     *("APIService", "CSIDriver", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "IngressClass"),
     *("MutatingWebhookConfiguration", "Namespace", "PersistentVolume", "PriorityClass", "RuntimeClass", "StorageClass"),
@@ -15,7 +15,10 @@ CLUSTER_WIDE = (
 
 
 class Identity(NamedTuple):
-    """`group` rather than a version: an object served in two versions is one object. `namespace` empty for the cluster's own."""
+    """`group` rather than a version: an object served in two versions is one object.
+
+    `namespace` is empty for cluster-scoped objects.
+    """
 
     group: str
     kind: str

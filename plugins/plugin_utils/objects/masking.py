@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps secrets out of everything a run says: what was once seen as a secret's value is masked wherever it turns up again.
+"""Masks secrets in all output of a run: a value that was once seen as a secret is masked wherever it appears.
 
-Values become known from Secrets (described, rendered or read), and from values and container environments whose name says that
-they are one. Text that leaves the run (lines, diffs, plans, reports, records, errors) goes through `text` or `document`.
+Values are learnt from Secrets (described, rendered or read), and from chart values and container environments whose
+name says that they are secret. All text that leaves the run (lines, diffs, plans, reports, records, errors) goes
+through `text` or `document`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-# A shorter value would mask half of every text.
+# Masking a shorter value would hit half of every text.
 _MIN_LENGTH = 6
 _NAMES = re.compile(
     r"(passw(or)?d|passphrase|secret|token|api_?key|private_?key|access_?key|credential|client_?key|bearer)s?$",
@@ -42,7 +43,7 @@ class Masker:
         self._pattern: re.Pattern[str] | None = None
 
     def learn(self, value: Any) -> None:
-        """One secret value, in each form in which it may turn up."""
+        """Learn one secret value, in each encoding in which it may appear."""
         if not isinstance(value, str) or len(value) < _MIN_LENGTH or _HARMLESS.match(value):
             return
         forms = {value, base64.b64encode(value.encode()).decode().rstrip("=")}
@@ -54,7 +55,7 @@ class Masker:
                 self._pattern = None
 
     def learn_document(self, document: Mapping[str, Any]) -> None:
-        """The values of a Secret; of any other object, what its field names say is secret."""
+        """Learn the values of a Secret; of any other object, the values of fields that are named like a secret."""
         if document.get("kind") == "Secret":
             for value in (document.get("stringData") or {}).values():
                 self.learn(value)

@@ -15,13 +15,13 @@ from typing import Any
 from ...module_utils.names import FIELD_MANAGER
 
 Document = dict[str, Any]
-# Tools by which people change things by hand; whoever else manages a field is taken for a controller.
+# Tools with which people make changes by hand; every other manager of a field counts as a controller.
 _HANDS = re.compile(
     r"^(kubectl.*|oc|helm|k9s|lens.*|headlamp.*|dashboard.*|mozilla.*|curl.*|openapi-generator.*|python.*|node-fetch.*|"
     r"terraform.*|hashicorp.*|pulumi.*|ansible.*|kubernetes\.core.*)$",
     re.IGNORECASE,
 )
-# What a person asks for in passing, and nobody takes for a change of the description.
+# Fields that people set in passing, which are no change of the description.
 _PASSING = ("kubectl.kubernetes.io/restartedAt", "kubectl.kubernetes.io/last-applied-configuration")
 
 
@@ -37,7 +37,7 @@ class Owner:
 
 
 def owner_of(live: Document, path: str) -> Owner | None:
-    """Who else than we holds the field at a path as compare.py writes it; where nobody does, who wrote to the object last."""
+    """Who else than we holds the field at a path as compare.py writes it. Where nobody does: the last writer of the object."""
     others = [entry for entry in _entries(live) if entry.get("manager") != FIELD_MANAGER]
     steps = _steps(path)
     holders = [entry for entry in others if _holds(entry.get("fieldsV1") or {}, steps)]
@@ -47,7 +47,7 @@ def owner_of(live: Document, path: str) -> Owner | None:
 
 
 def extra_fields(live: Document) -> list[tuple[str, Any, Owner]]:
-    """(path, value, who) of fields that somebody added by hand and that our description says nothing about."""
+    """(path, value, who) of fields that somebody added by hand and that our description does not contain."""
     ours = {
         path
         for entry in _entries(live)
@@ -78,7 +78,7 @@ def _holds(fields: Mapping[str, Any], steps: Sequence[str]) -> bool:
     node = fields
     for step in steps:
         if not node:
-            return True  # an ancestor is held as a whole
+            return True  # an ancestor is owned as a whole
         found = next((child for key, child in node.items() if _is_step(key, step)), None)
         if found is None:
             return False
@@ -98,7 +98,7 @@ def _is_step(key: str, step: str) -> bool:
 
 
 def _leaves(fields: Mapping[str, Any], value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Every field that a manager holds: its path and what is there; one that is not there any more is left out."""
+    """Every field that a manager holds: its path and its value. Fields that no longer exist are left out."""
     children = {key: child for key, child in fields.items() if key != "."}
     if not children:
         if path and value is not None:
@@ -127,7 +127,7 @@ def _same(value: Any, wanted: Any) -> bool:
 
 
 def _folded(found: list[tuple[str, Any, Owner]], ours: set[str]) -> list[tuple[str, Any, Owner]]:
-    """A list entry that is foreign as a whole is one field: `env[X]`, not its name and its value."""
+    """A list entry that is foreign as a whole counts as one field: `env[X]`, not its name and its value."""
     made: dict[str, tuple[str, Any, Owner]] = {}
     for path, value, owner in found:
         entry = next((head for head in _entries_on(path) if not any(one.startswith(head) for one in ours)), "")

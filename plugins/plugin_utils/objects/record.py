@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was applied, kept in the cluster: for each component its last ten revisions, with their objects and documents.
+"""The record of what was applied, kept in the cluster: the last ten revisions of each component, with their objects and documents.
 
-ConfigMaps in namespace llm-system: `record-COMPONENT` holds the list of revisions, `record-COMPONENT-N` the documents of one.
-A revision is written down before its first object is, so that a run that dies leaves nothing unknown behind. No secret stands
-in a record: values of Secrets are digests, other secrets are masked.
+They are ConfigMaps in namespace llm-system: `record-COMPONENT` holds the list of revisions, `record-COMPONENT-N` the
+documents of one. A revision is written before its first object, so that a run that is killed leaves no unknown object
+behind. A record holds no secret: values of Secrets are digests, other secrets are masked.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Recorder:
-    """The records of one cluster. Without a client it knows nothing and writes nothing. Safe to share between threads."""
+    """The records of one cluster. Without a client it has no records and writes none. Safe to share between threads."""
 
     def __init__(self, client: Client | None = None, masker: Masker | None = None) -> None:
         self._client = client
@@ -70,11 +70,11 @@ class Recorder:
         return list(self._revisions.get(component, []))
 
     def applied(self, component: str) -> Revision | None:
-        """The newest revision that was brought to its end."""
+        """The newest revision that was applied completely."""
         return next((one for one in reversed(self.history(component)) if one.state == "applied"), None)
 
     def known(self, component: str) -> set[Identity]:
-        """Every object that any kept revision of the component consisted of."""
+        """Every object of every revision that is kept."""
         return {from_compact(text) for revision in self.history(component) for text in revision.objects}
 
     def documents(self, component: str, number: int) -> list[Document]:
@@ -111,7 +111,7 @@ class Recorder:
     # --- writing
 
     def intend(self, component: str, objects: Iterable[Identity]) -> None:
-        """Write down objects that no revision knows yet, before the first of them is made."""
+        """Write down objects that no revision contains yet, before the first of them is created."""
         if self._client is None or not component:
             return
         with self._lock:
@@ -135,7 +135,7 @@ class Recorder:
         versions: Mapping[str, str],
         rolled_back_to: int = 0,
     ) -> Revision | None:
-        """Note that a component has reached its documents; None when the newest revision says just that already."""
+        """Note that a component's documents are applied. None when the newest revision is the same already."""
         if self._client is None:
             return None
         documents = [_recorded(self._masker, objects[key]) for key in sorted(objects)]
@@ -166,7 +166,7 @@ class Recorder:
             return made
 
     def forget(self, component: str) -> None:
-        """The component is gone: so is its record."""
+        """Delete the record of a component that was removed."""
         if self._client is None:
             return
         with self._lock:
@@ -219,7 +219,7 @@ def who() -> str:
 
 
 def _recorded(masker: Masker, document: Document) -> Document:
-    """A document as a record keeps it. CRDs are only named: they are large, and never rolled back."""
+    """A document as a record keeps it. Only the names of CRDs are kept: they are large, and never rolled back."""
     if document["kind"] == "CustomResourceDefinition":
         body = msgspec.json.encode(document, order="sorted")
         short = {key: document[key] for key in ("apiVersion", "kind")}

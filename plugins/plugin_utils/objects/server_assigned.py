@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values that the server allocates at the write itself: a dry run shows others than the write will give. Pure."""
+"""Values that the server allocates when it writes: a dry run shows other values than the write. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _JOB_LABELS = ("controller-uid", "batch.kubernetes.io/controller-uid")
 
 
 def as_planned(dry: Document, live: Document | None, described: Document) -> Document:
-    """The dry run's answer with `(known after apply)` for what nobody described and the live object does not have yet."""
+    """The dry run's answer with `(known after apply)` for fields that are not described and that the live object does not have yet."""
     places = {"Service": _service, "Job": _job}.get(dry["kind"])
     if places is None:
         return dry
@@ -36,7 +36,7 @@ def _values(places: Any, document: Mapping[str, Any]) -> Iterator[tuple[str, Any
 def _service(document: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
     """(path, what holds the value, its key) of each allocated value of a Service."""
     spec = document.get("spec") or {}
-    # A headless Service is allocated nothing.
+    # A headless Service gets no address.
     keys = () if spec.get("clusterIP") == "None" else _ADDRESSES
     yield from ((key, spec, key) for key in keys if spec.get(key))
     for port in spec.get("ports") or []:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Taking over an object that tools wrote by other ways than server-side apply: their fields become ours. Pure.
+"""Takes over an object that tools wrote other than by server-side apply: their fields become ours. Pure.
 
-What our text lacks of them goes then, as at the tool's own next run. Without this the fields stay for ever: nobody who
-applies holds them. https://kubernetes.io/docs/reference/using-api/server-side-apply/#upgrading-from-client-side-apply
+Fields that our description lacks are then removed, as at the tool's own next run. Without this the fields would stay
+for ever: no one who applies owns them.
+https://kubernetes.io/docs/reference/using-api/server-side-apply/#upgrading-from-client-side-apply
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _TOOLS = re.compile(
 
 
 def merged_fields(entries: Sequence[Mapping[str, Any]], api_version: str) -> list[dict[str, Any]] | None:
-    """managedFields with the tools' entries as ours; None when there are none."""
+    """managedFields with the tools' entries under our name; None when there are none."""
     theirs = tool_entries(entries)
     if not theirs:
         return None
@@ -55,7 +56,7 @@ def tool_entries(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]
 
 
 def as_taken_over(planned: Document, described: Document, entries: Sequence[Mapping[str, Any]]) -> Document:
-    """What a dry run shows, without the tools' fields that the text lacks and nobody else holds: they go with the takeover."""
+    """The dry run's result without the tools' fields that the description lacks and nobody else holds: the takeover removes them."""
     theirs = tool_entries(entries)
     if not theirs:
         return planned

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every object of Kubernetes must have, whatever serves it: asked before anything is sent. Pure.
+"""What every Kubernetes object must have, whatever serves its kind: checked before anything is sent. Pure.
 
 https://kubernetes.io/docs/concepts/overview/working-with-objects/#required-fields
 """
@@ -14,7 +14,7 @@ from typing import Any
 from .identity import CLUSTER_WIDE
 
 Document = Mapping[str, Any]
-# Kinds that are nothing without a spec.
+# Kinds that are meaningless without a spec.
 _WITH_SPEC = {
     ("apps", "DaemonSet"),
     ("apps", "Deployment"),
@@ -40,15 +40,15 @@ _POD = {
     "CronJob": ("spec", "jobTemplate", "spec", "template", "spec"),
 }
 _POD_GROUPS = ("", "apps", "batch")
-# Lists of a container whose entries are told apart by these fields; two alike are refused by the API, or silently one.
+# Lists of a container whose entries must differ in these fields: the API refuses duplicates, or silently drops one.
 _KEYED = {"env": ("name",), "ports": ("containerPort", "protocol"), "volumeMounts": ("mountPath",)}
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 
 
 def fault(document: Any, home: str = "") -> str:
-    """What is wrong with an object, beginning with its kind and name; empty for a sound one. No value of a field is said.
+    """What is wrong with an object, beginning with its kind and name; empty for a valid one. It never contains a field's value.
 
-    `home`: the namespace of one that names none.
+    `home`: the namespace of an object that names none.
     """
     if not isinstance(document, Mapping):
         return f"an object is {_word(document)}, not a map of fields"
@@ -179,7 +179,7 @@ def _twice(items: Any, keys: tuple[str, ...], where: str) -> Iterator[str]:
         return
     seen: set[tuple[str, ...]] = set()
     for item in items:
-        # A port without a protocol is one of TCP.
+        # A port without a protocol is a TCP port.
         key = tuple(str(item.get(name) or ("TCP" if name == "protocol" else "")) for name in keys)
         if key in seen and key[0]:
             yield f"{where} has {keys[0]} {key[0]} twice (a duplicate); keep one of them"
@@ -195,7 +195,7 @@ def _named(document: Document, home: str) -> str:
 
 
 def _word(value: Any) -> str:
-    """What a value is, without the value itself, which may be a secret."""
+    """The type of a value in words, without the value itself, which may be a secret."""
     if value is None:
         return "missing"
     words = {bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list", dict: "a map"}

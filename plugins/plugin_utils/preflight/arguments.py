@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check variables against the roles' own argument specs, all at once and with the line to mend.
+"""Checks variables against the roles' own argument specs, all at once, with the line to correct.
 
 Ansible's own validation stops at the first role and names no file; this reads the same specs.
 """
@@ -29,7 +29,7 @@ def check_value(path: str, value: Any, spec: Spec, fallback: Place | None = None
     if choices and kind != "list" and value not in choices:
         yield Finding(path, f"is {_shown(value)}", f"choose one of {', '.join(map(str, choices))}", place)
     if kind == "list":
-        # As Ansible has it, choices of a list are those of its items.
+        # As in Ansible, choices of a list are those of its items.
         element = {"type": spec.get("elements", "raw"), "options": spec.get("options"), "choices": choices}
         for index, item in enumerate(value):
             yield from check_value(f"{path}[{_label(item, index)}]", item, element, place)
@@ -38,7 +38,7 @@ def check_value(path: str, value: Any, spec: Spec, fallback: Place | None = None
 
 
 def unknown_variables(names: Mapping[str, Any], known: Sequence[str], prefixes: Sequence[str]) -> Iterator[Finding]:
-    """Variables that carry one of our prefixes and mean nothing to us: almost always a typo."""
+    """Variables with one of our prefixes that no role defines: almost always a typo."""
     for name in names:
         if name not in known and name.startswith(tuple(prefixes)):
             yield Finding(str(name), "is not a variable of this collection", _did_you_mean(name, known), place_of(name))
@@ -59,7 +59,7 @@ def _check_keys(
 
 
 def _wrong_type(value: Any, kind: str) -> str:
-    """The words for what `value` should have been, or nothing when it is right."""
+    """The type that `value` should have had, in words; empty when it is right."""
     if kind == "bool":
         right = isinstance(value, bool) or str(value).lower() in _BOOLEAN_WORDS
         return "" if right else "a boolean (true or false)"

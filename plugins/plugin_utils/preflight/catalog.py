@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must hold for the model catalogue beyond the types of its fields."""
+"""Rules of the model catalogue beyond the types of its fields."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from .findings import Finding, place_of
 
-# A model's name becomes part of Kubernetes object names and a label value.
+# A model's name becomes part of Kubernetes object names and of a label value.
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,46}[a-z0-9])?")
 _SOURCES = ("hf://", "s3://", "https://", "file://", "pip://")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an engine cannot serve on what it is to run on: found before anything is scheduled, with the mend.
+"""What an engine cannot serve on the requested hardware: found before anything is scheduled, with what to change.
 
 The rules: docs/engines.md. Sizes of accelerators: https://docs.aws.amazon.com/ec2/latest/instancetypes/ac.html
 """
@@ -17,14 +17,14 @@ from ...module_utils.neuron.key import ALLOWED_TP
 from ..engines.accelerator import AcceleratorError, accelerator_of
 from .findings import Finding, place_of
 
-# What runs on Neuron devices at all.
+# Engines that run on Neuron devices at all.
 _ON_NEURON = ("vllm", "tgw")
 _PACKED = ("awq", "gptq")
-# Quantisations that TGI, and vLLM on Neuron, are known to take differ; these nobody takes there.
+# Quantisations that no engine supports on Neuron. TGI and vLLM differ in what else they support there.
 _GIB = 1024
 # Graphs, scratch and the runtime on one NeuronCore.
 _CORE_OVERHEAD_MIB = 1536
-# LoRA adapters of rank 16 beside their model, each.
+# Each LoRA adapter of rank 16 adds this to its model.
 _ADAPTER_MIB = 256
 
 
@@ -64,7 +64,7 @@ DEVICES: Mapping[str, Device] = {
 
 
 def check_engines(catalog: list[Mapping[str, Any]]) -> Iterator[Finding]:
-    """Findings for entries that are to be served."""
+    """Findings for catalogue entries that are to be served."""
     for entry in catalog:
         if isinstance(entry, Mapping) and entry.get("state", "present") == "present" and entry.get("name"):
             yield from _check(entry)
@@ -87,7 +87,7 @@ def _check(entry: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _check_pin(entry: Mapping[str, Any]) -> Iterator[Finding]:
-    """What the cluster fetches is fetched by what can never mean another content."""
+    """What the cluster downloads must be pinned: its revision can never mean another content."""
     try:
         source = sources.parse(str(entry.get("source") or ""))
         if source.scheme in sources.IN_CLUSTER:
@@ -133,7 +133,7 @@ def _check_kind(entry: Mapping[str, Any], kind: str, family: str) -> Iterator[Fi
 
 
 def _check_fit(entry: Mapping[str, Any], kind: str, name: str, device: Device) -> Iterator[Finding]:
-    """Weights and KV cache over the devices, and on each what the engine itself takes."""
+    """Weights and KV cache fit into the devices' memory, with the engine's own overhead on each."""
     parallel = int(entry.get("tensor_parallel") or (2 if kind == "neuron" and entry.get("engine") == "tgw" else 1))
     noun = "NeuronCores" if kind == "neuron" else "GPUs"
     allowed = ALLOWED_TP.get(name.partition(".")[0]) if kind == "neuron" else None
@@ -157,8 +157,8 @@ def _check_fit(entry: Mapping[str, Any], kind: str, name: str, device: Device) -
 def per_device_mib(entry: Mapping[str, Any], kind: str, parallel: int) -> int | None:
     """MiB on each device; None where the model's size is not known.
 
-    KV heads cannot be spread over more devices than there are: then each device holds a copy. Without knowing the number of
-    heads nothing is added for that.
+    A KV head cannot be split: with more devices than heads, each device holds a copy. Where the number of heads is not
+    known, nothing is added for that.
     """
     given = Given(
         name=str(entry["name"]),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a check has to say: one sentence with the variable, its value, where it stands and the mend."""
+"""The result of a check: one sentence with the variable, its value, its place, and what to write instead."""
 
 from __future__ import annotations
 

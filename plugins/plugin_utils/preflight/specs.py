@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The argument specs of all our roles, read once per run: the list of every variable that means something."""
+"""The argument specs of all our roles, read once per run: the list of all variables that we know."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def load_specs(roles: Path) -> dict[str, Mapping[str, Any]]:
     """variable -> its spec, over the `main` entry point of every role in the folder `roles`.
 
-    Where two roles name the same variable (platform-wide inputs), the spec with nested options wins: it says more.
+    Where two roles name the same variable (platform-wide inputs), the spec with nested options wins: it is the more
+    detailed one.
     """
     specs: dict[str, Mapping[str, Any]] = {}
     for file in sorted(roles.glob("*/meta/argument_specs.yml")):
@@ -27,12 +28,12 @@ def load_specs(roles: Path) -> dict[str, Mapping[str, Any]]:
 
 
 def prefixes(roles: Path) -> list[str]:
-    """What a variable of ours begins with: each role's name, and `platform_`."""
+    """The prefixes of our variables: each role's name, and `platform_`."""
     return [f"{folder.name}_" for folder in sorted(roles.iterdir()) if folder.is_dir()] + ["platform_"]
 
 
 def load_defaults(roles: Path, load: Callable[[str], Any]) -> dict[str, Any]:
-    """variable -> its default, unresolved, over every role. `load` reads a YAML file as Ansible does, so that templates stay templates."""
+    """variable -> its default, with templates unrendered, over every role. `load` reads a YAML file as Ansible does."""
     found: dict[str, Any] = {}
     for file in sorted(roles.glob("*/defaults/main.yml")):
         found |= load(str(file)) or {}

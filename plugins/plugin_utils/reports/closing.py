@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last thing a run prints: what someone needs next. Pure text; no secret passes through here."""
+"""The last lines that a run prints: what the user needs next. Pure text; it contains no secret."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def render(closing: Closing) -> str:
 
 
 def curl_line(url: str, model: str, key_place: str) -> str:
-    """A line to paste; it reads the key where it lies, so that the key is never printed."""
+    """A line to paste. It reads the key from where it is stored, so that the key is never printed."""
     body = f'{{"model": "{model}", "prompt": "The capital of France is", "max_tokens": 16}}'
     return f'curl -s {url}/v1/completions -H "Authorization: Bearer $({key_place})" -H "Content-Type: application/json" -d \'{body}\''
 

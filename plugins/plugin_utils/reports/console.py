@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run says while it goes on: a line for each finished node, now and then what is running; and who it works for."""
+"""What a run prints while it works: a line for each finished node, and now and then what is running. Ends the run with its parent."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..run.engine import Hooks
 from ..run.scheduler import Done, Running
 from .report import node_line, running_line
 
-# Seconds between two summaries of what is running: often where somebody looks on, seldom in a log.
+# Seconds between two summaries of what is running: short on a terminal, long in a log.
 _SUMMARY_S = 10 if sys.stdout.isatty() else 60
 
 
 def hooks(say: Callable[..., None]) -> Hooks:
-    """`say`: Ansible's display. The run ends when the process that started this one is gone: nobody hears it any more."""
+    """`say`: Ansible's display. The run ends when the process that started it has ended: nobody reads its output any more."""
     told = [time.monotonic()]
     parent = os.getppid()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drift: where the cluster is not what the inventory says, who made it so, and when. The plan's comparison, reported."""
+"""Drift: where the cluster differs from the inventory, who changed it, and when. It reports the plan's comparison."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _WORDS = {
 
 
 class Field(msgspec.Struct, frozen=True):
-    """One field: as it should be, as it is, who holds it and since when (empty where the API does not say)."""
+    """One field: its desired and its live value, who holds it and since when (empty where the API does not say)."""
 
     path: str
     wanted: Any
@@ -42,7 +42,7 @@ class Field(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One object that differs. `extra`: somebody added fields by hand that the description says nothing about; a run leaves them."""
+    """One object that differs. `extra`: fields that somebody added by hand and that are not described; a run leaves them."""
 
     component: str
     object: str
@@ -51,7 +51,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """`state`: none, drift or error (then `errors` says what could not be compared)."""
+    """`state`: none, drift or error. With error, `errors` says what could not be compared."""
 
     cluster: str
     at: str
@@ -63,7 +63,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def report_of(result: Result, cluster: str, ignore: Sequence[Mapping[str, str]] = ()) -> Report:
-    """From a run in check mode. `ignore`: rules with any of component, object and path, each with `*` and `?`."""
+    """From a run in check mode. `ignore`: rules with any of component, object and path; each may contain `*` and `?`."""
     findings = list(_findings(result))
     kept = [left for finding in findings if (left := _without_ignored(finding, ignore)) is not None]
     state: State = "error" if result.errors else ("drift" if kept else "none")
@@ -73,7 +73,7 @@ def report_of(result: Result, cluster: str, ignore: Sequence[Mapping[str, str]] 
 
 
 def failed(cluster: str, error: str) -> Report:
-    """Of a comparison that could not even begin."""
+    """The report of a comparison that could not start."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return Report(cluster, now, "error", [], 0, [error], 0)
 
@@ -98,7 +98,7 @@ def _findings(result: Result) -> Iterator[Finding]:
 
 
 def _described(document: Mapping[str, Any]) -> set[str]:
-    """The paths that a description speaks of, each with its ancestors: a map that is held as a whole counts as described."""
+    """All described paths, each with its ancestors: a map that is owned as a whole counts as described."""
     if document["kind"] == "Secret":
         document = {**document, "data": {**(document.get("data") or {}), **(document.get("stringData") or {})}}
     found = set()
@@ -121,7 +121,7 @@ def _fields(action: Action, mask: Any) -> list[Field]:
 
 
 def _without_ignored(finding: Finding, rules: Sequence[Mapping[str, str]]) -> Finding | None:
-    """The finding without what a rule covers; None when nothing is left."""
+    """The finding without the fields that a rule covers; None when no field is left."""
     mine = [
         rule
         for rule in rules

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What people and playbooks are told of a run: one line a node, and Ansible's result. Pure."""
+"""What a run tells people and playbooks: one line per node, and Ansible's result. Pure."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _DONE = {
     "adopt": "adopted",
 }
 _PLANNED = {"create": "+", "update": "~", "delete": "-", "recreate": "±", "run": ">", "adopt": "="}
-# Nodes that found everything as it should be in less than this are not worth a line.
+# A node that changed nothing and took less than this gets no line.
 _QUICK_S = 0.5
 
 
 def node_line(done: Done, check: bool, masker: Masker) -> str:
-    """`kong  objects  2.1 s  7 created`; what is planned, object by object, in check mode; empty when there is nothing to say."""
+    """`kong  objects  2.1 s  7 created`; in check mode what is planned, object by object; empty when there is nothing to report."""
     if done.state == "failed":
         return f"{done.component}  {done.node}  {done.seconds:.1f} s  FAILED: {done.error}"
     if done.state == "cancelled":

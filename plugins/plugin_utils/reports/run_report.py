@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report of a run as one page (HTML): the graph over time with its critical path, what was done, what it said."""
+"""The report of a run as one HTML page: the graph over time with its critical path, all actions, and all notes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ svg .bar{fill:var(--bar)}svg .hot{fill:var(--hot)}svg .bad{fill:var(--bad)}svg .
 
 
 def write(run: Result, file: Path) -> None:
-    """Write the page, whole or not at all."""
+    """Write the page atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, page(run))
 
@@ -52,7 +52,7 @@ def page(run: Result) -> str:
 
 
 def critical_path(nodes: Sequence[Done]) -> list[int]:
-    """Indices of the chain that decided how long the run took: back from the last node, each time to the one ended last."""
+    """Indices of the critical path: from the last node backwards, each time to the predecessor that ended last."""
     by_index = {node.index: node for node in nodes if node.state != "cancelled"}
     if not by_index:
         return []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs of each component and whether it is healthy: the plan's comparison, and each workload's own word."""
+"""The status of each component: the plan's comparison, and the status of each workload."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class ComponentStatus:
-    """`state`: ready, not ready, differs, not installed, absent, skip, unknown. `why`: for all but ready, in words.
+    """`state`: ready, not ready, differs, not installed, absent, skip, unknown. `why`: the reason for all but ready.
 
-    `revision` and what follows are from the record: `at` in UTC, `versions` of charts, `history` the oldest first.
+    `revision` and the fields after it come from the record: `at` in UTC, `versions` of charts, `history` the oldest
+    first.
     """
 
     name: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One converge: descriptors in, what was (or would be) done out. Knows nothing of Ansible."""
+"""One converge: descriptors in, a report of what was (or would be) done out. It does not depend on Ansible."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from .steps import build
 
 @dataclass(frozen=True)
 class Hooks:
-    """Who is told of what while a run goes on. `finished` gets the node, whether this is a plan, and what masks its words."""
+    """Callbacks during a run. `finished` gets the node, whether this is a plan, and the function that masks secrets."""
 
     finished: Callable[[Done, bool, Masker], None] = lambda done, check, masker: None
     running: Callable[[Running], None] = lambda now: None
@@ -44,12 +44,13 @@ class Hooks:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a run is asked for: components, where to, and how.
+    """What a run is asked to do: components, the target, and options.
 
-    `client=None` plans against an empty cluster; with `aws`, the run may make the cluster. `check`: plan only. `only`: these
-    components, with what they require. `concurrency`: nodes that work at a time. `lock_timeout_s`: how long to wait for another
-    run. `expect`: a plan that must still be what would be done. `lose_data`: what may be deleted with its data. `lock_file`: where the digests of charts stand; without one, a
-    chart's own digest is held, or none.
+    `client=None` plans against an empty cluster; with `aws`, the run may create the cluster. `check`: plan only.
+    `only`: these components, with what they require. `concurrency`: how many nodes work at the same time.
+    `lock_timeout_s`: how long to wait for another run. `expect`: a plan that must still match. `lose_data`: what may be
+    deleted with its data. `lock_file`: the digests of charts; without one, a chart's own digest is checked, if it has
+    one.
     """
 
     descriptors: Sequence[Any]
@@ -76,7 +77,7 @@ class Request:
 
 
 def converge(request: Request) -> Result:
-    """Bring the components about. Raises LockFileError, DescriptorError, LockError, StalePlanError, AwsError."""
+    """Converge the components. Raises LockFileError, DescriptorError, LockError, StalePlanError, AwsError."""
     described = parse(request.descriptors)
     components = select(described, request.only)
     if request.lock_file is not None:
@@ -100,7 +101,7 @@ def converge(request: Request) -> Result:
 
 @dataclass(frozen=True)
 class _Job:
-    """What a run is about. `described`: `components` and those that were not chosen."""
+    """The components of a run. `described`: `components` and those that were not selected."""
 
     components: Sequence[Component]
     described: Sequence[Component]
@@ -109,7 +110,7 @@ class _Job:
 
     @property
     def takes_cluster(self) -> bool:
-        """Whether the cluster itself is to go."""
+        """Whether the cluster itself is to be deleted."""
         return any(component.kubernetes and component.state == "absent" for component in self.components)
 
     @property
@@ -124,7 +125,7 @@ class _Job:
 
 
 def _client_of(aws: AwsAccess, job: _Job) -> Client | None:
-    """The way into the account's cluster; None while there is none. Raises NoClusterError where the run cannot do without."""
+    """A client of the account's cluster; None while there is none. Raises NoClusterError where the run needs one."""
     try:
         client = aws.client()
     except ConnectionError as error:
@@ -138,7 +139,7 @@ def _client_of(aws: AwsAccess, job: _Job) -> Client | None:
 
 
 class _Hold:
-    """One run a cluster at a time: its Lease, and the bucket's lock where there is no cluster before or after."""
+    """Allows one run per cluster at a time: by the cluster's Lease, and by the bucket's lock while there is no cluster."""
 
     def __init__(self, context: Context, job: _Job, wait_s: float) -> None:
         self.context, self.job, self.wait_s = context, job, wait_s
@@ -160,24 +161,24 @@ class _Hold:
                     say=self.job.hooks.say,
                 )
                 self._locks.enter_context(held)
-                # Whoever held it before may have made the cluster, or taken it away.
+                # The previous holder may have created or deleted the cluster.
                 context.run.client = _client_of(aws, self.job)
             if context.run.client is not None:
                 self._enter(context.run.client)
-        except BaseException:  # Ctrl-C too: what was taken is let go, whatever the run ended of
+        except BaseException:  # Also Ctrl-C: locks are released, whatever ended the run
             self.__exit__()
             raise
         return self
 
     def _enter(self, client: Client) -> None:
         self._lease = lease.take(client, wait_s=self.wait_s, stop=self.context.run.stop, say=self.job.hooks.say)
-        # Read once the Lease is held: another run may have written them.
+        # Read only once the Lease is held: another run may have written records before.
         self.context.run.recorder = Recorder(client, self.context.run.masker)
 
     def _leave(self) -> None:
         client, held = self.context.run.client, self._lease
         if client is not None and held is not None:
-            # Read under the Lease: what stands there is what every run has written.
+            # Read under the Lease, when no other run can write.
             if Recorder(client).components() or remove.contents(client, NAMESPACE_SYSTEM, ours=False):
                 held.let_go()
             else:
@@ -186,7 +187,7 @@ class _Hold:
         self.context.run.recorder = Recorder()
 
     def let_go_if_empty(self) -> None:
-        """Nothing of ours is left in the cluster: neither is what we keep our records in."""
+        """When nothing of ours is left in the cluster, remove the records, too."""
         if self.context.run.client is not None and self.job.leaves_nothing:
             self._leave()
 
@@ -221,7 +222,7 @@ def run_release_tests(
 
 
 def select(components: list[Component], only: Sequence[str]) -> list[Component]:
-    """The named components and what they require; all when none is named."""
+    """The named components and what they require; all components when none is named."""
     if not only:
         return components
     known = {component.name: component for component in components}
@@ -236,7 +237,7 @@ def select(components: list[Component], only: Sequence[str]) -> list[Component]:
         name = queue.pop()
         if name not in wanted and name in known:
             wanted.add(name)
-            # What is removed needs nobody; what needs it is named, or refused.
+            # A component that is removed requires nothing. Components that require it are removed too, or refused.
             queue += known[name].requires if known[name].state == "present" else []
     return [component for component in components if component.name in wanted]
 
@@ -244,7 +245,7 @@ def select(components: list[Component], only: Sequence[str]) -> list[Component]:
 def context_for(
     client: Client | None, *, check: bool, charts: ChartOptions | None = None, aws: AwsAccess | None = None
 ) -> Context:
-    """What a run of its own begins with."""
+    """A fresh context with the records of the client's cluster."""
     masker = Masker()
     recorder = Recorder(client, masker)
     charts = charts or ChartOptions()
@@ -270,7 +271,7 @@ def _run(job: _Job, context: Context) -> Result:
     )
     results = {component.name: ComponentResult(component.state) for component in components}
     for node in nodes:
-        # What was only looked at, outside the run, is worth a row when that failed.
+        # A component outside the run that was only looked up gets a row only when that failed.
         if node.component not in results and node.state == "ok":
             continue
         results.setdefault(node.component, ComponentResult("skip")).add(node)

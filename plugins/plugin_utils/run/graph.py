@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A node in its place in the graph."""
+"""The vertex of the graph: a node and its dependencies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from ..kinds.base import Node
 
 @dataclass
 class Vertex:
-    """A node in the graph. `after`: indices of the vertices that must have ended well before it; `behind`: that must have ended."""
+    """A node in the graph. `after`: indices of vertices that must have succeeded before it starts.
+
+    `behind`: indices of vertices that must have ended before it starts, whether they succeeded or not.
+    """
 
     index: int
     component: str

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AWS resources in the graph: a vertex each, ordered by what they refer to rather than by their components.
+"""AWS resources in the graph: one vertex each, ordered by their references rather than by their components.
 
-So a file system is made while a control plane still comes up. Removal goes backwards, after everything in Kubernetes.
+So a file system is created while a control plane is still being created. Removal runs backwards, after everything in
+Kubernetes.
 """
 
 from __future__ import annotations
@@ -22,20 +23,24 @@ MakeVertex = Callable[[str, Node], int]
 
 
 class Order(Protocol):
-    """Puts one vertex after another, that one having ended `well` or just having ended."""
+    """Puts one vertex after another, which must have succeeded (`well`) or only ended."""
 
     def __call__(self, later: int, earlier: int, *, well: bool = True) -> None: ...
 
 
 @dataclass
 class AwsPart:
-    """`components`: all that are described, those outside this run too: they are only looked at, where somebody refers to them."""
+    """The AWS vertices of a graph.
+
+    `components`: all that are described. Resources of components outside this run are only looked up, where somebody
+    refers to them.
+    """
 
     active: Mapping[str, Component]
     components: Mapping[str, Component]
     make: MakeVertex
     order: Order
-    # What has each resource ready, or known: the vertex that others come after.
+    # The vertex after which a resource is ready, or known. Dependants come after it.
     vertices: dict[Key, int] = field(default_factory=dict)
     prunes: list[int] = field(default_factory=list)
     _looks: dict[Key, AwsLookNode] = field(default_factory=dict)
@@ -49,7 +54,7 @@ class AwsPart:
         }
 
     def add(self) -> None:
-        """The vertices of what is made, and of what is looked at before it is taken away."""
+        """Add the vertices of resources that are applied, and of look-ups before a removal."""
         for name, component in self.active.items():
             for entry in component.aws:
                 self._vertex((name, entry.name), entry)
@@ -71,7 +76,10 @@ class AwsPart:
         return {index for (name, _), index in self.vertices.items() if name == component}
 
     def add_prunes(self) -> dict[str, int]:
-        """One after the other, what refers to others first, when all else on AWS has ended. component -> vertex."""
+        """Add the prunes, one after the other and after everything else on AWS; a resource goes before those that it refers to.
+
+        component -> vertex.
+        """
         made = set(self.vertices.values())
         previous: int | None = None
         found = {}
@@ -86,7 +94,7 @@ class AwsPart:
         return found
 
     def add_removals(self, component: str, after: int, *, takes_cluster: bool) -> None:
-        """What refers to a resource goes before it; what controllers left behind goes before all."""
+        """Add the removals. A resource is removed after everything that refers to it; what controllers left behind comes first."""
         doomed = {key: look for key, look in self._looks.items() if self._is_removed(key)}
         if takes_cluster:
             leftovers = self.make(component, LeftoversNode(list(doomed.values())))
@@ -118,7 +126,7 @@ class AwsPart:
             self.order(mine, self._reach(key))
 
     def _reach(self, key: Key) -> int:
-        """The vertex of a resource; one outside the run gets a look."""
+        """The vertex of a resource. A resource outside the run gets a look-up."""
         if key not in self.vertices:
             entry = next(entry for entry in self.components[key[0]].aws if entry.name == key[1])
             self._vertex(key, entry)
@@ -126,7 +134,7 @@ class AwsPart:
         return self.vertices[key]
 
     def _before(self, component: str, entry: AwsEntry) -> Iterator[Key]:
-        """What must be there before an entry: what it refers to, and what its `after` names."""
+        """What must exist before an entry: the resources that it refers to, and those in its `after`."""
         for other, output in references(entry.properties):
             if (other, output) in self._published:
                 yield self._published[other, output]
@@ -151,7 +159,7 @@ class AwsPart:
         return key[0] in self.active and self.active[key[0]].state == "absent"
 
     def _by_reference(self) -> list[str]:
-        """Components with AWS resources; each after those that it refers to, as far as that goes without a circle."""
+        """Components with AWS resources, each after those that it refers to. References in a circle are ignored."""
         done: list[str] = []
 
         def visit(name: str, above: tuple[str, ...]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options that several of our actions share, and what they become."""
+"""The options that several of our actions share, and the objects made from them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def charts_from(options: Mapping[str, Any]) -> ChartOptions:
 
 
 def aws_from(options: Mapping[str, Any], *, empty: bool = False) -> AwsAccess | None:
-    """The account; None where no region is given. `empty`: it is not asked, and taken for empty. Raises AwsError."""
+    """The account; None where no region is given. `empty`: plan as for an empty account, without calls. Raises AwsError."""
     aws = options.get("aws") or {}
     if not aws.get("region"):
         return None
@@ -85,7 +85,7 @@ def aws_from(options: Mapping[str, Any], *, empty: bool = False) -> AwsAccess | 
         credentials_file=aws.get("credentials_file") or "",
         endpoint_url=aws.get("endpoint_url") or "",
     )
-    # Who we are comes first: without credentials no resource is to blame.
+    # The identity is asked first: without valid credentials every resource would fail.
     connection.identity  # noqa: B018
     return AwsAccess(connection, options["cluster"], aws.get("lock_bucket") or "")
 
@@ -104,11 +104,11 @@ def client_from(options: Mapping[str, Any], aws: AwsAccess | None = None) -> Cli
 
 
 def plain(value: Any) -> Any:
-    """Ansible's tagged values as Python's own types, which libraries written in C insist on."""
+    """Ansible's tagged values as plain Python types: libraries written in C accept no others."""
     return json.loads(json.dumps(value, default=str))
 
 
 def names_from(value: Any) -> list[str]:
-    """A list of names, or names with commas between, as they come from the command line."""
+    """Names from a list, or from a comma-separated string of the command line."""
     parts = value.split(",") if isinstance(value, str) else [str(item) for item in value or []]
     return [name for part in parts if (name := part.strip())]

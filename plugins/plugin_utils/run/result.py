@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of a run, component by component."""
+"""The result of a run, component by component."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .scheduler import Done
 
 @dataclass
 class ComponentResult:
-    """What became of one component. `seconds`: when, since the run's begin, its last node ended."""
+    """The result of one component. `seconds`: since the run's start, when its last node ended."""
 
     state: str
     seconds: float = 0.0
@@ -24,7 +24,7 @@ class ComponentResult:
     cancelled: str = ""
 
     def add(self, node: Done) -> None:
-        """Fold in how one of its nodes ended."""
+        """Add the result of one of its nodes."""
         self.seconds = max(self.seconds, node.started + node.seconds)
         self.actions += node.outcome.actions
         self.notes += node.outcome.notes

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One component back to a revision that is recorded of it.
+"""Rolls one component back to a recorded revision.
 
-Everything is put back but what a record does not keep: values of Secrets, finished Jobs and resources of AWS stay as they are,
-CRDs are never taken back. The next converge from the inventory goes forward again.
+Everything is restored that a record keeps. Values of Secrets, finished Jobs and AWS resources stay as they are, and
+CRDs are never rolled back. The next converge from the inventory goes forward again.
 """
 
 from __future__ import annotations
@@ -43,11 +43,12 @@ class RevisionNode:
         self.name = f"revision {number}"
 
     def run(self, context: Context) -> Outcome:
-        # Resources of AWS belong to it too, and stay as they are: going back there is a converge of an older description.
+        # AWS resources belong to the component too, and stay as they are: to go back there, converge an older
+        # description.
         context.desire(self.component, [document for document in self.documents if is_aws(document)])
         documents = [document for document in self.documents if not is_aws(document)]
         kept = [document for document in documents if document["kind"] in _KEPT_AS_THEY_ARE]
-        # They belong to the revision: noted, so that pruning leaves them alone.
+        # These objects belong to the revision: note them, so that they are not pruned.
         context.desire(self.component, [live for document in kept if (live := _live(context, document))])
         missing = [document for document in kept if document["kind"] == "Secret" and not _live(context, document)]
         if missing:
@@ -70,7 +71,7 @@ def rollback(
     lose_data: Sequence[str] = (),
     hooks: Hooks | None = None,
 ) -> Result:
-    """Bring a component back to revision `number` (or, below 0, so many revisions before the newest). Raises RecordError, LockError."""
+    """Roll a component back to revision `number` (below 0: that many revisions before the newest). Raises RecordError, LockError."""
     hooks = hooks or Hooks()
     context = engine.context_for(client, check=check)
     context.run.lose_data = Permission(lose_data)
@@ -125,7 +126,7 @@ def _live(context: Context, document: Document) -> Document | None:
 
 
 def _unmasked(context: Context, document: Document) -> Document:
-    """The document with its masked texts as they stand in the cluster now."""
+    """The document with masked texts replaced by their current values in the cluster."""
     if _MASKED not in str(document):
         return document
     live = _live(context, document)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A plan: exactly what a run would do, as data with a digest, as a file, as a table. No secret stands in one."""
+"""A plan: exactly what a run would do, as data with a digest, as a file, and as a table. It contains no secret."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PlanError(LlmOnEksError):
 
 
 class StalePlanError(LlmOnEksError):
-    """What would be done is no longer what the plan says."""
+    """What would be done now differs from the plan."""
 
 
 class PlannedChange(msgspec.Struct, frozen=True):
@@ -35,9 +35,9 @@ class PlannedChange(msgspec.Struct, frozen=True):
 
 
 class PlannedAction(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One object: what is done to it, in which component, and what that means to its users; `loses`: data that goes with it.
+    """One object: what is done to it, in which component, and what that means to its users; `loses`: data that is lost.
 
-    What is not there is left out, so that plans of before `loses` have the digest that they had.
+    Empty fields are omitted, so that plans from before `loses` existed keep their digest.
     """
 
     component: str
@@ -49,7 +49,7 @@ class PlannedAction(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class PlannedComponent(msgspec.Struct, frozen=True):
-    """One row of the table. `seconds`: what the last run that changed it took; 0 when none is recorded."""
+    """One row of the table. `seconds`: the duration of the last run that changed the component; 0 when none is recorded."""
 
     name: str
     state: str
@@ -61,7 +61,7 @@ class PlannedComponent(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """`digest`: over the actions alone, so that two plans of the same work are the same plan."""
+    """`digest`: over the actions alone, so that two plans of the same actions have the same digest."""
 
     form: int
     digest: str
@@ -69,7 +69,7 @@ class Plan(msgspec.Struct, frozen=True):
     components: list[PlannedComponent]
 
     def difference(self, other: Plan) -> str:
-        """What the other plan does differently, in words."""
+        """What the other plan would do differently, in words."""
         mine, theirs = ({_key(action): action for action in plan.actions} for plan in (self, other))
         added = [f"it would also {verb} {subject}" for _, verb, subject in theirs if (_, verb, subject) not in mine]
         gone = [f"it would no longer {verb} {subject}" for _, verb, subject in mine if (_, verb, subject) not in theirs]
@@ -127,7 +127,7 @@ def write(plan: Plan, file: Path) -> None:
 
 
 def read(file: Path) -> Plan:
-    """Raises PlanError for a file that is missing, no plan, of another form, or was edited."""
+    """Raises PlanError for a file that is missing, is no plan, has another format, or was edited."""
     try:
         plan = msgspec.json.decode(file.read_bytes(), type=Plan)
     except OSError as error:
@@ -143,7 +143,7 @@ def read(file: Path) -> Plan:
 
 
 def table(plan: Plan) -> str:
-    """For people: one row a component that something would happen to, a total below."""
+    """For people: one row per component that would be changed, and a total."""
     rows = [["component", "what", "disruption", "seconds"]]
     for row in plan.components:
         if row.counts or row.errors:

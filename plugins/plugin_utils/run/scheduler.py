@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a graph: what can run does so side by side. A failed node cancels its descendants and nothing else."""
+"""Runs a graph: independent nodes run in parallel. A failed node cancels its descendants and nothing else."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from ...module_utils.errors import LlmOnEksError
 from ..kinds.base import Context, Outcome, Unfinished
 from .graph import Vertex
 
-# Nodes that only wait take a thread each, but no place among those that work.
+# Nodes that only wait use a thread each, but do not count against the concurrency.
 _MAX_THREADS = 64
 _LOOK_S = 0.5
 
 
 @dataclass(frozen=True)
 class Done:
-    """How a vertex ended; `started` since the run's begin, `seconds` of its own. `error` is a sentence, or what it was cancelled by."""
+    """How a vertex ended. `started`: seconds since the run's start; `seconds`: its duration.
+
+    `error`: a sentence, or the name of the failed node that cancelled it.
+    """
 
     component: str
     node: str
@@ -36,7 +39,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Running:
-    """What a run is doing at a moment: nodes under way since so many seconds, and what each waits for."""
+    """What a run is doing right now: the running nodes with their seconds so far, and what each waits for."""
 
     seconds: float
     nodes: Sequence[tuple[str, str, float]]
@@ -52,7 +55,7 @@ def run(
     finished: Callable[[Done], None] = lambda done: None,
     running: Callable[[Running], None] = lambda now: None,
 ) -> list[Done]:
-    """Run everything that can run. `finished` is called in this thread, once for each vertex as it ends; `running` now and then."""
+    """Run all vertices that can run. `finished` is called in this thread when a vertex ends; `running` now and then."""
     started = time.monotonic()
     places = threading.Semaphore(concurrency)
     results: dict[int, Done] = {}
@@ -88,7 +91,7 @@ def run(
                 nodes = [(vertex.component, vertex.node.name, now - since) for vertex, since in busy.values()]
                 running(Running(now - started, nodes, context.waits.reasons(), len(waiting)))
     except BaseException:
-        context.run.stop.set()  # Ctrl-C: waits end at once, writes under way come to their end
+        context.run.stop.set()  # Ctrl-C: waits end at once, writes are completed
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

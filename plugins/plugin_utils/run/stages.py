@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A component as stages of nodes. Nodes of one stage run side by side, the stages one after the other."""
+"""A component as stages of nodes. Nodes of one stage run in parallel, the stages one after the other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Stages = Iterator[list[Node]]
 
 
 def stages_of(component: Component) -> Stages:
-    """The stages of a component, by its state; empty ones are left out."""
+    """The stages of a component, by its state. Empty stages are left out."""
     parts = _REMOVAL if component.state == "absent" else _INSTALLATION
     for part in parts:
         yield from (stage for stage in part(component) if stage)
@@ -41,7 +41,10 @@ def _secrets(component: Component) -> Stages:
 
 
 def _releases(component: Component) -> Stages:
-    """One after the other: what a release defines, the next one may use. Those that need not wait are components of their own."""
+    """One after the other: a release may use what the previous one defines.
+
+    Releases that need not wait belong into components of their own.
+    """
     for release in component.releases:
         yield [ChartNode(component.name, release, _home(component, release), _policy(component))]
 
@@ -57,7 +60,7 @@ def _jobs(component: Component) -> Stages:
 
 
 def _waits(component: Component) -> Stages:
-    """What the descriptor names, and every workload that it does not name."""
+    """Waits that the descriptor names, and a default wait for every other workload."""
     waits = list(component.wait)
     named = {(wait.kind, wait.name) for wait in waits}
     for document in component.manifests:
@@ -85,14 +88,14 @@ def _record(component: Component) -> Stages:
 
 
 def _removal(component: Component) -> Stages:
-    """Charts may run something before and after the end of their objects."""
+    """Charts may have hooks before and after the removal of their objects."""
     before = [ChartRemoval(component.name, release, _home(component, release)) for release in component.releases]
     yield list[Node](before)
     yield [RemoveNode(component)]
     yield [ChartRemoval(component.name, node.release, node.namespace, node) for node in before]
 
 
-# A new kind of node: its class in kinds/, and its line here.
+# To add a kind of node: its class in kinds/, and its line here.
 _INSTALLATION: tuple[Callable[[Component], Stages], ...] = (
     _crds,
     _secrets,

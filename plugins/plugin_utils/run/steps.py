@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The graph of a run, built by one step after the other, each with one reason."""
+"""Builds the graph of a run in steps, each with one purpose."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from .stages import stages_of
 
 @dataclass
 class Draft:
-    """A graph in the making. `active`: the components of the run; `known`: these and the others that are described.
+    """A graph that is being built. `active`: the components of the run; `known`: all that are described.
 
-    `installed`: components that the cluster has already. `first`, `last`: the vertices with which a component begins and
-    ends. `connect`: what signs in to the cluster that the run makes.
+    `installed`: components that the cluster has already. `first`, `last`: the first and last vertices of a component.
+    `connect`: the vertices that sign in to a cluster that this run creates.
     """
 
     active: Mapping[str, Component]
@@ -59,10 +59,10 @@ class Draft:
 def build(
     components: Sequence[Component], installed: Collection[str] = (), described: Sequence[Component] = ()
 ) -> list[Vertex]:
-    """The graph of a run. `installed`: components that the cluster has already, by its records. `described`: components
-    outside the run, whose AWS resources are looked at where somebody refers to them.
+    """The graph of a run. `installed`: components that the cluster has already, by its records.
 
-    Raises DescriptorError on a circle, or on something required that is neither in the run nor installed.
+    `described`: components outside the run, whose AWS resources are looked up where somebody refers to them. Raises
+    DescriptorError for a circle, or for a required component that is neither in the run nor installed.
     """
     active = {component.name: component for component in components if component.state != "skip"}
     known = {component.name: component for component in described if component.state != "skip"} | active
@@ -73,7 +73,7 @@ def build(
 
 
 def refuse_missing_and_circles(draft: Draft) -> None:
-    """Before anything else is made of it: what a component requires must be there, and an order must exist."""
+    """This comes first: all required components exist, and an order is possible."""
     for component in draft.active.values():
         for other in component.requires:
             _refuse_missing(component, other, draft.active, draft.installed)
@@ -81,12 +81,12 @@ def refuse_missing_and_circles(draft: Draft) -> None:
 
 
 def add_aws_resources(draft: Draft) -> None:
-    """Each resource of AWS is a vertex, ordered by what it refers to."""
+    """Each AWS resource is a vertex, ordered by its references."""
     draft.aws.add()
 
 
 def add_sign_in(draft: Draft) -> None:
-    """Signs in to the cluster which this run makes: after the component's own resources, access among them."""
+    """Sign in to a cluster that this run creates: after the component's own resources, its access entries among them."""
     for component in draft.in_state("present"):
         if component.kubernetes:
             place = component.kubernetes
@@ -97,11 +97,11 @@ def add_sign_in(draft: Draft) -> None:
 
 
 def add_components(draft: Draft) -> None:
-    """A component's own vertices: its stages one after the other, behind its namespace and what it refers to on AWS."""
+    """A component's own vertices: its stages one after the other, after its namespace and the AWS resources that it refers to."""
     for component in draft.active.values():
         previous: set[int] = set()
         if component.state == "present":
-            # Components share a namespace: it is one vertex, and all of them come after it.
+            # A namespace that components share is one vertex, and all of them come after it.
             home = {_shared(draft, component.name, component.namespace)} if component.namespace else set()
             previous = home | draft.aws.of(component.name) | draft.publishers(_texts(component))
         for stage in stages_of(component):
@@ -121,7 +121,7 @@ def order_components(draft: Draft) -> None:
 
 
 def add_ends_of_namespaces(draft: Draft) -> None:
-    """Each namespace of what is removed goes after everything in it."""
+    """Each namespace of removed components is deleted after everything in it."""
     homes: dict[str, list[Component]] = {}
     for component in draft.in_state("absent"):
         if component.namespace and component.namespace.name not in draft.namespaces:
@@ -135,7 +135,7 @@ def add_ends_of_namespaces(draft: Draft) -> None:
 
 
 def add_ends_of_crds(draft: Draft) -> None:
-    """CRDs go after the namespaces: with them goes the word for the objects in there."""
+    """CRDs are deleted after the namespaces: the namespace controller needs them to delete the objects in there."""
     for component in draft.in_state("absent"):
         draft.add(component.name, CrdsRemovalNode(component), draft.last[component.name])
 
@@ -146,7 +146,7 @@ def order_kubernetes_after_sign_in(draft: Draft) -> None:
 
 
 def add_aws_prunes(draft: Draft) -> None:
-    """What a newer description lacks goes at the end, before the record says that it is gone."""
+    """AWS resources that a newer description lacks are removed at the end, before the record is updated."""
     prunes = draft.aws.add_prunes()
     for vertex in draft.vertices:
         if isinstance(vertex.node, RecordNode) and vertex.component in prunes:
@@ -156,7 +156,7 @@ def add_aws_prunes(draft: Draft) -> None:
 
 
 def add_aws_removals(draft: Draft) -> None:
-    """AWS goes last, after everything in Kubernetes, and the cluster with it where that is to go."""
+    """AWS resources are removed last, after everything in Kubernetes; the cluster with them, if it is to be removed."""
     leaving = [component for component in draft.in_state("absent") if component.aws]
     if not leaving:
         return
@@ -168,7 +168,7 @@ def add_aws_removals(draft: Draft) -> None:
 
 
 def refuse_knots(draft: Draft) -> None:
-    """No circle of single nodes, AWS resources above all, which are ordered by their references."""
+    """Refuse circles between single nodes, for example AWS resources, which are ordered by their references."""
     done: set[int] = set()
     while len(done) < len(draft.vertices):
         ready = {one.index for one in draft.vertices if one.index not in done and one.after | one.behind <= done}
@@ -198,7 +198,7 @@ def _in_kubernetes(draft: Draft) -> set[int]:
 
 
 def _shared(draft: Draft, component: str, namespace: Namespace) -> int:
-    """The vertex of a namespace, made for the first component in it."""
+    """The vertex of a namespace, created for the first component in it."""
     if namespace.name not in draft.namespaces:
         node = NamespaceNode(namespace.name, namespace.pod_security, dict(namespace.labels))
         draft.namespaces[namespace.name] = draft.add(component, node)
@@ -206,7 +206,7 @@ def _shared(draft: Draft, component: str, namespace: Namespace) -> int:
 
 
 def _component_order(draft: Draft) -> dict[str, set[str]]:
-    """component -> components that must be done first; removal goes the other way round."""
+    """component -> components that must be done first; for a removal the order is reversed."""
     active = draft.active
     order: dict[str, set[str]] = {name: set() for name in active}
     for name, component in active.items():
@@ -238,12 +238,12 @@ def _refuse_missing(
 
 
 def _texts(component: Component) -> list[Any]:
-    """Where the Kubernetes part of a component may refer to others."""
+    """The texts in the Kubernetes part of a component that may contain references."""
     return [*documents_of(component), *(release.values for release in component.releases)]
 
 
 def _referred(component: Component, active: Mapping[str, Component], aws: AwsPart) -> set[str]:
-    """The components whose Kubernetes outputs this one refers to. Raises DescriptorError for an output that nobody has."""
+    """The components whose Kubernetes outputs this one refers to. Raises DescriptorError for an unknown output."""
     if component.state != "present":
         return set()
     found = set()
@@ -259,7 +259,7 @@ def _referred(component: Component, active: Mapping[str, Component], aws: AwsPar
 
 
 def _refuse_circles(order: Mapping[str, set[str]]) -> None:
-    """Raises DescriptorError naming what waits for each other."""
+    """Raises DescriptorError that names the components which wait for each other."""
     done: set[str] = set()
     while len(done) < len(order):
         ready = {name for name, befores in order.items() if name not in done and befores <= done}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ask a model through the front door and hold the answer to the shape of OpenAI's API.
+"""Asks a model through the front door, and checks the answer against the shape of OpenAI's API.
 
 Shape: https://platform.openai.com/docs/api-reference/completions/object
 """
@@ -23,7 +23,7 @@ PROMPT = "The capital of France is"
 
 
 class VerifyError(LlmOnEksError):
-    """The front door did not answer as a client must be able to expect."""
+    """The front door did not answer as the API promises."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def ask(front_door: str, api_key: str, model: str, *, max_tokens: int = 16, time
 
 
 def list_models(front_door: str, api_key: str, *, timeout_s: float = 30) -> list[str]:
-    """The names that `/v1/models` gives."""
+    """The model names that `/v1/models` lists."""
     status, payload = _request(front_door, "GET", "/v1/models", api_key, None, timeout_s)
     if status != 200 or not isinstance(payload, dict) or payload.get("object") != "list":
         raise VerifyError(f"verify: {front_door}/v1/models answered {status}: {_message(payload)}.")
@@ -112,6 +112,6 @@ def _message(payload: Any) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Without the connection object that urllib3 puts before its words."""
+    """The error's message without the connection object that urllib3 puts before it."""
     text = str(error) or type(error).__name__
     return text.split(": ", 1)[-1] if "object at 0x" in text else text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the roles' descriptors are about to make on AWS: names, networks, node groups. Nothing of a role is restated here. Pure."""
+"""What the roles' descriptors are about to create on AWS: names, networks, node groups. No role's names are repeated here. Pure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ....module_utils.aws.catalog import RESOURCES
 from ...describe.references import resolve
 
 Values = Mapping[str, Any]
-# The capacity of which a quota of its own counts the vCPUs.
+# Capacity types whose vCPUs count against a quota of their own.
 _SPOT = "SPOT"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One resource of a component that is to be present. `properties`: with Unknown for what only an apply tells."""
+    """One resource of a component whose state is present. `properties`: Unknown for values that only an apply tells."""
 
     component: str
     name: str
@@ -54,7 +54,10 @@ class Network:
 
 @dataclass(frozen=True)
 class Api:
-    """`public`: it has a public endpoint; `within`: networks, beside the nodes, that a rule lets in; both without: nobody gets in."""
+    """`public`: there is a public endpoint; `within`: networks, besides the nodes, that a rule admits.
+
+    Without both, nobody can connect.
+    """
 
     public: bool = True
     within: tuple[str, ...] = ()
@@ -62,7 +65,7 @@ class Api:
 
 @dataclass(frozen=True)
 class Name:
-    """A resource whose name must be free, or ours. `variable`: the one that led to it."""
+    """A resource whose name must be free, or ours. `variable`: the variable that sets it."""
 
     entry: Entry
     variable: str = "platform_cluster_name"
@@ -77,7 +80,7 @@ class Name:
 
 
 def entries(components: Iterable[Values]) -> list[Entry]:
-    """All resources of components that are to be present, with what is known of them before anything is made."""
+    """All resources of components whose state is present, with the values that are known before an apply."""
     present = [one for one in components if one.get("state", "present") == "present"]
     known = _Known(present)
     return [
@@ -94,7 +97,7 @@ def entries(components: Iterable[Values]) -> list[Entry]:
 
 
 class _Known(dict[tuple[str, str], Any]):
-    """Outputs that follow from the descriptors alone: names, and ids of what is adopted. All others are Unknown."""
+    """Outputs that follow from the descriptors alone: names, and ids of adopted resources. All others are Unknown."""
 
     def __init__(self, components: Iterable[Values]) -> None:
         super().__init__()
@@ -114,7 +117,7 @@ class _Known(dict[tuple[str, str], Any]):
 
 
 def names(found: Sequence[Entry], values: Values) -> list[Name]:
-    """What is made under names of its own."""
+    """Resources that will be created under a name of their own."""
     return [Name(entry, _variable(entry, values)) for entry in found if not entry.adopt]
 
 
@@ -179,7 +182,7 @@ def _of(found: Sequence[Entry], kind: str) -> Iterator[Entry]:
 
 
 def _variable(entry: Entry, values: Values) -> str:
-    """The variable of the component's role that lists it by name; the name of the whole cluster where none does."""
+    """The variable of the component's role that lists the resource by name; platform_cluster_name where none does."""
     for variable in sorted(values):
         if variable.startswith(f"{entry.component}_"):
             listed = values[variable]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What AWS said, for checks that ask nothing themselves."""
+"""What AWS answered, for checks that make no calls themselves."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ class Taken:
 
 @dataclass(frozen=True)
 class Facts:
-    """None: it was not asked, or refused; `refused` has the sentence then, by topic.
+    """A field that is None was not asked for, or was refused; `refused` then has the sentence, by topic.
 
-    `denied`: IAM actions that the caller may not do, with who forbids them; `zones`: zone → zone id; `quotas` and `in_use` (by
-    others than this cluster): (family, on-demand or spot) → vCPUs; `bucket`: free, ours or foreign.
+    `denied`: IAM actions that the caller may not do, with who forbids them; `zones`: zone → zone id; `quotas` and
+    `in_use` (by others than this cluster): (family, on-demand or spot) → vCPUs; `bucket`: free, ours or foreign.
     """
 
     account: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ask AWS for all facts, side by side. Nothing is changed; what refuses is noted and the rest still comes."""
+"""Asks AWS for all facts, in parallel. Nothing is changed. A refusal is noted, and the other facts are still gathered."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SIDE_BY_SIDE = 12
 
 
 def gather(connection: Connection, wanted: Wanted, policy: Path) -> Facts:
-    """What AWS says now. `policy`: file with the permissions that are needed. Raises AwsError where nobody is signed in."""
+    """The answers of AWS. `policy`: file with the permissions that are needed. Raises AwsError without valid credentials."""
     me = connection.identity
     refused: dict[str, str] = {}
     asked: dict[str, Callable[[], Any]] = {
@@ -180,7 +180,7 @@ def _bucket(connection: Connection, name: str) -> str:
 
 
 def _taken(connection: Connection, name: Name) -> Taken | None:
-    """Whoever bears the name, by the very class that would make it."""
+    """Who uses the name already, asked through the resource class that would create it."""
     kind = RESOURCES[name.kind]
     made = kind(connection, dict(name.entry.properties))
     current = made.bearer()

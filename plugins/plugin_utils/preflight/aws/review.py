@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All checks of what AWS said, and the page that shows them."""
+"""All checks of AWS's answers, and the page that shows them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CHECKS: dict[str, Check] = {
 
 @dataclass(frozen=True)
 class Review:
-    """`findings` by kind of check, all of them, also those without any."""
+    """`findings` by kind of check; every kind is listed, also without findings."""
 
     facts: Facts
     wanted: Wanted
@@ -47,7 +47,7 @@ class Review:
         return [finding for found in self.findings.values() for finding in found]
 
     def lines(self) -> list[str]:
-        """For people: what was looked at, the models with the sums of their memory, the price."""
+        """For people: what was checked, the models with their memory, the price."""
         head = f"AWS account {self.facts.account}, {self.wanted.region}, as {self.facts.caller}"
         return [head, *_aligned(self._rows()), *self._model_lines(), *self._price_lines()]
 
@@ -86,7 +86,7 @@ class Review:
         return rows
 
     def _seen(self, kind: str) -> str:
-        """What was found to be right."""
+        """What was checked and is right."""
         facts, wanted = self.facts, self.wanted
         if kind == "permissions":
             return "not looked at" if facts.denied is None else "all that a deployer needs"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run is about to make on AWS, as far as checks before it ask: the descriptors' resources, and what models will want. Pure."""
+"""What a run is about to create on AWS, as preflight needs it: the descriptors' resources, and the models' needs. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..findings import Place
 from .described import Api, Name, Network, NodeGroup, api, cluster, entries, names, network, node_groups
 
 Values = Mapping[str, Any]
-# Engines that compute on processors as well.
+# Engines that also run on processors.
 _CPU_ENGINES = ("llamacpp",)
 
 
@@ -38,7 +38,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Wanted:
-    """`adopt`: the cluster is there already and stays as it is. `places`: where the inventory sets a variable."""
+    """`adopt`: use an existing cluster as it is. `places`: where the inventory sets a variable."""
 
     cluster: str
     region: str
@@ -60,14 +60,14 @@ class Wanted:
 
     @property
     def instance_types(self) -> tuple[str, ...]:
-        """All types that are asked for, each once."""
+        """All instance types, each once."""
         groups = [kind for group in self.node_groups for kind in group.instance_types]
         models = [kind for model in self.models for kind in model.instance_types]
         return tuple(dict.fromkeys([*groups, *models]))
 
 
 def wanted(values: Values, components: Sequence[Values] = (), places: Mapping[str, Place] | None = None) -> Wanted:
-    """From descriptors, and variables with their roles' defaults. Types are right: the argument specs were checked before."""
+    """From descriptors, and from variables with their roles' defaults. The argument specs were checked before, so types are right."""
     found = entries(components)
     made = cluster(found)
     said = made.properties if made else {}
@@ -77,7 +77,7 @@ def wanted(values: Values, components: Sequence[Values] = (), places: Mapping[st
         version=str(said.get("version") or ""),
         support_type=str(said.get("support_type") or "STANDARD"),
         adopt=bool(made and made.adopt),
-        # On one machine there is no way that could be closed.
+        # A local cluster's API is always in reach.
         api=Api() if values.get("platform_local") else api(found),
         only=tuple(map(str, values.get("platform_only") or ())),
         service_cidr=str(said.get("service_ipv4_cidr") or ""),
@@ -118,7 +118,7 @@ def _models(catalog: Sequence[Values]) -> list[Model]:
 
 
 def size_here(source: str) -> int:
-    """Bytes of a model that is named by a path on this machine; 0 for all others."""
+    """Bytes of a model that is a path on this machine; 0 for all others."""
     if not source.startswith("file:///"):
         return 0
     path = Path(source.removeprefix("file://"))

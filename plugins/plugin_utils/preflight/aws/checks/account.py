@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Permissions, secrets, and what could not be looked at."""
+"""Checks of permissions and secrets, and the topics that AWS refused to answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ POLICY = "docs/aws_permissions.json"
 
 
 def permissions(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
-    """The caller may do what a deployer must, by IAM's own simulation."""
+    """The caller has the permissions that a deployer needs, by IAM's policy simulation."""
     if facts.denied is None:
         return
     by_reason: dict[str, list[str]] = {}
@@ -30,7 +30,7 @@ def permissions(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
 
 
 def secrets(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
-    """What the catalogue's sources want to be shown."""
+    """Tokens that sources of the catalogue require."""
     gated = [model.name for model in wanted.models if model.given.source.startswith("hf://")]
     if gated and not facts.hugging_face_token:
         yield Finding(
@@ -43,7 +43,7 @@ def secrets(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
 
 
 def unseen(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
-    """Every topic that AWS refused to tell."""
+    """Every topic that AWS refused to answer."""
     for topic, sentence in sorted(facts.refused.items()):
         yield Finding(
             topic, f"could not be looked at: {sentence}", "allow it, or make sure of it otherwise", severity="warning"

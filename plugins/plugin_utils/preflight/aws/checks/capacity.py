@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the region has what is asked for, and whether the account may start so much of it."""
+"""Whether the region offers the instance types, and whether the account's quotas allow so many."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .models import choices
 
 
 def offers(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
-    """Each instance type is there, and in the zones of the network; what a model gets instead is the models' check."""
+    """The zones of the network offer each instance type. Alternatives of a model are checked with the models."""
     if facts.offers is None:
         return
     zones = set(wanted.network.zones) or {subnet.zone for subnet in facts.subnets or ()}
@@ -54,7 +54,7 @@ def offers(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
 
 @dataclass(frozen=True)
 class _Use:
-    """vCPUs that something takes at the start and at most, of one quota."""
+    """vCPUs that something uses at the start and at most, of one quota."""
 
     what: str
     variable: str
@@ -63,7 +63,7 @@ class _Use:
 
 
 def quotas(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
-    """The vCPU quotas hold all node groups and models, beside what runs in the account already."""
+    """The vCPU quotas suffice for all node groups and models, in addition to what runs in the account already."""
     if facts.quotas is None or facts.offers is None:
         return
     uses: dict[tuple[str, str], list[_Use]] = {}
@@ -85,7 +85,7 @@ def _add_group(facts: Facts, group: NodeGroup, uses: dict[tuple[str, str], list[
     sizes = [offer for kind in group.instance_types if (offer := facts.offer(kind)) is not None and offer.zones]
     if not sizes:
         return
-    # EKS may take any of the types: the largest counts.
+    # EKS may start any of the types, so the largest counts.
     largest = max(sizes, key=lambda offer: offer.vcpus)
     key = (quota_family(largest.instance_type), "spot" if group.spot else "on-demand")
     words = f"node group {group.name} {_count(group.desired, group.maximum)} x {largest.instance_type}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Kubernetes version and its support, and names that others have taken."""
+"""The Kubernetes version and its support, and names that are taken."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..wanted import Wanted
 
 
 def version(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
-    """EKS has it, supports it for a while yet, and the cluster can get there."""
+    """EKS offers the version, supports it for a while yet, and the cluster can be upgraded to it."""
     place = wanted.places.get("cluster_version")
     if wanted.adopt or not wanted.version:
         return
@@ -28,7 +28,7 @@ def version(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
 
 
 def names(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
-    """What is to be made is not there under another's mark, or none; what is to be adopted is there."""
+    """What is to be created does not exist under another mark, or without one; what is to be adopted exists."""
     for taken in facts.taken or ():
         if taken.owner == wanted.cluster:
             continue

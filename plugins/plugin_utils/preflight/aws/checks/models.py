@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The catalogue against the pool: which instance each model gets and why, or what is missing."""
+"""Checks the catalogue against the instance types: which type each model gets and why, or what is missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NO_NEURON = ("llamacpp",)
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a model goes. `on_group`: the node group that has room, for models on processors; `reasons`: for each candidate."""
+    """Where a model is placed. `on_group`: the node group with room, for models on processors; `reasons`: one for each candidate."""
 
     instance_type: str
     reasons: tuple[str, ...]
@@ -40,7 +40,7 @@ def choices(facts: Facts, wanted: Wanted) -> list[tuple[Model, Placement]]:
 
 
 def models(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
-    """Every model has somewhere to run, and its size is known."""
+    """Every model has an instance type, and its size is known."""
     place = wanted.places.get("model_catalog")
     for model in wanted.models:
         given = model.given
@@ -55,7 +55,7 @@ def models(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
     for model, found in choices(facts, wanted):
         path = f"model_catalog[{model.name}]"
         if not found.instance_type:
-            # Pools of Karpenter may bring what no node group has.
+            # Karpenter may start types that no node group has.
             severity: Severity = "warning" if not model.instance_types and wanted.karpenter else "error"
             named = "accelerators" if model.instance_types else "accelerators (cpu)"
             reasons = "; ".join(found.reasons)
@@ -103,13 +103,13 @@ def _on_group(facts: Facts, wanted: Wanted, memory: Need, found: Estimate) -> Pl
 
 
 def _smallest(facts: Facts, group: NodeGroup) -> list[str]:
-    """The type of a group with the least memory: EKS takes whichever it can have."""
+    """The type of a group with the least memory: EKS may start any of the group's types."""
     known = [offer for kind in group.instance_types if (offer := facts.offer(kind)) is not None and offer.zones]
     return [min(known, key=lambda offer: offer.memory_mib).instance_type] if known else list(group.instance_types[:1])
 
 
 def _known(reasons: tuple[str, ...], found: Estimate) -> tuple[str, ...]:
-    """Where the size is not known, no reason may show sums."""
+    """Reasons without figures where the model's size is not known."""
     if found.need is not None:
         return reasons
     return tuple(

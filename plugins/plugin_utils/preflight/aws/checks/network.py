@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Address ranges, zones, and a network that is there already."""
+"""Address ranges, availability zones, and an existing network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SERVICE_RANGES = [ipaddress.ip_network(text) for text in ("10.0.0.0/8", "172.16
 
 
 def ranges(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
-    """VPC and Services are apart, of a size that is taken, and apart from networks that they are joined to."""
+    """The ranges of VPC and Services have an allowed size, and overlap neither each other nor peered networks."""
     own = {"network_cidr": wanted.network.cidr, "cluster_service_cidr": wanted.service_cidr}
     given = next((vpc for vpc in facts.vpcs or () if wanted.network.vpc_id and vpc.id == wanted.network.vpc_id), None)
     if given:
@@ -67,7 +67,7 @@ def _joined(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
 
 
 def reach(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
-    """A private API that is to be made is reached by whoever makes it: not from a VPC that does not exist yet."""
+    """Whoever creates a private API must reach it: that is impossible from a VPC that does not exist yet."""
     if (
         wanted.api.public
         or wanted.network.vpc_id
@@ -87,7 +87,7 @@ def reach(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
 
 
 def zones(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
-    """The zones exist, take a control plane, and are two at least."""
+    """The zones exist, EKS allows control planes in them, and there are at least two."""
     place, asked = wanted.places.get("network_zones"), wanted.network.zones
     if not asked or facts.zones is None:
         return
@@ -104,7 +104,7 @@ def zones(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
 
 
 def given(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
-    """A VPC that is there already, and its subnets: they exist, belong together, and have room and tags."""
+    """An existing VPC and its subnets: they exist, belong together, and have free addresses and tags."""
     network = wanted.network
     if not network.vpc_id:
         return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is about to start, in USD an hour."""
+"""The price of what is about to start, in USD an hour."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .models import choices
 
 @dataclass(frozen=True)
 class Price:
-    """USD an hour of all with a known price, its lines, and instance types that nobody here knows the price of."""
+    """USD an hour of everything with a known price, its lines, and the instance types without a known price."""
 
     per_hour: float
     lines: tuple[str, ...]
@@ -26,7 +26,7 @@ class Price:
 
 
 def price(facts: Facts, wanted: Wanted) -> Price:
-    """Of everything at its smallest: node groups as desired, models at their fewest pods. Spot is counted as on demand."""
+    """The price at minimum size: node groups as desired, models with their fewest pods. Spot is counted as on demand."""
     nodes: dict[str, int] = {}
     for group in wanted.node_groups:
         if group.instance_types and group.desired:
