@@ -229,7 +229,7 @@ def test_others_name_subnets_by_reference_in_both_cases(described):
     for host, names in (("plain", ["private_a", "private_b", "private_c"]), ("given", ["private_1", "private_2"])):
         group = entry(described[host], "node_groups", "group_system")["properties"]
         assert group["subnet_ids"] == [f"${{out:network.{name}_id}}" for name in names]
-        assert len(of_type(described[host], "efs_mount_target")) == len(wanted)
+        assert len(of_type(described[host], "efs_mount_target")) == len(names)
 
 
 # -- cluster and nodes --------------------------------------------------------------------------------------------------

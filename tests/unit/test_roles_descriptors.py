@@ -148,7 +148,7 @@ def test_only_more_than_one_replica_gets_a_disruption_budget(described):
 
 def test_no_pod_has_more_rights_than_it_needs(described):
     pods = list(pod_specs(described))
-    assert len(pods) == 4
+    assert len(pods) == 5
     for pod in pods:
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["runAsUser"] == 10001
