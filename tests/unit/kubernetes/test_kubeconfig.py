@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Our kubeconfig loader beside the one of the package `kubernetes`, case by case; where they differ, kubectl is right.
 
-The package costs half a CPU second to import, which is why it is not taken (docs/converge.md).
+The package costs half a CPU second to import, which is why it is not taken (docs/connections.md).
 """
 
 from __future__ import annotations
