@@ -13,6 +13,7 @@ import httptools
 from fuzz.memory import Answered, Asked, House, Transport
 from fuzz.target import Target, parts, seed
 from llm_gateway.data_path.client_connection import State
+from llm_gateway.data_path.usage import asking
 from llm_gateway.errors import ApiError
 from llm_gateway.protocols import openai, tables
 
@@ -82,9 +83,10 @@ def expected(path: bytes, body: bytes) -> bytes | None:
         if opener is not None:
             translation = opener(path, body)
             assert translation is not None
-            body = translation.body
+            path, body = translation.path, translation.body
         asked = openai.read(body)
-        return body if asked.model else openai.with_model(body, "tiny")
+        body = body if asked.model else openai.with_model(body, "tiny")
+        return (asking(path, body) or body) if asked.stream else body
     except ApiError:
         return None
 

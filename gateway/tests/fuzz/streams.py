@@ -73,8 +73,12 @@ def plain_events(data: bytes) -> list[bytes]:
             if lines:
                 found.append(b"\n".join(lines))
             lines = []
-        elif line.partition(b":")[0] == b"data":
-            lines.append(line.partition(b":")[2].removeprefix(b" "))
+        else:
+            name, _, value = line.partition(b":")
+            if name == b"data":
+                lines.append(value.removeprefix(b" "))
+            elif name == b"error":  # beyond the specification: llama.cpp's older servers
+                lines.append(b'{"error":%b}' % value)
     return found
 
 
