@@ -69,8 +69,9 @@ class EfsMountTarget(EfsResource):
         """A file system has one in each zone: one in another subnet of the zone serves this subnet too."""
         if not found:
             return None
-        subnets = [self.params["subnet_id"]]
-        rows = self.listed("describe_subnets", "Subnets", service="ec2", SubnetIds=subnets)
+        # By a filter: asked by id, EC2 refuses a subnet that was made a moment ago, or that is gone.
+        subnet = [{"Name": "subnet-id", "Values": [self.params["subnet_id"]]}]
+        rows = self.listed("describe_subnets", "Subnets", service="ec2", Filters=subnet)
         zone = rows[0]["AvailabilityZone"] if rows else ""
         return next((row for row in found if row["AvailabilityZoneName"] == zone), None)
 
