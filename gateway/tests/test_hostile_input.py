@@ -116,6 +116,11 @@ def test_what_http_allows_is_no_attack(house: House, target: bytes, coding: byte
     assert front.raw(head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY), timeout=5).startswith(b"HTTP/1.1 200 ")
 
 
+def test_only_a_target_that_begins_with_a_scheme_is_absolute() -> None:
+    head, _ = read_head(b"GET /v1/models/http://gw/m HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert head.target == b"/v1/models/http://gw/m"
+
+
 def test_nothing_after_a_refused_request_is_taken_for_another(house: House) -> None:
     engine = house.engine()
     front = house.front(engine)

@@ -24,7 +24,7 @@ _FORBIDDEN: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!
 _CONTENT_LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?(\d{1,15})\r\n")
 _BEARER: Final = re.compile(rb"\r\n[Aa]uthorization: Bearer ([A-Za-z0-9._~+/=-]{1,1024})\r\n")
 _DIGITS: Final = re.compile(rb"\d{1,15}")
-_ABSOLUTE: Final = re.compile(rb"https?://[A-Za-z0-9._:\[\]-]+(?=/|\Z)", re.IGNORECASE)
+_ABSOLUTE: Final = re.compile(rb"\Ahttps?://[A-Za-z0-9._:\[\]-]+(?=/|\Z)", re.IGNORECASE)
 _TARGET: Final = re.compile(rb"/[\x21-\x7e]*")
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
