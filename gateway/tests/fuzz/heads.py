@@ -59,13 +59,20 @@ def outcome(parse: Callable[[bytes], Any], data: bytes) -> Any:
 
 def same_for_sanic(data: bytes, ours: Head, length: int) -> None:
     """Sanic reads the head, and its canonical form, as we do."""
-    for form in (data, ours.canonical(length)):
+    path, question, query = ours.target.partition(b"?")
+    canonical = ours.target if path == ours.path else ours.path + question + query
+    # Sanic knows the coding in small letters only; it never gets to see another.
+    unusual = ours.chunked and dict(ours.headers).get(b"transfer-encoding") != b"chunked"
+    for form in (ours.canonical(length),) if unusual else (data, ours.canonical(length)):
         try:
             method, url, headers, body = sanic_reads(form)
         except SanicException as refused:
             raise AssertionError(f"Sanic refuses what we take ({refused}): {form!r}") from refused
         assert method.encode() == ours.method
-        assert url.encode() == ours.target
+        if form is data:
+            assert url.encode().endswith(ours.target)  # of an absolute one, we take the path
+        else:
+            assert url.encode() == canonical
         if form is data:
             assert body == ("chunked" if ours.chunked else length)
             known = {name.decode("latin-1"): value for name, value in ours.headers}
