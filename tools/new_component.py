@@ -21,7 +21,7 @@ if __package__ in (None, ""):
 from tools import docs
 
 REPO = docs.REPO
-STATE = "Whether it is there; V(skip) leaves it as it is."
+STATE = "Whether it is installed; V(skip) leaves it as it is."
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def specs(new: Component) -> str:
         f'      {new.name}_version: {{type: str, default: "{new.version}", description: Version of the {what}.}}',
     ]
     if not new.manifests:
-        described = "Values of the chart, over those that the platform sets."
+        described = "Values of the chart, merged over those that the platform sets."
         lines.append(f'      {new.name}_values: {{type: dict, default: {{}}, description: "{described}"}}')
     return "\n".join([*lines, ""])
 

@@ -6,7 +6,7 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   cluster:
-    description: Name of the cluster, in EKS and in the marks of what is ours.
+    description: Name of the cluster, in EKS and in the tags of our resources.
     type: str
     default: ""
   aws:
@@ -27,11 +27,11 @@ options:
         type: path
         default: ""
       endpoint_url:
-        description: Address of something that answers as AWS does; empty for AWS.
+        description: Address of an AWS-compatible API; empty for AWS.
         type: str
         default: ""
       lock_bucket:
-        description: Bucket in which runs exclude each other while there is no cluster yet; empty for no such lock.
+        description: Bucket with the lock of a run while there is no cluster yet, so that only one runs at a time; empty for no such lock.
         type: str
         default: ""
 """

@@ -9,7 +9,7 @@ class ModuleDocFragment:
 options:
   state:
     description:
-      - V(present) makes it and keeps it as described; what is not given stays as it is.
+      - V(present) creates it and keeps it as described; options that are not given stay as they are.
       - V(absent) removes it.
     type: str
     choices: [present, absent]
@@ -31,7 +31,7 @@ options:
   owner:
     description:
       - Marks it with the tags C(llm.on_eks/cluster) and C(llm.on_eks/component).
-      - What is there without the mark of this cluster is then neither changed nor removed.
+      - A resource without the mark of this cluster is then neither changed nor removed.
     type: dict
     suboptions:
       cluster:

@@ -14,7 +14,7 @@ options:
     type: path
     default: ""
   lock_file:
-    description: The environment's C(release.lock.yml), whose digests downloaded charts are held to; empty for none.
+    description: The environment's C(release.lock.yml), against whose digests downloaded charts are checked; empty for none.
     type: path
     default: ""
 """

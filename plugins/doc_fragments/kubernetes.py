@@ -6,7 +6,7 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   kubeconfig:
-    description: Path of the kubeconfig; empty for what kubectl would take.
+    description: Path of the kubeconfig; empty for the one that kubectl would use.
     type: path
     default: ""
   context:
@@ -22,7 +22,7 @@ options:
     type: str
     default: ""
   ca_cert:
-    description: File with the certificates that the API is trusted by.
+    description: File with the CA certificates of the API.
     type: path
     default: ""
   client_cert:

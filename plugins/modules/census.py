@@ -3,27 +3,27 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: census
-short_description: Say what carries a cluster's mark in an AWS account, and what it costs
+short_description: List what carries a cluster's mark in an AWS account, and what it costs
 description:
   - Lists every service to its last page and keeps what is tagged C(llm.on_eks/cluster) with the cluster's name. Nothing is changed.
-  - Closes C(destroy.yml) as its read-back, and answers at any time what a cluster consists of.
+  - C(destroy.yml) ends with it, to check that nothing is left. At any time it shows what a cluster consists of.
 extends_documentation_fragment:
   - llm.on_eks.aws_account
 options:
   components:
-    description: Component descriptors; what they C(retain) may be there.
+    description: Component descriptors; resources that they C(retain) may exist.
     type: list
     elements: dict
     default: []
   expect_none:
-    description: Fail if there is anything that no component retains, or if a service could not be looked at.
+    description: Fail if there is anything that no component retains, or if a service could not be read.
     type: bool
     default: false
 author:
   - llm.on_eks maintainers
 attributes:
   check_mode:
-    description: Only ever looks.
+    description: Changes nothing, in check mode or without.
     support: full
 """
 
@@ -36,7 +36,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 items:
-  description: What was found, each with C(kind), C(id), C(name), C(component), C(state) and C(price_per_hour) (USD; null where nobody here knows).
+  description: What was found, each with C(kind), C(id), C(name), C(component), C(state) and C(price_per_hour) (USD; null where it is not known).
   returned: success
   type: list
   elements: dict
@@ -45,7 +45,7 @@ price_per_hour:
   returned: success
   type: float
 unseen:
-  description: What could not be looked at, as sentences.
+  description: What could not be read, as sentences.
   returned: success
   type: list
   elements: str

@@ -5,10 +5,10 @@ DOCUMENTATION = r"""
 module: converge
 short_description: Bring described components about, as one graph
 description:
-  - Takes component descriptors (see C(docs/converge.md)) and brings the cluster to them, what does not depend on each other side by side.
+  - Applies component descriptors (see C(docs/converge.md)) to the cluster. Components that do not depend on each other are applied in parallel.
   - Objects are planned by a dry run of a server-side apply, so that check mode names exactly what a run would do, and a second run changes nothing.
   - A node that fails cancels only what depends on it; all errors are reported.
-  - Every object that it makes carries its mark; nothing else is ever deleted.
+  - Every object that it creates carries our mark; nothing else is ever deleted.
 extends_documentation_fragment:
   - llm.on_eks.charts
   - llm.on_eks.components
@@ -16,13 +16,13 @@ extends_documentation_fragment:
   - llm.on_eks.aws_account
 options:
   concurrency:
-    description: How many nodes of the graph write at once; those that wait do not count.
+    description: How many nodes of the graph work at the same time; nodes that only wait do not count.
     type: int
     default: 6
   lose_data:
     description:
-      - What may be deleted although data goes with it, as C(KIND/NAME) or C(KIND/NAMESPACE/NAME); C(TYPE/NAME) for resources of AWS; V(all) for everything.
-      - Claims, file systems, buckets and repositories are refused without it, and so are CRDs with objects that would be made anew.
+      - What may be deleted although its data is lost, as C(KIND/NAME) or C(KIND/NAMESPACE/NAME); C(TYPE/NAME) for AWS resources; V(all) for everything.
+      - Without it, the deletion of claims, file systems, buckets and repositories is refused, and so is replacing a CRD that has objects.
     type: list
     elements: str
     default: []
@@ -39,7 +39,7 @@ options:
     type: path
     default: ""
   plan_file:
-    description: A plan made before; anything else than what it says is refused before a change is made.
+    description: A plan made before. If the run would do anything else, it fails before the first change.
     type: path
     default: ""
   report_out:

@@ -3,9 +3,9 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: drift
-short_description: Say where the cluster is not what the inventory says
+short_description: Report where the cluster differs from the inventory
 description:
-  - Compares the components with the cluster as M(llm.on_eks.converge) would, and says of each field who holds it and since when.
+  - Compares the components with the cluster as M(llm.on_eks.converge) would, and reports who holds each field that differs, and since when.
   - Also reports fields that somebody added by hand to our objects; a run leaves those alone.
   - Changes nothing.
 extends_documentation_fragment:
@@ -15,7 +15,7 @@ extends_documentation_fragment:
   - llm.on_eks.aws_account
 options:
   ignore:
-    description: What is no drift. Texts may hold C(*) and C(?); a rule without O(ignore[].path) covers whole objects.
+    description: Differences to ignore. Patterns may contain C(*) and C(?); a rule without O(ignore[].path) covers whole objects.
     type: list
     elements: dict
     default: []

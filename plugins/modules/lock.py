@@ -5,8 +5,8 @@ DOCUMENTATION = r"""
 module: lock
 short_description: Write the environment's release set, and show what moved
 description:
-  - Asks the source of every chart that the components use for its archive, and writes the digests to O(lock_file).
-  - Other runs hold downloaded charts to these digests. An archive that changed under the same version is shown with C(!).
+  - Reads the archive of every chart that the components use from its source, and writes the digests to O(lock_file).
+  - Other runs check downloaded charts against these digests. An archive that changed under the same version is shown with C(!).
 extends_documentation_fragment:
   - llm.on_eks.charts
 options:
@@ -39,7 +39,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 moved:
-  description: One line for each chart that is new, gone, or another one.
+  description: One line for each chart that was added, removed or changed.
   returned: success
   type: list
   elements: str

@@ -3,11 +3,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: preflight
-short_description: Look at every input, and at the AWS account, before anything is changed
+short_description: Check every input, and the AWS account, before anything is changed
 description:
   - Checks all variables of this collection against the argument specs of its roles, and the model catalogue as a whole.
   - Reports everything that is wrong at once, with file and line where Ansible knows them. Changes nothing.
-  - Where C(platform_provider) is V(eks) and no input is wrong, it then looks at the AWS account, with read-only calls, side by side.
+  - Where C(platform_provider) is V(eks) and no input is wrong, it then checks the AWS account, with read-only calls in parallel.
     It checks permissions, names that others have taken, the Kubernetes version's support, address ranges, zones, instance offerings,
     vCPU quotas and secrets, places every model of the catalogue on an instance, and sums up the price per hour.
   - Unknown variables that begin with the name of one of our roles, or with C(platform_), are errors too.
@@ -15,11 +15,11 @@ author:
   - llm.on_eks maintainers
 options:
   account_only:
-    description: Look at the account alone, for a run whose inputs were checked before the account was there.
+    description: Check only the account, for a run whose inputs were checked before the account existed.
     type: bool
     default: false
   components:
-    description: Descriptors of what is about to be made. Names, networks, node groups and versions are read from their C(aws) entries.
+    description: Descriptors of the components that are about to be created. Names, networks, node groups and versions are read from their C(aws) entries.
     type: list
     elements: dict
     default: []
@@ -57,7 +57,7 @@ aws:
       description: Number of the account.
       type: str
     caller:
-      description: ARN of whoever is signed in.
+      description: ARN of the caller.
       type: str
     region:
       description: The region.

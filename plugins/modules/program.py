@@ -3,9 +3,9 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: program
-short_description: Run one of our own programs, with its progress shown as it comes
+short_description: Run one of our own programs, and show its progress while it runs
 description:
-  - Runs a program that tells its progress on standard error and ends with one JSON object on standard output.
+  - Runs a program that writes its progress to standard error and ends with one JSON object on standard output.
   - Progress appears at once, not at the task's end; the JSON object is the result.
 options:
   argv:
@@ -21,7 +21,7 @@ author:
   - llm.on_eks maintainers
 attributes:
   check_mode:
-    description: Runs all the same; the caller tells the program to look only.
+    description: The program runs all the same; the caller passes the program's own check option.
     support: partial
   diff_mode:
     description: Shows none.

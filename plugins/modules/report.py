@@ -3,7 +3,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: report
-short_description: Print what someone needs next at the end of a run
+short_description: Print what the user needs next at the end of a run
 description:
   - Prints URL, where the key is, the models, one line to paste, what changed and the seconds of each stage.
   - No secret passes through it; the key is shown masked.

@@ -3,11 +3,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: rollback
-short_description: Bring one component back to a recorded revision
+short_description: Roll one component back to a recorded revision
 description:
-  - Applies the objects of a revision that M(llm.on_eks.converge) recorded, deletes what that revision had not, and records the result.
-  - Values of Secrets and finished Jobs stay as they are; CRDs are never taken back.
-  - The next converge from the inventory goes forward again, so mend the inventory too.
+  - Applies the objects of a revision that M(llm.on_eks.converge) recorded, deletes objects that the revision did not have, and records the result.
+  - Values of Secrets and finished Jobs stay as they are; CRDs are never rolled back.
+  - The next converge from the inventory goes forward again, so correct the inventory, too.
 extends_documentation_fragment:
   - llm.on_eks.kubernetes
   - llm.on_eks.aws_account
@@ -21,7 +21,7 @@ options:
     type: int
     default: -1
   lose_data:
-    description: What may be deleted although data goes with it, as in M(llm.on_eks.converge).
+    description: What may be deleted although its data is lost, as in M(llm.on_eks.converge).
     type: list
     elements: str
     default: []

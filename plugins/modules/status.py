@@ -3,7 +3,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: status
-short_description: Say what runs of each component, and whether it is healthy
+short_description: Report what runs of each component, and whether it is healthy
 description:
   - Compares the components with the cluster as M(llm.on_eks.converge) would, asks each workload for its state, and prints a table.
   - Changes nothing.

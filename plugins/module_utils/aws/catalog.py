@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 from .base.resource import AwsResource
 
-# No kinds in there.
+# Folders without kinds.
 _APART = ("base", "survey", "estimate")
 
 
 def _modules() -> Iterator[str]:
-    """The modules in the services' folders. In a module's payload these are the ones that it carries."""
+    """The modules in the services' folders. Inside an Ansible module's payload: those that it contains."""
     here = importlib.import_module(__package__)
     for folder in pkgutil.iter_modules(here.__path__):
         if folder.ispkg and folder.name not in _APART:
@@ -35,6 +35,6 @@ RESOURCES: dict[str, type[AwsResource]] = {
 
 
 def height(kind: str) -> int:
-    """How many kinds stand below a kind, one on the other. What is higher goes first when things are taken away."""
+    """Length of the longest chain of kinds that this kind depends on. The highest are removed first."""
     below = RESOURCES[kind].stands_on
     return 1 + max(map(height, below)) if below else 0

@@ -30,9 +30,7 @@ def of(verb: str, document: Document | None, changes: Sequence[Change] = ()) -> 
 
 
 def of_aws(verb: str, kind: type[AwsResource], changes: Sequence[Change] = ()) -> Disruption:
-    """Of one action on an AWS resource: without a resource that carries traffic there is an outage, a new version replaces nodes one
-    by one.
-    """
+    """Of one action on an AWS resource: deleting what carries traffic is an outage, a new version replaces nodes one by one."""
     if verb in ("delete", "recreate"):
         return "outage" if kind.carries_traffic else "none"
     moved = {change.path.split(".")[0] for change in changes}

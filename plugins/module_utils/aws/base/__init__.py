@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all kinds share: reading, planning, waiting, tags, errors, the way to AWS."""
+"""What all kinds of AWS resources share: reading, planning, waiting, tags, errors, and the connection to AWS."""

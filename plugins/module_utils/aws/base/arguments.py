@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One argument specification serves a resource in the graph and in its module: same names, defaults and complaints."""
+"""One argument specification serves a resource in the graph and in its module: same names, defaults and errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def checked(noun: str, spec: Mapping[str, Any], given: Mapping[str, Any]) -> dic
 
 
 def _without_none(value: Any) -> Any:
-    """None is "not given", at any depth."""
+    """Remove None, which means "not given", at any depth."""
     if isinstance(value, Mapping):
         return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
     if isinstance(value, list):
@@ -58,7 +58,7 @@ def texts(*, required: bool = False, default: list[str] | None = None) -> dict[s
 
 
 def flag(default: bool | None = None) -> dict[str, Any]:
-    """A boolean; None is "as it is"."""
+    """A boolean; None means "leave it as it is"."""
     return {"type": "bool"} if default is None else {"type": "bool", "default": default}
 
 

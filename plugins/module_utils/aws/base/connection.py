@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way to AWS for all resources of a run: clients, retries, identity, and a record of the calls that were made.
+"""The connection to AWS of a run: clients, retries, identity, and a record of all calls.
 
-Retries are amazon.aws's (jittered, exponential), with the throttling codes that its list lacks.
+Retries are those of amazon.aws (exponential, with jitter), with the throttling codes that its list lacks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from .errors import AwsError, NotFound, code_of, sentence
 from .unknown import Unknown, is_unknown
 
-# Codes that services use for "slower, please" and for faults that pass; amazon.aws knows only some of them.
+# Error codes for throttling and temporary faults; amazon.aws knows only some of them.
 RETRIED = [
     "ThrottlingException",
     "TooManyRequests",
@@ -30,7 +30,7 @@ RETRIED = [
     "InternalServerError",
     "InternalServiceError",
     "PriorRequestNotComplete",
-    # The answer to a HEAD has no body, and so no code but its status.
+    # The answer to a HEAD has no body, and so no error code but its status.
     "429",
     "503",
 ]
@@ -99,7 +99,7 @@ class Connection:
 
         config = Config(retries={"mode": "standard", "total_max_attempts": 2}, user_agent_extra="llm.on_eks")
         if urlsplit(endpoint_url).hostname in ("127.0.0.1", "localhost", "::1"):
-            # Settings for the way to AWS itself lead nowhere on this machine.
+            # An emulator on this machine has no proxy and no FIPS or dual-stack endpoints.
             config = config.merge(Config(proxies={}, use_fips_endpoint=False, use_dualstack_endpoint=False))
         try:
             core = botocore.session.Session(profile=profile or ("default" if credentials_file else None))
@@ -137,7 +137,7 @@ class Connection:
         self.calls.add((str(model.service_model.service_name), str(model.name)))
 
     def retrying(self, call: Callable[[], Any]) -> Any:
-        """The call's result, repeated while the service asks for patience. Raises botocore's exceptions."""
+        """The call's result, retried while the service throttles or fails temporarily. Raises botocore's exceptions."""
         from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
 
         retry = AWSRetry.jittered_backoff(
@@ -146,7 +146,7 @@ class Connection:
         return retry(call)()
 
     def pages(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
-        """A listing with all its pages; an operation without pages is simply called."""
+        """A listing with all its pages; an operation without pages is called once."""
         client = self.client(service)
         if not client.can_paginate(operation):
             return dict(self.retrying(functools.partial(getattr(client, operation), **parameters)))
@@ -173,7 +173,7 @@ class Connection:
         return f"arn:{me.partition}:{service}:{self.region if regional else ''}:{me.account}:{resource}"
 
     def aws_policy(self, name: str) -> str:
-        """The ARN of a policy that AWS keeps; an ARN, known yet or not, is taken as it is, in the right partition."""
+        """The ARN of an AWS-managed policy. An ARN, known yet or not, is returned as it is, in the right partition."""
         if is_unknown(name):
             return name
         if name.startswith("arn:"):
@@ -187,7 +187,7 @@ class Connection:
 
 
 class EmptyAccount(Connection):
-    """An account that cannot be asked yet and is taken for empty: plans only. Who calls is not known either."""
+    """An account that cannot be asked yet and counts as empty: for plans only. The caller is not known either."""
 
     def __init__(self, region: str) -> None:
         super().__init__(self._refuse, region)
@@ -202,7 +202,7 @@ class EmptyAccount(Connection):
 
 
 def patience(elapsed_s: float) -> float:
-    """Seconds until the next look: quick things are seen quickly, slow ones cost few calls."""
+    """Seconds until the next look: short at first, so that quick changes are seen soon; longer later, to save calls."""
     return min(15.0, max(0.25, elapsed_s * 0.05))
 
 

@@ -10,7 +10,7 @@ from . import sign_in
 
 
 class AwsError(LlmOnEksError):
-    """A call to AWS failed, or a resource is not as it must be. `code` is the service's own, empty where it gave none."""
+    """A call to AWS failed, or a resource has the wrong state. `code` is the service's error code, empty where it gave none."""
 
     def __init__(self, message: str, code: str = "") -> None:
         super().__init__(message)
@@ -18,11 +18,11 @@ class AwsError(LlmOnEksError):
 
 
 class NotFound(AwsError):
-    """What was asked for is not there."""
+    """The resource does not exist."""
 
 
 class NotOurs(AwsError):
-    """The resource is there, but does not carry our mark."""
+    """The resource exists, but does not carry our mark."""
 
 
 _HINTS = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A resource class as an Ansible module: the thin face, the same for all of them."""
+"""A resource class as an Ansible module: a thin wrapper, the same for all classes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def start(arguments: dict[str, Any], **more: Any) -> Any:
 
 
 def run(kind: type[AwsResource]) -> None:
-    """The whole of a module for one resource."""
+    """The complete run of a module for one resource."""
     module = start({**kind.arguments, **COMMON, **MODULE})
     try:
         owner = Owner(**module.params["owner"]) if module.params["owner"] else None
@@ -48,7 +48,7 @@ def run(kind: type[AwsResource]) -> None:
 
 
 def carry_out(module: Any, resources: Sequence[AwsResource]) -> dict[str, Any]:
-    """Bring them to the module's state, in their order (removal the other way round). Raises LlmOnEksError."""
+    """Apply the module's state to the resources in order (for absent in reverse order). Raises LlmOnEksError."""
     plans = []
     absent = module.params["state"] == "absent"
     for resource in reversed(resources) if absent else resources:
@@ -76,5 +76,5 @@ def summary(plans: Sequence[Plan]) -> dict[str, Any]:
 
 
 def shown(resource: AwsResource) -> dict[str, Any]:
-    """The outputs, as text that says so where one is not known yet."""
+    """The outputs; an unknown one as a text that says so."""
     return {name: str(value) if isinstance(value, str) else value for name, value in resource.outputs().items()}

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The decision what to do with a resource: current and desired state in, plan out. Pure.
+"""Decides what to do with a resource: current and desired state in, plan out. Pure.
 
-Only what `desired` names is compared: a field, or a member of a nested one, that it leaves out is AWS's or someone else's.
+Only the fields that `desired` names are compared. A field that it omits, also within a nested one, belongs to AWS or to
+someone else.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Verb = Literal["none", "create", "update", "replace", "delete"]
 
 @dataclass(frozen=True)
 class Change:
-    """One field; `before` or `after` is None where it is not there."""
+    """One field; `before` or `after` is None where the field does not exist."""
 
     path: str
     before: Any
@@ -33,8 +34,8 @@ class Change:
 class Rules:
     """How fields of a kind of resource are compared.
 
-    `fixed`: cannot be changed; `replaced`: a change means a new resource; `unordered`: lists whose order says nothing;
-    `exact`: maps in which a member that is not desired is to go; `documents`: JSON texts, compared as data.
+    `fixed`: cannot be changed; `replaced`: a change means a new resource; `unordered`: lists whose order has no
+    meaning; `exact`: maps from which undesired members are removed; `documents`: JSON texts, compared as data.
     """
 
     fixed: Collection[str] = ()
@@ -46,9 +47,10 @@ class Rules:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done. `changed`: the top-level fields that differ, as desired; `refused`: fields that cannot change.
+    """What is to be done.
 
-    `mends`: what is there was never finished, and is made anew.
+    `changed`: the top-level fields that differ, as desired; `refused`: fields that cannot be changed. `mends`: the
+    existing resource failed while it was created, and is created again.
     """
 
     verb: Verb
@@ -80,7 +82,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Tags:
-    """`current` of the resource, `desired` on it; with `purge` others go, except those that AWS reserves."""
+    """`current` tags of the resource, `desired` ones; with `purge` all others are removed, except those that AWS reserves."""
 
     current: Mapping[str, str] = field(default_factory=dict)
     desired: Mapping[str, str] = field(default_factory=dict)
@@ -98,7 +100,7 @@ class Tags:
 def decide(
     subject: str, current: State | None, desired: State, tags: Tags | None = None, rules: Rules | None = None
 ) -> Plan:
-    """What brings `current` to `desired`. `current` None: it does not exist."""
+    """The plan that changes `current` to `desired`. `current` None: the resource does not exist."""
     rules, tags = rules or Rules(), tags or Tags()
     desired = {key: value for key, value in desired.items() if value is not None}
     if current is None:
@@ -135,7 +137,7 @@ def decide(
 
 
 def anew(subject: str, current: State, desired: State, state: str) -> Plan:
-    """Makes again what failed while it was made; it serves nobody and will not become good by itself. `state`: AWS's own words."""
+    """The plan to replace a resource whose creation failed: nobody uses it, and it cannot recover. `state`: AWS's state of it."""
     desired = {key: value for key, value in desired.items() if value is not None}
     change = Change("state", state, "made anew")
     before = _shown({key: current.get(key) for key in desired}, {})
@@ -143,7 +145,7 @@ def anew(subject: str, current: State, desired: State, state: str) -> Plan:
 
 
 def removal(subject: str, current: State | None, tags: Mapping[str, str] | None = None) -> Plan:
-    """What takes the resource away."""
+    """The plan to delete the resource."""
     if current is None:
         return Plan("none", subject)
     before = _shown({key: value for key, value in current.items() if key not in ("tags", "Tags")}, tags or {})
@@ -167,7 +169,7 @@ def _compare(top: str, path: str, current: Any, desired: Any, rules: Rules) -> I
 
 
 def bare(value: Any) -> Any:
-    """A value without its empty members, None for an empty one: services leave out what is empty, some of them at any depth."""
+    """A value without its empty members, None for an empty one: services omit empty values, some of them at any depth."""
     if isinstance(value, Mapping):
         value = {key: inner for key, item in value.items() if (inner := bare(item)) is not None}
     elif isinstance(value, list):
@@ -176,7 +178,7 @@ def bare(value: Any) -> Any:
 
 
 def normal(path: str, value: Any, rules: Rules) -> Any:
-    """A value in the form in which equal ones are equal."""
+    """A value in a canonical form: equal values have equal forms."""
     if path in rules.documents:
         return _document(value)
     if isinstance(value, list) and path in rules.unordered:
@@ -185,7 +187,7 @@ def normal(path: str, value: Any, rules: Rules) -> Any:
 
 
 def _document(value: Any) -> Any:
-    """A JSON policy as data. IAM takes a single string for a list of one, and gives either back."""
+    """A JSON policy as data. IAM accepts a single string for a list of one, and may return either."""
     if isinstance(value, str):
         try:
             value = json.loads(value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The base of all AWS resources: read → plan → diff → apply → wait. A class below it has names and SDK calls only."""
+"""The base of all AWS resources: read → plan → diff → apply → wait. A subclass has only names and SDK calls."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .unknown import Unknown, is_unknown
 if TYPE_CHECKING:
     from ..survey.item import Item, Looker
 
-# How long a refusal may take to pass: IAM is known everywhere within seconds, a queue's name is free again after a minute.
+# How long a refusal may last: IAM changes propagate within seconds, a queue's name is free again after a minute.
 _PASSING_S = 90
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose resource it is: the marks on everything that we make, and the only things that we delete."""
+    """Owner of a resource: the tags on everything that we create. Only what carries them is deleted."""
 
     cluster: str
     component: str
@@ -41,13 +41,13 @@ class Owner:
 
 @dataclass(frozen=True)
 class Settled:
-    """How far a resource has come. `why`: what AWS says about its health."""
+    """How far a resource has settled. `why`: what AWS says about its health."""
 
     state: str = "ACTIVE"
     good: frozenset[str] = frozenset({"ACTIVE"})
     bad: frozenset[str] = frozenset()
     leaving: frozenset[str] = frozenset({"DELETING", "deleting", "deleted"})
-    # It failed while it was made, and stays so: it is made anew.
+    # Creation failed for good: the resource is created again.
     unmade: frozenset[str] = frozenset()
     why: str = ""
 
@@ -73,35 +73,35 @@ class Settled:
 
 @dataclass
 class AwsResource:
-    """One resource of AWS. `params`: as in `arguments`; values may be Unknown while planning.
+    """One AWS resource. `params`: as in `arguments`; values may be Unknown while planning.
 
-    `owner` None: no marks are made or asked for. `adopt`: use what is there, never change or delete it.
+    `owner` None: no marks are written or checked. `adopt`: use the existing resource; never change or delete it.
     """
 
     connection: Connection
     params: dict[str, Any]
     owner: Owner | None = None
     adopt: bool = False
-    # Its name in descriptors and records; a class without one is a base of others.
+    # Its name in descriptors and records; a class without one is a base class.
     kind: ClassVar[str] = ""
-    # Kinds that must outlive it: the order in which things are taken away follows from these.
+    # Kinds that must exist longer than this one: the order of removal follows from these.
     stands_on: ClassVar[tuple[str, ...]]
-    # Whether somebody is without service while it is away, and fields whose change replaces its nodes one by one.
+    # Whether users lose service while it is missing, and fields whose change replaces its nodes one by one.
     carries_traffic: ClassVar[bool]
-    # Data that goes with it for good when it is deleted, in words; empty for none.
+    # Data that is lost when the resource is deleted, in words; empty for none.
     holds: ClassVar[str] = ""
     rolling: ClassVar[tuple[str, ...]] = ()
-    # False: it is the account's, carries no mark, and is in no census.
+    # False: it belongs to the account, carries no mark, and is in no census.
     in_census: ClassVar[bool] = True
-    # How its tags are written; None: it takes none, or none of ours.
+    # How its tags are written; None: it has no tags, or none of ours.
     tagging: ClassVar[Tagging | None]
-    # Operation -> words of refusals that pass by waiting, in AWS's own words, each with its source where it stands.
+    # Operation -> words of temporary refusals, in AWS's own words, each with its source.
     passing: ClassVar[Mapping[str, tuple[str, ...]]]
     service: ClassVar[str] = ""
     noun: ClassVar[str] = ""
     not_found: ClassVar[tuple[str, ...]] = ()
     arguments: ClassVar[dict[str, Any]] = {}
-    # Parameters that say which one it is; while one of them is unknown it cannot exist yet.
+    # Parameters that identify it; while one of them is unknown it cannot exist yet.
     key: ClassVar[tuple[str, ...]] = ("name",)
     rules: ClassVar[Rules] = Rules()
     produces: ClassVar[tuple[str, ...]] = ()
@@ -114,11 +114,11 @@ class AwsResource:
 
     # -- what a class says ------------------------------------------------------------------------------------------
     def read(self) -> State | None:
-        """The resource as it is; None or NotFound when it is not there."""
+        """The current state; None or NotFound when the resource does not exist."""
         raise NotImplementedError
 
     def desired(self, current: State | None) -> State:
-        """The fields that are wanted, as AWS names them; None is "as it is"."""
+        """The desired fields, under AWS's names; None means "leave it as it is"."""
         raise NotImplementedError
 
     def create(self, desired: State) -> None:
@@ -134,11 +134,11 @@ class AwsResource:
         return Settled()
 
     def leaves_behind(self, current: State) -> bool:
-        """Whether something of it would stay, though it is on its way out or gone: `remove` takes that away too."""
+        """Whether a part of it would stay although it is being deleted or gone: `remove` deletes that, too."""
         return False
 
     def made(self, current: State) -> State:
-        """The outputs that others refer to, by the names in `produces`."""
+        """The outputs for others, under the names in `produces`."""
         return {}
 
     def tags_of(self, current: State) -> dict[str, str]:
@@ -147,7 +147,7 @@ class AwsResource:
 
     @classmethod
     def census(cls, looker: Looker) -> Iterable[Item]:
-        """All of this kind that carry the looker's mark. Raises AwsError."""
+        """All resources of this kind that carry the looker's mark. Raises AwsError."""
         raise NotImplementedError
 
     # -- the interface ----------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ class AwsResource:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The parameters that say which one it is, and by which it is found again."""
+        """The parameters that identify the resource, by which it is found again."""
         return {key: self.params[key] for key in self.key}
 
     @property
@@ -188,7 +188,7 @@ class AwsResource:
         return plan
 
     def apply(self) -> Plan:
-        """Make it so; what was done. Does not wait for the end of it. Raises AwsError."""
+        """Create or change the resource; returns what was done. It does not wait. Raises AwsError."""
         plan = self.plan()
         current = self._current
         if plan.verb == "create":
@@ -212,7 +212,7 @@ class AwsResource:
         return plan
 
     def wait(self, timeout_s: float | None = None) -> State:
-        """Until it is settled; its state then. Raises AwsError, which says what it waited for and why it did not come."""
+        """Wait until the resource is settled; returns its state. Raises AwsError with what it waited for and why that failed."""
         limit = timeout_s or self.params.get("wait_timeout") or self.timeout_s
         started, said = time.monotonic(), ""
         while True:
@@ -234,7 +234,7 @@ class AwsResource:
             self.connection.sleep(patience(elapsed))
 
     def plan_delete(self) -> Plan:
-        """What delete would do now. What is not ours is left alone, and so is what is only used."""
+        """What delete would do now. A resource that is not ours, or adopted, is left alone."""
         current = self.look()
         leaving = current is not None and self.settled(current).is_leaving and not self.leaves_behind(current)
         if current is None or self.adopt or leaving:
@@ -245,7 +245,7 @@ class AwsResource:
         return removal(self.subject, current, tags)
 
     def delete(self, *, wait: bool = True) -> Plan:
-        """Take it away if it is ours; what was done. Raises AwsError."""
+        """Delete the resource if it is ours; returns what was done. Raises AwsError."""
         plan = self.plan_delete()
         current = self._current
         if plan.verb == "delete":
@@ -261,7 +261,7 @@ class AwsResource:
         return plan
 
     def wait_gone(self, timeout_s: float | None = None) -> None:
-        """Until it is no longer there. Raises AwsError."""
+        """Wait until it no longer exists. Raises AwsError."""
         limit = timeout_s or self.params.get("wait_timeout") or self.timeout_s
         started, said = time.monotonic(), False
         while (current := self.look()) is not None and self.settled(current).state != "deleted":
@@ -277,7 +277,7 @@ class AwsResource:
             self.connection.sleep(patience(elapsed))
 
     def outputs(self) -> dict[str, Any]:
-        """What others may refer to; Unknown until it exists, but for the name that it will have."""
+        """The outputs for others; Unknown until it exists, except the names that are known before."""
         current = self._current if self._current is not None else self.look()
         named = {"name": self.params["name"]} if self.params.get("name") else {}
         known = self.made(current) if current is not None and not self.settled(current).is_leaving else named
@@ -285,7 +285,7 @@ class AwsResource:
 
     # -- for the classes --------------------------------------------------------------------------------------------
     def look(self) -> State | None:
-        """A fresh reading; None when it is not there or cannot be yet."""
+        """A fresh read; None when the resource does not exist or cannot exist yet."""
         if any(is_unknown(self.params[key]) for key in self.key):
             self._current = None
             return None
@@ -303,11 +303,11 @@ class AwsResource:
             self.call(operation, **parameters)
 
     def bearer(self) -> State | None:
-        """Who has its name now, ours or not, and so stands in its way; None where names are free. Raises AwsError."""
+        """The resource that uses our name now, ours or not; None where names need not be unique. Raises AwsError."""
         return self.look()
 
     def call(self, operation: str, *, service: str = "", **parameters: Any) -> dict[str, Any]:
-        """One API call. What `passing` names for the operation is waited for. Raises NotFound or AwsError."""
+        """One API call, retried while a refusal in `passing` lasts. Raises NotFound or AwsError."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         name = service or self.service
@@ -340,7 +340,7 @@ class AwsResource:
     def until(
         self, look: Callable[[], str], what: str, *, good: str, bad: tuple[str, ...] = (), why: Callable[[], str] = str
     ) -> None:
-        """Follow something smaller than a resource, an update for instance, to its end. Raises AwsError."""
+        """Wait for the end of something smaller than a resource, for example an update. Raises AwsError."""
         limit = self.params.get("wait_timeout") or self.timeout_s
         started = time.monotonic()
         while (state := look()) != good:
@@ -352,7 +352,7 @@ class AwsResource:
             self.connection.sleep(patience(elapsed))
 
     def _steady(self, current: State) -> State:
-        """Something under way, from an earlier run for instance, comes to its end before the next change."""
+        """Wait until a change in progress, for example of an earlier run, has ended."""
         found = self.settled(current)
         return current if found.is_good or found.is_bad else self.wait()
 

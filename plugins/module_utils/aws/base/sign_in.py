@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What to do about each way in which signing in to AWS fails before AWS is asked: botocore's exceptions, by name.
+"""What the user can do when signing in fails before AWS is asked: botocore's exceptions, by name.
 
 https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-authentication.html
 """
@@ -40,7 +40,7 @@ MENDS = {
     "InvalidIMDSEndpointError": "check AWS_EC2_METADATA_SERVICE_ENDPOINT",
     "InvalidIMDSEndpointModeError": "check AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE: ipv4 or ipv6",
     "UnknownCredentialError": _FILE,
-    # the way there
+    # network errors
     "NoRegionError": "set the region (platform_aws_region)",
     "UnknownRegionError": "check platform_aws_region",
     "InvalidRegionError": "check platform_aws_region",
@@ -53,7 +53,7 @@ MENDS = {
 
 
 def mend(error: Exception, profile: str = "") -> str:
-    """What to do, as half a sentence; empty for an error that is not about signing in."""
+    """What the user can do, as half a sentence; empty for an error that is not about signing in."""
     for kind in type(error).__mro__:
         if kind.__name__ in MENDS:
             return MENDS[kind.__name__].format(profile=f" --profile {profile}" if profile else "")

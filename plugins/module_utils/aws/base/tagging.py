@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the services of AWS take tags, as data: two operations, the parameter that says on what, and the form of the tags."""
+"""How AWS's services write tags, as data: two operations, the parameter for the resource, and the form of the tags."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Call = tuple[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Tagging:
-    """`holder`: member of the state that names the resource in the parameter `on`; `several`: `on` takes a list.
+    """`holder`: member of the state that identifies the resource in the parameter `on`; `several`: `on` takes a list.
 
-    `whole`: the service has no call for one tag: `put` replaces them all.
+    `whole`: the service cannot write a single tag: `put` replaces them all.
     """
 
     on: str
@@ -33,7 +33,7 @@ class Tagging:
     def calls(
         self, state: Mapping[str, Any], have: Mapping[str, str], to_set: Mapping[str, str], to_unset: list[str]
     ) -> list[Call]:
-        """The calls that bring the tags there. `have`: those that it carries now."""
+        """The calls that write the tags. `have`: the current tags."""
         where = {self.on: [state[self.holder]] if self.several else state[self.holder]}
         if self.whole:
             tags = {**{key: value for key, value in have.items() if key not in to_unset}, **to_set}
@@ -48,7 +48,7 @@ class Tagging:
 
 
 def tag_map(tags: Any) -> dict[str, str]:
-    """Tags as a plain map, whichever of AWS's forms they come in."""
+    """Tags as a plain map, from any of AWS's forms."""
     if isinstance(tags, Mapping):
         return {str(key): str(value) for key, value in tags.items()}
     return {str(tag.get("Key", tag.get("TagKey"))): str(tag.get("Value", tag.get("TagValue", ""))) for tag in tags}

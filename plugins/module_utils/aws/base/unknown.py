@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values that are known only after something else was made."""
+"""Values that are known only after another resource was created."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SHOWN = "(known after apply)"
 
 
 class Unknown(str):
-    """Stands where an output of a resource that does not exist yet will stand. `source` says which one."""
+    """Stands for an output of a resource that does not exist yet. `source` says which one."""
 
     __slots__ = ("source",)
     source: str
@@ -28,7 +28,7 @@ class Unknown(str):
 
 
 def is_unknown(value: Any) -> bool:
-    """Whether the value, or anything in it, is not known yet. Text that was put together from an unknown counts."""
+    """Whether the value, or anything in it, is not known yet. Text that contains an unknown value counts, too."""
     if isinstance(value, str):
         return isinstance(value, Unknown) or SHOWN in value
     if isinstance(value, Mapping):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all EC2 resources share: they have no names of their own, and are known by marks and a Name tag, or by id."""
+"""What all EC2 resources share: they have no unique names, and are found by marks and a Name tag, or by id."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from ..survey.item import Item, Looker
 
 INTERFACE = "network interface"
-# EC2 answers from many places, and what was made a moment ago is not known in all of them: calls that follow our own creations meet
-# `InvalidVpcID.NotFound` and its kin. https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
+# EC2 is eventually consistent: a new resource is not visible everywhere at once. Calls that follow our own creations
+# may meet `InvalidVpcID.NotFound` and the like.
+# https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
 YOUNG = dict.fromkeys(
     (
         *("modify_vpc_attribute", "modify_subnet_attribute", "create_subnet", "create_route_table", "create_route"),
@@ -29,14 +30,14 @@ YOUNG = dict.fromkeys(
     ),
     (".NotFound",),
 )
-# How long interfaces of services that are gone may take to follow; and what else was deleted a moment ago.
+# How long interfaces of deleted services, and other resources that were just deleted, may stay.
 _LEAVING_S = 300
 _SETTLING_S = 15
 
 
 @dataclass(frozen=True)
 class Named:
-    """How a type of EC2's tags is read: its name there, the operation, the member of the answer, and that of the id."""
+    """How a type in EC2's tags is read: its name there, the operation, the member of the answer, and the member with the id."""
 
     kind: str
     resource_type: str
@@ -48,9 +49,10 @@ class Named:
 
 
 def marked(looker: Looker, named: Named) -> Iterator[tuple[State, dict[str, str]]]:
-    """Rows that carry the mark, with their tags. Only what the one listing of all tags names is read.
+    """Rows that carry the mark, with their tags. Only resources in EC2's listing of tags are read.
 
-    That listing knows things for an hour after their end (a terminated instance): the reading of the thing itself decides.
+    That listing contains resources for an hour after their end (a terminated instance): the read of the resource itself
+    decides.
     """
     if named.resource_type not in marked_types(looker):
         return
@@ -67,11 +69,11 @@ def marked(looker: Looker, named: Named) -> Iterator[tuple[State, dict[str, str]
 
 
 def marked_types(looker: Looker) -> dict[str, set[str]]:
-    """Type of EC2's tags → ids that carry the mark."""
+    """Type in EC2's tags → ids that carry the mark."""
     marks = [{"Name": "key", "Values": [TAG_CLUSTER]}, {"Name": "value", "Values": [looker.cluster]}]
     found: dict[str, set[str]] = {}
     for tag in looker.list("ec2", "describe_tags", "Tags", Filters=marks):
-        # AWS has spelt this type in two ways.
+        # AWS has changed the spelling of this type.
         kind = str(tag["ResourceType"]).replace("nat-gateway", "natgateway")
         found.setdefault(kind, set()).add(str(tag["ResourceId"]))
     return found
@@ -89,7 +91,7 @@ class Ec2Resource(AwsResource):
     # Name of the parameter that takes filters.
     filters_in: ClassVar[str] = "Filters"
     resource_type: ClassVar[str] = ""
-    # States in which a described resource is a memory only.
+    # States of a resource that no longer exists but is still listed.
     dead: ClassVar[tuple[str, ...]] = ("deleted", "deleting")
     passing = YOUNG
 
@@ -116,7 +118,7 @@ class Ec2Resource(AwsResource):
 
     @classmethod
     def price_per_hour(cls, row: State) -> float | None:
-        """USD an hour of a described one; None: not known."""
+        """USD an hour of a described resource; None: not known."""
         return 0.0
 
     @property
@@ -140,11 +142,11 @@ class Ec2Resource(AwsResource):
         return alive[0] if alive else next(iter(row for row in rows if self.state_of(row) == "deleting"), None)
 
     def bearer(self) -> State | None:
-        """The name is but a tag: another's of the same name stands in nobody's way."""
+        """The name is only a tag: another resource with the same name is no obstacle."""
         return None
 
     def filters(self) -> dict[str, str]:
-        """By what it is found, besides the name."""
+        """Filters that find it, besides the name."""
         found = {"tag:Name": self.params["name"]}
         if self.owner:
             found[f"tag:{TAG_CLUSTER}"] = self.owner.cluster
@@ -162,7 +164,7 @@ class Ec2Resource(AwsResource):
         return [{"ResourceType": self.resource_type, "Tags": tag_list(self.tags)}]
 
     def freed(self, operation: str, **parameters: Any) -> None:
-        """Delete something that others stand in: what is on its way out is waited for, what stays is named. Raises AwsError."""
+        """Delete a resource that others may use: wait for those that are being deleted, name those that stay. Raises AwsError."""
         started, said = time.monotonic(), False
         while True:
             try:
@@ -185,11 +187,11 @@ class Ec2Resource(AwsResource):
                 self.connection.sleep(patience(elapsed))
 
     def holders(self) -> list[str]:
-        """What stands in it, as `network interface eni-1 (description)`."""
+        """What uses it, as `network interface eni-1 (description)`."""
         return []
 
     def leaving(self, holders: list[str]) -> bool:
-        """Interfaces that AWS's services leave behind go by themselves, minutes after what they belonged to."""
+        """Interfaces of AWS's services that AWS deletes itself, minutes after what they belonged to."""
         return all(holder.startswith(INTERFACE) for holder in holders)
 
     def interfaces(self, name: str, value: str, *, public: bool = False) -> list[str]:

@@ -15,7 +15,7 @@ _CN_PREFIXED = ("ec2", "ecr.api", "ecr.dkr", "sts", "cloudformation", "eks", "ek
 
 
 class Ec2Endpoint(Ec2Resource):
-    """A way to an AWS service that does not leave the VPC. `endpoint_service`: `s3`, or a whole name."""
+    """A route to an AWS service within the VPC. `endpoint_service`: `s3`, or a full name."""
 
     kind = "ec2_endpoint"
     stands_on = ("ec2_subnet", "ec2_route_table", "ec2_security_group")
@@ -94,6 +94,6 @@ class Ec2Endpoint(Ec2Resource):
 
 
 def name_of(service: str, region: str) -> str:
-    """The whole name of a service's endpoint in a region."""
+    """The full name of a service's endpoint in a region."""
     prefix = "cn." if region.startswith("cn-") and service in _CN_PREFIXED else ""
     return f"{prefix}com.amazonaws.{region}.{service}"

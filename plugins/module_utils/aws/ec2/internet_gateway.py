@@ -22,7 +22,7 @@ class Ec2InternetGateway(Ec2Resource):
     arguments = {"name": text(required=True), "id": text(), "vpc_id": text()}
 
     def filters(self) -> dict[str, str]:
-        # Not by the VPC: one that a broken run left unattached is still ours.
+        # Not by the VPC: a gateway that an interrupted run left unattached is still ours.
         return {key: value for key, value in super().filters().items() if key != "vpc-id"}
 
     def read(self) -> State | None:
@@ -47,7 +47,7 @@ class Ec2InternetGateway(Ec2Resource):
             self.call("attach_internet_gateway", **where, VpcId=changed["VpcId"])
 
     def holders(self) -> list[str]:
-        """Public addresses of the VPC, of a load balancer that is on its way out for instance."""
+        """Public addresses of the VPC, for example of a load balancer that is being deleted."""
         vpc = (self._current or {}).get("VpcId")
         return self.interfaces("vpc-id", vpc, public=True) if vpc else []
 

@@ -28,7 +28,7 @@ class Ec2NatGateway(Ec2Resource):
     dead = ("deleted", "deleting", "failed")
     produces = ("id", "public_ip")
     rules = Rules(fixed=("SubnetId",))
-    # Id of what this object has made.
+    # Id of the gateway that this object created.
     _made = ""
     arguments = {"name": text(required=True), "id": text(), "subnet_id": text()}
 
@@ -37,7 +37,7 @@ class Ec2NatGateway(Ec2Resource):
         return per_hour_of("nat_gateway") if row.get("State") in ("pending", "available") else 0.0
 
     def read(self) -> State | None:
-        """The gateway; where there is none, or none for long, the address that a broken run left over counts as one that is gone."""
+        """The gateway. Without one, an address that an interrupted run left behind is returned as a gateway that is gone."""
         row = super().read() or self._failed()
         if row is None or row["State"] in self.dead:
             left = self._addresses()
@@ -48,7 +48,7 @@ class Ec2NatGateway(Ec2Resource):
         return row
 
     def _failed(self) -> State | None:
-        """The one of this run, where it failed: it says why. Those of earlier runs are memories: AWS takes them away by itself."""
+        """The failed gateway of this run, which says why it failed. AWS deletes those of earlier runs itself."""
         if not self._made:
             return None
         rows = self.listed("describe_nat_gateways", "NatGateways", NatGatewayIds=[self._made])
@@ -76,7 +76,7 @@ class Ec2NatGateway(Ec2Resource):
         self._made = str(made["NatGateway"]["NatGatewayId"])
 
     def _addresses(self) -> list[dict[str, Any]]:
-        """Those that were allocated for it."""
+        """The addresses that were allocated for it."""
         filters = [{"Name": key, "Values": [value]} for key, value in self.filters().items() if key.startswith("tag:")]
         return self.listed("describe_addresses", "Addresses", Filters=filters)
 

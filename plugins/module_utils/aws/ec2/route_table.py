@@ -13,7 +13,7 @@ _ROUTE = {"destination": text(required=True), "gateway_id": text(), "nat_gateway
 
 
 class Ec2RouteTable(Ec2Resource):
-    """A route table. Routes that we do not name stay: endpoints, peerings and controllers write their own."""
+    """A route table. Routes that we do not name stay: endpoints, peerings and controllers add their own."""
 
     kind = "ec2_route_table"
     stands_on = ("ec2_subnet", "ec2_internet_gateway", "ec2_nat_gateway")

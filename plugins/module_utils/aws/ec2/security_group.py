@@ -22,7 +22,7 @@ _RULE = {
 
 
 class Ec2SecurityGroup(Ec2Resource):
-    """A security group. Ingress only: AWS lets everything out by default. Foreign rules go only with `purge_rules`."""
+    """A security group. Ingress only: AWS allows all egress by default. Other rules are removed only with `purge_rules`."""
 
     kind = "ec2_security_group"
     stands_on = ("ec2_vpc",)
@@ -57,7 +57,7 @@ class Ec2SecurityGroup(Ec2Resource):
         return row
 
     def bearer(self) -> State | None:
-        """Group names are unique in a VPC; in one that does not exist yet they are free."""
+        """Group names are unique in a VPC. In a VPC that does not exist yet they are free."""
         vpc = self.params["vpc_id"]
         if not vpc or is_unknown(vpc):
             return None
@@ -105,7 +105,7 @@ class Ec2SecurityGroup(Ec2Resource):
 
 
 def _name(rule: dict[str, Any]) -> str:
-    """A rule in one line, the same for the same rule: `tcp 2049-2049 from sg-1`."""
+    """A rule as one canonical line: `tcp 2049-2049 from sg-1`."""
     if rule["protocol"] in ("-1", "all"):
         ports = "all"
     else:
@@ -127,7 +127,7 @@ def _flat(permission: dict[str, Any], group: str) -> list[tuple[str, str]]:
 
 
 def _permission(name: str, description: str, group: str) -> dict[str, Any]:
-    """The API's form of a line."""
+    """The API's form of such a line."""
     ports, _, source = name.partition(" from ")
     protocol, _, numbers = ports.partition(" ")
     made: dict[str, Any] = {"IpProtocol": "-1" if protocol == "all" else protocol}

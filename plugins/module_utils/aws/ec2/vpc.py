@@ -8,7 +8,7 @@ from ..base.plan import Rules, State
 from ..base.resource import Settled
 from .base import Ec2Resource
 
-# What keeps a VPC from being deleted, beside interfaces: operation, result, id, word.
+# Resources that keep a VPC from being deleted, besides interfaces: operation, result, id, word.
 _INSIDE = (
     ("describe_subnets", "Subnets", "SubnetId", "subnet"),
     ("describe_security_groups", "SecurityGroups", "GroupId", "security group"),
@@ -17,7 +17,7 @@ _INSIDE = (
 
 
 def _own(row: State) -> bool:
-    """Neither the default group nor the main route table, which go with their VPC."""
+    """Whether it is neither the default group nor the main route table: these are deleted with their VPC."""
     main = any(association.get("Main") for association in row.get("Associations") or [])
     return row.get("GroupName") != "default" and not main
 
@@ -64,7 +64,7 @@ class Ec2Vpc(Ec2Resource):
         self.update({key: value for key, value in desired.items() if key != "CidrBlock"}, made)
 
     def update(self, changed: State, current: State) -> None:
-        # One attribute a call; host names need support first.
+        # One attribute per call; host names need DNS support first.
         for name in ("EnableDnsSupport", "EnableDnsHostnames"):
             if name in changed:
                 attribute: State = {name: {"Value": changed[name]}}

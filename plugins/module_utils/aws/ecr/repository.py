@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class EcrRepository(AwsResource):
-    """A repository. `keep_images`: how many images stay; 0 is all. Tags cannot be moved unless `mutable`."""
+    """A repository. `keep_images`: how many images stay; 0 keeps all. Tags are immutable unless `mutable`."""
 
     kind = "ecr_repository"
     stands_on = ("kms_key",)

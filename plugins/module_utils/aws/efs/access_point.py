@@ -18,7 +18,7 @@ _NUMBER: dict[str, Any] = {"type": "int"}
 
 
 class EfsAccessPoint(EfsResource):
-    """A folder of a file system with a user of its own. Known by its name; it cannot be changed, only tagged."""
+    """A folder of a file system with a user of its own. Identified by its name; only its tags can be changed."""
 
     kind = "efs_access_point"
     stands_on = ("efs_file_system",)

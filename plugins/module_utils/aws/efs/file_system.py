@@ -20,7 +20,7 @@ _AGES = [f"AFTER_{days}_DAY{'S' if days > 1 else ''}" for days in (1, 7, 14, 30,
 
 
 class EfsFileSystem(EfsResource):
-    """A file system, known by its creation token, which is its name. Elastic throughput and encryption, other than the API."""
+    """A file system, identified by its creation token, which is its name. Elastic throughput and encryption by default."""
 
     kind = "efs_file_system"
     stands_on = ("kms_key",)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class EfsMountTarget(EfsResource):
-    """Where a file system is reached in one zone. It has no tags: it is ours when its file system is."""
+    """The address of a file system in one zone. It has no tags: it is ours when its file system is."""
 
     kind = "efs_mount_target"
     stands_on = ("efs_file_system", "ec2_subnet", "ec2_security_group")
@@ -62,11 +62,11 @@ class EfsMountTarget(EfsResource):
             answer = self.call("describe_mount_target_security_groups", MountTargetId=row["MountTargetId"])
             row["SecurityGroups"] = answer["SecurityGroups"]
         elif p["security_group_ids"] is not None:
-            row["SecurityGroups"] = p["security_group_ids"]  # cannot be read until it is available; wait comes first
+            row["SecurityGroups"] = p["security_group_ids"]  # not readable before it is available
         return row
 
     def _of_the_zone(self, found: list[State]) -> State | None:
-        """A file system has one in each zone: one in another subnet of the zone serves this subnet too."""
+        """A file system has one mount target per zone: one in another subnet of the zone serves this subnet, too."""
         if not found:
             return None
         # By a filter: asked by id, EC2 refuses a subnet that was made a moment ago, or that is gone.
@@ -93,7 +93,7 @@ class EfsMountTarget(EfsResource):
         try:
             self.call("create_mount_target", FileSystemId=p["file_system_id"], SubnetId=p["subnet_id"], **desired)
         except AwsError as error:
-            # One of the same zone was begun at the same time.
+            # Another one in the same zone was created at the same time.
             if error.code != "MountTargetConflict" or self.look() is None:
                 raise
 

@@ -13,15 +13,15 @@ from .base import EksMember
 
 _POLICY = {"policy": text(required=True), "namespaces": texts(default=[])}
 _TYPES = ["STANDARD", "EC2_LINUX", "EC2_WINDOWS", "FARGATE_LINUX", "EC2", "HYBRID_LINUX", "HYPERPOD_LINUX"]
-# Stands for whoever runs this: a descriptor cannot know it.
+# Stands for the identity that runs this: a descriptor cannot know it.
 CALLER = "caller"
 _SESSION = re.compile(r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/([^/]+)/.+")
 
 
 class EksAccessEntry(EksMember):
-    """Who may use a cluster's API. An assumed role's session ARN stands for the role, `caller` for who runs this.
+    """Who may use a cluster's API. The session ARN of an assumed role counts as the role, `caller` as the current identity.
 
-    Policies are given by name (AmazonEKSViewPolicy) or ARN; without namespaces they hold for the whole cluster.
+    Policies are given by name (AmazonEKSViewPolicy) or ARN; without namespaces they apply to the whole cluster.
     """
 
     kind = "eks_access_entry"
@@ -50,7 +50,7 @@ class EksAccessEntry(EksMember):
         return {"clusterName": self.params["cluster"], "principalArn": self._principal()}
 
     def _principal(self) -> str:
-        """The role behind a session; its path, which the session's ARN lacks, is looked up."""
+        """The role of a session. The session's ARN lacks the role's path, so that is looked up."""
         if self.params["principal_arn"] == CALLER:
             self.params["principal_arn"] = self.connection.identity.arn
         found = _SESSION.fullmatch(self.params["principal_arn"])

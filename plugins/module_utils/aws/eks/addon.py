@@ -87,7 +87,7 @@ class EksAddon(EksMember):
         }
 
     def _check_configuration(self, version: str) -> None:
-        """Raises AwsError for a member that the add-on's schema does not have: EKS refuses all of it then."""
+        """Raises AwsError for a member that the add-on's schema does not have: EKS would refuse the whole configuration."""
         name = self.params["name"]
         try:
             answer = self.call("describe_addon_configuration", addonName=name, addonVersion=version)
@@ -133,7 +133,7 @@ class EksAddon(EksMember):
         )
 
     def update(self, changed: State, current: State) -> None:
-        # Sent with every update, for what is left out falls back to the add-on's default.
+        # Sent with every update: an omitted value falls back to the add-on's default.
         wanted = self.desired(current)
         kept = {
             key: wanted[key] for key in ("addonVersion", "configurationValues", "serviceAccountRoleArn") if wanted[key]
@@ -150,7 +150,7 @@ class EksAddon(EksMember):
         issues = (current.get("health") or {}).get("issues", [])
         why = "; ".join(f"{issue.get('code')}: {issue.get('message', '')}" for issue in issues)
         bad = {"CREATE_FAILED", "UPDATE_FAILED", "DELETE_FAILED"}
-        # Before there are nodes every Deployment lacks its replicas: that passes.
+        # Before there are nodes every Deployment lacks its replicas: that is temporary.
         if any(issue.get("code") != "InsufficientNumberOfReplicas" for issue in issues):
             bad |= {"DEGRADED"}
         unmade = frozenset({"CREATE_FAILED"})
@@ -161,7 +161,7 @@ class EksAddon(EksMember):
 
 
 def unknown_members(given: Any, schema: Any, whole: Any, path: str = "") -> Iterator[tuple[str, list[str]]]:
-    """Paths that a JSON schema does not have, each with what it has there. Pure; `whole` is where its references lead."""
+    """Paths that a JSON schema does not allow, each with the members allowed there. Pure; `whole` resolves its references."""
     for _ in range(9):
         reference = schema.get("$ref") if isinstance(schema, Mapping) else None
         if not reference:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all EKS resources share: tags as a plain map on an ARN, and updates that are followed to their end."""
+"""What all EKS resources share: tags as a plain map on an ARN, and updates, which are followed to their end."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ..base.tagging import tag_map
 if TYPE_CHECKING:
     from ..survey.item import Item, Looker
 
-# Words of EKS for a role, its trust or its policies that IAM does not know everywhere yet, by operation: what
-# https://github.com/hashicorp/terraform-provider-aws (internal/service/eks) tries again, and the issues below.
+# Messages of EKS about a role, its trust or its policies that have not propagated yet, by operation: those that
+# https://github.com/hashicorp/terraform-provider-aws (internal/service/eks) retries, and the issues below.
 ROLE_UNKNOWN: dict[str, tuple[str, ...]] = {
     "create_cluster": (
         "does not exist",
@@ -51,7 +51,7 @@ class EksResource(AwsResource):
     not_found = ("ResourceNotFoundException", "NotFoundException")
 
     def follow(self, update: dict[str, Any], cluster: str, **of: str) -> None:
-        """Until the update is over. `of`: nodegroupName or addonName. Raises AwsError with what AWS says went wrong."""
+        """Wait until the update has ended. `of`: nodegroupName or addonName. Raises AwsError with what AWS says went wrong."""
         seen: dict[str, Any] = update
 
         def look() -> str:
@@ -67,7 +67,7 @@ class EksResource(AwsResource):
 
 
 class EksMember(EksResource):
-    """Something in a cluster. `listing`: operation, result, and the member of a listed row that names it, if rows are no names.
+    """A resource in a cluster. `listing`: operation, result, and the member of a row with its name, if rows are no names.
 
     `describing`: operation and result; `name_in`: the parameter, and the member of the description, with its name.
     """
@@ -78,7 +78,7 @@ class EksMember(EksResource):
 
     @classmethod
     def census(cls, looker: Looker) -> Iterable[Item]:
-        """In every cluster, by their own marks: a cluster may be adopted, and its members ours."""
+        """In every cluster, by their own marks: the cluster may be adopted while its members are ours."""
         clusters = looker.list("eks", "list_clusters", "clusters")
         listings = looker.details.map(partial(cls._named, looker), clusters)
         wanted = [(cluster, name) for cluster, found in zip(clusters, listings, strict=True) for name in found]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LOG_TYPES = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
 _MODES = ["CONFIG_MAP", "API_AND_CONFIG_MAP", "API"]
-# The order of changes: access first, so that a run that is locked out mends that; the version has its own call.
+# The order of changes: access first, so that a run that is locked out repairs that; the version has its own call.
 _CONFIG = (
     "accessConfig",
     "resourcesVpcConfig",
@@ -32,7 +32,7 @@ _CONFIG = (
 
 
 class EksCluster(EksResource):
-    """A cluster. The API's costly or open defaults are overridden: private endpoint, access entries, standard support."""
+    """A cluster. The API's expensive or open defaults are overridden: private endpoint, access entries, standard support."""
 
     kind = "eks_cluster"
     stands_on = ("iam_role", "ec2_subnet", "ec2_security_group", "kms_key", "log_group")
@@ -152,7 +152,7 @@ class EksCluster(EksResource):
         self.follow(self.call("update_cluster_config", name=name, **part)["update"], name)
 
     def _steps(self, key: str, wanted: Any, current: State) -> list[Any]:
-        """One change may take several calls: modes go one by one, subnets and endpoints apart from each other."""
+        """One change may take several calls: authentication modes change step by step, subnets and endpoints separately."""
         if key == "logging":
             return [_logging(wanted, set(current["logging"]))]
         if key == "accessConfig":
@@ -168,7 +168,7 @@ class EksCluster(EksResource):
         return [wanted]
 
     def remove(self, current: State) -> None:
-        # A cluster that is being made or changed, by a run that was cut off for instance, cannot be deleted yet.
+        # A cluster that is being created or changed, for example by an interrupted run, cannot be deleted yet.
         current = self._steady(current)
         if current.get("deletionProtection"):
             self._config(deletionProtection=False)
@@ -201,7 +201,7 @@ def _described(looker: Looker, name: str) -> State | None:
 
 
 def _tier(wanted: str | None, current: State | None) -> State | None:
-    """The standard one is what a cluster has by itself: it is asked for only to come back to it, for not every region knows tiers."""
+    """The standard tier is the default. It is only set to return to it, because some regions do not support tiers."""
     has = ((current or {}).get("controlPlaneScalingConfig") or {}).get("tier", "standard")
     return None if wanted in (None, has) and wanted in (None, "standard") else {"tier": wanted}
 
@@ -217,7 +217,7 @@ def _logging(on: list[str], before: set[str] | None = None) -> State:
 
 
 def version_steps(current: str, wanted: str | None) -> list[str]:
-    """Minor versions from the next one to the wanted one; EKS takes one at a time. A downgrade is passed on, to be refused."""
+    """Minor versions from the next one to the wanted one; EKS takes one at a time. A downgrade is passed on, and EKS refuses it."""
     if not wanted or wanted == current:
         return []
     major, low = (int(part) for part in current.split("."))

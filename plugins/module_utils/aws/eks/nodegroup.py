@@ -22,7 +22,7 @@ _NUMBER: dict[str, Any] = {"type": "int"}
 
 
 class EksNodegroup(EksMember):
-    """A node group. What cannot be changed in place, instance types for instance, means a new group."""
+    """A node group. A change of an immutable field, for example of the instance types, means a new group."""
 
     kind = "eks_nodegroup"
     stands_on = ("eks_cluster", "iam_role", "ec2_subnet", "ec2_route_table", "ec2_endpoint")
@@ -105,7 +105,7 @@ class EksNodegroup(EksMember):
         }
 
     def _scaling(self, current: State | None) -> State:
-        """An autoscaler may own the number of nodes: without one asked for it stays as it is, within the new bounds."""
+        """An autoscaler may own the number of nodes: without a desired size the number stays, within the new bounds."""
         least, most, size = (self.params[key] for key in ("min_size", "max_size", "desired_size"))
         if size is None:
             size = current["scalingConfig"]["desiredSize"] if current else least
@@ -160,7 +160,7 @@ def _labels(have: dict[str, str], wanted: dict[str, str]) -> State:
 
 
 def _taints(have: list[State], wanted: list[State]) -> State:
-    """A taint is known by key and effect; only its value can be changed."""
+    """A taint is identified by key and effect; only its value can be changed."""
     known = {(taint["key"], taint["effect"]) for taint in wanted}
     changed = [taint for taint in wanted if taint not in have]
     gone = [taint for taint in have if (taint["key"], taint["effect"]) not in known]

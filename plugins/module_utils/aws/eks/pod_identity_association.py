@@ -11,7 +11,7 @@ from .base import ROLE_UNKNOWN, EksMember
 
 
 class EksPodIdentityAssociation(EksMember):
-    """The IAM role of a service account. There is at most one for each; those that an add-on owns are the add-on's."""
+    """The IAM role of a service account. A service account has one at most; those of an add-on belong to the add-on."""
 
     kind = "eks_pod_identity_association"
     stands_on = ("eks_cluster", "iam_role")

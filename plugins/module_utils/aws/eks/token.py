@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bearer token for an EKS cluster's API, made in the process: a presigned STS GetCallerIdentity.
+"""A bearer token for an EKS cluster's API, made without a program: a presigned STS GetCallerIdentity.
 
 https://github.com/kubernetes-sigs/aws-iam-authenticator#api-authorization-from-outside-a-cluster
 """
@@ -15,7 +15,7 @@ from ..base.connection import Connection
 from ..base.errors import AwsError
 
 PREFIX = "k8s-aws-v1."
-# The authenticator takes a signature for 15 minutes; the URL's own expiry is at most 60 s there.
+# The authenticator accepts a signature for 15 minutes; the URL's own expiry is at most 60 s there.
 LIFETIME_S = 14 * 60.0
 _URL_EXPIRY_S = 60
 
@@ -39,7 +39,7 @@ def token(connection: Connection, cluster: str) -> str:
 
 
 class TokenSource:
-    """Hands out the same token until it is nearly too old. Safe to share between threads."""
+    """Returns the same token until it is about to expire. Safe to share between threads."""
 
     def __init__(self, connection: Connection, cluster: str) -> None:
         self.connection, self.cluster = connection, cluster

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What something needs and costs, as far as that can be computed."""
+"""What a model needs and what resources cost, as far as that can be computed."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks before anything is started that need no call of their own: support dates, address ranges, price. Pure."""
+"""Checks that need no call, before anything is started: support dates, address ranges, price. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WARN_DAYS = 60
 
 @dataclass(frozen=True)
 class Advice:
-    """One finding: `hard` stops the run. `mend`: what to do."""
+    """One finding. `hard` stops the run. `mend`: what to do."""
 
     severity: Literal["hard", "warning"]
     subject: str
@@ -30,7 +30,7 @@ class Advice:
 
 
 def kubernetes_version(wanted: str, versions: Sequence[Version], today: datetime.date) -> list[Advice]:
-    """Whether EKS has the version, and for how long it is supported."""
+    """Whether EKS offers the version, and for how long it is supported."""
     found = {row.version: row for row in versions}
     good = ", ".join(row.version for row in versions if row.support == "STANDARD_SUPPORT")
     row = found.get(wanted)
@@ -48,7 +48,7 @@ def kubernetes_version(wanted: str, versions: Sequence[Version], today: datetime
 
 
 def address_ranges(ranges: Mapping[str, str]) -> list[Advice]:
-    """Ranges (name → CIDR) that are none, or that overlap."""
+    """Findings for ranges (name → CIDR) that are invalid or overlap."""
     found, advice = {}, []
     for name, cidr in ranges.items():
         try:

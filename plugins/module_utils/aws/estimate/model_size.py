@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How large a model is, from what its catalogue entry says, and from its name where it says nothing. Pure."""
+"""The size of a model from its catalogue entry, or from its name where the entry lacks it. Pure."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _UNITS = {"b": 1_000_000_000, "m": 1_000_000}
 
 @dataclass(frozen=True)
 class Given:
-    """What is known of a model. Empty, 0 and None: not said. `file_size_bytes`: of its weights, where they lie here already."""
+    """What is known of a model. Empty, 0 and None: not given. `file_size_bytes`: of its weights, where they are on this machine."""
 
     name: str
     source: str = ""
@@ -58,17 +58,17 @@ class Given:
 
 @dataclass(frozen=True)
 class Estimate:
-    """`need` None: nobody can say. `assumed`: what was not said but taken, each with its reason."""
+    """`need` None: it cannot be estimated. `assumed`: values that were assumed, each with its reason."""
 
     need: Need | None
     assumed: tuple[str, ...] = ()
 
 
 def estimate(given: Given, *, sequences: int = 1, engine_mib: int | None = None) -> Estimate:
-    """The memory that the model asks for, for so many sequences with the whole context.
+    """The memory that the model needs for this number of sequences with the whole context.
 
-    `engine_mib`: what the engine itself takes, where it is not as on an accelerator. Raises ValueError on parameters that are no
-    number.
+    `engine_mib`: the engine's own overhead, where it is not that on an accelerator. Raises ValueError on parameters
+    that are no number.
     """
     assumed: list[str] = []
     parameters = parse_parameters(given.parameters) if given.parameters else 0
@@ -107,7 +107,7 @@ def parse_parameters(text: str) -> int:
 
 
 def parameters_in(name: str) -> int:
-    """The largest number of parameters that a name speaks of; 0 for none."""
+    """The largest number of parameters in a name; 0 for none."""
     return max((_count(found) for found in _PARAMETERS.finditer(name)), default=0)
 
 
@@ -122,7 +122,7 @@ def shown(parameters: int) -> str:
 
 
 def _bits(given: Given) -> tuple[float, str]:
-    """Bits of a weight, and the words for an assumption; empty when it was said."""
+    """Bits of a weight, and the words for an assumption; empty when the value was given."""
     if given.quantization:
         return _known(given.quantization, BITS) or 16, ""
     for text in (given.name, given.source):

@@ -48,7 +48,7 @@ FIXED: dict[str, float] = {
     "network_load_balancer": 0.0225,
     "public_ipv4": 0.005,
 }
-# USD a month for a GiB (a key: for each), as AWS publishes them.
+# USD a month for a GiB (for a key: each), as AWS publishes them.
 _HOURS_A_MONTH = 730
 _MONTHLY: dict[str, float] = {
     "efs_gib": 0.30,
@@ -61,12 +61,12 @@ _MONTHLY: dict[str, float] = {
 
 
 def per_hour(instance_type: str, own: Mapping[str, float] | None = None) -> float | None:
-    """USD for an hour of an instance; None where nobody said."""
+    """USD for an hour of an instance; None where the price is not known."""
     return (own or {}).get(instance_type, INSTANCES.get(instance_type))
 
 
 def per_hour_of(what: str, amount: float = 1) -> float | None:
-    """USD for an hour of so many of something in FIXED, or so many GiB of a kind of storage; None where nobody said."""
+    """USD for an hour of this number of something in FIXED, or GiB of a kind of storage; None where the price is not known."""
     each = FIXED.get(what)
     if each is None and what in _MONTHLY:
         each = _MONTHLY[what] / _HOURS_A_MONTH

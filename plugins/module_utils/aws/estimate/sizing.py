@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which instance a model gets, and why: memory of weights and KV cache against what a region offers and a quota lets. Pure."""
+"""Which instance type a model gets, and why: memory for weights and KV cache against what a region offers and a quota allows.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from dataclasses import dataclass
 from ..survey.lookups import Offering, quota_family
 
 _MIB = 1024 * 1024
-# What an engine may use of an accelerator's memory; vLLM's own default for gpu_memory_utilization.
+# The share of an accelerator's memory that an engine may use; vLLM's default for gpu_memory_utilization.
 USABLE_SHARE = 0.9
 # What pods may use of a node's memory: less what EKS reserves for kubelet and system, and what daemons take.
 # https://github.com/awslabs/amazon-eks-ami (kube-reserved: 255 MiB and 11 MiB for each pod)
@@ -34,7 +37,7 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Need:
-    """Memory in MiB that a model asks for."""
+    """Memory in MiB that a model needs."""
 
     weights_mib: int
     kv_cache_mib: int
@@ -53,7 +56,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Choice:
-    """The instance a model gets, or "" when none will do; `reasons` says for each preferred type why, or why not."""
+    """The instance type of a model, or "" when none fits; `reasons` says for each preferred type why, or why not."""
 
     instance_type: str
     reasons: tuple[str, ...]
@@ -61,7 +64,7 @@ class Choice:
 
 
 def need(model: Architecture, *, context: int, sequences: int = 1) -> Need:
-    """Memory for the weights, and for keys and values of so many sequences with the whole context (tokens).
+    """Memory for the weights, and for keys and values of this number of sequences with the whole context (tokens).
 
     One token takes 2 (key and value) x layers x KV heads x head size values: https://arxiv.org/abs/2309.06180
     """
@@ -78,10 +81,10 @@ def choose(
     *,
     cpu: bool = False,
 ) -> Choice:
-    """The first preferred type that the region has, that a quota lets start, and that the model fits on.
+    """The first preferred type that the region offers, that a quota allows, and that the model fits on.
 
-    `vcpu_quotas`: family as in lookups.QUOTAS → vCPUs; a family that is not named is not checked. `cpu`: it is computed by the
-    processor, so a type without accelerators does as well.
+    `vcpu_quotas`: family as in lookups.QUOTAS → vCPUs; a family that is not named is not checked. `cpu`: the model is
+    computed by the processor, so types without accelerators are allowed.
     """
     known = {offer.instance_type: offer for offer in offers}
     reasons: list[str] = []

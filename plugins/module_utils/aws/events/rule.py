@@ -20,7 +20,7 @@ _TARGET = {"id": text(required=True), "arn": text(required=True)}
 
 
 class EventsRule(AwsResource):
-    """A rule on the default bus and where its events go. Targets that we do not name are taken off."""
+    """A rule on the default bus and its targets. Targets that we do not name are removed."""
 
     kind = "events_rule"
     stands_on = ("sqs_queue",)
@@ -68,7 +68,7 @@ class EventsRule(AwsResource):
 
     def update(self, changed: State, current: State) -> None:
         if set(changed) - {"targets"}:
-            # The call sets the whole rule; tags may only be given when it is made.
+            # The call sets the whole rule; tags can only be given when it is created.
             whole = {
                 key: value for key, value in self.desired(current).items() if value is not None and key != "targets"
             }

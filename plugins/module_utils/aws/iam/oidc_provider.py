@@ -77,7 +77,7 @@ class IamOidcProvider(AwsResource):
         return super().plan_delete()
 
     def _issuer_of_ours(self) -> str:
-        """By our marks: a cluster that somebody deleted does not say any more what its issuer was. Empty where there is none."""
+        """The issuer by our marks: when somebody has deleted the cluster, it can no longer be asked. Empty where there is none."""
         for row in self.listed("list_open_id_connect_providers", "OpenIDConnectProviderList") if self.owner else []:
             where = {"OpenIDConnectProviderArn": row["Arn"]}
             tags = tag_map(self.call("get_open_id_connect_provider", **where).get("Tags") or [])

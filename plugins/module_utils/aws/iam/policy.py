@@ -22,7 +22,7 @@ _MAX_VERSIONS = 5
 
 
 class IamPolicy(AwsResource):
-    """A policy document of its own. IAM keeps five versions: the oldest goes when a sixth is needed."""
+    """A customer-managed policy. IAM keeps five versions: the oldest is deleted when a sixth is needed."""
 
     kind = "iam_policy"
     stands_on = ()

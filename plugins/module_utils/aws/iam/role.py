@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class IamRole(AwsResource):
-    """A role with its managed and inline policies. Policies that are not named are detached: a role is what it may do.
+    """A role with its managed and inline policies. Policies that are not named are detached.
 
-    `services`: principals that may assume it; pods.eks.amazonaws.com gets sts:TagSession too, as Pod Identity asks.
+    `services`: principals that may assume it; pods.eks.amazonaws.com gets sts:TagSession too, which Pod Identity needs.
     """
 
     kind = "iam_role"
@@ -50,7 +50,7 @@ class IamRole(AwsResource):
 
     @classmethod
     def census(cls, looker: Looker) -> Iterable[Item]:
-        # Service-linked roles are the account's, and take no marks.
+        # Service-linked roles belong to the account and take no tags of ours.
         rows = [row for row in looker.list("iam", "list_roles", "Roles") if not row["Path"].startswith("/aws-")]
 
         def tags_of(row: State) -> Any:
@@ -136,6 +136,6 @@ def trust_of(services: list[str]) -> dict[str, Any]:
 
 
 def _text(document: Any) -> str:
-    """One text for one document, whatever order it came in."""
+    """A canonical text of a document, whatever the order of its members."""
     data = json.loads(document) if isinstance(document, str) else document
     return json.dumps(data, sort_keys=True)

@@ -10,7 +10,7 @@ from ..base.resource import AwsResource
 
 
 class IamServiceLinkedRole(AwsResource):
-    """A role that a service keeps for itself, once in an account. It is found by its path, and has no marks at creation."""
+    """A role that a service keeps for itself, once per account. It is found by its path, and has no tags at creation."""
 
     kind = "iam_service_linked_role"
     stands_on = ()
@@ -39,11 +39,11 @@ class IamServiceLinkedRole(AwsResource):
         )
 
     def bearer(self) -> State | None:
-        """It is the account's, whoever asked first."""
+        """The role belongs to the account, so nobody else's is an obstacle."""
         return None
 
     def _refuse_strangers(self, current: State | None) -> None:
-        """It is the account's, whoever asked first."""
+        """The role belongs to the account, whoever created it first."""
 
     def desired(self, current: State | None) -> State:
         return {"Description": self.params["description"]}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class KmsKey(AwsResource):
-    """A symmetric key, known by its alias, which is its name. Deletion is scheduled: KMS never forgets at once."""
+    """A symmetric key, identified by its alias, which is its name. Deletion is scheduled: KMS never deletes at once."""
 
     kind = "kms_key"
     stands_on = ()
@@ -46,7 +46,7 @@ class KmsKey(AwsResource):
 
         for row, tags in looker.with_tags(looker.list("kms", "list_keys", "Keys"), tags_of):
             state = str(looker.call("kms", "describe_key", KeyId=row["KeyId"])["KeyMetadata"]["KeyState"])
-            # A key on its way out costs nothing, and stays visible for weeks.
+            # A key that is pending deletion costs nothing, and stays visible for weeks.
             if state != "PendingDeletion":
                 name, price = tags.get("Name", ""), per_hour_of("kms_key")
                 yield looker.item(cls.kind, row["KeyId"], tags, name=name, state=state, price_per_hour=price)
@@ -70,7 +70,7 @@ class KmsKey(AwsResource):
             return None
 
     def _left_over(self) -> State | None:
-        """A key of our name and marks that a broken run left without its alias: keys cost, and nobody would find it."""
+        """A key with our name and marks that an interrupted run left without its alias: unused, it would cost money."""
         if self.owner is None:
             return None
         marks = {"Name": self.params["name"], **self.owner.tags}
@@ -84,7 +84,7 @@ class KmsKey(AwsResource):
         return None
 
     def _seen(self, identifier: str) -> State | None:
-        """A live key with its tags. One that its own policy shows to nobody here is not ours."""
+        """A live key with its tags. A key whose policy lets nobody here read it is not ours."""
         where = {"KeyId": identifier}
         try:
             row: State = self.call("describe_key", **where)["KeyMetadata"]
@@ -118,7 +118,7 @@ class KmsKey(AwsResource):
             self.call("enable_key_rotation" if changed["rotation"] else "disable_key_rotation", **where)
 
     def remove(self, current: State) -> None:
-        # Without its alias the name is free at once, while the key waits.
+        # Without its alias the name is free at once, while the key's deletion is pending.
         if current.get("alias"):
             self.call("delete_alias", AliasName=self.alias)
         self.call("schedule_key_deletion", KeyId=current["KeyId"], PendingWindowInDays=self.params["deletion_days"])

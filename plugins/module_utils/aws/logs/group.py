@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from ..survey.item import Item, Looker
 
 
-# Days that the service takes: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
+# Numbers of days that the service accepts:
+# https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
 RETENTIONS = [
     *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731),
     *(1096, 1827, 2192, 2557, 2922, 3288, 3653),
@@ -25,7 +26,7 @@ RETENTIONS = [
 
 
 class LogGroup(AwsResource):
-    """A log group with a retention: without one logs are kept, and paid for, for ever."""
+    """A log group with a retention: without one logs are kept, and cost money, for ever."""
 
     kind = "log_group"
     stands_on = ()
@@ -60,7 +61,8 @@ class LogGroup(AwsResource):
         return {**row, "arn": arn, "tags": self.call("list_tags_for_resource", resourceArn=arn).get("tags", {})}
 
     def _refuse_strangers(self, current: State | None) -> None:
-        """What EKS wrote again after an earlier cluster of ours had gone carries no mark; without such a cluster it is taken over.
+        """A group that EKS wrote again after an earlier cluster of ours was deleted carries no mark. Without such a cluster it is
+        taken over.
 
         https://github.com/terraform-aws-modules/terraform-aws-eks/issues/2763
         """
@@ -102,5 +104,5 @@ class LogGroup(AwsResource):
 
 
 def _arn(row: State) -> str:
-    """The ARN that the tag calls take has no `:*` at its end."""
+    """The ARN for tag calls, without `:*` at its end."""
     return str(row.get("logGroupArn") or row["arn"].removesuffix(":*"))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..survey.item import Item, Looker
 
 _PUBLIC = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
-# What the service answers where nothing was ever set.
+# Error codes for settings that were never made.
 _UNSET = {
     "NoSuchTagSet",
     "NoSuchBucketPolicy",
@@ -27,7 +27,7 @@ _UNSET = {
 
 
 class S3Bucket(AwsResource):
-    """A private, encrypted bucket that is reached by TLS only."""
+    """A private, encrypted bucket with TLS-only access."""
 
     kind = "s3_bucket"
     stands_on = ("kms_key",)
@@ -54,7 +54,7 @@ class S3Bucket(AwsResource):
 
         names = [row["Name"] for row in looker.list("s3", "list_buckets", "Buckets")]
         for name, tags in looker.with_tags(names, tags_of):
-            # What a bucket costs is what lies in it, which only a listing of all its objects would say.
+            # A bucket's price depends on its objects: only a listing of all of them would tell.
             yield looker.item(cls.kind, name, tags, name=name, price_per_hour=None)
 
     @property
@@ -97,9 +97,9 @@ class S3Bucket(AwsResource):
 
     def create(self, desired: State) -> None:
         region = self.connection.region
-        # us-east-1 is the one region that must not be named.
+        # us-east-1 is the one region that must not be named here.
         place: State = {} if region == "us-east-1" else {"LocationConstraint": region}
-        # With its tags from the first moment: an unmarked bucket would not be known as ours by the next run.
+        # Created with its tags: the next run would not recognise an unmarked bucket as ours.
         place |= {"Tags": tag_list(self.tags)} if self.tags else {}
         where: State = {**self.where, "CreateBucketConfiguration": place} if place else {**self.where}
         self.call("create_bucket", **where)
@@ -129,7 +129,7 @@ class S3Bucket(AwsResource):
         answer = self.connection.pages("s3", "list_object_versions", **self.where)
         rows = [*answer.get("Versions", []), *answer.get("DeleteMarkers", [])]
         keys = [{"Key": row["Key"], "VersionId": row["VersionId"]} for row in rows]
-        for start in range(0, len(keys), 1000):  # as many as one call takes
+        for start in range(0, len(keys), 1000):  # as many as one call accepts
             self.call("delete_objects", **self.where, Delete={"Objects": keys[start : start + 1000], "Quiet": True})
 
     def made(self, current: State) -> State:

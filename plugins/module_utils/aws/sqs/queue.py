@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class SqsQueue(AwsResource):
-    """A standard queue, encrypted by SQS. `senders`: services that may send to it; TLS is asked of everyone."""
+    """A standard queue, encrypted by SQS. `senders`: services that may send to it; TLS is required."""
 
     kind = "sqs_queue"
     stands_on = ()
@@ -41,7 +41,7 @@ class SqsQueue(AwsResource):
         def tags_of(url: str) -> Any:
             return looker.call("sqs", "list_queue_tags", QueueUrl=url).get("Tags") or {}
 
-        # Without a size of its pages SQS stops at a thousand, and says nothing of more.
+        # Without a page size SQS returns only a thousand, and no token for more.
         for url, tags in looker.with_tags(looker.list("sqs", "list_queues", "QueueUrls", MaxResults=1000), tags_of):
             yield looker.item(cls.kind, url, tags, name=url.rsplit("/", 1)[1])
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is there: the census of a cluster, what controllers left, what an account offers and allows."""
+"""What exists: the census of a cluster, what controllers left behind, what an account offers and allows."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything in an account and region that carries a cluster's mark, and what it costs per hour. Read only.
+"""Everything in an account and region that carries a cluster's mark, and its price per hour. Read only.
 
-By listing each service to its last page, and not by the tagging API: that one lags behind deletions, and knows no IAM.
+Each service is listed to its last page. The tagging API is not used: it lags behind deletions, and lacks IAM.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def _others(looker: Looker) -> Iterable[Item]:
     return controllers.others(looker, ours | {made.named.resource_type for made in controllers.EC2})
 
 
-# The kind of items → what looks for them.
+# The kind of items → the function that lists them.
 LOOKS: dict[str, Look] = {
     **{name: kind.census for name, kind in RESOURCES.items() if kind.in_census},
     **{made.named.kind: made.census for made in controllers.EC2},
@@ -32,13 +32,13 @@ LOOKS: dict[str, Look] = {
     controllers.OTHER: _others,
 }
 KINDS = tuple(sorted(LOOKS))
-# A client keeps ten connections: four looks at IAM and their details stay within.
+# A client keeps ten connections: four listings of IAM with their details need fewer.
 _SERVICES, _DETAILS = 12, 6
 
 
 @dataclass(frozen=True)
 class Census:
-    """`items` by kind and name; `unseen`: one sentence for each part that could not be looked at."""
+    """`items` by kind and name; `unseen`: one sentence for each part that could not be read."""
 
     items: tuple[Item, ...] = ()
     unseen: tuple[str, ...] = ()
@@ -50,14 +50,14 @@ class Census:
 
     @property
     def unpriced(self) -> tuple[Item, ...]:
-        """What costs something that nobody here knows."""
+        """Items that cost money but whose price is not known."""
         return tuple(item for item in self.items if item.price_per_hour is None)
 
     def only(self, kinds: Collection[str]) -> Census:
         return Census(tuple(item for item in self.items if item.kind in kinds), self.unseen)
 
     def table(self) -> list[str]:
-        """Aligned lines with a head and the sum; a line only for each thing that was not seen where nothing is left."""
+        """Aligned lines with a header and the sum. Without items: only one line for each part that could not be read."""
         lines = _aligned(
             [("KIND", "NAME", "ID", "COMPONENT", "STATE", "USD/H"), *(_row(item) for item in self.items)]
             if self.items
@@ -70,9 +70,9 @@ class Census:
 
 
 def census(connection: Connection, cluster: str, kinds: Collection[str] = KINDS) -> Census:
-    """What carries `llm.on_eks/cluster=<cluster>` now, of these kinds; only the services that have them are asked.
+    """Everything that carries `llm.on_eks/cluster=<cluster>` now, of these kinds; only their services are asked.
 
-    A service that refuses is named in `unseen`, the others still answer. Raises AwsError where a kind is not known.
+    A service that refuses is named in `unseen`, and the others are still listed. Raises AwsError for an unknown kind.
     """
     strange = sorted(set(kinds) - set(KINDS))
     if strange:

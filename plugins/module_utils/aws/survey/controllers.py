@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a census looks at beside our kinds: what controllers and node groups make on AWS with the cluster's mark."""
+"""What a census lists besides our kinds: resources that controllers and node groups create with the cluster's mark."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OTHER = "ec2_other"
 
 @dataclass(frozen=True)
 class Made:
-    """A type of EC2's that no component describes. `price`: USD an hour of a row."""
+    """A type of EC2 that no component describes. `price`: USD an hour of a row."""
 
     named: Named
     price: Callable[[Row], float | None] = lambda row: 0.0
@@ -70,7 +70,7 @@ EC2 = (
 
 
 def others(looker: Looker, known: set[str]) -> Iterator[Item]:
-    """Something new that takes tags, a rule of a security group for instance: named, so that nothing stays hidden."""
+    """Any other type with tags, for example a security group rule: it is named, so that nothing stays hidden."""
     for kind, ids in sorted(marked_types(looker).items()):
         if kind not in known:
             yield from (Item(OTHER, identifier, name=kind, price_per_hour=None) for identifier in sorted(ids))
@@ -95,7 +95,7 @@ def _elb(looker: Looker, operation: str, result: str, arn: str) -> Iterator[tupl
         try:
             found = looker.call("elbv2", "describe_tags", ResourceArns=arns[at : at + _ARNS])["TagDescriptions"]
         except NotFound:
-            # One of them went meanwhile, and took the answer for the others with it.
+            # One of them was deleted meanwhile, and the call failed for all of them.
             found = [tag for each in arns[at : at + _ARNS] for tag in _tags_of(looker, each)]
         for row in found:
             tags = tag_map(row.get("Tags") or [])

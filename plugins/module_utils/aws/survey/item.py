@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a census finds, and the hands that all its parts look with."""
+"""An item of a census, and the reader that all parts of a census share."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Item:
 
 @dataclass
 class Looker:
-    """Reads of one census. `refused`: what single things refused, while the listing itself went well."""
+    """Reads for one census. `refused`: errors of single items, while the listing itself succeeded."""
 
     connection: Connection
     cluster: str
@@ -44,7 +44,7 @@ class Looker:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def list(self, service: str, operation: str, result: str, **parameters: Any) -> list[Any]:
-        """All pages; the same listing is asked for once in a census. Raises NotFound or AwsError."""
+        """All pages; the same listing is read once per census. Raises NotFound or AwsError."""
         key = f"{service} {operation} {sorted(parameters.items())}"
         with self._lock:
             mine = key not in self._asked
@@ -60,9 +60,9 @@ class Looker:
         return call(self.connection, service, service, operation, **parameters)
 
     def with_tags(self, rows: Iterable[T], tags: Callable[[T], Any]) -> Iterator[tuple[T, dict[str, str]]]:
-        """Those of `rows` that carry the mark, with their tags, which are asked for one by one, several at a time.
+        """Those of `rows` that carry the mark, with their tags, which are read one by one, several in parallel.
 
-        What disappeared meanwhile is left out; what may not be read is noted.
+        A resource that disappears meanwhile is left out; one that may not be read is noted.
         """
 
         def read(row: T) -> dict[str, str]:
@@ -94,5 +94,5 @@ Look = Callable[[Looker], Iterable[Item]]
 
 
 def _gone(code: str) -> bool:
-    """Codes of what is no longer there, as the services write them."""
+    """Error codes for a resource that no longer exists, in the services' spellings."""
     return any(word in code for word in ("NoSuch", "NonExistent", "NotExist", "DoesNotExist"))

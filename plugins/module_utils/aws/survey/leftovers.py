@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What controllers in a cluster made on AWS and left behind: load balancers, instances, volumes, interfaces. By their mark only."""
+"""What controllers in a cluster created on AWS and left behind: load balancers, instances, volumes, interfaces.
+
+By their mark only.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ from .census import census
 from .item import Item
 from .lookups import call
 
-# In the order in which they let go of each other. None of these kinds is ever described by a component.
+# In the order in which they can be deleted. Components never describe one of these kinds.
 KINDS = (
     *("elb_load_balancer", "elb_target_group", "ec2_instance", "ec2_volume", "ec2_network_interface"),
     "ec2_launch_template",
 )
-# The load balancer controller makes groups, and so do components: those that are described are not left behind.
+# The load balancer controller creates groups, and so do components: described groups are not left behind.
 GROUP = "ec2_security_group"
 _REMOVE: dict[str, tuple[str, str, Callable[[str], dict[str, Any]]]] = {
     "elb_load_balancer": ("elbv2", "delete_load_balancer", lambda one: {"LoadBalancerArn": one}),
@@ -29,12 +32,12 @@ _REMOVE: dict[str, tuple[str, str, Callable[[str], dict[str, Any]]]] = {
     "ec2_launch_template": ("ec2", "delete_launch_template", lambda one: {"LaunchTemplateId": one}),
     GROUP: ("ec2", "delete_security_group", lambda one: {"GroupId": one}),
 }
-# Still held by something that is on its way out: asked again.
+# Still used by something that is being deleted: try again.
 _HELD = ("DependencyViolation", "ResourceInUse", "InvalidNetworkInterface.InUse", "VolumeInUse")
 
 
 def left_behind(connection: Connection, cluster: str, described_groups: Collection[str] = ()) -> list[Item]:
-    """What of them is there now, in the order in which it goes. Raises AwsError where a service cannot be asked."""
+    """The leftovers that exist now, in the order of their removal. Raises AwsError where a service cannot be asked."""
     found = census(connection, cluster, (*KINDS, GROUP))
     if found.unseen:
         raise AwsError(f"cluster {cluster}: {found.unseen[0]}")
@@ -72,7 +75,7 @@ def remove(connection: Connection, cluster: str, item: Item, *, timeout_s: float
 
 
 def _unprotect(connection: Connection, item: Item) -> None:
-    """A load balancer with deletion protection refuses to go."""
+    """Turn off deletion protection: such a load balancer cannot be deleted."""
     attributes = [{"Key": "deletion_protection.enabled", "Value": "false"}]
     try:
         call(

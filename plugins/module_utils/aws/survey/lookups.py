@@ -82,7 +82,7 @@ def cluster_versions(connection: Connection) -> list[Version]:
 
 
 def quota(connection: Connection, service_code: str, quota_code: str) -> dict[str, Any]:
-    """A quota's value for the account, or AWS's default where none was ever set. Raises NotFound or AwsError."""
+    """A quota's value for the account, or AWS's default where it was never set. Raises NotFound or AwsError."""
     subject = f"service quota {service_code}/{quota_code}"
     given = {"ServiceCode": service_code, "QuotaCode": quota_code}
     try:
@@ -95,7 +95,7 @@ def quota(connection: Connection, service_code: str, quota_code: str) -> dict[st
 def offerings(
     connection: Connection, types: Sequence[str], prices: Mapping[str, float] | None = None
 ) -> list[Offering]:
-    """What the region has of these instance types, in their order; a type that it lacks has no zones. Raises AwsError."""
+    """The region's offers of these instance types, in their order; a type that it lacks has no zones. Raises AwsError."""
     filters = [{"Name": "instance-type", "Values": list(types)}]
     places = ask(
         connection,
@@ -115,7 +115,7 @@ def offerings(
 
 
 def vcpus_in_use(connection: Connection, cluster: str) -> dict[tuple[str, str], int]:
-    """vCPUs that run in the region, by family and purchase option as in QUOTAS, without those that are the cluster's."""
+    """vCPUs that run in the region, by family and purchase option as in QUOTAS, without those of the cluster."""
     alive = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
     counts: dict[tuple[str, str], int] = {}
     reservations = ask(connection, "instances", "ec2", "describe_instances", "Reservations", Filters=alive)
@@ -132,9 +132,10 @@ def vcpus_in_use(connection: Connection, cluster: str) -> dict[tuple[str, str], 
 
 
 def is_node_of(cluster: str, instance: Mapping[str, Any]) -> bool:
-    """Whether an instance is a cluster's: by our mark, or by what EKS sets on nodes of managed groups and Karpenter on its own.
+    """Whether an instance belongs to a cluster: by our mark, or by the tags of EKS's managed groups and of Karpenter.
 
-    Tags of a node group do not reach its instances: https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateNodegroup.html
+    Tags of a node group do not reach its instances:
+    https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateNodegroup.html
     """
     tags = tag_map(instance.get("Tags") or [])
     named = (TAG_CLUSTER, "eks:cluster-name", "eks:eks-cluster-name")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the caller may do, by IAM's own simulation of its policies. Read only.
+"""What the caller may do, by IAM's policy simulation. Read only.
 
 https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html
 """
@@ -22,7 +22,8 @@ _AT_ONCE = 100
 def principal(connection: Connection, caller: Identity) -> str:
     """The user or role whose policies decide; empty for the account's root, which may do everything.
 
-    The session of a role names no path: IAM is asked for the role's ARN. Raises AwsError for callers that IAM cannot simulate.
+    A session of a role is simulated as the role, whose ARN IAM is asked for. Raises AwsError for callers that IAM
+    cannot simulate.
     """
     if caller.arn.endswith(":root"):
         return ""
@@ -46,7 +47,8 @@ def needed(policy: Mapping[str, Any]) -> list[str]:
 def denied(connection: Connection, actions: Sequence[str], cluster: str) -> dict[str, str]:
     """Actions that the caller may not do, with who forbids them. Raises AwsError where simulating is not allowed.
 
-    What is not allowed on everything is tried again on what would be made: policies may be bound to names.
+    An action that is not allowed on `*` is tried again on the names that we would create: policies may be limited to
+    names.
     """
     source = principal(connection, connection.identity)
     if not source:
@@ -62,7 +64,7 @@ def denied(connection: Connection, actions: Sequence[str], cluster: str) -> dict
 
 
 def resource(action: str, connection: Connection, cluster: str) -> str:
-    """The ARN of something that the action would be done to; empty where only "everything" makes sense."""
+    """The ARN of a resource that the action would affect; empty where only `*` makes sense."""
     service, _, verb = action.partition(":")
     if verb.startswith(("List", "Describe")):
         return ""
@@ -90,7 +92,7 @@ def resource(action: str, connection: Connection, cluster: str) -> str:
 def _simulate(
     connection: Connection, source: str, questions: Iterable[tuple[Sequence[str], Sequence[str]]]
 ) -> dict[str, str]:
-    """Of (actions, resources) those that are not allowed, with the reason."""
+    """Of (actions, resources): those that are not allowed, with the reason."""
 
     def put(question: tuple[Sequence[str], Sequence[str]]) -> list[Any]:
         actions, arns = question
@@ -111,7 +113,7 @@ def _simulate(
 
 
 def _context(region: str) -> list[dict[str, Any]]:
-    """What requests of ours always carry, for policies with conditions."""
+    """Context keys that our requests always have, for policies with conditions."""
     pairs = {"aws:RequestedRegion": region, "iam:PassedToService": "eks.amazonaws.com", "aws:SecureTransport": "true"}
     return [
         {
