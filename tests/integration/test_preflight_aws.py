@@ -34,6 +34,7 @@ GOOD = {
         {
             "name": "llama-3.1-8b",
             "source": "s3://models/llama-3.1-8b",
+            "revision": "sha256:" + "5" * 64,
             "engine": "vllm",
             "accelerators": ["inf2.xlarge", "g6.xlarge"],
             "replicas": {"min": 1, "max": 2},
@@ -41,6 +42,10 @@ GOOD = {
         }
     ],
 }
+
+
+def pinned(name, source, revision):
+    return {"name": name, "source": source, "revision": revision, "engine": "vllm"}
 
 
 @pytest.fixture(scope="module")
@@ -141,8 +146,8 @@ def test_all_planted_causes_are_found_at_once(aws, preflight):
     aws.admin("PUT", f"quotas/{REGION}/L-1945791B", {"value": 6})
     catalog = [
         GOOD["model_catalog"][0],
-        {"name": "llama-3.1-70b", "source": "hf://a/b", "engine": "vllm", "accelerators": ["g6.xlarge"]},
-        {"name": "mystery", "source": "s3://a/b", "engine": "vllm", "accelerators": ["g6.xlarge", "g99.huge"]},
+        {**pinned("llama-3.1-70b", "hf://a/b", "5" * 40), "accelerators": ["g4dn.xlarge"]},
+        {**pinned("mystery", "s3://models/b", "sha256:" + "5" * 64), "accelerators": ["g6.xlarge", "g99.huge"]},
     ]
     code, said = preflight(
         {
@@ -165,7 +170,7 @@ def test_all_planted_causes_are_found_at_once(aws, preflight):
         "platform_state_bucket is nobody-has-this-one, which does not exist yet",
         "network_cidr (10.20.0.0/16) overlaps cluster_service_cidr (10.20.128.0/20)",
         "network_zones names us-west-2x, which us-west-2 does not show this account",
-        "model_catalog[llama-3.1-70b].accelerators finds no instance: g6.xlarge: too small: weights 130.4 GiB",
+        "model_catalog[llama-3.1-70b].accelerators finds no instance: g4dn.xlarge: too small: weights 130.4 GiB",
         "model_catalog[mystery] has a size that nobody can tell",
         "the quota of standard instances, on-demand, is 3 vCPUs, and 4 are needed at the start",
         "the quota of inf instances, on-demand, is 6 vCPUs, and 8 are needed when all are at their largest",

@@ -65,6 +65,11 @@ def kind_of(instance_type: str) -> Kind:
     return "gpu" if _GPU.match(instance_type) else "cpu"
 
 
+def parallel_of(entry: Mapping[str, Any]) -> int:
+    """Over how many GPUs or NeuronCores of a pod a model is spread. The smallest Neuron device has two cores."""
+    return int(entry.get("tensor_parallel") or (2 if accelerator_of(entry).kind == "neuron" else 1))
+
+
 def accelerator_of(entry: Mapping[str, Any]) -> Accelerator:
     """The first type decides the kind; the others must be of the same kind and are alternatives.
 

@@ -14,7 +14,7 @@ from ...module_utils.aws.estimate.model_size import Given, estimate
 from ...module_utils.models import source as sources
 from ...module_utils.models.errors import UnknownSourceError
 from ...module_utils.neuron.key import ALLOWED_TP
-from ..engines.accelerator import AcceleratorError, accelerator_of
+from ..engines.accelerator import AcceleratorError, accelerator_of, parallel_of
 from .findings import Finding, place_of
 
 # Engines that run on Neuron devices at all.
@@ -134,7 +134,7 @@ def _check_kind(entry: Mapping[str, Any], kind: str, family: str) -> Iterator[Fi
 
 def _check_fit(entry: Mapping[str, Any], kind: str, name: str, device: Device) -> Iterator[Finding]:
     """Weights and KV cache fit into the devices' memory, with the engine's own overhead on each."""
-    parallel = int(entry.get("tensor_parallel") or (2 if kind == "neuron" and entry.get("engine") == "tgw" else 1))
+    parallel = parallel_of(entry)
     noun = "NeuronCores" if kind == "neuron" else "GPUs"
     allowed = ALLOWED_TP.get(name.partition(".")[0]) if kind == "neuron" else None
     if allowed and parallel not in allowed:
