@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that others read while they are written: whole, or as they were."""
+"""Files that others may read at any time: they see the old content or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def write_whole(file: Path, content: bytes | str, *, private: bool = False) -> None:
-    """Write a file by one rename; its folder is made where it is missing. `private`: only its owner can read it (mode 0600)."""
+    """Write a file atomically, by a rename; a missing folder is created. `private`: only the owner can read it (mode 0600)."""
     file.parent.mkdir(parents=True, exist_ok=True)
     staging = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
     data = content.encode() if isinstance(content, str) else content

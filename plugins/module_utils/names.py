@@ -7,7 +7,7 @@ FIELD_MANAGER = "llm.on_eks"
 
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "llm.on_eks"
-# A label's prefix is a DNS name, which has no underscore: hence the dash, here only.
+# A label's prefix is a DNS name and cannot contain an underscore: so only here a dash.
 LABEL_COMPONENT = "llm.on-eks/component"
 LABEL_MODEL = "llm.on-eks/model"
 LABEL_ENGINE = "llm.on-eks/engine"
@@ -19,7 +19,7 @@ NAMESPACE_GATEWAY = "llm-gateway"
 NAMESPACE_ENGINES = "llm-engines"
 NAMESPACE_MODELS = "llm-models"
 CLAIM_MODELS = "models"
-# Records and the lease: what converge itself keeps in a cluster.
+# The namespace of converge's own records and Lease.
 NAMESPACE_SYSTEM = "llm-system"
 LABEL_RECORD = "llm.on-eks/record"
 LEASE = "converge"

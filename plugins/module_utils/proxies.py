@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way out: which proxy an address is reached by, as kubectl, helm and Go programs at large decide it.
+"""Which proxy reaches an address, decided as kubectl, helm and Go programs in general do.
 
-HTTPS_PROXY and HTTP_PROXY by the address's scheme, in either case; NO_PROXY excepts hosts, domains, ranges and ports:
-https://pkg.go.dev/golang.org/x/net/http/httpproxy#Config. What is on this machine is never reached by a proxy.
+HTTPS_PROXY and HTTP_PROXY by the address's scheme, in either case; NO_PROXY excludes hosts, domains, ranges and ports:
+https://pkg.go.dev/golang.org/x/net/http/httpproxy#Config. Addresses on this machine are never reached by a proxy.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _SOCKS_PORT = 1080
 _NEEDS_PYSOCKS = "needs the Python package PySocks (requirements.txt)"
 _SCHEMES = ("http", "https", "socks5", "socks5h")
-# Of a local cluster, seen from its machine; reserved for tests of network devices, so nobody's proxy leads there (RFC 2544, RFC 5180).
+# Addresses of local clusters, as seen from their machine. The range is reserved for tests of network devices, so no
+# proxy leads there (RFC 2544, RFC 5180).
 _HERE = [ipaddress.ip_network(text) for text in ("198.18.0.0/15", "2001:2::/48")]
 
 
 class ProxyError(LlmOnEksError):
-    """A proxy cannot be used as it is given."""
+    """A proxy setting is not valid."""
 
 
 def proxy_for(url: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The proxy that the environment names for this address; empty for none. Raises ProxyError for one that is none."""
+    """The proxy that the environment names for this address; empty for none. Raises ProxyError for an invalid one."""
     parts = urlsplit(url)
     name = f"{'https' if parts.scheme in ('https', 'wss') else 'http'}_proxy"
     proxy = environment.get(name.upper()) or environment.get(name) or ""
@@ -39,7 +40,7 @@ def proxy_for(url: str, environment: Mapping[str, str] = os.environ) -> str:
 
 
 def checked(proxy: str, source: str) -> str:
-    """The proxy, where it is one. `source`: where it was given. Raises ProxyError."""
+    """The proxy, if it is valid. `source`: where it was set. Raises ProxyError."""
     try:
         parts = urlsplit(proxy)
         usable = parts.scheme in _SCHEMES and bool(parts.hostname) and (parts.port is None or parts.port > 0)
@@ -53,7 +54,7 @@ def checked(proxy: str, source: str) -> str:
 
 
 def pool(proxy: str, **options: Any) -> Any:
-    """urllib3's pool manager with these options, by the proxy where there is one. Raises ProxyError."""
+    """urllib3's pool manager with these options, through the proxy where there is one. Raises ProxyError."""
     import urllib3
 
     if not proxy:
@@ -65,7 +66,7 @@ def pool(proxy: str, **options: Any) -> Any:
             from urllib3.contrib.socks import SOCKSProxyManager
         except ImportError:
             raise ProxyError(f"proxy {bare} {_NEEDS_PYSOCKS}") from None
-        # As Go does: names are looked up by the proxy, under either name of the scheme.
+        # As in Go: the proxy resolves names, with socks5 as with socks5h.
         at_proxy = bare.replace("socks5://", "socks5h://", 1)
         return SOCKSProxyManager(at_proxy, username=_user(parts), password=_password(parts), **options)
     credentials = f"{_user(parts)}:{_password(parts)}" if parts.username else None
@@ -74,7 +75,7 @@ def pool(proxy: str, **options: Any) -> Any:
 
 
 def socks_connection(proxy: str, host: str, port: int, timeout_s: float = 30) -> Any:
-    """A connected socket by a SOCKS proxy; None where the proxy is none of these. Raises OSError and ProxyError."""
+    """A socket that is connected through a SOCKS proxy; None for any other proxy. Raises OSError and ProxyError."""
     parts = urlsplit(proxy)
     if not parts.scheme.startswith("socks5"):
         return None
@@ -99,7 +100,7 @@ def _password(parts: SplitResult) -> str | None:
 
 
 def _shown(proxy: str) -> str:
-    """Without user and password."""
+    """The address without user and password."""
     head, _, tail = proxy.rpartition("@")
     return f"{head.partition('://')[0]}://{tail}" if head else proxy
 

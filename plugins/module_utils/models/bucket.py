@@ -25,13 +25,13 @@ from .listing import Address, Listing, RemoteFile
 
 _SERVICE = "s3"
 _UNSIGNED = "UNSIGNED-PAYLOAD"
-# Renewed this long before they end.
+# Renewed this long before they expire.
 _MARGIN = datetime.timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """`ends`: when they are no longer good; None: never."""
+    """`ends`: when they expire; None: never."""
 
     key_id: str
     secret: str
@@ -40,7 +40,7 @@ class Credentials:
 
 
 class Bucket:
-    """`endpoint`: of a store that is not AWS's, else empty. `credentials`: asked again when they end."""
+    """`endpoint`: of a store that is not AWS's, otherwise empty. `credentials`: called again when they expire."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Bucket:
         self._client, self.name, self.region = client, name, region or "us-east-1"
         if endpoint:
             self._base = f"{endpoint.rstrip('/')}/{name}"
-        elif "." in name:  # a dot would not fit AWS's certificate
+        elif "." in name:  # a dot would not match AWS's certificate
             self._base = f"https://s3.{self.region}.amazonaws.com/{name}"
         else:
             self._base = f"https://{name}.s3.{self.region}.amazonaws.com"
@@ -82,7 +82,7 @@ class Bucket:
         return Listing(tuple(files))
 
     def sha256_of(self, key: str) -> str:
-        """The digest that S3 keeps for a whole object, hex; empty where it was put without one, or in parts."""
+        """The digest that S3 keeps of a whole object, hex; empty where it was uploaded without one, or in parts."""
         url = self._url(key)
         headers = sign("HEAD", url, {"x-amz-checksum-mode": "ENABLED"}, self._credentials(), self.region)
         found = self._client.head(url, headers).get("x-amz-checksum-sha256", "")
@@ -153,7 +153,7 @@ def sign(
 
 
 def find_credentials(client: Client, environment: Mapping[str, str] | None = None) -> Credentials:
-    """Of the environment, of Pod Identity, or of botocore's chain. AccessError when there are none."""
+    """Credentials of the environment, of Pod Identity, or of botocore's chain. AccessError when there are none."""
     given = os.environ if environment is None else environment
     if given.get("AWS_ACCESS_KEY_ID") and given.get("AWS_SECRET_ACCESS_KEY"):
         return Credentials(

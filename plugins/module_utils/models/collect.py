@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Old revisions go: those that the catalogue no longer names, after the newest few, and never one that a pod mounts."""
+"""Removes old revisions: those that the catalogue no longer names, except the newest few and those that a pod mounts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 @dataclass(frozen=True)
 class Old:
-    """A revision on the volume that nobody asked for; `why_kept` is empty when it goes."""
+    """A revision on the volume that the catalogue does not name; `why_kept` is empty when it is removed."""
 
     name: str
     revision: str
@@ -29,7 +29,7 @@ class Old:
 
 
 def judge(store: ModelStore, wanted: Collection[Revision], mounted: Collection[Revision], keep: int) -> list[Old]:
-    """Every revision that is not wanted, newest first within its model. `keep`: how many of a model stay besides."""
+    """Every revision that is not wanted, newest first within its model. `keep`: how many of a model stay in addition."""
     found: list[Old] = []
     kept: dict[str, int] = {}
     newest_first = sorted(store.list(), key=lambda one: _published_at(store, one.name, one.revision), reverse=True)
@@ -48,15 +48,15 @@ def judge(store: ModelStore, wanted: Collection[Revision], mounted: Collection[R
 
 
 def remove(store: ModelStore, old: Sequence[Old]) -> int:
-    """Take away those that go; the bytes that are free again."""
+    """Remove those that are not kept; returns the freed bytes."""
     gone = [one for one in old if not one.why_kept and store.remove(one.name, one.revision)]
     return sum(one.size_bytes for one in gone)
 
 
 def mounted_by_pods(namespace: str, claim: str, account: Path = _ACCOUNT) -> set[Revision]:
-    """What the pods of a namespace mount of the claim, asked of the API server as this pod's service account.
+    """What the pods of a namespace mount of the claim, read from the API server as this pod's service account.
 
-    ModelStoreError when it cannot be asked: then nothing may go.
+    ModelStoreError when it cannot be read: then nothing may be removed.
     """
     host = os.environ.get("KUBERNETES_SERVICE_HOST", "kubernetes.default.svc")
     port = os.environ.get("KUBERNETES_SERVICE_PORT_HTTPS", "443")
@@ -73,7 +73,7 @@ def mounted_by_pods(namespace: str, claim: str, account: Path = _ACCOUNT) -> set
 
 
 def mounted(pods: dict[str, Any], claim: str) -> set[Revision]:
-    """(name, revision) of every subPath of the claim that a pod which still runs mounts."""
+    """(name, revision) of every subPath of the claim that a running pod mounts."""
     found: set[Revision] = set()
     for pod in pods["items"]:
         if pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):

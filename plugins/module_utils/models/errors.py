@@ -11,11 +11,11 @@ class SyncError(LlmOnEksError):
 
 
 class UnknownSourceError(SyncError):
-    """A source or a revision that means nothing here."""
+    """A source or a revision that has no valid form."""
 
 
 class AccessError(SyncError):
-    """The server wants a token, or refuses the one that it got."""
+    """The server requires a token, or refuses the given one."""
 
 
 class MissingError(SyncError):
@@ -27,7 +27,7 @@ class ServerError(SyncError):
 
 
 class ContentError(SyncError):
-    """What came is not what was announced; nothing was published."""
+    """The content differs from what was announced; nothing was published."""
 
 
 class SpaceError(SyncError):

@@ -19,7 +19,7 @@ from .sync import Outcome
 def publish_folder(
     store: ModelStore, name: str, source: Source, revision: str, wanted: Wanted, *, check: bool = False
 ) -> Outcome:
-    """Publish the wanted files of a folder. ContentError when they are not what the revision (of the manifest) says."""
+    """Publish the wanted files of a folder. ContentError when they do not match the revision (the manifest's digest)."""
     manifest = describe_folder(name, source, wanted)
     if revision and revision != manifest.pin:
         raise ContentError(f"{source.text} has digest {manifest.pin}, and its revision says {revision}")
@@ -32,7 +32,7 @@ def publish_folder(
 
 
 def describe_folder(name: str, source: Source, wanted: Wanted) -> Manifest:
-    """The manifest of the wanted files; every byte is read."""
+    """The manifest of the wanted files; it reads every byte."""
     root = Path(source.place)
     found = [path for path in sorted(root.rglob("*")) if path.is_file()]
     remote = [RemoteFile(path.relative_to(root).as_posix(), path.stat().st_size, lambda: ("", {})) for path in found]

@@ -14,12 +14,12 @@ _HEADER_MAX_BYTES = 100_000_000
 
 
 def is_pickle(path: str) -> bool:
-    """Whether loading it may run code."""
+    """Whether loading the file may run code."""
     return path.lower().endswith(_PICKLES)
 
 
 def check_header(path: Path, shown: str) -> None:
-    """ContentError when a .safetensors or .gguf file is not one, or its tensors do not fill it exactly."""
+    """ContentError when a .safetensors or .gguf file has another format, or its tensors do not fill it exactly."""
     if path.suffix == ".gguf":
         with path.open("rb") as file:
             if file.read(4) != b"GGUF":

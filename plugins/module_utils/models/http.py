@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One HTTP client: connections that stay open, redirects, proxies, and as much patience as a server asks for.
+"""One HTTP client: persistent connections, redirects, proxies, and the pauses that a server asks for.
 
-Standard library: the Job's image holds nothing else. Proxies and their exceptions come from the environment, as everywhere.
+Standard library only: the Job's image contains nothing else. Proxies and their exceptions come from the environment.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from typing import Any
 
 from .errors import AccessError, MissingError, ServerError
 
-# What is worth asking again: https://www.rfc-editor.org/rfc/rfc9110#section-15
+# Statuses that are worth a retry: https://www.rfc-editor.org/rfc/rfc9110#section-15
 AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 10
-# Headers that are for one server alone.
+# Headers that are meant for one server alone.
 _PRIVATE = ("authorization", "cookie", "proxy-authorization")
 
 Say = Callable[[str], None]
@@ -35,7 +35,7 @@ Headers = Mapping[str, str] | Callable[[], Mapping[str, str]]
 
 
 class CutError(Exception):
-    """The connection broke, or the server said to come again; `wait_s` is what it asked for, or None."""
+    """The connection broke, or the server asked for a retry; `wait_s` is the pause that it asked for, or None."""
 
     def __init__(self, why: str, wait_s: float | None = None) -> None:
         super().__init__(why)
@@ -43,12 +43,12 @@ class CutError(Exception):
 
 
 class ExpiredError(CutError):
-    """An address that was redirected to, and that is no longer good."""
+    """The target of a redirect has expired."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """`tries`: without any byte of progress between them. `wait_max_s`: longest single wait that a server may ask for."""
+    """`tries`: without any new byte between them. `wait_max_s`: longest single pause that a server may ask for."""
 
     tries: int = 8
     first_wait_s: float = 0.5
@@ -72,7 +72,7 @@ class Client:
 
     @contextlib.contextmanager
     def open(self, url: str, headers: Mapping[str, str], method: str = "GET") -> Iterator[http.client.HTTPResponse]:
-        """One answer below 400, after redirects. CutError when it is worth trying again, SyncError when it is not."""
+        """One answer below 400, after redirects. CutError when a retry makes sense, SyncError when it does not."""
         first = url
         url = self._redirected.get(first, first)
         for _ in range(_MOST_REDIRECTS):
@@ -99,7 +99,7 @@ class Client:
                 self._drop(connection)
 
     def text(self, url: str, headers: Headers | None = None) -> tuple[str, Mapping[str, str]]:
-        """A whole body and the headers, tried as often as `patience` says; `headers` may be made anew for each try."""
+        """A whole body and the headers, retried as often as `patience` says; `headers` may be computed again for each try."""
 
         def ask() -> tuple[str, Mapping[str, str]]:
             with self.open(url, headers() if callable(headers) else headers or {}) as response:
@@ -127,7 +127,7 @@ class Client:
             raise ServerError(f"{shown(url)} answered with no JSON: is it a mirror's error page?") from problem
 
     def again(self, step: Callable[[], Any], what: str, progress: Callable[[], int] = lambda: 0) -> Any:
-        """Run `step` until it succeeds. Tries are counted anew whenever `progress` has grown. ServerError after the last."""
+        """Run `step` until it succeeds. The count of tries starts again whenever `progress` has grown. ServerError after the last."""
         tries, seen = 0, progress()
         while True:
             try:
@@ -158,7 +158,7 @@ class Client:
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         parts = urllib.parse.urlsplit(url)
         path = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
-        # A connection that was kept may have been closed by the other side: that is no failure yet.
+        # The server may have closed an idle connection: that does not count as a failure.
         for fresh in (False, True):
             connection = self._connection(parts, fresh)
             target = url if getattr(connection, "plain_proxy", False) else path
@@ -214,7 +214,7 @@ class Client:
         if status in AGAIN:
             raise CutError(f"{urllib.parse.urlsplit(url).hostname} answered {status}", _retry_after(response))
         if url != first and status in (400, 401, 403, 404, 410):
-            if self._redirected.get(first) == url:  # another thread may have a new one already
+            if self._redirected.get(first) == url:  # another thread may have opened a new one already
                 del self._redirected[first]
             raise ExpiredError(f"the address that {where} redirects to answered {status}")
         if status in (401, 403):
@@ -226,13 +226,13 @@ class Client:
 
 
 def shown(url: str) -> str:
-    """Without what may be secret: signatures stand in the query, passwords before the host."""
+    """The address without what may be secret: the query may hold a signature, the part before the host a password."""
     parts = urllib.parse.urlsplit(url)
     return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _for(first: str, url: str, headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers that this server may see: a token is for the server that it was meant for."""
+    """The headers for this server: a token is only sent to the server that it is meant for."""
     if urllib.parse.urlsplit(first).netloc == urllib.parse.urlsplit(url).netloc:
         return dict(headers)
     return {name: value for name, value in headers.items() if name.lower() not in _PRIVATE}

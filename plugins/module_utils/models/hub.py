@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A repository on the Hugging Face Hub, or on a mirror that answers as it does (HF_ENDPOINT).
+"""A repository on the Hugging Face Hub, or on a compatible mirror (HF_ENDPOINT).
 
-https://huggingface.co/docs/hub/api. Large files carry the sha256 of git-lfs, small ones git's sha1. A Xet hash is neither, and is
-not looked at; the Hub serves files that it keeps in Xet under their plain addresses too.
+https://huggingface.co/docs/hub/api. Large files have the sha256 of git-lfs, small ones git's sha1. A Xet hash is
+neither, and is ignored; the Hub serves files that it keeps in Xet under their plain addresses, too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NEXT = re.compile(r'<([^>]+)>;\s*rel="next"')
 
 
 class Hub:
-    """`token` may be empty: then only what everybody may read is there."""
+    """`token` may be empty: then only public repositories can be read."""
 
     def __init__(self, client: Client, endpoint: str = "", token: str = "") -> None:
         self._client, self.endpoint = client, (endpoint or DEFAULT_ENDPOINT).rstrip("/")
@@ -79,7 +79,7 @@ class Hub:
     def _explained(self, problem: AccessError | MissingError, repository: str) -> AccessError | MissingError:
         if isinstance(problem, AccessError):
             return AccessError(f"{self.explain_access(repository)} ({problem})")
-        # The Hub answers 404 and 401 alike for what one may not see.
+        # The Hub answers both 404 and 401 for a repository that the token may not see.
         hint = "" if self._headers else "; a private one needs models_hub_token_secret"
         return MissingError(f"{repository} has no such revision or does not exist on {self.endpoint}{hint}")
 

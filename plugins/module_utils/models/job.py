@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None, stdin: BinaryIO | None = None) 
 
 def _fetch(store: ModelStore, chosen: argparse.Namespace) -> None:
     client = _client(chosen)
-    # A Job that is deleted ends at once, and leaves what it has for the next.
+    # A Job that is deleted ends at once, and leaves its files for the next one.
     signal.signal(signal.SIGTERM, lambda *_: client.stopped.set())
     started = time.monotonic()
     bounds = Bounds(connections=chosen.connections)
@@ -118,7 +118,7 @@ def _list(store: ModelStore) -> None:
 
 
 def reporter(say: Callable[[str], None], every_s: float = _REPORT_EVERY_S) -> Callable[[int, int], None]:
-    """Says how far it is, how fast and how long it will take; at most one line in `every_s` seconds, and one at the end."""
+    """Reports progress, speed and remaining time; at most one line in `every_s` seconds, and one at the end."""
     started = last = time.monotonic()
     first = -1
 

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files that there are at a source, and who says what they are."""
+"""The files of a source, and where their digests come from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-# A URL, and the headers to ask it with. Asked again for every part: what is signed runs out.
+# A URL and its request headers. Computed again for every part: signatures expire.
 Address = Callable[[], tuple[str, Mapping[str, str]]]
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """`sha256`, `git_sha1`: what the source says, hex, empty where it says nothing; git's is over "blob SIZE\\0" and the bytes."""
+    """`sha256`, `git_sha1`: digests that the source publishes, hex, empty where it has none; git's is over "blob SIZE\0" and the
+    bytes.
+    """
 
     path: str
     size_bytes: int
@@ -23,7 +25,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """`pinned`: the files' digests or their list are part of the revision, so that nothing else needs to be compared."""
+    """`pinned`: the revision contains the files' digests or their list, so that nothing else needs to be compared."""
 
     files: tuple[RemoteFile, ...]
     pinned: bool = False

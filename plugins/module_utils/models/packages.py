@@ -36,7 +36,7 @@ Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
 
 class SourceError(LlmOnEksError):
-    """A source that cannot be read, or that is not what its revision says."""
+    """A source that cannot be read, or that does not match its revision."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Fetched:
-    """A model file on this machine. `path` is empty and `size_bytes` 0 while it is still to be fetched."""
+    """A model file on this machine. `path` is empty and `size_bytes` 0 while it must still be downloaded."""
 
     source: str
     sha256: str
@@ -63,7 +63,7 @@ class Fetched:
 
 
 def parse_source(source: str) -> Source:
-    """SourceError for what this version cannot fetch."""
+    """SourceError for a source that this version cannot fetch."""
     scheme, _, rest = source.partition("://")
     if scheme == "file":
         path = urllib.parse.unquote(rest)
@@ -93,7 +93,7 @@ def wanted_sha256(revision: str) -> str:
 
 
 def locate(source: str, revision: str, cache: Path) -> Fetched:
-    """What is known without downloading: the file, if it is here already. Hashes a local file at most once."""
+    """What is known without downloading: the file, if it exists on this machine. Hashes a local file at most once."""
     parsed, wanted = parse_source(source), wanted_sha256(revision)
     if parsed.scheme == "file":
         path = Path(parsed.place)
@@ -111,7 +111,7 @@ def locate(source: str, revision: str, cache: Path) -> Fetched:
 
 
 def fetch(source: str, revision: str, cache: Path, run: Run | None = None) -> Fetched:
-    """The model file, downloaded into `cache` if it is not here yet. SourceError leaves nothing half-done."""
+    """The model file, downloaded into `cache` if it is not there yet. After a SourceError no partial file remains."""
     found = locate(source, revision, cache)
     if found.path:
         return found

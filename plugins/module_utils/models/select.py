@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files of a repository an engine needs: one format of the weights, one quantisation, and what describes them."""
+"""Which files of a repository an engine needs: one format of the weights, one quantisation, and their configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .errors import SyncError
 from .formats import is_pickle
 from .listing import RemoteFile
 
-# Copies of the same weights for other libraries, pictures and training state.
+# Other formats of the same weights for other libraries, pictures, and training state.
 UNWANTED = (
     ".*", "*/.*", "*.h5", "*.msgpack", "*.onnx", "*.onnx_data", "*.ot", "*.tflite", "*.mlmodel", "coreml/*", "onnx/*", "openvino/*",
     "original/*", "metal/*", "consolidated*.pth", "consolidated*.safetensors", "optimizer*", "training_args*", "rng_state*", "scheduler*",
@@ -28,7 +28,10 @@ _SPLIT = re.compile(r"-\d{5}-of-\d{5}(?=\.)")
 
 @dataclass(frozen=True)
 class Wanted:
-    """`include`, `exclude`: patterns of paths; an empty `include` means what an engine needs. `quantization`: of a GGUF repository."""
+    """`include`, `exclude`: patterns of paths; an empty `include` means the files that an engine needs.
+
+    `quantization`: of a GGUF repository.
+    """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -42,7 +45,7 @@ class Wanted:
 
 
 def choose(files: Sequence[RemoteFile], wanted: Wanted, where: str) -> tuple[RemoteFile, ...]:
-    """The wanted files, by path. SyncError when there are none, when several models are meant, or when only pickles are there."""
+    """The wanted files, by path. SyncError when there are none, when several models match, or when only pickles exist."""
     chosen = [file for file in files if _matches(file.path, wanted)]
     if not wanted.include:
         chosen = _one_format(chosen, wanted, where)
@@ -66,7 +69,7 @@ def _matches(path: str, wanted: Wanted) -> bool:
 
 
 def _one_format(files: list[RemoteFile], wanted: Wanted, where: str) -> list[RemoteFile]:
-    """safetensors before anything else; of GGUF one quantisation; pickles only where there is nothing else."""
+    """safetensors preferred; of GGUF one quantisation; pickles only where nothing else exists."""
     kinds = {ending for file in files for ending in _WEIGHTS if file.path.endswith(ending)}
     if ".gguf" in kinds and (wanted.quantization or ".safetensors" not in kinds):
         return _one_quantisation(files, wanted.quantization, where)

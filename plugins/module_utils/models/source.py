@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from .errors import UnknownSourceError
 
 SCHEMES = ("hf", "s3", "https", "http", "file", "pip")
-# Fetched inside the cluster; the others' bytes come from the controller.
+# Downloaded inside the cluster; the content of all others comes from the controller.
 IN_CLUSTER = ("hf", "s3", "https", "http")
 INDEX = "SHA256SUMS"
 
@@ -39,7 +39,7 @@ class Source:
 
 
 def parse(text: str) -> Source:
-    """UnknownSourceError for what nothing here can fetch."""
+    """UnknownSourceError for a source of an unknown form."""
     scheme, found, rest = text.partition("://")
     if not found or scheme not in SCHEMES:
         raise UnknownSourceError(f"source {text!r} begins with no known scheme: use one of {', '.join(SCHEMES)}")
@@ -60,7 +60,7 @@ def parse(text: str) -> Source:
 
 
 def check_pin(source: Source, revision: str) -> None:
-    """UnknownSourceError unless the revision can never mean another content."""
+    """UnknownSourceError unless the revision always means the same content."""
     if source.scheme == "hf" and not _COMMIT.fullmatch(revision):
         raise UnknownSourceError(
             f"revision {revision!r} of {source.text} is no commit: give its 40 hex digits; "
@@ -71,5 +71,5 @@ def check_pin(source: Source, revision: str) -> None:
 
 
 def folder_of(revision: str) -> str:
-    """The second folder on the volume: the first 12 digits of what pins the content."""
+    """The second folder on the volume: the first 12 digits of the hash that pins the content."""
     return revision.rpartition(":")[2][:12]

@@ -28,11 +28,11 @@ from typing import Any, BinaryIO
 from ..errors import LlmOnEksError
 
 CHUNK_BYTES = 1 << 20
-# A writer touches its lock all the time; one that was silent for this long is gone.
+# A writer touches its lock all the time; one that has been silent for this long is dead.
 LOCK_STALE_S = 120.0
 _HEARTBEAT_S = 10.0
 MANIFEST = "manifest.json"
-# One name for the file of every model that is one file: a plan can name it before the file is fetched.
+# The file of a single-file model always has this name: a plan can name it before the file is downloaded.
 PUBLISHED_FILE = "model.gguf"
 _STAGING = ".staging"
 _LOCKS = ".locks"
@@ -42,11 +42,11 @@ Progress = Callable[[int, int], None]
 
 
 class ModelStoreError(LlmOnEksError):
-    """The store cannot be read or written: space, rights, names."""
+    """The store cannot be read or written: space, permissions, names."""
 
 
 class WrongContentError(ModelStoreError):
-    """What came is not what was announced; nothing was published."""
+    """The content differs from what was announced; nothing was published."""
 
 
 class BusyError(ModelStoreError):
@@ -64,9 +64,9 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a published folder holds. `digest` is the sha256 over paths, sizes and digests of its files.
+    """What a published folder contains. `digest` is the sha256 over paths, sizes and digests of its files.
 
-    `pin`: the whole revision that it was fetched for; `wanted`: which files of it were asked for.
+    `pin`: the full revision that it was downloaded for; `wanted`: which of its files were selected.
     """
 
     name: str
@@ -90,7 +90,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        """ModelStoreError when the text is no manifest, or not the one that was written."""
+        """ModelStoreError when the text is no manifest, or was changed after it was written."""
         try:
             data = json.loads(text)
             files = tuple(FileEntry(str(f["path"]), int(f["size_bytes"]), str(f["sha256"])) for f in data["files"])
@@ -129,14 +129,14 @@ class ModelStore:
         return self.root / name / revision
 
     def published(self, name: str, revision: str) -> Manifest | None:
-        """The manifest, if the model is there with every file at its size; contents are not read again."""
+        """The manifest, if the model exists with every file at its size; contents are not read again."""
         folder = self.folder(name, revision)
         try:
             manifest = Manifest.from_json((folder / MANIFEST).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except ModelStoreError:
-            return None  # not ours or damaged: published anew
+            return None  # not ours or damaged: publish it again
         whole = all(_size(folder / file.path) == file.size_bytes for file in manifest.files)
         return manifest if whole else None
 
@@ -167,12 +167,12 @@ class ModelStore:
         return found
 
     def remove(self, name: str, revision: str) -> bool:
-        """Take a model away, at once for new readers; False if it was not there."""
+        """Remove a model, at once for new readers; False if it did not exist."""
         folder = self.folder(name, revision)
         if not folder.exists():
             return False
         self._set_aside(folder)
-        # Another revision may be there still.
+        # Another revision may still exist.
         with _quiet(OSError):
             folder.parent.rmdir()
         return True
@@ -184,10 +184,10 @@ class ModelStore:
         progress: Progress = lambda done, total: None,
         wait_s: float = 600.0,
     ) -> bool:
-        """Make the model appear whole, or not at all; False if it already was there.
+        """Publish the model atomically; False if it already existed.
 
-        `open_file` gives each file's stream, of which exactly `size_bytes` are read; `progress` gets (bytes done, bytes
-        in all). A second writer waits up to `wait_s` seconds for the first and then finds its work done.
+        `open_file` returns each file's stream, of which exactly `size_bytes` are read; `progress` gets (bytes done,
+        bytes in all). A second writer waits up to `wait_s` seconds for the first and then finds its work done.
         """
         folder = self.folder(manifest.name, manifest.revision)
         try:
@@ -203,7 +203,8 @@ class ModelStore:
 
     @contextmanager
     def fetching(self, name: str, revision: str, wait_s: float = 600.0) -> Iterator[Path]:
-        """The folder to fetch a model into, with what an earlier writer has left in it. Nobody else writes there meanwhile.
+        """The staging folder to download a model into, with what an earlier writer has left in it. Nobody else writes there
+        meanwhile.
 
         A second writer waits up to `wait_s` seconds; BusyError after that.
         """
@@ -212,17 +213,17 @@ class ModelStore:
             with self._lock(f"{name}@{revision}", wait_s):
                 staging = self.root / _STAGING / f"{name}@{revision}"
                 staging.mkdir(parents=True, exist_ok=True)
-                staging.chmod(0o755)  # engines read as another user, whatever the umask here
+                staging.chmod(0o755)  # engines read as another user, whatever the umask is
                 yield staging
         except OSError as problem:
             raise ModelStoreError(f"cannot write {name} to {self.root}: {problem}") from problem
 
     def publish_fetched(self, staging: Path, manifest: Manifest) -> None:
-        """The folder of `fetching` becomes the model. Its files are durable already; only they may be in it."""
+        """The folder of `fetching` becomes the model. Its files are durable already; it may contain nothing else."""
         self.publish_folder(staging, self.folder(manifest.name, manifest.revision), manifest.to_json())
 
     def publish_folder(self, staging: Path, target: Path, manifest: str) -> None:
-        """A folder whose files are durable becomes `target` by one rename, with this text as its manifest."""
+        """Publish a folder whose files are durable as `target` by one rename, with this text as its manifest."""
         for path in staging.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
         (staging / MANIFEST).unlink(missing_ok=True)
@@ -240,7 +241,7 @@ class ModelStore:
         _sync_folder(folder.parent)
 
     def forget_fetched(self, name: str, revision: str) -> None:
-        """Drop what an interrupted fetch has left."""
+        """Delete what an interrupted download has left."""
         shutil.rmtree(self.root / _STAGING / f"{name}@{revision}", ignore_errors=True)
 
     def _publish_locked(
@@ -255,7 +256,7 @@ class ModelStore:
         self.want_space(total)
         staging = self.root / _STAGING / f"{_key(manifest)}.{uuid.uuid4().hex[:8]}"
         staging.mkdir(parents=True)
-        staging.chmod(0o755)  # engines read as another user, whatever the umask here
+        staging.chmod(0o755)  # engines read as another user, whatever the umask is
         done = 0
 
         def advance(size: int) -> None:
@@ -277,7 +278,7 @@ class ModelStore:
         return there is not None and there.digest == manifest.digest
 
     def _set_aside(self, folder: Path) -> None:
-        """A rename first, so that nobody sees half of it."""
+        """Rename it first, so that nobody sees a part of it."""
         aside = self.root / _STAGING / f"removed.{uuid.uuid4().hex}"
         aside.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(aside)
@@ -307,7 +308,7 @@ class ModelStore:
                 break
             except FileExistsError:
                 if self._is_stale(lock):
-                    # A rename has one winner; whoever loses finds nothing and tries again.
+                    # Only one rename succeeds; the other writer finds nothing and tries again.
                     with _quiet(FileNotFoundError):
                         lock.rename(lock.with_name(f"{lock.name}.stale-{uuid.uuid4().hex[:8]}"))
                     continue
@@ -328,7 +329,7 @@ class ModelStore:
                     stale.rmdir()
 
     def _is_stale(self, lock: Path) -> bool:
-        """By the file server's clock, which need not agree with ours."""
+        """Judged by the file server's clock, which may differ from ours."""
         probe = lock.parent / f".now-{uuid.uuid4().hex}"
         try:
             probe.touch()
@@ -341,7 +342,7 @@ class ModelStore:
 
 @contextmanager
 def _touched(lock: Path) -> Iterator[None]:
-    """A heart that beats while this process lives, also where it waits for a server."""
+    """A heartbeat: touches the lock while this process lives, also while it waits for a server."""
     over = threading.Event()
 
     def beat() -> None:
@@ -370,7 +371,8 @@ def _copy_verified(stream: BinaryIO, target: Path, file: FileEntry, advance: Cal
     left = file.size_bytes
     with target.open("xb") as out:
         while left:
-            # read1: what a pipe has, at once. Never a byte more than announced: nothing says that the sender closes.
+            # read1: what a pipe has, at once. It never reads more bytes than announced: the sender may keep the pipe
+            # open.
             chunk = _read_some(stream, min(left, CHUNK_BYTES))
             if not chunk:
                 raise WrongContentError(

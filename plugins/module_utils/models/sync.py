@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model from its source onto the volume: whole, verified, once."""
+"""Syncs a model from its source onto the volume: complete, verified, and only once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Access:
-    """Where sources are asked for, and as whom. Empty: as the libraries do without settings."""
+    """Addresses and tokens of the sources. Empty: the libraries' defaults."""
 
     hub_endpoint: str = ""
     hub_token: str = ""
@@ -48,7 +48,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`moved_bytes`: what came over the network, or would; `resumed_bytes`: what an earlier run had left."""
+    """`moved_bytes`: bytes that came over the network, or would; `resumed_bytes`: bytes that an earlier run had left."""
 
     changed: bool
     manifest: Manifest | None
@@ -58,7 +58,7 @@ class Outcome:
 
 
 def plan(store: ModelStore, request: Request, client: Client, access: Access | None = None) -> Outcome:
-    """What `sync` would do: nothing is written. Raises what `sync` would raise before it writes."""
+    """What `sync` would do; nothing is written. Raises what `sync` would raise before it writes."""
     there = published(store, request)
     if there:
         return Outcome(False, there, there.size_bytes)
@@ -79,9 +79,9 @@ def sync(
     progress: Progress = lambda done, total: None,
     wait_s: float = 3600.0,
 ) -> Outcome:
-    """Publish the model, if it is not there yet. SyncError or ModelStoreError: nothing was published.
+    """Publish the model, if it does not exist yet. SyncError or ModelStoreError: nothing was published.
 
-    What was fetched before an error stays where the next call finds it. Two callers share one fetch.
+    What was downloaded before an error stays where the next call finds it. Two callers share one download.
     """
     there = published(store, request)
     if there:
@@ -96,7 +96,7 @@ def sync(
 
 
 def published(store: ModelStore, request: Request) -> Manifest | None:
-    """The model as it is on the volume, if it is what is asked for."""
+    """The published model, if it is the requested one."""
     sources.check_pin(sources.parse(request.source), request.revision)
     there = store.published(request.name, sources.folder_of(request.revision))
     same = there is not None and (there.pin, there.wanted) == (request.revision, request.wanted.text())
@@ -104,19 +104,19 @@ def published(store: ModelStore, request: Request) -> Manifest | None:
 
 
 def wanted_files(client: Client, request: Request, access: Access) -> tuple[RemoteFile, ...]:
-    """The files at the source that the request is for."""
+    """The files at the source that the request selects."""
     found = list_source(client, sources.parse(request.source), request.revision, access)
     files = choose(found.files, request.wanted, request.source)
     for file in files:
         check_path(file.path)
     if len(files) == 1 and files[0].path.endswith(".gguf"):
-        # A model that is one GGUF file always has the same name, so that a plan can say it before it is fetched.
+        # A single GGUF file always gets the same name, so that a plan can name it before the download.
         files = (replace(files[0], path=PUBLISHED_FILE),)
     return files
 
 
 def list_source(client: Client, source: sources.Source, revision: str, access: Access) -> Listing:
-    """Everything that there is at this revision."""
+    """All files of this revision."""
     digest = revision.removeprefix("sha256:")
     if source.scheme == "hf":
         return Hub(client, access.hub_endpoint, access.hub_token).list(source.place, revision)
@@ -128,7 +128,7 @@ def list_source(client: Client, source: sources.Source, revision: str, access: A
 
 
 class _Fetch:
-    """One fetch into a staging folder that may hold the beginning of it."""
+    """One download into a staging folder, which may already contain a part."""
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ class _Fetch:
             fetched = self._fetch()
             manifest = self._manifest(fetched)
         except ContentError as problem:
-            # What was damaged is forgotten. If an earlier run had left it, a second try may be all that it takes.
+            # Damaged files are discarded. If an earlier run had left them, a second try may be enough.
             self.client.say(f"{problem}: fetched once more")
             self.client.stopped.clear()
             fetched = self._fetch()
@@ -192,7 +192,7 @@ class _Fetch:
             check_header(self.folder / one.path, one.path)
 
     def _drop_strangers(self) -> None:
-        """What another selection has left there is no part of this one."""
+        """Delete files that another selection has left: they are no part of this one."""
         self.folder.mkdir(exist_ok=True)
         known = {self.folder / file.path for file in self.files}
         for path in [one for one in self.folder.rglob("*") if one.is_file() and one not in known]:
@@ -200,7 +200,7 @@ class _Fetch:
 
 
 def _used(folder: Path) -> int:
-    """Bytes that the files take on the volume; a hole in a file takes none."""
+    """Bytes that the files use on the volume; a hole in a sparse file uses none."""
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 
 

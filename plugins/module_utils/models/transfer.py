@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files in parts, several at a time, each byte hashed as it passes, and none fetched twice.
+"""Downloads files in parts, several in parallel; each byte is hashed as it arrives, and none is downloaded twice.
 
-A part is written where it belongs in the file, and a note beside it says how far it got: after a cut or a kill only what was not
-yet written is asked for again. sha256 wants the bytes in order, so what arrives ahead of its turn waits in memory for it; no part
-begins further ahead than that memory allows. Only what an earlier run has left is read again, from the disk.
+A part is written at its place in the file, and a note beside it says how far it got: after an interruption only the
+rest is requested. sha256 needs the bytes in order, so bytes that arrive early wait in memory; no part starts further
+ahead than that memory allows. Only what an earlier run has left is read again, from the disk.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Bounds:
-    """`connections`: at once, over all files. What waits in memory is at most `connections` parts."""
+    """`connections`: in parallel, over all files. At most `connections` parts wait in memory."""
 
     connections: int = 8
     part_bytes: int = PART_BYTES
@@ -43,7 +43,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file that is whole; `resumed_bytes` were there before."""
+    """A complete file; `resumed_bytes` existed before."""
 
     path: str
     size_bytes: int
@@ -66,12 +66,12 @@ class _Part:
         return self.at >= self.end
 
 
-# What waits for its turn to be hashed: bytes, or a range that is on the disk.
+# Data that waits to be hashed: bytes, or a range that is on the disk.
 _Piece = bytes | tuple[int, int]
 
 
 class Assembly:
-    """One file on its way. Its digests are complete when every part is."""
+    """One file during its download. Its digests are complete when every part is."""
 
     def __init__(self, remote: RemoteFile, target: Path, note: Path, bounds: Bounds) -> None:
         self.remote, self._target, self._bounds = remote, target, bounds
@@ -96,7 +96,7 @@ class Assembly:
     def _read_parts(self) -> list[_Part]:
         size, step = self.remote.size_bytes, self._bounds.part_bytes
         kept = os.pread(self._note, _NOTE.size * (size // step + 2), 0)
-        # The first number is the length of a part: other parts, another note.
+        # The first number is the length of a part: with other parts, the note is not valid.
         same = len(kept) >= _NOTE.size and _NOTE.unpack_from(kept)[0] == step
         if not same:
             os.ftruncate(self._note, 0)
@@ -109,27 +109,27 @@ class Assembly:
         return parts
 
     def wait_for_turn(self, part: _Part, stopped: threading.Event) -> None:
-        """Until the part is near enough to what is being hashed."""
+        """Wait until the part is close enough to what is being hashed."""
         with self._moved:
             while part.number >= self._turn + self._bounds.connections and not stopped.is_set():
                 self._moved.wait(0.2)
 
     def take(self, part: _Part, data: bytes) -> None:
-        """The next bytes of a part: onto the disk, into the note, and to the digest in their turn."""
+        """Take the next bytes of a part: write them to the disk and into the note, and hash them in order."""
         try:
             os.pwrite(self._file, data, part.at)
             after = part.at + len(data)
             os.pwrite(self._note, _NOTE.pack(after - part.begin), _NOTE.size * (part.number + 1))
-        except OSError as problem:  # or it would be taken for the connection's
+        except OSError as problem:  # otherwise it would be taken for an error of the connection
             raise _explained(problem, self.remote) from problem
         with self._moved:
-            # Together: a part that looks whole has all that is to be hashed of it.
+            # Both under one lock: when a part looks complete, all its bytes wait to be hashed.
             self._waiting.setdefault(part.number, deque()).append(data)
             part.at = after
         self.hash_on()
 
     def hash_on(self) -> None:
-        """Hash whatever is in its turn. One thread at a time; another one goes on with its own work."""
+        """Hash whatever is next in order. One thread at a time; another one continues with its own work."""
         with self._moved:
             while self._turn < len(self.parts):
                 pieces = self._waiting.get(self._turn)
@@ -154,11 +154,11 @@ class Assembly:
                 self._git.update(chunk)
 
     def forget(self) -> None:
-        """What is there is not to be trusted: fetch it from the beginning."""
+        """Discard the file and download it from the beginning: its content cannot be trusted."""
         os.ftruncate(self._note, 0)
 
     def finish(self) -> Fetched:
-        """Everything is written: make it durable. ContentError when it is not what was announced."""
+        """Make the complete file durable. ContentError when it differs from what was announced."""
         self.hash_on()
         os.fsync(self._file)
         remote = self.remote
@@ -189,16 +189,16 @@ class _Run:
     advance: Advance
     stopped: threading.Event
     failures: list[BaseException] = field(default_factory=list)
-    # Servers that send the whole file to whoever asks for a part.
+    # Servers that ignore Range and send the whole file.
     whole_only: set[str] = field(default_factory=set)
 
 
 def fetch_all(
     client: Client, files: Sequence[RemoteFile], folder: Path, notes: Path, bounds: Bounds, advance: Advance
 ) -> list[Fetched]:
-    """Every file into `folder`. `advance` gets the bytes as they are written; those that were there already first.
+    """Download every file into `folder`. `advance` gets the bytes as they are written; bytes that existed come first.
 
-    Raises the first error, when nothing is written any more; what was fetched stays for the next run.
+    Raises the first error once nothing is written any more; what was downloaded stays for the next run.
     """
     run = _Run(client, bounds, advance, client.stopped)
     done: dict[str, Fetched] = {}
@@ -263,7 +263,7 @@ class _Workers:
                 self._run.stopped.set()
 
     def _finish(self, assembly: Assembly, done: dict[str, Fetched]) -> None:
-        """By the last one of the file; twice at the same moment does no harm."""
+        """The last thread of the file calls this; a second call at the same time does no harm."""
         try:
             done[assembly.remote.path] = assembly.finish()
         except ContentError:
@@ -272,7 +272,7 @@ class _Workers:
 
 
 def fetch_part(run: _Run, assembly: Assembly, part: _Part) -> None:
-    """One part, from where it was left, for as long as there is progress."""
+    """Download one part, from where it was left, for as long as there is progress."""
     assembly.wait_for_turn(part, run.stopped)
     what = f"{assembly.remote.path} at {part.begin}"
     run.client.again(lambda: _ask(run, assembly, part), what, progress=lambda: part.at)
@@ -297,7 +297,7 @@ def _ask(run: _Run, assembly: Assembly, part: _Part) -> None:
 
 
 def _check_answer(response: http.client.HTTPResponse, remote: RemoteFile, part: _Part) -> None:
-    """The answer is for the bytes that were asked for, of a file that is as long as was said."""
+    """Check that the answer has the requested bytes, of a file of the announced length."""
     if response.status == 200:
         length = response.headers.get("Content-Length", "")
         if length and int(length) != remote.size_bytes:
@@ -316,7 +316,7 @@ def _check_answer(response: http.client.HTTPResponse, remote: RemoteFile, part: 
 
 
 def _skip(response: http.client.HTTPResponse, count: int) -> None:
-    """A server without ranges sends everything from the beginning."""
+    """Skip to the part: a server without ranges sends everything from the beginning."""
     while count:
         data = _read(response, min(count, CHUNK_BYTES))
         if not data:
@@ -325,7 +325,7 @@ def _skip(response: http.client.HTTPResponse, count: int) -> None:
 
 
 def _read(response: http.client.HTTPResponse, size: int) -> bytes:
-    """`size` bytes, or those that came before the end."""
+    """`size` bytes, or fewer at the end."""
     buffer = bytearray(size)
     view, got = memoryview(buffer), 0
     try:
@@ -335,7 +335,7 @@ def _read(response: http.client.HTTPResponse, size: int) -> bytes:
                 break
             got += count
     except (OSError, http.client.HTTPException):
-        # What came before the cut counts; the cut shows at the next reading.
+        # The bytes before an interruption count; the next read raises the error.
         if not got:
             raise
     return buffer if got == size else bytes(view[:got])  # type: ignore[return-value]

@@ -17,7 +17,7 @@ _LINE = re.compile(r"([0-9a-f]{64})[ \t]+\*?(.+)")
 
 
 def list_web(client: Client, url: str, sha256: str) -> Listing:
-    """`sha256`: what the revision says of the file or of the index; empty before it is locked. ContentError when it differs."""
+    """`sha256`: of the file or of the index, from the revision; empty before it is locked. ContentError when it differs."""
     path = PurePosixPath(urllib.parse.unquote(urllib.parse.urlsplit(url).path))
     if path.name != INDEX:
         return Listing((RemoteFile(path.name, _size(client, url), _address(url), sha256),), pinned=True)

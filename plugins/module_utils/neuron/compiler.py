@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A library's program in a process of its own: what it printed, and what its end means."""
+"""Runs a library's compiler program in a process of its own, and interprets its output and its exit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from .errors import CompileError, InputError
 HELPERS = Path(__file__).parent / "helpers"
 _TAIL_LINES = 20
 
-# (what the log or the end shows, kind, sentence): the first that fits. F137 is the compiler's own code for a child that was killed.
+# (what the log or the exit shows, kind, sentence): the first that matches. F137 is the compiler's own code for a child
+# that was killed.
 _FAILURES: tuple[tuple[str, str, str], ...] = (
     (
         r"No space left on device|\[Errno 28\]",
@@ -74,7 +75,7 @@ BACKENDS = {
 
 @dataclass(frozen=True)
 class Runner:
-    """How programs are run. `timeout_s`: of a compilation. `environment` goes over ours."""
+    """How programs are run. `timeout_s`: of a compilation. `environment` is merged over ours."""
 
     python: str = sys.executable
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -82,7 +83,7 @@ class Runner:
     work_dir: Path | None = None
 
     def versions(self, backend: Backend) -> dict[str, str]:
-        """What the libraries say of themselves, without a device. InputError when they are not there."""
+        """The libraries' versions, read without a device. InputError when the libraries are missing."""
         done = subprocess.run(
             [self.python, str(backend.helper), "versions"],
             env=self._environment(),
@@ -96,7 +97,7 @@ class Runner:
         return {str(name): str(version) for name, version in found.items()}
 
     def compile(self, backend: Backend, spec: Mapping[str, Any], log: Path, say: Callable[[str], None]) -> float:
-        """Seconds of a compilation that went well. CompileError for one that did not; its process group is gone."""
+        """Seconds of a successful compilation. CompileError for a failed one, whose process group is ended."""
         file = log.with_suffix(".spec.json")
         file.write_text(json.dumps(spec), encoding="utf-8")
         started = time.monotonic()
@@ -126,7 +127,7 @@ class Runner:
 
 
 def classify(code: int, tail: str) -> CompileError:
-    """What a failed compilation means, in a sentence."""
+    """Why a compilation failed, in a sentence."""
     if code in (-signal.SIGKILL, 128 + signal.SIGKILL) and not re.search(_FAILURES[0][0], tail):
         return CompileError(_FAILURES[1][2], "out_of_memory", tail)
     for pattern, kind, sentence in _FAILURES:
@@ -138,7 +139,7 @@ def classify(code: int, tail: str) -> CompileError:
 
 
 def _wait(child: subprocess.Popen[bytes], deadline: float, say: Callable[[str], None]) -> int | None:
-    """Its exit code; None after the deadline. Says every minute that it is still at it."""
+    """Its exit code; None after the deadline. It reports every minute that it still runs."""
     started, told = time.monotonic(), 0
     while True:
         try:
@@ -153,7 +154,7 @@ def _wait(child: subprocess.Popen[bytes], deadline: float, say: Callable[[str], 
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """The compiler's own children too."""
+    """End the compiler's own children, too."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()

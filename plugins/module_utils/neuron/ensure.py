@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Artifacts for exact inputs: found, or compiled once."""
+"""Artifacts for exact inputs: they are found, or compiled once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .store import Artifact, ArtifactStore, refuse_mismatch
 
 @dataclass(frozen=True)
 class Shapes:
-    """What a catalogue entry says of the graphs. `include_weights`: the artifacts hold them, so they fit these weights alone."""
+    """What a catalogue entry says about the graphs. `include_weights`: the artifacts contain the weights, so they fit only these."""
 
     target: str
     tp_degree: int = 2
@@ -36,7 +36,10 @@ class Shapes:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`status`: present, compiled, or absent where nothing was to be compiled. `mismatch`: against the nearest that is there."""
+    """`status`: present, compiled, or absent where nothing was to be compiled.
+
+    `mismatch`: compared with the most similar artifacts.
+    """
 
     status: str
     inputs: Inputs
@@ -46,7 +49,7 @@ class Outcome:
 
 
 def inputs_of(backend: Backend, model_path: Path, shapes: Shapes, runner: Runner) -> Inputs:
-    """Everything that decides, read from the model and from the image's own libraries. InputError without a model."""
+    """All inputs of the key, read from the model and from the image's own libraries. InputError without a model."""
     config = _config(model_path)
     weights = _weights_digest(model_path) if shapes.include_weights or backend.name == "optimum" else ""
     return Inputs(
@@ -69,7 +72,7 @@ def inputs_of(backend: Backend, model_path: Path, shapes: Shapes, runner: Runner
 
 
 def look(store: ArtifactStore, model: str, inputs: Inputs, *, full: bool = False) -> Outcome:
-    """What is there. Nothing is compiled."""
+    """The artifacts that exist. Nothing is compiled."""
     found = store.find(model, inputs, full=full)
     if found:
         return Outcome("present", inputs, found)
@@ -78,7 +81,7 @@ def look(store: ArtifactStore, model: str, inputs: Inputs, *, full: bool = False
 
 
 def verify(store: ArtifactStore, model: str, inputs: Inputs, *, full: bool = False) -> Artifact:
-    """The artifacts. MismatchError names what differs, or that there are none."""
+    """The artifacts. MismatchError names what differs, or that none exist."""
     found = store.find(model, inputs, full=full)
     if found:
         return found
@@ -102,7 +105,10 @@ def ensure(
     wait_s: float = 6 * 3600.0,
     say: Callable[[str], None] = lambda _sentence: None,
 ) -> Outcome:
-    """Compile unless it is there. Whoever waits for another builder finds its work. CompileError, BusyError, ModelStoreError."""
+    """Compile unless the artifacts exist.
+
+    A second caller waits for the first and finds its work. CompileError, BusyError, ModelStoreError.
+    """
     before = look(store, model, inputs)
     if before.artifact and not force:
         return before
@@ -148,7 +154,7 @@ def _config(model_path: Path) -> Mapping[str, Any]:
 
 
 def _weights_digest(model_path: Path) -> str:
-    """The manifest's digest where the model store has published it; else every file of weights is read."""
+    """The manifest's digest where the model store has published the model; otherwise every file of weights is read."""
     try:
         return str(json.loads((model_path / "manifest.json").read_text(encoding="utf-8"))["digest"])
     except (OSError, ValueError, KeyError):

@@ -11,15 +11,15 @@ class NeuronError(LlmOnEksError):
 
 
 class InputError(NeuronError):
-    """Inputs that no key can be made of."""
+    """Inputs that do not suffice for a key."""
 
 
 class MismatchError(NeuronError):
-    """There are artifacts, and they are for something else."""
+    """Artifacts exist, but for other inputs."""
 
 
 class CompileError(NeuronError):
-    """A compilation that failed; `kind` is what its end means."""
+    """A compilation that failed; `kind` is the kind of failure."""
 
     def __init__(self, sentence: str, kind: str, tail: str = "") -> None:
         super().__init__(sentence)

@@ -70,7 +70,7 @@ def _run(chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def _collect(chosen: argparse.Namespace) -> dict[str, Any]:
-    """Drop artifacts whose model or key nobody wants."""
+    """Remove artifacts of models or keys that are no longer wanted."""
     store = ArtifactStore(chosen.root)
     gone = [one for one in store.list() if f"{one[0]}/{one[1].key}" not in chosen.wanted]
     for _model, artifact in gone:
@@ -79,7 +79,7 @@ def _collect(chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def _write_metrics(chosen: argparse.Namespace, status: str, seconds: float) -> None:
-    """For node-exporter's textfile collector, or whoever reads the file."""
+    """For node-exporter's textfile collector, or any other reader of the file."""
     if not chosen.metrics:
         return
     labels = f'{{model="{chosen.model}",backend="{chosen.backend}"}}'

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When compiled graphs fit: every input that the compiler or the runtime sees, as one hash.
+"""When compiled graphs fit: one hash over every input that the compiler or the runtime sees.
 
-Which inputs these are: docs/engines.md. Nothing of the controller is among them, so another Python there compiles nothing anew.
+The inputs are listed in docs/engines.md. None of them comes from the controller, so another Python there does not cause
+a compilation.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ _VOLATILE = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "u
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything that decides. `versions`: package -> version in the image that compiles, the compiler's among them.
+    """All inputs of the key. `versions`: package -> version in the image that compiles, including the compiler's.
 
-    `image_digest`: of that image; TNx hashes its graphs with the interpreter's path in them. `weights`: digest of the weights
-    where the artifacts hold them, else empty: graphs alone fit every fine-tune of an architecture.
+    `image_digest`: of that image; TNx hashes its graphs with the interpreter's path in them. `weights`: digest of the
+    weights where the artifacts contain them, otherwise empty: graphs alone fit every fine-tune of an architecture.
     """
 
     backend: str
@@ -64,7 +65,7 @@ class Inputs:
                 raise InputError(f"{name} is {getattr(self, name)}: give 1 or more")
 
     def parts(self) -> dict[str, Any]:
-        """What is hashed, in clear. Orders that mean nothing are gone; inf2 and trn1 are one family."""
+        """The hashed values in clear text. Orders without meaning are removed; inf2 and trn1 are one family."""
         found = asdict(self)
         found["target"] = FAMILIES[self.target]
         found["compiler_flags"] = sorted(self.compiler_flags)
@@ -79,20 +80,20 @@ class Inputs:
 
 
 def canonical(value: Any) -> str:
-    """One text for one meaning. InputError for a float: its digits differ between languages."""
+    """A canonical text. InputError for a float: its digits differ between languages."""
     _refuse_floats(value)
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def config_sha256(config: Mapping[str, Any]) -> str:
-    """Of what a config.json says of the architecture."""
+    """sha256 of the parts of a config.json that describe the architecture."""
     kept = {name: value for name, value in config.items() if name not in _VOLATILE}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A part of the key that is another one."""
+    """A part of the key that differs."""
 
     part: str
     wanted: Any
@@ -103,7 +104,7 @@ class Difference:
 
 
 def differences(wanted: Mapping[str, Any], found: Mapping[str, Any], prefix: str = "") -> list[Difference]:
-    """Every part that differs, mappings taken apart."""
+    """Every part that differs, member by member."""
     result: list[Difference] = []
     for part in sorted({*wanted, *found}):
         one, other = wanted.get(part), found.get(part)

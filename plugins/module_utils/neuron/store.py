@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Artifacts on the shared volume: ROOT/MODEL/BACKEND/KEY/, whole or not there.
+"""Artifacts on the shared volume: ROOT/MODEL/BACKEND/KEY/, either complete or absent.
 
-They are kept as models are (`models.store`): staged, made durable, one rename; a manifest with every file's size and sha256, and
-every input of the key in clear. One builder at a time, however many there are.
+They are kept as models are (`models.store`): staged, made durable, published by one rename; a manifest has every file's
+size and sha256, and every input of the key in clear text. Only one builder works on a key at a time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .key import Inputs, differences
 
 @dataclass(frozen=True)
 class Artifact:
-    """One set that is there. `inputs`: what it was compiled for, as `Inputs.parts` gives it."""
+    """One complete set. `inputs`: what it was compiled for, as `Inputs.parts` returns it."""
 
     path: Path
     key: str
@@ -54,14 +54,14 @@ class ArtifactStore:
         return self._store.folder(f"{model}.{inputs.backend}", inputs.key)
 
     def find(self, model: str, inputs: Inputs, *, full: bool = False) -> Artifact | None:
-        """The artifacts for exactly these inputs, if they are there and whole."""
+        """The artifacts for exactly these inputs, if they exist and are complete."""
         found = read(self.folder(model, inputs))
         if found is None or found.key != inputs.key or found.damaged(full=full):
             return None
         return found
 
     def nearest(self, model: str, inputs: Inputs) -> Artifact | None:
-        """Those for other inputs that differ in the fewest parts."""
+        """The artifacts whose inputs differ in the fewest parts."""
         parent = self.folder(model, inputs).parent
         there = [one for one in map(read, sorted(parent.glob("*"))) if one is not None]
         return min(there, key=lambda one: len(differences(inputs.parts(), one.inputs)), default=None)
@@ -71,7 +71,7 @@ class ArtifactStore:
         """An empty folder to compile into, while nobody else compiles the same. BusyError after `wait_s` seconds."""
         self.root.mkdir(parents=True, exist_ok=True)
         with self._store.fetching(f"{model}.{inputs.backend}", inputs.key, wait_s) as staging:
-            # What an earlier builder has left cannot be gone on with: no compiler takes up half of its work.
+            # What an earlier builder has left is of no use: no compiler can continue it.
             for left in staging.iterdir():
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
             try:
@@ -80,7 +80,7 @@ class ArtifactStore:
                 shutil.rmtree(staging, ignore_errors=True)
 
     def publish(self, staging: Path, model: str, inputs: Inputs, seconds: float, compiler: str) -> Artifact:
-        """What lies in `staging` becomes the artifacts."""
+        """Publish the content of `staging` as the artifacts."""
         for path in staging.rglob("*"):
             if path.is_file():
                 _sync_file(path)
@@ -104,7 +104,7 @@ class ArtifactStore:
         return found
 
     def list(self) -> list[tuple[str, Artifact]]:
-        """(model, artifacts) of all that is there."""
+        """(model, artifacts) of all that exist."""
         found = []
         for folder in sorted(self.root.glob("*/*")):
             artifact = read(folder) if not folder.parent.name.startswith(".") else None
@@ -113,12 +113,12 @@ class ArtifactStore:
         return found
 
     def remove(self, artifact: Artifact) -> None:
-        """Only what has our manifest is ever removed."""
+        """Only folders with our manifest are ever removed."""
         self._store.remove(artifact.path.parent.name, artifact.path.name)
 
 
 def _sync_file(path: Path) -> None:
-    """Compilers do not care when their bytes are on the disk."""
+    """Compilers do not wait until their bytes are on the disk."""
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)
@@ -127,7 +127,7 @@ def _sync_file(path: Path) -> None:
 
 
 def read(folder: Path) -> Artifact | None:
-    """What a folder's manifest says; None where it has none of ours."""
+    """The artifact that a folder's manifest describes; None where it has none of ours."""
     try:
         found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files = {str(name): (int(size), str(digest)) for name, (size, digest) in found["files"].items()}
@@ -144,7 +144,7 @@ def read(folder: Path) -> Artifact | None:
 
 
 def refuse_mismatch(wanted: Mapping[str, Any], artifact: Artifact) -> None:
-    """MismatchError that names every part in which the artifacts are for something else, and what a compilation costs."""
+    """MismatchError with every part in which the artifacts differ, and the cost of a compilation."""
     found = differences(wanted, artifact.inputs)
     if found:
         took = f"{artifact.seconds / 60:.0f} min" if artifact.seconds >= 90 else f"{artifact.seconds:.0f} s"
