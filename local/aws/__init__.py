@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The AWS API on one machine: moto, and what it lacks, held to botocore's service models, with its state on disk."""
+"""An emulated AWS API on one machine: moto and what it lacks, checked against botocore's models, with its state on disk."""

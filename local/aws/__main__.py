@@ -75,7 +75,7 @@ def configuration(arguments: argparse.Namespace) -> EmulatorConfig:
 
 
 def forget_the_users_aws(config: EmulatorConfig) -> None:
-    """Nothing of the caller's own AWS settings is read here: neither keys nor profiles, and no instance is asked for any."""
+    """Ignore the caller's own AWS settings: no keys and profiles are read, and no instance metadata is asked."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update(
@@ -88,7 +88,7 @@ def forget_the_users_aws(config: EmulatorConfig) -> None:
 
 
 def serve(config: EmulatorConfig) -> None:
-    """Until SIGTERM or Ctrl-C."""
+    """Serve until SIGTERM or Ctrl-C."""
     forget_the_users_aws(config)
     from .server import Emulator, listen
 

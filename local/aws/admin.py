@@ -22,7 +22,7 @@ ROOT = "/_emulator/"
 
 
 class Emulator(Protocol):
-    """What these addresses need of the emulator."""
+    """The parts of the emulator that these addresses need."""
 
     config: EmulatorConfig
     world: World
@@ -34,9 +34,9 @@ class Emulator(Protocol):
 
 
 def changes_state(method: str, path: str, body: bytes = b"") -> bool:
-    """Whether the request belongs into the journal: faults, denials, page sizes and counts are of the process alone.
+    """Whether the request belongs in the journal: faults, denials, page sizes and counts belong to the process alone.
 
-    Creations that are to fail belong there: their outcome is part of the account.
+    Faults that let creations fail belong in it: their outcome is part of the account.
     """
     if path.removeprefix(ROOT) == "faults":
         return method == "DELETE" or b'"fails"' in body
@@ -44,7 +44,7 @@ def changes_state(method: str, path: str, body: bytes = b"") -> bool:
 
 
 def gives_rights(method: str, path: str) -> bool:
-    """Whether the request could lead clients, and their tokens, elsewhere."""
+    """Whether the request could redirect clients, and their tokens, elsewhere."""
     return method == "PUT" and path.removeprefix(ROOT).startswith("endpoints/")
 
 

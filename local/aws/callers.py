@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose signature it is, and whether it is right: the part of STS behind an EKS token.
+"""Who signed a request, and whether the signature is right: the part of STS behind an EKS token.
 
 A token is `k8s-aws-v1.` and the base64url of a presigned GetCallerIdentity with the signed header `x-k8s-aws-id`:
 https://github.com/kubernetes-sigs/aws-iam-authenticator#api-authorization-from-outside-a-cluster
@@ -24,14 +24,14 @@ from moto.sts.models import sts_backends
 from .config import EmulatorConfig
 
 _PREFIX = "k8s-aws-v1."
-# A token is good for 15 minutes from its signature, whatever its own expiry says.
+# A token is valid for 15 minutes from its signature, whatever its own expiry says.
 _LIFE_S = 900
 _SKEW_S = 60
 
 
 @dataclass(frozen=True)
 class Caller:
-    """`arn` is what GetCallerIdentity says; `principal` what IAM and access entries call it; `secret` signs."""
+    """`arn`: as in GetCallerIdentity; `principal`: as IAM and access entries name it; `secret`: the key that signs."""
 
     arn: str
     principal: str
@@ -40,10 +40,10 @@ class Caller:
 
 
 def caller_of(config: EmulatorConfig, access_key: str) -> Caller:
-    """Who an access key belongs to. Keys that nobody made are the configured caller's, but sign nothing."""
+    """The owner of an access key. Unknown keys count as the configured caller's, but sign nothing."""
     if access_key == config.access_key:
         return Caller(config.caller_arn, config.caller_arn, config.secret_key)
-    # moto makes a partition's backend when it is first asked: either service may have been so far.
+    # moto creates a partition's backend at its first use: either service may have been the first.
     for backend in sts_backends[config.account].values():
         for role in backend.assumed_roles:
             if role.access_key_id == access_key:
@@ -57,7 +57,7 @@ def caller_of(config: EmulatorConfig, access_key: str) -> Caller:
 
 
 def verify(config: EmulatorConfig, token: str, cluster: str) -> Caller | None:
-    """Whoever signed the token for this cluster; None when it is forged, stale, or for another cluster."""
+    """The caller who signed the token for this cluster; None when it is forged, expired, or for another cluster."""
     if not token.startswith(_PREFIX):
         return None
     text = token.removeprefix(_PREFIX)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One clock for everything emulated. It stands still during a request, and goes back in time while a journal is replayed."""
+"""One clock for the whole emulator. It stands still during a request, and shows past times while a journal is replayed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Clock:
         self.now = time.time()
 
     def tick(self) -> float:
-        """Take over the machine's time."""
+        """Take over the machine's current time."""
         self.now = time.time()
         return self.now
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a journal need not keep: objects of S3 that were written over or deleted since.
+"""Removes what a journal need not keep: S3 objects that were overwritten or deleted later.
 
-A lock is an object that every run makes, renews and deletes. Without this the journal of an account in which nothing changes
-would grow with every run. Pure.
+A lock is an object that every run creates, renews and deletes. Without this the journal of an unchanged account would
+grow with every run. Pure.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from . import s3
 from .journal import Entry
 from .protocol import Call
 
-# Operations that look at other objects, or make an object's past a part of the state.
+# Operations that read other objects, or that make an object's history a part of the state.
 _ENTANGLED = {"CopyObject", "UploadPartCopy"}
 _VERSIONING = "PutBucketVersioning"
 
 
 def compacted(entries: Iterable[Entry], identify: Callable[[Entry], Call | None]) -> list[Entry]:
-    """The entries that lead to the same state, in their order."""
+    """The entries that lead to the same state, in order."""
     read = [(entry, identify(entry)) for entry in entries]
     calls = [call for _, call in read if call is not None and call.service == "s3"]
     if any(call.name in _ENTANGLED for call in calls):
@@ -32,7 +32,7 @@ def compacted(entries: Iterable[Entry], identify: Callable[[Entry], Call | None]
         if not _writes(call, versioned):
             kept.append(entry)
         elif call is not None and call.name == "PutObject" and last[_object(call)] == index:
-            # What its condition was about is no longer there.
+            # The object that its condition was about no longer exists.
             kept.append(replace(entry, headers=s3.without_conditions(entry.headers)))
     return kept
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an emulated account is, and how long its resources take."""
+"""Configuration of an emulated account, and how long its resources take."""
 
 from __future__ import annotations
 
@@ -47,10 +47,12 @@ REALISTIC_S = {
 
 @dataclass(frozen=True)
 class EmulatorConfig:
-    """`listen`: an address for each listener; `state`: folder of the journal, None for memory only; `pace`: 0 is at once, 1 real.
+    """`listen`: an address for each listener; `state`: folder of the journal, None for memory only; `pace`: 0 is at once, 1 as slow
+    as AWS.
 
-    `delays` overrides single kinds of REALISTIC_S, in seconds. Signatures made with `access_key` and `secret_key` are
-    those of `caller`; deployers are held to `policy`; with `private` what leads to rights on a cluster must carry such a signature (guarded.py).
+    `delays` overrides single kinds of REALISTIC_S, in seconds. Signatures with `access_key` and `secret_key` are those
+    of `caller`. `policy`: the permissions of deployers. `private`: calls that give rights on a cluster need such a
+    signature (guarded.py).
     """
 
     listen: tuple[Address, ...] = (Address("127.0.0.1", 0),)
@@ -74,7 +76,7 @@ class EmulatorConfig:
             raise EmulatorError(f"aws emulator: account {self.account!r} is not a number of 12 digits")
 
     def permissions(self) -> list[str] | None:
-        """Actions of the policy that deployers are held to; None: they may do everything. Raises EmulatorError."""
+        """Actions of the policy that limits deployers; None: they may do everything. Raises EmulatorError."""
         if self.policy is None:
             return None
         try:
@@ -83,7 +85,7 @@ class EmulatorConfig:
             raise EmulatorError(f"aws emulator: {self.policy} holds no IAM policy ({error})") from None
 
     def delay(self, kind: str) -> float:
-        """Seconds that something takes."""
+        """Seconds that a kind of resource takes."""
         return self.delays.get(kind, REALISTIC_S[kind] * self.pace)
 
     @property

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls that an administrator denied, and calls of a deployer beyond the permissions that we publish, in each service's own words.
+"""Refuses calls that were denied by the admin address, and a deployer's calls beyond the permissions that we publish, in each service's own words.
 
-A deployer is known by its user agent; whoever else uses the account, tests that plant something for instance, may do everything.
+A deployer is recognised by its user agent. Any other client of the account, for example a test that creates something,
+may do everything.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from .journal import Entry
 from .protocol import Call
 from .world import World
 
-# Services without "Exception" in the code, with its status; EC2 has words of its own.
+# Services whose error code has no "Exception", with its status; EC2 has codes of its own.
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 _CODES = {
     "ec2": ("UnauthorizedOperation", 403),
@@ -31,7 +32,7 @@ DEPLOYER = "llm.on_eks"
 
 
 def refuse_denied(world: World, call: Call, caller_arn: str, entry: Entry) -> None:
-    """Raises Refusal when the call needs an action that was denied, or that a deployer has no permission for."""
+    """Raises Refusal when the call needs an action that was denied, or for which a deployer has no permission."""
     bound = world.allowed is not None and any(
         name.lower() == "user-agent" and DEPLOYER in value for name, value in entry.headers
     )

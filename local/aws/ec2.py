@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where moto's EC2 and IAM are more lenient or quicker than AWS: things in use, states that take time, names taken."""
+"""Makes moto's EC2 and IAM as strict and as slow as AWS: resources in use, transitional states, names that are taken."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from . import network
 from .errors import refuse
 from .world import Params, Result, Session, guard, operation, overlay
 
-# moto calls these two otherwise in DescribeTags.
+# moto names these two differently in DescribeTags.
 ec2_utils.EC2_PREFIX_TO_RESOURCE.update(eipalloc="elastic-ip", nat="natgateway")
 
 
@@ -70,7 +70,7 @@ def _public_interfaces(session: Session) -> list[Any]:
 
 @overlay("ec2", "DescribeNetworkInterfaces")
 def describe_network_interfaces(session: Session, params: Params, result: Result) -> Result:
-    """Public addresses of services, from a range for documents (RFC 5737)."""
+    """Public addresses of services, from a range for documentation (RFC 5737)."""
     public = {eni.id for eni in _public_interfaces(session)}
     for row in result.get("NetworkInterfaces") or []:
         if row["NetworkInterfaceId"] in public:
@@ -90,7 +90,7 @@ def delete_network_interface(session: Session, params: Params) -> None:
 
 @overlay("ec2", "TerminateInstances")
 def terminate_instances(session: Session, params: Params, result: Result) -> Result:
-    """Instances take their time to go, and their interfaces go with them; moto keeps those."""
+    """Instances take time to terminate, and their interfaces are deleted with them; moto keeps those."""
     backend = network.ec2(session)
     for identifier in params["InstanceIds"]:
         instance = backend.get_instance(identifier)
@@ -118,7 +118,7 @@ def _allocations(nat: Any) -> list[str]:
 
 @overlay("ec2", "DescribeNatGateways")
 def describe_nat_gateways(session: Session, params: Params, result: Result) -> Result:
-    """moto does not filter these by tags, and knows of no failure."""
+    """moto does not filter these by tags, and they never fail there."""
     for row in result.get("NatGateways", []):
         if row["State"] == "failed":
             row["FailureCode"], row["FailureMessage"] = session.store("failed", dict)[row["NatGatewayId"]]
@@ -165,7 +165,7 @@ def delete_nat_gateway(session: Session, params: Params, result: Result) -> Resu
 
 @guard("ec2", "CreateVpcEndpoint")
 def require_endpoint_service(session: Session, params: Params) -> None:
-    """Names of services are looked up; in China some have a prefix and others have none."""
+    """Refuse unknown services; in China the names of some have a prefix."""
     name = params["ServiceName"]
     region = session.region
     service = name.partition(f".{region}.")[2]
@@ -251,7 +251,7 @@ def delete_policy(session: Session, params: Params) -> None:
 
 @guard("iam", "AttachRolePolicy")
 def attach_role_policy(session: Session, params: Params) -> None:
-    """AWS's own policies come into moto as they are used: all 1 400 at once cost a second of every start."""
+    """AWS's own policies are added to moto when they are used: all 1 400 at once would cost a second at every start."""
     arn, backend = params["PolicyArn"], network.iam(session)
     if ":iam::aws:policy/" not in arn or arn in backend.managed_policies:
         return
@@ -274,7 +274,7 @@ def _aws_policies() -> dict[str, Any]:
 
 @guard("ec2", "DeleteVpcEndpoints")
 def delete_vpc_endpoints(session: Session, params: Params) -> None:
-    """moto makes no route when a table is added later, and then fails to delete it."""
+    """moto creates no route when a table is added later, and then fails to delete it."""
     backend = network.ec2(session)
     for identifier in params.get("VpcEndpointIds") or []:
         endpoint = backend.vpc_end_points.get(identifier)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load balancers as a VPC feels them: interfaces in its subnets, which stay for a while when the load balancer is gone.
+"""Load balancers as far as a VPC is affected: interfaces in its subnets, which stay for a while after the load balancer is deleted.
 
 https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-delete.html
 """
@@ -19,7 +19,10 @@ from .world import Params, Result, Session, guard, overlay
 
 @dataclass
 class LoadBalancers:
-    """Of one account and region. `interfaces`: ARN -> ids; `young`: ARNs that are being made; `stuck`: ids that do not go."""
+    """Load balancers of one account and region.
+
+    `interfaces`: ARN -> ids; `young`: ARNs that are being created; `stuck`: ids that do not go away.
+    """
 
     interfaces: dict[str, list[str]] = field(default_factory=dict)
     young: set[str] = field(default_factory=set)
@@ -81,7 +84,7 @@ def delete_load_balancer(session: Session, params: Params, result: Result) -> Re
 
 
 def release_stuck(session: Session) -> None:
-    """What was stuck goes."""
+    """Delete the interfaces that were stuck."""
     state = load_balancers(session)
     _remove(session, state.stuck)
     state.stuck.clear()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the emulator refuses, in the words of the service, read from data/refusals.json."""
+"""Refusals of the emulator, in the service's own words, read from data/refusals.json."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DATA = Path(__file__).parent / "data" / "refusals.json"
 
 
 class EmulatorError(Exception):
-    """The emulator cannot be started or used so; one sentence for a user."""
+    """The emulator cannot be started or used like this; one sentence for a user."""
 
 
 @dataclass(frozen=True)

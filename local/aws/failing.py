@@ -27,7 +27,7 @@ REASONS = {
 
 @dataclass
 class Failing:
-    """The next `count` creations by a call that matches end in failure; -1 is all."""
+    """The next `count` creations by a matching call fail later; -1 means all."""
 
     service: str = "*"
     operation: str = "*"
@@ -53,7 +53,7 @@ def failing(given: dict[str, Any]) -> Failing:
 
 
 def failure_of(found: list[Failing], call: str) -> tuple[str, str] | None:
-    """Code and message, where the creation by this call is to fail."""
+    """Code and message, if the creation by this call is to fail."""
     for one in found:
         if one.takes(call):
             code, message = REASONS[call]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Failures on demand: throttling, transient faults, recorded refusals, delays. Set through the admin address."""
+"""Failures on demand: throttling, temporary faults, recorded refusals, delays. Set through the admin address."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from .errors import EmulatorError, Refusal, recorded
 
-# How each service says "slow down": EC2 and the query services have words of their own.
+# How each service reports throttling: EC2 and the query services have codes of their own.
 THROTTLED = {
     "ec2": ("RequestLimitExceeded", 503),
     "iam": ("Throttling", 400),
@@ -26,8 +26,11 @@ THROTTLED = {
 
 @dataclass
 class Fault:
-    """`service` and `operation` are patterns. Of the calls that match, the first `count` fail (-1 is all), or each call once
-    (`each`), or a share of them (`share`, by a seeded dice)."""
+    """`service` and `operation` are patterns.
+
+    Of the matching calls, the first `count` fail (-1: all), or each call once (`each`), or a share of them (`share`, by
+    a seeded random generator).
+    """
 
     service: str = "*"
     operation: str = "*"
@@ -69,14 +72,14 @@ class Fault:
 
 
 class Faults:
-    """The faults that are set; nothing of them is kept on disk."""
+    """The faults that are set; none is kept on disk."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
 
     def add(self, given: dict[str, Any]) -> None:
-        """Raises EmulatorError on a word that is not known."""
+        """Raises EmulatorError on an unknown word."""
         unknown = sorted(set(given) - (set(Fault.__dataclass_fields__) - {"seen", "dice"}))
         if unknown:
             raise EmulatorError(f"aws emulator: a fault has no {unknown[0]!r}")
@@ -94,7 +97,7 @@ class Faults:
             self._faults.clear()
 
     def strike(self, service: str, operation: str) -> Refusal | None:
-        """The error that this call meets, if any."""
+        """The error for this call, if any."""
         with self._lock:
             for fault in self._faults:
                 if fault.strikes(service, operation):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What leads to rights on a real API server, and so takes the signature of the emulator's own key.
+"""Calls that lead to rights on a real API server, and therefore need the signature of the emulator's own key.
 
-Any key will do for the rest, as clients on a developer's machine expect it. But EKS tokens open a Kubernetes whose pods run
-as root: who cannot read the credentials file must not become its administrator through the emulator.
+All other calls accept any key, as clients on a developer's machine expect. But EKS tokens open a Kubernetes whose pods
+run as root: a user who cannot read the credentials file must not become its administrator through the emulator.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .protocol import Call
 
 _LIFE_S = 900
-# New keys and sessions, and who may do what on a cluster.
+# Calls for new keys and sessions, and for access to a cluster.
 _GUARDED = (
     ("eks", "CreateAccessEntry"),
     ("eks", "UpdateAccessEntry"),
@@ -39,7 +39,7 @@ _GUARDED = (
 
 
 def refuse_unsigned(config: EmulatorConfig, call: Call, entry: Entry) -> None:
-    """Raises Refusal when a guarded call is not signed by a key that the emulator knows."""
+    """Raises Refusal when a guarded call is not signed with a key that the emulator knows."""
     guarded = any(call.service == service and fnmatchcase(call.name, name) for service, name in _GUARDED)
     if config.private and guarded and not signed(caller_of(config, call.access_key), call.access_key, entry):
         code = "AccessDeniedException" if call.service == "eks" else "AccessDenied"
@@ -49,7 +49,7 @@ def refuse_unsigned(config: EmulatorConfig, call: Call, entry: Entry) -> None:
 
 
 def refuse_stranger(config: EmulatorConfig, entry: Entry) -> None:
-    """Raises Refusal when a request to the emulator itself does not carry its secret."""
+    """Raises Refusal when a request to the emulator itself lacks its secret."""
     given = dict(entry.headers).get("Authorization", "")
     if config.private and not hmac.compare_digest(given.encode(), f"Bearer {config.secret_key}".encode()):
         raise Refusal(
@@ -81,7 +81,7 @@ def signed(caller: Caller, access_key: str, entry: Entry) -> bool:
 
 
 def _is_recent(stamp: str, now: float) -> bool:
-    """AWS takes a signature for 15 minutes."""
+    """AWS accepts a signature for 15 minutes."""
     try:
         return abs(calendar.timegm(time.strptime(stamp, "%Y%m%dT%H%M%SZ")) - now) <= _LIFE_S
     except ValueError:
@@ -89,5 +89,5 @@ def _is_recent(stamp: str, now: float) -> bool:
 
 
 def _hash_fits(headers: dict[str, str], body: bytes) -> bool:
-    """A hash that is signed in place of the body must be the body's."""
+    """When a hash is signed in place of the body, it must be the body's."""
     return headers.get("x-amz-content-sha256", "") in ("", hashlib.sha256(body).hexdigest())

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state on disk: every request that changed something, in order, with the time and the dice it was answered with.
+"""The state on disk: every request that changed something, in order, with the time and the random seed of its answer.
 
-Answers follow from requests, time and dice alone, so replaying them brings the whole account back: after a restart, and
-after kill -9. A line cut short by a kill was never answered, and is dropped. What only looks, and what was refused, leaves
-no line.
+Answers depend on requests, time and seed alone, so a replay restores the whole account: after a restart, and after kill
+-9. A line that was cut short by a kill was never answered, and is dropped. Reads and refused requests are not written.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from .errors import EmulatorError
 
 @dataclass(frozen=True)
 class Entry:
-    """One request. `at`: seconds since the epoch; `seed` of all identifiers made by it."""
+    """One request. `at`: seconds since the epoch; `seed`: of all identifiers that it creates."""
 
     at: float
     seed: int
@@ -63,7 +62,7 @@ class Journal:
             folder.chmod(0o700)
 
     def entries(self) -> Iterator[Entry]:
-        """What was written; a last line that was cut short is taken off the file. Raises EmulatorError."""
+        """The written entries; a truncated last line is removed from the file. Raises EmulatorError."""
         if self.file is None or not self.file.exists():
             return
         data = self.file.read_bytes()
@@ -80,14 +79,14 @@ class Journal:
                 ) from error
 
     def append(self, entry: Entry) -> None:
-        """Written before the request is answered: a client that saw an answer finds it again."""
+        """Write before the request is answered: a client that saw an answer finds its result again."""
         if self.file is None:
             return
         with self.file.open("ab") as stream:
             stream.write(entry.to_json().encode() + b"\n")
 
     def rewrite(self, change: Callable[[Iterator[Entry]], list[Entry]]) -> None:
-        """Put other entries in place of those that are there, all or nothing."""
+        """Replace all entries atomically."""
         if self.file is None:
             return
         staged = self.file.with_suffix(".new")

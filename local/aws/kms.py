@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys whose own policy shows them to nobody here: without the account's root in it no IAM policy helps.
+"""Keys whose own policy hides them from everybody here: without the account's root in it no IAM policy helps.
 
 https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html
 """

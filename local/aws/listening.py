@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the emulator listens: on this machine, or inside a network namespace of it."""
+"""The addresses on which the emulator listens: on this machine, or in one of its network namespaces."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class Address:
         """A listening socket. Raises OSError."""
         if self.namespace is None:
             return self._listen()
-        # setns(2) moves a thread; this one ends here, and the socket stays where it was made.
+        # setns(2) moves a single thread. This thread ends here, and the socket stays in the namespace in which it was
+        # created.
         with ThreadPoolExecutor(1) as pool:
             return pool.submit(self._listen_inside, self.namespace).result()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Log groups: days of retention that the service takes, and the group of a cluster that EKS writes again after its end.
+"""Log groups: the numbers of days that the service accepts, and the group of a cluster that EKS writes again after the cluster's end.
 
 https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html,
 https://github.com/terraform-aws-modules/terraform-aws-eks/issues/2763
@@ -13,7 +13,7 @@ from .errors import refuse
 from .world import Params, Result, Session, guard, overlay
 
 _DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
-# Seconds from the deletion of a group to the last events of a cluster, which make it anew.
+# Seconds from the deletion of a group to the last events of a cluster, which create it again.
 _AGAIN_S = 1.0
 
 
@@ -24,7 +24,7 @@ def put_retention_policy(session: Session, params: Params) -> None:
 
 
 def cluster_gone(session: Session, cluster: str, *, writes: bool) -> None:
-    """For a while its last events come: whoever deletes its group meanwhile gets another one."""
+    """Its last events arrive for a while: when its group is deleted meanwhile, a new one appears."""
     until = _late(session)
     late = session.delay("late-logs")
     if writes and late:
@@ -46,6 +46,6 @@ def _make(session: Session, name: str) -> None:
 
 
 def _late(session: Session) -> dict[str, float]:
-    """Name of a group -> until when events for it come."""
+    """Name of a group -> until when events for it arrive."""
     found: dict[str, float] = session.store("late logs", dict)
     return found

@@ -12,12 +12,12 @@ from typing import Any
 from . import network
 from .world import Session
 
-# One of the images that moto knows: which one says nothing here.
+# One of the images that moto knows; which one does not matter.
 _IMAGE = "ami-760aaa0f"
 
 
 def scale(session: Session, cluster: str, row: dict[str, Any]) -> None:
-    """As many instances as the group wants."""
+    """Start or end instances until the group has as many as it wants."""
     alive = _of(session, row["nodegroupArn"])
     wanted = row["scalingConfig"]["desiredSize"]
     for number in range(len(alive), wanted):
@@ -26,7 +26,7 @@ def scale(session: Session, cluster: str, row: dict[str, Any]) -> None:
 
 
 def end(session: Session, group: str) -> None:
-    """All instances of a group, by its ARN."""
+    """End all instances of a group, by its ARN."""
     _end(session, _of(session, group))
 
 
@@ -63,7 +63,7 @@ def _start(session: Session, cluster: str, row: dict[str, Any], subnet: str) -> 
 
 
 def _end(session: Session, instances: list[Any]) -> None:
-    """Their interfaces and root volumes go with them."""
+    """Their interfaces and root volumes are deleted with them."""
     backend = network.ec2(session)
     for one in instances:
         one.teardown_defaults()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What EKS and EFS need of the EC2 and IAM that moto keeps: subnets, interfaces, security groups, roles."""
+"""What EKS and EFS need of moto's EC2 and IAM: subnets, interfaces, security groups, roles."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def subnet(session: Session, subnet_id: str) -> Any:
 
 
 def vpc_of_subnets(session: Session, subnet_ids: list[str], zones: int = 2) -> str:
-    """The VPC that all of them lie in. Raises Refusal as EKS does."""
+    """The VPC that contains all of them. Raises Refusal as EKS does."""
     found = [subnet(session, subnet_id) for subnet_id in subnet_ids]
     for subnet_id, one in zip(subnet_ids, found, strict=True):
         if one is None:
@@ -44,7 +44,7 @@ def vpc_of_subnets(session: Session, subnet_ids: list[str], zones: int = 2) -> s
 
 
 def make_cluster_security_group(session: Session, vpc_id: str, cluster: str) -> str:
-    """The group that EKS makes for itself and for managed nodes; its id."""
+    """The group that EKS creates for itself and for managed nodes; its id."""
     group = ec2(session).create_security_group(
         f"eks-cluster-sg-{cluster}-{session.identifier('', 10)}",
         "EKS created security group applied to ENI that is attached to EKS Control Plane master nodes.",
@@ -69,7 +69,10 @@ def remove_security_group(session: Session, group_id: str) -> None:
 def make_interface(
     session: Session, subnet_id: str, group_ids: list[str], description: str, *, public: bool = False
 ) -> str:
-    """A network interface of a service; its id. It keeps subnet and groups from being deleted, a public one the gateway too."""
+    """A network interface of a service; its id.
+
+    While it exists, subnet and groups cannot be deleted; nor the gateway, if it is public.
+    """
     interface = ec2(session).create_network_interface(
         subnet(session, subnet_id), None, group_ids=group_ids, description=description
     )
@@ -87,17 +90,17 @@ def interface(session: Session, interface_id: str) -> Any:
 
 
 def require_groups(session: Session, group_ids: list[str], identifier: str) -> None:
-    """Raises the recorded refusal when a security group is not there."""
+    """Raises the recorded refusal when a security group does not exist."""
     for group_id in group_ids:
         if ec2(session).get_security_group_from_id(group_id) is None:
             raise refuse(identifier, id=group_id)
 
 
 def require_role(session: Session, arn: str, operation: str, service: str) -> None:
-    """Raises one of the operation's recorded refusals when the role is not there, or so new that the service does not know it yet.
+    """Raises a recorded refusal of the operation when the role does not exist, or is so new that the service does not know it yet.
 
-    Which words come is left to the dice, as AWS leaves it to the order in which its parts learn of a role. A role whose
-    trust policy does not name `service` is refused for good.
+    The wording is random, as at AWS it depends on the order in which its parts learn of a role. A role whose trust
+    policy does not name `service` is always refused.
     """
     found = next((role for role in iam(session).get_roles() if role.arn == arn), None)
     patience = datetime.timedelta(seconds=session.delay("role"))
@@ -119,5 +122,5 @@ def require_principal(session: Session, arn: str, identifier: str) -> None:
 
 
 def dependency(what: str, identifier: str) -> Refusal:
-    """EC2's answer to the deletion of something that is used."""
+    """EC2's answer to the deletion of a resource in use."""
     return refuse("ec2.dependency", what=what, id=identifier)

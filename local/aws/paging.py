@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages, as botocore's paginator definitions describe them. One way for our operations and for moto's."""
+"""Pages, as botocore's paginator definitions describe them. Our operations and moto's use the same way."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def paginator(service: str, operation: str) -> dict[str, Any] | None:
 
 
 class Pages:
-    """Cuts results into pages and hands out the rest for its token."""
+    """Cuts results into pages and returns the rest for its token."""
 
     def __init__(self) -> None:
         self.cap = 0
         self._rest: dict[str, tuple[str, dict[str, Any]]] = {}
 
     def token(self, service: str, operation: str, params: dict[str, Any]) -> str:
-        """The page token of a call, if it asks for a further page."""
+        """The page token of a call, if it asks for another page."""
         found = paginator(service, operation)
         return str(params.get(found["input_token"]) or "") if found else ""
 
     def rest(self, operation: str, token: str) -> dict[str, Any]:
-        """The result that remains for a token. Raises Refusal."""
+        """The rest of the result for a token. Raises Refusal."""
         name, result = self._rest.get(token, ("", {}))
         if name != operation:
             raise Refusal("InvalidParameterException", f"nextToken is not valid: {token}")

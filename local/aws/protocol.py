@@ -22,7 +22,7 @@ from werkzeug.exceptions import HTTPException
 from . import shapes
 from .errors import Refusal
 
-# Where the name in a signature is not the name of botocore's model.
+# Services whose name in a signature differs from the name of botocore's model.
 MODELS = {
     "elasticfilesystem": "efs",
     "servicequotas": "service-quotas",
@@ -67,12 +67,12 @@ class Call:
         return bool(_READS.fullmatch(self.name))
 
     def serialize(self, result: dict[str, Any]) -> Answer:
-        """The answer for a result in the words of the service model."""
+        """The answer with a result, in the form of the service model."""
         serializer = get_serializer_class(self.service, self.protocol)(self.operation)
         return _answer(serializer.serialize(result))
 
     def serialize_error(self, refusal: Refusal) -> Answer:
-        """The answer for a refusal, in the form of the call's protocol."""
+        """The answer with a refusal, in the form of the call's protocol."""
         serializer = get_serializer_class(self.service, self.protocol)(self.operation)
         error = _Error(refusal.message)
         error.code, error.message = refusal.code, refusal.message
@@ -103,7 +103,7 @@ def credential(request: Request) -> tuple[str, str, str] | None:
 
 
 def identify(request: Request) -> Call | None:
-    """The API call that a request is. None for an unsigned one or a service that botocore does not know.
+    """The API call of a request. None for an unsigned request, or a service that botocore does not know.
 
     Raises Refusal for an operation or parameters that the service model does not have.
     """
@@ -152,7 +152,7 @@ def check_request(call: Call, body: bytes) -> None:
 
 
 def check_answer(call: Call, answer: Answer) -> list[str]:
-    """What in a good answer the service model does not have: empty when all is well."""
+    """Members of a successful answer that the service model does not have: empty when there are none."""
     shape = call.operation.output_shape
     if shape is None or not answer.ok:
         return []

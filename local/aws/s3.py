@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What moto's S3 leaves out: tags that are given when a bucket is made, and conditions of writes and deletions.
+"""What moto's S3 lacks: tags that are given when a bucket is created, and conditions of writes and deletions.
 
-Requests come one after the other here, so that nothing ever conflicts: a client's way with `s3.conflict` is tried by a fault.
+Requests are handled one after the other here, so that there are never conflicts; tests use a fault to see how a client
+handles `s3.conflict`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from moto.s3.models import FakeBucket, FakeDeleteMarker, s3_backends
 from .errors import refuse
 from .world import Params, Result, Session, guard, overlay
 
-# Of these moto does not see the conditions: it knows no `*`, and takes a delete marker for an object.
+# moto ignores the conditions of these: it does not know `*`, and takes a delete marker for an object.
 CONDITIONAL = {("s3", "PutObject"), ("s3", "DeleteObject")}
 _CONDITIONS = {"if-match", "if-none-match"}
 
@@ -47,7 +48,7 @@ def delete_object(session: Session, params: Params) -> None:
 
 
 def _refuse_changed(session: Session, params: Params) -> None:
-    """IfMatch: the current object must be there, and be the one that was seen."""
+    """IfMatch: the current object must exist, and be the one that was read."""
     wanted = params.get("IfMatch")
     if not wanted:
         return
@@ -70,8 +71,10 @@ def _current(session: Session, params: Params) -> Any:
 
 
 def _permission(bucket: Any, action: str, resource: str) -> PermissionResult:
-    """Policies of buckets are kept and not enforced, as IAM's are. moto denies whatever a condition does not even speak of,
-    and so everything in a bucket that only asks for TLS."""
+    """Bucket policies are stored and not enforced, like IAM's.
+
+    moto would deny whatever a condition does not mention, and so everything in a bucket that only requires TLS.
+    """
     return PermissionResult.NEUTRAL
 
 

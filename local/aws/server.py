@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One request after the other: identify, refuse, write down, carry out (ourselves or by moto), check, page, answer."""
+"""Handles one request after the other: identify, refuse, journal, carry out (ourselves or by moto), check, page, answer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from .shapes_known import known_deviations
 from .world import GUARDS, OPERATIONS, OVERLAYS, Session, World
 
 log = logging.getLogger("aws-emulator")
-# Writes and deletions of S3 objects after which the journal is looked through.
+# Writes and deletions of S3 objects, after which the journal is compacted if possible.
 _COMPACTED_AFTER = 200
 # Headers of a connection, not of a request.
 _HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect"}
@@ -61,7 +61,7 @@ class Emulator:
         self._object_writes = 0
 
     def replay(self) -> int:
-        """Bring back what the journal has; the number of requests."""
+        """Restore the state from the journal; the number of requests."""
         started, count = time.monotonic(), 0
         for entry in self.journal.entries():
             self._carry_out(entry, self._call(entry))
@@ -88,7 +88,7 @@ class Emulator:
         return [] if request.method == "HEAD" else [answer.body]
 
     def answer(self, entry: Entry) -> Answer:
-        """One live request. All of them one after the other: moto's state knows no locks."""
+        """Answer one live request. Requests are serialised: moto's state has no locks."""
         path = urlsplit(entry.url).path
         with self._lock:
             if path.startswith(admin.ROOT):
@@ -117,7 +117,7 @@ class Emulator:
                     check_request(call, entry.body)
                 except Refusal as refusal:
                     return call.serialize_error(refusal)
-            # moto makes a region's default network when it is first looked at: that look belongs into the journal too.
+            # moto creates a region's default network at the first read: so that read belongs in the journal, too.
             first = call is not None and (call.service, call.region) not in self._seen
             reads = call.reads if call else entry.method in ("GET", "HEAD")
             answer = self._carry_out(entry, call)
@@ -155,7 +155,7 @@ class Emulator:
         except Refusal as refusal:
             self._refused = True
             return call.serialize_error(refusal)
-        except Exception:  # the rim of the process: a defect of ours must not look like a broken connection
+        except Exception:  # the outermost handler: a defect of ours must not look like a broken connection
             log.exception("%s %s", call.service, call.name)
             return call.serialize_error(Refusal("NotImplemented", "the emulator failed; its log says why", 501))
         problems = [problem for problem in check_answer(call, answer) if not known_deviations(call, problem)]
@@ -221,11 +221,11 @@ class _Handler(MotoRequestHandler):  # type: ignore[misc]
     protocol_version = "HTTP/1.1"
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """One line a request would be noise; failures are logged where they are."""
+        """Log nothing: one line per request would be noise, and failures are logged where they happen."""
 
 
 def listen(emulator: Emulator) -> list[BaseWSGIServer]:
-    """A server for each address, not yet serving."""
+    """A server for each address, not serving yet."""
     return [_server(emulator, address) for address in emulator.config.listen]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data held against a botocore shape: unknown members, missing members, values outside an enumeration. Pure."""
+"""Checks data against a botocore shape: unknown members, missing members, values outside an enumeration. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where moto's answers are known to differ from the service model, harmlessly for a client. Kept short, with the reason."""
+"""Where moto's answers differ from the service model, harmlessly for a client. A short list, with reasons."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 from .protocol import Call
 
-# service -> expressions for problems that are let pass; clients drop members that their model does not have
+# service -> patterns of problems that are accepted; clients drop members that their model does not have
 _KNOWN = {
     # AWS itself writes these states in lower case, whatever its model says.
     "ec2": (

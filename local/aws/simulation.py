@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""IAM's simulation of a principal's policies, which moto lacks: actions and resources with their wildcards, no conditions.
+"""IAM's policy simulation of a principal, which moto lacks: actions and resources with their wildcards, no conditions.
 
-The configured caller, whom nobody made, may do everything but what was denied by the admin address: the account is his.
+The configured caller has no policies and owns the account: it may do everything except what the admin address denied.
 """
 
 from __future__ import annotations

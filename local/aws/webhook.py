@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file that tells an API server where to ask about bearer tokens. Without moto or a YAML library: who writes it need not load them."""
+"""The file that tells an API server where to ask about bearer tokens.
+
+It needs neither moto nor a YAML library, so that its writer need not load them.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state that is ours, what becomes due in it, and the table of operations and guards that work on it."""
+"""The emulator's own state, its pending changes, and the tables of operations and guards that work on it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Result = dict[str, Any]
 
 @dataclass
 class World:
-    """Everything of all accounts and regions that moto does not keep.
+    """The state of all accounts and regions that moto does not keep.
 
-    `endpoints`: cluster name -> (URL, CA as PEM); `stuck`: patterns of load balancers' names whose interfaces do not go;
-    `denied`: patterns of IAM actions that nobody may do; `allowed`: the only ones that a deployer may do, None for all;
-    `failing`: creations that are to fail.
+    `endpoints`: cluster name -> (URL, CA as PEM); `stuck`: patterns of load balancers' names whose interfaces stay;
+    `denied`: patterns of IAM actions that nobody may do; `allowed`: the only actions that a deployer may do, None for
+    all; `failing`: creations that are to fail.
     """
 
     config: EmulatorConfig
@@ -42,7 +42,7 @@ class World:
     _sequence: int = 0
 
     def fails(self, call: str) -> tuple[str, str] | None:
-        """Code and message, where the creation by `eks:CreateNodegroup` or another is to fail."""
+        """Code and message, if the creation by `eks:CreateNodegroup` or another is to fail."""
         return failure_of(self.failing, call)
 
     def denies(self, action: str) -> bool:
@@ -54,19 +54,19 @@ class World:
         return self.allowed is None or any(fnmatchcase(action.lower(), one.lower()) for one in self.allowed)
 
     def after(self, seconds: float, then: Callable[[], object]) -> None:
-        """Have something happen later; with 0 seconds before the next request."""
+        """Schedule a change; with 0 seconds it happens before the next request."""
         self._sequence += 1
         heapq.heappush(self._due, (self.clock.now + seconds, self._sequence, then))
 
     def settle(self) -> None:
-        """Let happen what is due."""
+        """Carry out all changes that are due."""
         while self._due and self._due[0][0] <= self.clock.now:
             heapq.heappop(self._due)[2]()
 
 
 @dataclass
 class Session:
-    """One call's view of the world."""
+    """The state as one call sees it."""
 
     world: World
     account: str
@@ -84,7 +84,7 @@ class Session:
         return self.world.clock.datetime()
 
     def identifier(self, prefix: str, digits: int = 17) -> str:
-        """`fs-0123456789abcdef0`, from the dice that the journal keeps."""
+        """`fs-0123456789abcdef0`, by the random seed that the journal keeps."""
         return f"{prefix}{mock_random.getrandbits(4 * digits):0{digits}x}"
 
     def uuid(self) -> str:
@@ -101,14 +101,15 @@ class Session:
 Operation = Callable[[Session, Params], Result]
 Overlay = Callable[[Session, Params, Result], Result]
 
-# (service, operation) -> what carries it out; what may refuse it before moto does; what completes moto's answer.
+# (service, operation) -> the function that carries it out; the one that may refuse before moto does; the one that
+# completes moto's answer.
 OPERATIONS: dict[tuple[str, str], Operation] = {}
 GUARDS: dict[tuple[str, str], Callable[[Session, Params], None]] = {}
 OVERLAYS: dict[tuple[str, str], Overlay] = {}
 
 
 def operation(service: str, name: str) -> Callable[[Operation], Operation]:
-    """Carry an operation out ourselves."""
+    """Register a function that carries an operation out itself."""
 
     def register(function: Operation) -> Operation:
         OPERATIONS[service, name] = function
@@ -118,7 +119,7 @@ def operation(service: str, name: str) -> Callable[[Operation], Operation]:
 
 
 def guard(service: str, name: str) -> Callable[[Callable[[Session, Params], None]], Callable[[Session, Params], None]]:
-    """Look at a call before moto carries it out; raise Refusal where AWS would."""
+    """Register a function that checks a call before moto carries it out, and raises Refusal where AWS would."""
 
     def register(function: Callable[[Session, Params], None]) -> Callable[[Session, Params], None]:
         GUARDS[service, name] = function
@@ -128,7 +129,7 @@ def guard(service: str, name: str) -> Callable[[Callable[[Session, Params], None
 
 
 def overlay(service: str, name: str) -> Callable[[Overlay], Overlay]:
-    """Complete moto's answer."""
+    """Register a function that completes moto's answer."""
 
     def register(function: Overlay) -> Overlay:
         OVERLAYS[service, name] = function

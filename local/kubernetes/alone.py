@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One process at a time changes a cluster: a run that was killed may have left another that still goes on."""
+"""Only one process at a time changes a cluster: a run that was killed may have left a process that still works on it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from .errors import LocalClusterError
 
 @contextmanager
 def alone(config: ClusterConfig, say: Callable[[str], None]) -> Iterator[None]:
-    """Holds the cluster's state folder, which is made where it is missing, and which may go within. `say`: hears that it has to wait."""
+    """Locks the cluster's state folder, which is created where it is missing, and may be deleted meanwhile.
+
+    `say` is called when it must wait.
+    """
     while True:
         _make(config)
         held = os.open(config.state, os.O_RDONLY | os.O_DIRECTORY)
@@ -43,7 +46,7 @@ def _make(config: ClusterConfig) -> None:
 
 
 def _is(held: int, config: ClusterConfig) -> bool:
-    """Whether what is held is still the folder: whoever had it before may have removed it."""
+    """Whether the locked folder is still the current one: the previous holder may have deleted it."""
     try:
         return os.path.samestat(os.fstat(held), config.state.stat())
     except FileNotFoundError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cluster's own Kubernetes API, for what a cluster needs of it. In process: a call of kubectl costs a hundred times as much."""
+"""A client of the cluster's own Kubernetes API, in process: a call of kubectl costs a hundred times as much."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bring here what a cluster is made of, side by side: its programs, which keep the processors busy, and Debian packages and images,
-which wait for network and disk most of the time."""
+"""Obtains what a cluster consists of, in parallel.
+
+Programs keep the processors busy; Debian packages and images mostly wait for network and disk.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,7 @@ class _Beside:
 
 
 def _raise_first(errors: Sequence[BaseException | None]) -> None:
-    """What went wrong first: the other lane only gave up."""
+    """Raise the first error: the other thread only gave up because of it."""
     for error in sorted(filter(None, errors), key=lambda error: isinstance(error, GivenUp)):
         raise error
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cluster's own control groups, on cgroup v1 (hybrid) and v2. v2 is written from the documentation, untested here."""
+"""The cluster's own control groups, on cgroup v1 (hybrid) and v2. The part for v2 follows the documentation and is untested."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def is_v2() -> bool:
 
 
 def hierarchies() -> list[Path]:
-    """Where a group has to be made: once on v2, once per controller on v1."""
+    """The hierarchies in which a group must be created: one on v2, one per controller on v1."""
     if is_v2():
         return [ROOT]
     # Some controllers are links to a joint one (cpu -> cpu,cpuacct); each hierarchy counts once.
@@ -30,7 +30,7 @@ def make(name: str) -> None:
         group = hierarchy / name
         group.mkdir(exist_ok=True)
         for setting in ("cpuset.cpus", "cpuset.mems"):
-            # A v1 cpuset without processors takes no process.
+            # A v1 cpuset without processors accepts no process.
             if not is_v2() and (group / setting).exists() and not (group / setting).read_text().strip():
                 (group / setting).write_text((hierarchy / setting).read_text())
     if is_v2():
@@ -46,13 +46,13 @@ def processes(name: str) -> set[int]:
         for folder, _, _ in os.walk(hierarchy / name):
             try:
                 found.update(int(line) for line in (Path(folder) / "cgroup.procs").read_text().split())
-            except OSError:  # the group went in between
+            except OSError:  # the group was removed meanwhile
                 continue
     return found
 
 
 def kill(name: str, timeout_s: float = 10) -> bool:
-    """SIGKILL to all of the group until none is left; True when there was one."""
+    """SIGKILL to all processes of the group until none is left; True when there was one."""
     end = time.monotonic() + timeout_s
     found = False
     while (left := processes(name)) and time.monotonic() < end:
@@ -67,7 +67,7 @@ def kill(name: str, timeout_s: float = 10) -> bool:
 
 
 def remove(name: str) -> bool:
-    """Remove the group and all below it, in every hierarchy; True when there was one."""
+    """Remove the group and everything below it, in every hierarchy; True when it existed."""
     removed = False
     for hierarchy in hierarchies():
         for folder in _deepest_first(hierarchy / name):
@@ -78,7 +78,7 @@ def remove(name: str) -> bool:
                     break
                 except FileNotFoundError:
                     break
-                except OSError:  # busy for a moment after its last process went
+                except OSError:  # busy for a moment after its last process has ended
                     time.sleep(0.05)
     return removed
 

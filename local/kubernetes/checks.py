@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must hold before a local cluster is touched; each refusal is one sentence with its mend."""
+"""What must hold before a local cluster is changed; each refusal is one sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NODE_PACKAGES = {
 
 
 def refuse_unless_possible(config: ClusterConfig) -> None:
-    """Raises LocalClusterError with the first thing that makes a cluster impossible here."""
+    """Raises LocalClusterError with the first reason why a cluster is impossible here."""
     if platform.system() != "Linux":
         raise LocalClusterError(
             f"local cluster: it needs Linux, this is {platform.system()}; use another kubeconfig (platform_local: false)"
@@ -68,7 +68,7 @@ def refuse_taken_port(port: int, variable: str) -> None:
 
 
 def available_memory() -> int:
-    """Bytes that programs can still have, as the kernel estimates it."""
+    """Bytes that programs can still allocate, as the kernel estimates it."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
@@ -82,7 +82,7 @@ def _existing(path: Path) -> Path:
 
 
 def refuse_hidden_cache(config: ClusterConfig, cache: Path) -> None:
-    """A node's programs have a /tmp of their own (network.hold_mounts): tools that lie there could not be started."""
+    """A node's programs have a private /tmp (network.hold_mounts): tools below /tmp could not be started."""
     if config.node and cache.resolve().is_relative_to("/tmp"):  # noqa: S108
         raise LocalClusterError(
             f"local cluster: the cache {cache} lies under /tmp, which a cluster's programs do not see; "

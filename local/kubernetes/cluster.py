@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A local cluster, from nothing to ready and back to nothing. Each step looks first and changes only what is not so yet."""
+"""Creates, updates and removes a local cluster. Each step reads the current state first and changes only what differs."""
 
 from __future__ import annotations
 
@@ -30,8 +30,11 @@ NODE_TIMEOUT_S = 120
 
 @dataclass(frozen=True)
 class Status:
-    """`programs`: name -> supervisor's word; `ready`: the API answers, and what else there is to be: the node is Ready, the
-    AWS emulator answers. The three of AWS are empty without it."""
+    """`programs`: name -> supervisor's state.
+
+    `ready`: the API answers, and, where these exist, the node is Ready and the AWS emulator answers. The three fields
+    of AWS are empty without it.
+    """
 
     name: str
     running: bool
@@ -49,7 +52,7 @@ def _tell(text: str) -> None:
 
 
 class Cluster:
-    """One cluster by its configuration. `cache`: where tools are kept."""
+    """One cluster by its configuration. `cache`: folder of the tools."""
 
     def __init__(self, config: ClusterConfig, cache: Path | None = None, say: Callable[[str], None] = _tell) -> None:
         self.config = config
@@ -69,7 +72,7 @@ class Cluster:
         return checks.NODE_PACKAGES if self.config.node else checks.PACKAGES
 
     def plan(self) -> list[str]:
-        """What `up` would have to bring here first, in words; empty when it can start at once."""
+        """What `up` would have to obtain first, in words; empty when it can start at once."""
         checks.refuse_hidden_cache(self.config, self.cache)
         known = obtain.load_tools()
         said = [obtain.announcement([known[name] for name in self.tools()], self.cache)]
@@ -116,7 +119,7 @@ class Cluster:
         return changed
 
     def down(self) -> bool:
-        """End and remove everything but the cache, from whatever state it is in; True when there was anything."""
+        """End and remove everything but the cache, whatever the state is; True when anything existed."""
         there = self.config.state.exists()
         with alone(self.config, self.say):
             return self._end() or there
@@ -150,7 +153,7 @@ class Cluster:
         )
 
     def import_images(self, archives: Mapping[str, Path]) -> bool:
-        """Give the node the images (reference -> archive) that it lacks; True when it lacked any."""
+        """Import images (reference -> archive) that the node lacks; True when it lacked any."""
         if not archives or not self.config.node:
             return False
         present = self._ctr("images", "ls", "-q").split()
@@ -197,7 +200,7 @@ class Cluster:
         return any(changed)
 
     def _release_models_volume(self) -> None:
-        """A volume whose claim was deleted takes no new one; its files stay when the object is made anew."""
+        """A volume whose claim was deleted accepts no new claim; its files stay when the object is created again."""
         path = "/api/v1/persistentvolumes/models"
         volume = self.api.get(path)
         if volume and volume["status"].get("phase") == "Released":
@@ -232,7 +235,7 @@ class Cluster:
             time.sleep(0.25)
 
     def _kill_left_over(self) -> bool:
-        """Processes of ours that nobody supervises any more: shims, and programs of a supervisord that was killed."""
+        """Processes of ours without a supervisor: shims, and programs of a supervisord that was killed."""
         marks = [str(self.config.state).encode() + b"/", str(network.network_namespace(self.config)).encode()]
         supervisor = f"\0SUPERVISOR_SERVER_URL=unix://{self.supervisor.socket}\0".encode()
         ours = str(network.network_namespace(self.config))
@@ -259,7 +262,7 @@ def _processes() -> list[int]:
 
 
 def _belongs(pid: int, marks: list[bytes], supervisor: bytes, network_inode: int | None) -> bool:
-    """Anything that our supervisord started or that is inside our network namespace, and what containerd started for us."""
+    """Whether our supervisord or our containerd started it, or it runs inside our network namespace."""
     try:
         if network_inode is not None and Path(f"/proc/{pid}/ns/net").stat().st_ino == network_inode:
             return True

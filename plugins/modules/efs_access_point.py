@@ -5,7 +5,7 @@ DOCUMENTATION = r"""
 module: efs_access_point
 short_description: Make or remove an Amazon EFS access point
 description:
-  - An access point is known by its name. AWS cannot change one: a difference in user or folder is refused with a sentence.
+  - An access point is identified by its name. AWS cannot change one, so a difference in user or folder is refused with a sentence.
 options:
   file_system_id:
     description: The file system.

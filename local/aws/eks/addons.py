@@ -27,7 +27,7 @@ def _catalogue() -> dict[str, Row]:
 
 
 def versions_of(name: str, kubernetes: str) -> list[str]:
-    """Newest first. The second newest is the default one, as AWS has it most of the time."""
+    """Newest first. The second newest is the default, as it mostly is at AWS."""
     minor = int(kubernetes.split(".")[1])
     major, base = _catalogue()[name]["version"].split(".")
     return [f"v{major}.{int(base) + minor - 31}.{patch}-eksbuild.1" for patch in (2, 1, 0)]
@@ -42,7 +42,10 @@ def _schema(name: str) -> Row:
 
 
 def _node(known: Any) -> Row:
-    """A word is the type of a value, `object` one that takes every member; a map has just these members, at every depth."""
+    """A JSON schema from a short form.
+
+    A word is the type of a value, `object` accepts every member; a map accepts just these members, at every depth.
+    """
     if isinstance(known, str):
         return {"type": known}
     properties = {key: _node(inner) for key, inner in known.items()}

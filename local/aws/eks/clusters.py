@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clusters: create, describe, update (one kind of change a call, followed by describe_update), delete.
+"""Clusters: create, describe, update (one kind of change per call, followed by describe_update), delete.
 
 https://docs.aws.amazon.com/eks/latest/APIReference/API_Operations.html
 """
@@ -18,7 +18,7 @@ from .state import Cluster, Row, cluster_of, clusters, start_update, without_non
 from .versions import default_version, known_versions
 
 _LOG_TYPES = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
-# Groups of parameters of UpdateClusterConfig; one call takes one group. The three of Auto Mode go together.
+# Groups of parameters of UpdateClusterConfig; one call takes one group. The three of Auto Mode belong together.
 _GROUPS = {
     "resourcesVpcConfig": "VpcConfigUpdate",
     "logging": "LoggingUpdate",
@@ -32,7 +32,7 @@ _GROUPS = {
     "kubernetesNetworkConfig": "AutoModeUpdate",
     "remoteNetworkConfig": "RemoteNetworkConfigUpdate",
 }
-# How an update names what it changes.
+# How an update names the changed parameters.
 _SHOWN = {
     "resourcesVpcConfig": "EndpointPublicAccess",
     "logging": "ClusterLogging",
@@ -278,7 +278,7 @@ def _logging(asked: Row, before: Row) -> Row:
 
 
 def _shown(session: Session, cluster: Cluster) -> Row:
-    """AWS gives neither endpoint nor authority before the control plane is up."""
+    """AWS shows neither endpoint nor authority before the control plane is up."""
     if "identity" not in cluster.row:
         return cluster.row
     region = session.region
@@ -295,9 +295,10 @@ def _shown(session: Session, cluster: Cluster) -> Row:
 
 
 def _lets_in(session: Session, cluster: Cluster) -> bool:
-    """Whether anybody but the cluster itself reaches its API: by the public endpoint, or by a rule for port 443 of one of its groups.
+    """Whether anybody besides the cluster itself reaches its API: by the public endpoint, or by a rule for port 443 of one of its
+    groups.
 
-    Who does not is led to a name that leads nowhere, as packets are dropped.
+    Others get a host name that leads nowhere, as if packets were dropped.
     https://docs.aws.amazon.com/eks/latest/userguide/cluster-endpoint.html
     """
     config = cluster.row["resourcesVpcConfig"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Managed node groups: a group becomes ACTIVE after its time, and has EC2 instances then, as far as EC2 shows them."""
+"""Managed node groups: a group becomes ACTIVE after a while, and then has EC2 instances, as far as EC2 shows them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _has_content(value: Any) -> bool:
 
 
 def _shown(row: Row) -> Row:
-    """AWS leaves out what is empty: https://github.com/aws/aws-cli/blob/develop/awscli/examples/eks/create-nodegroup.rst"""
+    """AWS omits empty fields: https://github.com/aws/aws-cli/blob/develop/awscli/examples/eks/create-nodegroup.rst"""
     return {key: value for key, value in row.items() if value not in ({}, []) or key == "health"}
 
 

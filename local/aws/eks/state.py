@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of EKS, in the words of its API, and the ways to find them."""
+"""The state of EKS, in the terms of its API, and functions that look it up."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Entry:
 
 @dataclass
 class Cluster:
-    """A cluster and all that lies in it. `updates`: id -> update, with what it belongs to in `update_of`."""
+    """A cluster and its members. `updates`: id -> update; `update_of`: id -> the member that it belongs to."""
 
     row: Row
     interface_ids: list[str] = field(default_factory=list)
@@ -59,7 +59,7 @@ def cluster_of(session: Session, params: Params, member: str = "clusterName") ->
 
 
 def active_cluster_of(session: Session, params: Params) -> Cluster:
-    """The same, if it takes changes."""
+    """The same, if the cluster accepts changes."""
     found = cluster_of(session, params)
     if found.row["status"] not in ("ACTIVE", "UPDATING"):
         raise refuse("eks.cluster_not_active", name=found.name)
@@ -74,7 +74,7 @@ def row_of(rows: dict[str, Row], kind: str, name: str, cluster: Cluster) -> Row:
 
 
 def tags_of(session: Session, arn: str) -> dict[str, str]:
-    """The tags of whatever has this ARN. Raises Refusal."""
+    """The tags of the resource with this ARN. Raises Refusal."""
     for cluster in clusters(session).values():
         rows = [
             (cluster.row, "arn"),
@@ -93,7 +93,7 @@ def tags_of(session: Session, arn: str) -> dict[str, str]:
 def start_update(
     session: Session, cluster: Cluster, kind: str, params: dict[str, Any], *, of: tuple[str, str] = ("", ""), delay: str
 ) -> Row:
-    """A new update that ends well after its time; `of` is ("nodegroup" | "addon", name)."""
+    """A new update that succeeds after a while; `of` is ("nodegroup" | "addon", name)."""
     row: Row = {
         "id": session.uuid(),
         "status": "InProgress",
