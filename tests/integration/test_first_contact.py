@@ -103,6 +103,8 @@ def test_a_cluster_of_ipv6_alone():
             "containers": [{"name": "p", "image": REFERENCE, "imagePullPolicy": "Never"}],
             "automountServiceAccountToken": False,
         }
+        # The controller manager makes it a moment after the namespace, and no pod is taken before.
+        kubectl(file, "wait", "--for=create", "serviceaccount/default", "--timeout=60s")
         kubectl(
             file, "apply", "-f", "-", given={"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": pod}
         )
