@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The IAM policy that a deployer needs: every operation that the code can call, and what those need besides.
+"""The IAM policy that a deployer needs: every operation that the code can call, and the permissions that those need in turn.
 
-The operations are read from the code itself, not recorded: what no test happens to touch (a removal after a crash, an upgrade, a lock)
-is in it too.
+The operations are read from the code, not recorded from runs: so the policy also covers what no test happens to call (a
+removal after a crash, an upgrade, a lock).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 REPO = Path(__file__).resolve().parents[1]
-# Where AWS is called. A folder below module_utils/aws that is called like a service has that service's kinds.
+# Folders with calls to AWS. A folder below module_utils/aws with the name of a service contains that service's kinds.
 _CODE = (
     *("plugins/module_utils/aws", "plugins/plugin_utils/locks", "plugins/plugin_utils/preflight/aws"),
     *("plugins/plugin_utils/kubernetes", "tools/images"),
 )
 SERVICES = ("ec2", "ecr", "efs", "eks", "elbv2", "events", "iam", "kms", "logs", "s3", "service-quotas", "sqs")
-# IAM's prefix of a service where it is not botocore's name.
+# IAM's prefix of a service, where it differs from botocore's name.
 _PREFIXES = {"efs": "elasticfilesystem", "elbv2": "elasticloadbalancing", "service-quotas": "servicequotas"}
 # IAM's name of an action where it is not the operation's.
 # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
@@ -40,8 +40,8 @@ _ACTIONS = {
     "s3:ListObjectVersions": "s3:ListBucketVersions",
     "s3:DeleteObjects": "s3:DeleteObjectVersion",
 }
-# What a call needs besides its own action, with the caller's rights. Tags given at creation are a right of their own everywhere:
-# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/supported-iam-actions-tagging.html
+# Permissions of the caller that a call needs besides its own action. Tags at creation always need a permission of their
+# own: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/supported-iam-actions-tagging.html
 _EC2_TAGGED = (
     *("AllocateAddress", "CreateInternetGateway", "CreateNatGateway", "CreateRouteTable", "CreateSecurityGroup"),
     *("CreateSubnet", "CreateVpc", "CreateVpcEndpoint", "CreateLaunchTemplate"),
@@ -91,7 +91,7 @@ _IMPLIED = {
     "s3:CreateBucket": ["s3:TagResource"],
     "sqs:CreateQueue": ["sqs:TagQueue"],
 }
-# Services that we hand roles to; instances in China have a principal of their own.
+# Services to which we pass roles; instances in China have a principal of their own.
 _PASSED_TO = ["eks.amazonaws.com", "ec2.amazonaws.com", "ec2.amazonaws.com.cn", "pods.eks.amazonaws.com"]
 _HANDED_ON = "iam:PassRole"
 _READ = re.compile(r"[a-z0-9-]+:(Describe|List|Get)[A-Z].*")
@@ -110,7 +110,7 @@ def actions(calls: Iterable[str]) -> list[str]:
 
 
 def operations() -> dict[str, set[str]]:
-    """File -> `service:Operation` for all that it can call: each word in it that names an operation of a service that it names."""
+    """File -> every `service:Operation` that it can call: each word in it that is an operation of a service that it names."""
     found = {}
     for folder in _CODE:
         for file in sorted((REPO / folder).rglob("*.py")):
@@ -126,7 +126,7 @@ def operations() -> dict[str, set[str]]:
 
 
 def tagging() -> set[str]:
-    """What the kinds write tags with."""
+    """The operations with which the kinds write tags."""
     from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
 
     found = set()
@@ -174,7 +174,7 @@ def _methods(service: str) -> dict[str, str]:
 
 
 def policies(calls: Iterable[str]) -> dict[str, Any]:
-    """One policy document: a statement to read and one to write for each service, and the roles that may be passed on."""
+    """One policy document: a statement for reads and one for writes of each service, and the roles that may be passed."""
     wanted = [action for action in actions(calls) if action != _HANDED_ON]
     statements: list[dict[str, Any]] = []
     for service in sorted({action.partition(":")[0] for action in wanted}):

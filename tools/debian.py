@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Install the Debian packages that are missing, without starting any service of theirs."""
+"""Installs missing Debian packages without starting their services."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-# While this file says 101, Debian's maintainer scripts start no service (invoke-rc.d(8)).
+# While this file exits with 101, Debian's maintainer scripts start no service (invoke-rc.d(8)).
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _POLICY_TEXT = "#!/bin/sh\n# Of llm.on_eks, while it installs packages.\nexit 101\n"
-# What a dpkg that was killed leaves to be done.
+# The repair after a dpkg that was killed.
 _UNFINISHED = Path("/var/lib/dpkg/updates")
-# Where Debian keeps programs that an ordinary user's PATH does not name.
+# Where Debian keeps programs that are not on an ordinary user's PATH.
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -25,7 +25,7 @@ class PackageError(Exception):
 
 
 def find(program: str) -> str | None:
-    """The program's path, also where PATH leaves the system folders out; absolute names are looked at as they are."""
+    """The program's path, also from system folders that PATH omits; an absolute name is only checked."""
     return shutil.which(program) or shutil.which(program, path=_SYSTEM_PATH)
 
 
@@ -35,7 +35,7 @@ def missing(programs: Mapping[str, str]) -> list[str]:
 
 
 def install_missing(programs: Mapping[str, str], say: Callable[[str], None] | None = None) -> bool:
-    """True when anything was installed. A program that is there, from whichever package, is left as it is."""
+    """True when anything was installed. A program that exists, from whichever package, is left as it is."""
     say = say or (lambda text: print(text, file=sys.stderr, flush=True))
     packages = missing(programs)
     if not packages:
@@ -56,7 +56,7 @@ def install_missing(programs: Mapping[str, str], say: Callable[[str], None] | No
 
 @contextmanager
 def _no_service_starts() -> Iterator[None]:
-    if _POLICY.exists() and _POLICY.read_text(errors="replace") != _POLICY_TEXT:  # somebody's own policy
+    if _POLICY.exists() and _POLICY.read_text(errors="replace") != _POLICY_TEXT:  # the machine owner's own policy
         yield
         return
     _POLICY.write_text(_POLICY_TEXT)

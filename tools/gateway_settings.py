@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The gateway's settings, said once: in `gateway/src/llm_gateway/config/settings.py`.
+"""Generates what follows from the gateway's settings in `gateway/src/llm_gateway/config/settings.py`.
 
 From there come the table in gateway/README.md, and in roles/gateway the inputs of the same names in `meta/argument_specs.yml` and their place in
 `vars/main.yml` (tools/docs.py goes on from there). `python tools/gateway_settings.py` writes, `--check` only says what is stale (exit code 1).
@@ -23,7 +23,7 @@ sys.path.insert(0, str(REPO / "gateway" / "src"))
 from llm_gateway.config.settings import documentation, fields  # noqa: E402  the path above makes it importable
 
 MARK = "# From here on: the gateway's own settings, written by tools/gateway_settings.py."
-# What the role decides itself, or what makes sense outside of Kubernetes only.
+# Settings that the role sets itself, or that only make sense outside of Kubernetes.
 NOT_INPUTS = frozenset(
     [
         "listen",
@@ -106,7 +106,7 @@ def after_mark(file: Path, indent: int, block: str, end: str) -> str:
 
 
 def files() -> dict[Path, str]:
-    """What follows from the settings."""
+    """The files that follow from the settings."""
     role = REPO / "roles" / "gateway"
     readme = REPO / "gateway" / "README.md"
     head, _, rest = readme.read_text(encoding="utf-8").partition("<!-- settings -->\n")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A JSON Schema of every inventory variable, for editors: they complete names, show descriptions, and mark what preflight would refuse.
+"""A JSON Schema of all inventory variables, for editors: they complete names, show descriptions, and mark what preflight would
+refuse.
 
 A file names it in its first line: `# yaml-language-server: $schema=…/docs/inventory.schema.json`.
 """
@@ -56,7 +57,7 @@ def _value(option: Mapping[str, Any]) -> Schema:
         made["anyOf"] = [_mapping(option), _TEMPLATE]
     else:
         made["anyOf"] = [*_SIMPLE[kind], _TEMPLATE]
-    # As Ansible has it: nothing is no value.
+    # As in Ansible, null means that no value is given.
     made["anyOf"].append({"type": "null"})
     return made
 
@@ -76,7 +77,7 @@ def _mapping(option: Mapping[str, Any]) -> Schema:
 
 
 def text(options: Mapping[str, Mapping[str, Any]], prefixes: Collection[str]) -> str:
-    """The schema as JSON, a line for each variable, so that a change of one is a change of a line."""
+    """The schema as JSON, one line per variable, so that a changed variable is one changed line."""
     whole = schema(options, prefixes)
     lines = [
         f"{json.dumps(name)}: {json.dumps(one, ensure_ascii=False)}" for name, one in whole.pop("properties").items()

@@ -26,7 +26,7 @@ STATE = "Whether it is installed; V(skip) leaves it as it is."
 
 @dataclass(frozen=True)
 class Component:
-    """What is asked for. One of `repository` (with `chart`), `oci` and `manifests` is given; `namespace` may be one that is there."""
+    """The arguments. One of `repository` (with `chart`), `oci` and `manifests` is given; `namespace` may be an existing one."""
 
     name: str
     about: str
@@ -72,7 +72,7 @@ def specs(new: Component) -> str:
 
 def template(new: Component) -> str:
     lines = [f"- name: {new.name}", f"  state: {{{{ {new.name}_state }}}}"]
-    # What Kubernetes itself has keeps its labels.
+    # Namespaces of Kubernetes itself keep their labels.
     own = not new.namespace.startswith("kube-")
     lines += [f"  namespace: {{name: {new.namespace}, pod_security: restricted}}"] if own else []
     lines += ["  releases:", f"    - name: {new.release}"]
@@ -85,13 +85,13 @@ def template(new: Component) -> str:
 
 
 def files(new: Component) -> dict[Path, str]:
-    """path -> content of what is written once, and is a person's from then on."""
+    """path -> content of the files that are written once, and edited by hand from then on."""
     role = REPO / "roles" / new.name
     made = {
         role / "meta" / "argument_specs.yml": specs(new),
         role / "templates" / "components.yml.j2": template(new),
         role / "tests" / "default.yml": "---\nsettings: {}\n",
-        # With these the real chart is tried (tests/integration/test_chart_roles.py).
+        # The settings for the test with the real chart (tests/integration/test_chart_roles.py).
         role / "tests" / "trial.yml": f"---\nsettings: {{{new.name}_state: present}}\n",
         REPO / "changelogs" / "fragments" / f"component-{new.name.replace('_', '-')}.yml": (
             f"---\nmajor_changes:\n  - {json.dumps(f'role {new.name} - {new.about}.', ensure_ascii=False)}\n"
@@ -103,7 +103,7 @@ def files(new: Component) -> dict[Path, str]:
 
 
 def skip_locally(new: Component) -> None:
-    """A local cluster is set up without charts and their images; whoever has a mirror sets another state."""
+    """A local cluster is set up without charts and their images; set another state where there is a mirror."""
     file = REPO / "inventories" / "local" / "group_vars" / "eks_clusters" / "skipped.yml"
     lines = file.read_text(encoding="utf-8").splitlines()
     head = [line for line in lines if not re.match(r"\w+_state:", line)]
@@ -112,7 +112,7 @@ def skip_locally(new: Component) -> None:
 
 
 def write(new: Component) -> list[Path]:
-    """Everything that a component needs, and the paths of it. Raises SystemExit where there is one of that name."""
+    """Write all files of a component and return their paths. Raises SystemExit where one of that name exists."""
     made = files(new)
     there = [path for path in made if path.exists()]
     if there:

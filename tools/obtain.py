@@ -37,12 +37,12 @@ CONNECT_TIMEOUT_S = 5
 
 
 class ObtainError(Exception):
-    """A binary could not be had; the sentence says what was tried and what to do."""
+    """A binary could not be obtained; the sentence says what was tried and what to do."""
 
 
 @dataclass(frozen=True)
 class Tool:
-    """One row of versions.json. `cpu_seconds` and `megabytes` are what a build takes, for what is said of it."""
+    """One row of versions.json. `cpu_seconds` and `megabytes`: the cost of a build, for the announcement."""
 
     name: str
     version: str
@@ -72,7 +72,7 @@ def say(text: str) -> None:
 
 @functools.cache
 def say_once(text: str) -> None:
-    """What holds for many binaries alike."""
+    """Print a message that concerns many binaries only once."""
     say(text)
 
 
@@ -86,7 +86,7 @@ def missing(tools: list[Tool], cache: Path) -> list[Tool]:
 
 
 def announcement(tools: list[Tool], cache: Path) -> str:
-    """What would have to be obtained, how long a build takes at worst, and how much disk; empty when all is there."""
+    """What must be obtained, how long a build takes at most, and how much disk; empty when everything is cached."""
     absent = missing(tools, cache)
     if not absent:
         return ""
@@ -99,7 +99,7 @@ def announcement(tools: list[Tool], cache: Path) -> str:
 
 
 def costs(tools: list[Tool], cache: Path) -> dict[str, float]:
-    """What is missing -> CPU seconds of its build."""
+    """Missing binary -> CPU seconds of its build."""
     return {tool.name: tool.cpu_seconds for tool in missing(tools, cache)}
 
 
@@ -127,7 +127,7 @@ def obtain_one(tool: Tool, cache: Path, progress: Progress) -> Path:
     if target.exists():
         return target
     with progress.step(tool.name), locked(target):
-        if target.exists():  # somebody else was faster
+        if target.exists():  # another process was faster
             return target
         found = on_path(tool)
         if found:
@@ -148,7 +148,7 @@ def locked(target: Path) -> Iterator[None]:
 
 
 def publish(source: Path, target: Path) -> None:
-    """Copy, make executable, rename: a reader never sees half a binary."""
+    """Copy, make executable, rename: a reader never sees a part of a binary."""
     with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as staging:
         shutil.copyfile(source, staging.name)
     Path(staging.name).chmod(0o755)
@@ -231,7 +231,7 @@ def build(tool: Tool, target: Path) -> None:
             f"{tool.name} {tool.version} can be neither downloaded nor built: its publisher cannot be reached and there is "
             "no Go; install Go 1.25 or newer, or put the binary on the PATH"
         )
-    # A build of a run that was killed may still go on, and write its own.
+    # A build of a killed run may still go on, and write to its own folder.
     for left in target.parent.glob(".building-*"):
         left.unlink(missing_ok=True)
     staging = target.parent / f".building-{os.getpid()}"
@@ -240,7 +240,7 @@ def build(tool: Tool, target: Path) -> None:
         "build",
         "-trimpath",
         "-mod=readonly",
-        # The linker would drop debug data (-s -w): not to make it saves a fifth of the time.
+        # The linker would drop debug data (-s -w): not generating it saves a fifth of the time.
         "-gcflags=all=-dwarf=false",
         "-ldflags",
         linker_flags(tool),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far a long piece of work is, in one line: `3 of 11 · kube-apiserver, gateway · about 6 min left`. Standard library only."""
+"""The progress of a long task, in one line: `3 of 11 · kube-apiserver, gateway · about 6 min left`. Standard library only."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-# Without news the line is said again after this long.
+# Without news the line is repeated after this long.
 REPEAT_S = 60.0
-# Of a machine's processors, what builds keep busy on average.
+# The average share of a machine's processors that builds keep busy.
 _BUSY = 0.9
 
 
 class GivenUp(Exception):
-    """Another step failed: no further one is begun."""
+    """Another step failed: no further step is started."""
 
 
 class Progress:
-    """Steps that may run side by side, from any thread. `costs`: step -> CPU seconds that it is expected to take."""
+    """Steps that may run in parallel, from any thread. `costs`: step -> CPU seconds that it is expected to take."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Progress:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """What is done within is the step `name`; one that `costs` does not name is work of no account."""
+        """The block is the step `name`; a step that is not in `costs` does not count."""
         if self._given_up:
             raise GivenUp(name)
         if name not in self._costs:
@@ -61,16 +61,16 @@ class Progress:
                 self._done.add(name)
 
     def tell(self, text: str) -> None:
-        """Something besides the line, once."""
+        """Print a message besides the line, once."""
         self._say(text)
 
     def give_up(self) -> None:
-        """Let no further step begin."""
+        """Let no further step start."""
         self._given_up = True
 
     @contextmanager
     def repeated(self) -> Iterator[None]:
-        """Within, the line comes again and again, so that nobody takes a long step for a standstill."""
+        """Repeat the line during the block, so that a long step does not look like a standstill."""
         ended = threading.Event()
         teller = threading.Thread(target=self._repeat, args=(ended,), daemon=True)
         teller.start()
@@ -91,7 +91,7 @@ class Progress:
         return f"{number} of {len(self._costs)} · {', '.join(self._running)} · {self._left()}"
 
     def _left(self) -> str:
-        """From what the steps were expected to take, at the pace seen so far."""
+        """Estimated from the expected costs, at the pace so far."""
         now = self._clock()
         finished = sum(self._costs[name] for name in self._done)
         under_way = sum(min(now - since, 0.9 * self._costs[name]) for name, since in self._running.items())

@@ -29,7 +29,7 @@ _TYPES = {
     "dict": "object",
     "list": "array",
 }
-# Instance types, or the word cpu: the spec says no more than `raw`.
+# Instance types, or the word cpu: the spec only says `raw`.
 _RAW = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
 
 
@@ -61,7 +61,7 @@ def option(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def members(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """An object with these keys and no others: a typo shows at once."""
+    """An object with these keys and no others: an editor shows a typo at once."""
     options = spec["options"]
     required = [name for name, one in options.items() if one.get("required")]
     found: dict[str, Any] = {"type": "object", "additionalProperties": False}

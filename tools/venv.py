@@ -21,7 +21,7 @@ import zipfile
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
-# The `ansible` package of this version carries exactly the collections that requirements.yml pins.
+# The `ansible` package of this version contains exactly the collections that requirements.yml pins.
 ANSIBLE_WHEEL = "ansible==14.5.0"
 COLLECTIONS = ("amazon.aws", "kubernetes.core")
 
@@ -56,7 +56,7 @@ def ensure_venv_module() -> None:
 
 
 def install_packages(venv: Path, requirements: Path) -> None:
-    if not any(venv.glob(".requirements*")):  # none yet, or one that was never finished
+    if not any(venv.glob(".requirements*")):  # none yet, or one that was never completed
         ensure_venv_module()
         say(f"making {venv} with Python {sys.version.split()[0]}")
         run(sys.executable, "-m", "venv", "--clear", venv)

@@ -42,12 +42,12 @@ def environment(cache: Path) -> Path:
 
 
 def fingerprint() -> str:
-    """Of all that the environment is made from: another one is made when this changes."""
+    """A digest of all inputs of the environment: when it changes, a new environment is made."""
     return hashlib.sha256(sys.version.encode() + REQUIREMENTS.read_bytes() + Path(__file__).read_bytes()).hexdigest()
 
 
 def obtain(cache: Path) -> Path:
-    """The program `vllm`, installed where it is not there yet. Raises VllmError."""
+    """The program `vllm`, installed if necessary. Raises VllmError."""
     folder = environment(cache)
     stamp = folder / "made-from"
     with locked(folder):

@@ -23,14 +23,14 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True)
 class Ranges:
-    """Of one IP family: the links between host and clusters, and what every cluster has inside."""
+    """Address ranges of one IP family: the links between host and clusters, and the networks inside every cluster."""
 
     links: str
     pods: str
     services: str
 
     def link(self, number: int) -> tuple[Address, Address, int]:
-        """Addresses of host and node, and the prefix length that holds these two alone (`/30`, `/126`)."""
+        """Addresses of host and node, and the prefix length of the network with just these two (`/30`, `/126`)."""
         links = ipaddress.ip_network(self.links)
         first = links.network_address + 4 * number
         return first + 1, first + 2, links.max_prefixlen - 2
@@ -48,7 +48,7 @@ RANGES = {
 API_PORT = 6443
 DNS_PORT = 5353
 FRONT_DOOR_NODE_PORT = 30080
-# Of the AWS emulator inside a cluster's network.
+# Port of the AWS emulator inside a cluster's network.
 AWS_PORT_INSIDE = 4566
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?")
@@ -58,8 +58,8 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?")
 class AwsConfig:
     """The emulated AWS account beside a cluster.
 
-    `port`: on 127.0.0.1; 0 derives it from the cluster's name. `pace`: 0 is at once, 1 as slow
-    as AWS; `delays` overrides it for single kinds, in seconds.
+    `port`: on 127.0.0.1; 0 derives it from the cluster's name. `pace`: 0 is at once, 1 as slow as AWS; `delays`
+    overrides it for single kinds, in seconds.
     """
 
     region: str = "us-west-2"
@@ -133,7 +133,7 @@ class ClusterConfig:
 
     @property
     def stands_for_eks(self) -> bool:
-        """Whether an AWS emulator, beside it or elsewhere, has this cluster for one of EKS."""
+        """Whether an AWS emulator, this cluster's or another, presents this cluster as an EKS cluster."""
         return self.aws is not None or self.token_webhook is not None
 
     @property
@@ -159,7 +159,7 @@ class ClusterConfig:
 
     @property
     def every_address(self) -> str:
-        """What a program listens on that is to answer on all addresses of the family."""
+        """The address for listening on all addresses of the family."""
         return "::" if self.ip_family == "ipv6" else "0.0.0.0"  # noqa: S104 - of a network of the cluster's own
 
     @property
@@ -187,5 +187,5 @@ class ClusterConfig:
 
     @property
     def aws_url(self) -> str:
-        """The emulated account as this machine's programs reach it; empty without one."""
+        """The emulated account's URL for programs on this machine; empty without one."""
         return f"http://127.0.0.1:{self.aws_port}" if self.aws else ""

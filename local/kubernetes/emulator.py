@@ -50,7 +50,7 @@ def command(config: ClusterConfig) -> list[str]:
 
 
 def ensure_keys(config: ClusterConfig) -> bool:
-    """Make the caller's key, once; True when it was made. AWS knows no such key: it opens the emulator alone."""
+    """Create the caller's key, once; True when it was created. Real AWS does not know the key: it only opens the emulator."""
     file = credentials_file(config)
     if file.exists():
         return False
@@ -61,7 +61,7 @@ def ensure_keys(config: ClusterConfig) -> bool:
 
 
 def files(config: ClusterConfig) -> dict[Path, str]:
-    """What it and its clients read, with the key that `ensure_keys` made."""
+    """The files that the emulator and its clients read, with the key of `ensure_keys`."""
     file = credentials_file(config)
     return {file: _credentials(config, keys_from(file))}
 
@@ -91,7 +91,7 @@ def ready(config: ClusterConfig) -> bool:
 
 
 def introduce(config: ClusterConfig) -> bool:
-    """Tell it where this cluster's API server is; True unless it knew. Raises LocalClusterError."""
+    """Tell the emulator where this cluster's API server is; True unless it knew. Raises LocalClusterError."""
     authority = (config.state / "pki" / "ca.crt").read_text()
     wanted = {"endpoint": config.api_url, "ca": authority}
     if _ask(config, "GET", f"endpoints/{config.name}") == wanted:

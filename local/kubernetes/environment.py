@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The environment of programs that talk to this machine alone."""
+"""The environment of programs that only talk to this machine."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 
 
 def without_proxies() -> dict[str, str]:
-    """Ours without proxies: these lead out, and a cluster's programs have nothing to ask there."""
+    """Our environment without proxies: a cluster's programs have nothing to ask outside."""
     return {name: value for name, value in os.environ.items() if name.lower() not in _PROXIES}

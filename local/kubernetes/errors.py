@@ -3,4 +3,4 @@ from __future__ import annotations
 
 
 class LocalClusterError(Exception):
-    """What cannot be done with a local cluster, why, and what to do about it, in one sentence."""
+    """What failed on a local cluster, why, and what to do about it, in one sentence."""

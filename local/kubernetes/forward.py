@@ -18,7 +18,7 @@ LOOPBACK = ("127.0.0.1", "::1")
 
 
 class Side(asyncio.Protocol):
-    """One half of a connection; what it reads goes to `other`."""
+    """One side of a connection; what it reads is sent to `other`."""
 
     def __init__(self) -> None:
         self.other: Side | None = None
@@ -56,7 +56,7 @@ class Side(asyncio.Protocol):
 
 
 class Client(Side):
-    """The accepting side: reads nothing until the target is connected."""
+    """The accepting side: it reads nothing until the target is connected."""
 
     def __init__(self, host: str, port: int, tasks: set[asyncio.Task[None]]) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cluster's network namespace and mount namespace, held by files so that they outlive any one process.
+"""The cluster's network namespace and mount namespace, held by files so that they outlive every process.
 
-Nothing of the host is changed but: one veth device, one address on it, one file in /run/netns. Bridges, iptables rules,
-ip_forward and route_localnet all lie inside the namespace and go with it.
+On the host it only adds one veth device, one address on it, and one file in /run/netns. Bridges, iptables rules,
+ip_forward and route_localnet are all inside the namespace and are deleted with it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from .config import ClusterConfig
 from .errors import LocalClusterError
 
-# The kubelet insists on these machine-wide settings; inside the private mount namespace it writes to files of ours.
+# The kubelet sets these machine-wide settings; inside the private mount namespace it writes to files of ours instead.
 SHADOWED_SYSCTLS = {
     "vm/overcommit_memory": "1",
     "vm/panic_on_oom": "0",
@@ -25,7 +25,7 @@ SHADOWED_SYSCTLS = {
 
 
 def run(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """A system command; its own words are the error when it fails."""
+    """Run a system command; its own message becomes the error when it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except FileNotFoundError:
@@ -51,19 +51,19 @@ def enter_network(config: ClusterConfig) -> list[str]:
 
 
 def enter_node(config: ClusterConfig) -> list[str]:
-    """Command prefix that runs a program inside the cluster's network and mounts."""
+    """Command prefix that runs a program inside the cluster's network and mount namespaces."""
     return ["/usr/bin/nsenter", f"--net={network_namespace(config)}", f"--mount={mount_namespace(config)}", "--"]
 
 
 def up(config: ClusterConfig) -> bool:
-    """Make what is missing of the network; True when anything was made."""
+    """Create what is missing of the network; True when anything was created."""
     changed = False
     if not network_namespace(config).exists():
         run("ip", "netns", "add", config.namespace)
         changed = True
     if not _is_linked(config):
-        run("ip", "link", "delete", config.device, check=False)  # what an interrupted run left of it
-        # Nobody else is on the link: IPv6 need not look for others with the same address first.
+        run("ip", "link", "delete", config.device, check=False)  # left by an interrupted run
+        # Nobody else is on the link: IPv6 need not probe for duplicate addresses first.
         at_once = ["nodad"] if config.ip_family == "ipv6" else []
         run("ip", "link", "add", config.device, "type", "veth", "peer", "name", "eth0", "netns", config.namespace)
         run("ip", "addr", "add", f"{config.host_address}/{config.link_prefix}", "dev", config.device, *at_once)
@@ -78,7 +78,7 @@ def up(config: ClusterConfig) -> bool:
 
 
 def _is_linked(config: ClusterConfig) -> bool:
-    """Whether the link is whole: its route inside is what is made last."""
+    """Whether the link is complete: the route inside is created last."""
     family = "-6" if config.ip_family == "ipv6" else "-4"
     shown = run("ip", family, "-n", config.namespace, "route", "show", "default", check=False)
     return bool(shown.stdout.strip()) and not run("ip", "link", "show", config.device, check=False).returncode
@@ -95,11 +95,11 @@ def hold_mounts(config: ClusterConfig) -> bool:
     folder = file.parent
     folder.mkdir(parents=True, exist_ok=True)
     if not _is_mounted(folder):
-        # A namespace file can only be held on a mount that does not propagate.
+        # A mount namespace can only be held by a file on a mount that does not propagate.
         run("mount", "--bind", str(folder), str(folder))
         run("mount", "--make-private", str(folder))
     file.touch()
-    # Private first: where the host's mounts are shared (systemd), ours must not travel back to it.
+    # Private first: where the host's mounts are shared (systemd), ours must not propagate back to the host.
     run("unshare", f"--mount={file}", "--propagation", "private", "true")
     inside = ("nsenter", f"--mount={file}", "--")
     run(*inside, "mount", "--make-rshared", "/")
@@ -131,7 +131,7 @@ def release_mounts(config: ClusterConfig) -> bool:
 
 
 def down(config: ClusterConfig) -> bool:
-    """Remove namespaces and device, however much of them there is; True when anything was removed."""
+    """Remove namespaces and device, whichever of them exist; True when anything was removed."""
     changed = release_mounts(config)
     if not run("ip", "link", "show", config.device, check=False).returncode:
         run("ip", "link", "delete", config.device)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox image: one process that waits for ever, made here because no registry may be in reach.
+"""The sandbox image: one process that waits for ever. It is made here because a registry may not be reachable.
 
-The program is `for (;;) pause();` as an ELF file of under 200 bytes, the archive is in `docker save` layout, which
+The program is `for (;;) pause();` as an ELF file of under 200 bytes; the archive has the layout of `docker save`, which
 containerd imports.
 """
 

@@ -27,7 +27,7 @@ RENEW_BEFORE = datetime.timedelta(days=30)
 
 @dataclass(frozen=True)
 class Identity:
-    """One certificate: who, in which groups, under which authority, for which server names."""
+    """One certificate: subject, groups, authority, and server names."""
 
     file: str
     common_name: str
@@ -62,7 +62,7 @@ def identities(config: ClusterConfig) -> list[Identity]:
 
 
 def ensure(config: ClusterConfig, folder: Path) -> bool:
-    """Make what is missing or near its end; True when anything was made."""
+    """Create what is missing or about to expire; True when anything was created."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     made = False
@@ -86,7 +86,7 @@ def ensure(config: ClusterConfig, folder: Path) -> bool:
 
 
 def _holds(folder: Path, identity: Identity) -> bool:
-    """Whether certificate, key and authority belong together: a run that was killed may have left them of two kinds."""
+    """Whether certificate, key and authority belong together: a run that was killed may have left a mixture."""
     file = folder / f"{identity.file}.crt"
     if not _valid(file):
         return False

@@ -19,9 +19,9 @@ NODE_TOOLS = [*CONTROL_PLANE_TOOLS, "kubelet", "kube-proxy", "coredns", "helm"]
 
 @dataclass(frozen=True)
 class Program:
-    """One supervised process. `files`: path -> content of what it reads; a change of them restarts it.
+    """One supervised process. `files`: path -> content of the files that it reads; a change restarts it.
 
-    `folder`: where it starts; None is the supervisor's own.
+    `folder`: its working folder; None is the supervisor's own.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Program:
 
 
 def programs(config: ClusterConfig, tools: dict[str, Path]) -> list[Program]:
-    """All processes, in the order of their start."""
+    """All processes, in the order in which they are started."""
     made = [_aws(config)] if config.aws else []
     made += [
         _etcd(config, tools),
@@ -147,7 +147,7 @@ def _api_server(config: ClusterConfig, tools: dict[str, Path]) -> Program:
         flags += [
             f"--authentication-token-webhook-config-file={webhook}",
             "--authentication-token-webhook-version=v1",
-            # A refusal is kept as long as an admission: a new access entry is to be seen soon.
+            # A refusal is cached as long as an admission, so that a new access entry is soon noticed.
             "--authentication-token-webhook-cache-ttl=5s",
         ]
     return Program("kube-apiserver", [*network.enter_network(config), str(tools["kube-apiserver"]), *flags], files)
@@ -155,7 +155,7 @@ def _api_server(config: ClusterConfig, tools: dict[str, Path]) -> Program:
 
 def _controller_manager(config: ClusterConfig, tools: dict[str, Path]) -> Program:
     file = config.state / "conf" / "controller-manager.kubeconfig"
-    # With a node it shares the node's mounts: the built-in host path provisioner makes its folders there.
+    # With a node it shares the node's mounts: the built-in host path provisioner creates its folders there.
     enter = network.enter_node(config) if config.node else network.enter_network(config)
     return Program(
         "kube-controller-manager",
@@ -267,7 +267,8 @@ def _kubelet(config: ClusterConfig, tools: dict[str, Path]) -> Program:
         "clusterDNS": [config.dns_service],
         "clusterDomain": "cluster.local",
         "resolvConf": str(conf / "resolv.conf"),
-        # One machine's disk is shared with its owner: evict late, collect no images that cannot be pulled again.
+        # The disk is shared with the machine's owner: evict late, and collect no images, because they cannot be pulled
+        # again.
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "500Mi", "imagefs.available": "500Mi"},
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
@@ -347,7 +348,7 @@ def _forward(config: ClusterConfig) -> Program:
 
 
 def bootstrap_objects(config: ClusterConfig) -> list[dict[str, Any]]:
-    """What a cluster needs before anyone uses it: DNS, the shared storage class and its one static volume."""
+    """The objects that a cluster needs before anyone uses it: DNS, the shared storage class and its one static volume."""
     dns_ports = [("dns", "UDP"), ("dns-tcp", "TCP")]
     rules = [
         {"apiGroups": [""], "resources": ["services", "pods", "namespaces"], "verbs": ["list", "watch"]},
@@ -390,7 +391,7 @@ def bootstrap_objects(config: ClusterConfig) -> list[dict[str, Any]]:
             reclaimPolicy="Delete",
             volumeBindingMode="Immediate",
         ),
-        # The shared model claim, as EFS gives it: one volume, many writers, any user.
+        # The shared model claim, like that of EFS: one volume, many writers, any user.
         _object(
             "v1",
             "PersistentVolume",

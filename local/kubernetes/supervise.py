@@ -23,7 +23,7 @@ from .programs import Program
 
 
 def configuration(config: ClusterConfig, programs: list[Program]) -> str:
-    """supervisord.conf; each program carries a digest of the files it reads, so that a change of them restarts it."""
+    """supervisord.conf. Each program's section has a digest of the files that it reads, so that a change restarts it."""
     state = config.state
     text = f"""[supervisord]
 logfile={state}/logs/supervisord.log
@@ -60,7 +60,7 @@ stdout_logfile_backups=1
 
 
 def _quoted(word: str) -> str:
-    """supervisord splits like a shell and expands %."""
+    """Quoted for supervisord, which splits like a shell and expands %."""
     escaped = word.replace("%", "%%")
     return f'"{escaped}"' if " " in escaped or ";" in escaped else escaped
 
@@ -95,7 +95,7 @@ class Supervisor:
             return {}
 
     def apply(self, programs: list[Program]) -> bool:
-        """Write files and configuration, start or restart what they change; True when anything did."""
+        """Write files and configuration, and start or restart the programs that changed; True when anything changed."""
         for program in programs:
             for path, content in program.files.items():
                 _write_if_changed(path, content)
@@ -137,7 +137,7 @@ class Supervisor:
             time.sleep(0.1)
 
     def stop(self) -> bool:
-        """End supervisord and its programs, however it was left; True when it ran."""
+        """End supervisord and its programs, whatever their state; True when it ran."""
         pid = self._pid()
         if pid is None:
             return False
@@ -158,7 +158,7 @@ class Supervisor:
 
 
 def _is_ours(pid: int, file: Path) -> bool:
-    """Whether the process is a supervisord of this configuration; process numbers are used again."""
+    """Whether the process is a supervisord of this configuration; process ids are reused."""
     try:
         return str(file).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

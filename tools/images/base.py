@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The image that the others are built on: the official Python image, or a Debian made here where no registry answers."""
+"""The base image of the others: the official Python image, or a Debian image made here where no registry answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PROBE_S = 5
 
 _PACKAGES = "ca-certificates,python3,python3-venv"
 _COMPILER = Path(__file__).parent / "compiler"
-# What a container never reads; half of the image otherwise.
+# Files that no container reads: half of the image otherwise.
 _DROPPED = (
     "usr/share/doc",
     "usr/share/man",
@@ -38,7 +38,7 @@ _DROPPED = (
 )
 _FOLDERS_KEPT = ("var/cache/apt/archives/partial", "var/lib/apt/lists/partial", "var/log", "usr/share/man/man1")
 _RECIPE = "1"
-# Steps of a build, and the CPU seconds that they take.
+# Steps of a build, and their CPU seconds.
 BASE_STEP, BASE_CPU_SECONDS = "base image", 45.0
 BUILDER_STEP, BUILDER_CPU_SECONDS = "compiler for images", 20.0
 
@@ -63,7 +63,7 @@ def choose(cache: Path, wanted: str) -> Base:
     if wanted == "debootstrap":
         return _made_here()
     if wanted != "auto":
-        # Whether it has a compiler is its owner's choice.
+        # Its owner decides whether it has a compiler.
         return Base(wanted, wanted, made_here=False)
     if memory.is_file():
         return _made_here() if json.loads(memory.read_text(encoding="utf-8"))["made_here"] else OFFICIAL
@@ -74,7 +74,7 @@ def choose(cache: Path, wanted: str) -> Base:
 
 
 def steps(base: Base, wanted: Iterable[str], cache: Path) -> dict[str, float]:
-    """What `ensure` would make -> CPU seconds of it; the compiler's image counts until it is asked for in the storage."""
+    """The steps of `ensure` -> their CPU seconds. The compiler's image is counted unless the storage has it."""
     if not base.made_here or base.reference not in wanted:
         return {}
     made = {} if _archive(base.reference, cache).is_file() else {BASE_STEP: BASE_CPU_SECONDS}
@@ -82,7 +82,7 @@ def steps(base: Base, wanted: Iterable[str], cache: Path) -> dict[str, float]:
 
 
 def ensure(base: Base, wanted: Iterable[str], cache: Path, buildah: Buildah, progress: Progress) -> None:
-    """Have those references of a base that are `wanted` in the storage, where they are made here; others are pulled by the build."""
+    """Make the `wanted` references of a base that is made here, in the storage; the build pulls all others."""
     if not base.made_here or base.reference not in wanted:
         return
     if not buildah.has(base.reference):
@@ -113,7 +113,7 @@ def _reference(recipe: str) -> str:
 
 
 def _suite() -> str:
-    """This machine's own release: what its package mirror has for certain."""
+    """This machine's own release: its package mirror has it for certain."""
     release = Path("/etc/os-release").read_text(encoding="utf-8")
     for line in release.splitlines():
         if line.startswith("VERSION_CODENAME="):
@@ -122,7 +122,7 @@ def _suite() -> str:
 
 
 def _mirror(suite: str) -> str:
-    """Where this machine's apt gets that release from."""
+    """The mirror from which this machine's apt gets that release."""
     command = ["apt-get", "indextargets", "--format", "$(SITE)", f"Codename: {suite}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     sites = done.stdout.split()
@@ -137,7 +137,7 @@ def _registry_answers() -> bool:
         with urllib.request.urlopen(request, timeout=_PROBE_S):  # noqa: S310 - a constant https address
             return True
     except urllib.error.HTTPError as answer:
-        return answer.code == 401  # the registry's way to say: here I am, now log in
+        return answer.code == 401  # the registry answers: it asks for a login
     except (urllib.error.URLError, TimeoutError, OSError):
         return False
 
@@ -162,8 +162,10 @@ def _debootstrap(archive: Path) -> None:
 
 @contextlib.contextmanager
 def _emptied(root: Path) -> Iterator[Path]:
-    """A folder that is not there at the end, with what debootstrap mounts within. A debootstrap of a run that was killed may still write
-    its own."""
+    """A folder that is removed at the end, with the mounts of debootstrap in it.
+
+    After a run was killed, its debootstrap may still write to the old folder.
+    """
     try:
         yield root
     finally:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decide which images are out of date, and build those."""
+"""Decides which images are out of date, and builds those."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .errors import ImageError
 
 @dataclass(frozen=True)
 class Options:
-    """`cache`: folder for archives and layers; `base`: auto, debootstrap or a reference; empty paths: found here."""
+    """`cache`: folder for archives and layers; `base`: auto, debootstrap or a reference; empty paths are searched on this machine."""
 
     cache: Path
     base: str = "auto"
@@ -35,7 +35,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Plan:
-    """One image as it should be: its `ref`, the files it is made of and the archive it is kept in."""
+    """One desired image: its `ref`, its files, and its archive."""
 
     image: Image
     ref: str
@@ -48,7 +48,7 @@ class Plan:
 
 
 def plan(names: Sequence[str], repo: Path, options: Options) -> list[Plan]:
-    """What each image should be. ImageError for an unknown name or a context without a Dockerfile."""
+    """The desired images. ImageError for an unknown name or a context without a Dockerfile."""
     base = base_image.choose(options.cache, options.base)
     plans = []
     for name in names:
@@ -65,7 +65,7 @@ def plan(names: Sequence[str], repo: Path, options: Options) -> list[Plan]:
 
 
 def steps(plans: Sequence[Plan], options: Options) -> dict[str, float]:
-    """What `build` would do -> CPU seconds of it."""
+    """The steps of `build` -> their CPU seconds."""
     base = base_image.choose(options.cache, options.base)
     missing = [one for one in plans if not one.current]
     wanted = {reference for one in missing for reference in _arguments(one.files, base, options).values()}
@@ -73,7 +73,7 @@ def steps(plans: Sequence[Plan], options: Options) -> dict[str, float]:
 
 
 def build(plans: Sequence[Plan], options: Options, progress: Progress) -> None:
-    """Build each image that is not in the cache; at the end of each its archive is there. Older archives go."""
+    """Build each image that is not in the cache. Each ends as an archive; older archives are deleted."""
     if all(one.current for one in plans):
         return
     base = base_image.choose(options.cache, options.base)
@@ -101,7 +101,7 @@ def _install(programs: Sequence[str]) -> None:
 
 
 def _arguments(files: Mapping[str, Path], base: base_image.Base, options: Options) -> dict[str, str]:
-    """The build arguments of a Dockerfile: the bases that it names, and what was asked for."""
+    """The build arguments of a Dockerfile: its bases, and those that the user gave."""
     dockerfile = files["Dockerfile"].read_text(encoding="utf-8")
     bases = {"BASE_IMAGE": base.reference, "BUILD_IMAGE": base.builder}
     return {key: value for key, value in bases.items() if f"ARG {key}=" in dockerfile} | dict(options.arguments or {})
@@ -109,7 +109,7 @@ def _arguments(files: Mapping[str, Path], base: base_image.Base, options: Option
 
 @contextmanager
 def _staged(one: Plan) -> Iterator[Path]:
-    """A folder with exactly the files that the digest was made of."""
+    """A folder with exactly the files of the digest."""
     with tempfile.TemporaryDirectory(prefix="llm-on-eks-context-") as folder:
         for name, source in one.files.items():
             target = Path(folder) / name

@@ -21,7 +21,7 @@ _KEPT_LINES = 15
 
 @dataclass(frozen=True)
 class Buildah:
-    """`store`: folder for layers; `driver`: overlay where the file system bears it, else vfs."""
+    """`store`: folder for layers; `driver`: overlay where the file system supports it, otherwise vfs."""
 
     store: Path
     driver: str
@@ -54,7 +54,7 @@ class Buildah:
         secrets: Mapping[str, Path],
         volumes: Sequence[str],
     ) -> None:
-        """Build `context` into `reference`. Secrets are seen by the steps that mount them and by nothing else."""
+        """Build `context` into `reference`. Only the steps that mount a secret can read it."""
         options = [item for limit in LIMITS for item in ("--ulimit", limit)]
         options += [item for key, value in arguments.items() for item in ("--build-arg", f"{key}={value}")]
         options += [item for key, path in secrets.items() for item in ("--secret", f"id={key},src={path}")]
@@ -65,7 +65,7 @@ class Buildah:
         self.run(command, f"building {reference}")
 
     def forget_containers(self) -> None:
-        """What builds that were killed have left. Whoever calls this is the only one who builds in this store."""
+        """Remove containers of builds that were killed. Only call it while nobody else builds in this store."""
         self.run(["rm", "--all"], "removing what was left of a build")
 
     def archive(self, reference: str, file: Path) -> None:
@@ -78,13 +78,13 @@ class Buildah:
         partial.replace(file)
 
     def load(self, file: Path) -> None:
-        """Take an image back from its archive, under the reference that stands in it."""
+        """Import an image from its archive, under the reference in the archive."""
         self.run(
             ["pull", "--quiet", "--signature-policy", str(self.policy()), f"oci-archive:{file}"], f"reading {file}"
         )
 
     def push(self, reference: str, target: str, authfile: Path, *, plain_http: bool = False) -> None:
-        """Send the image to a registry. What opens it stands in `authfile`, so that no command line shows it."""
+        """Push the image to a registry. The credentials are in `authfile`, so that no command line shows them."""
         command = ["push", "--quiet", "--format", "oci", "--authfile", str(authfile)]
         command += ["--signature-policy", str(self.policy()), *(["--tls-verify=false"] if plain_http else [])]
         self.run([*command, reference, f"docker://{target}"], f"pushing {target}")
@@ -101,7 +101,7 @@ class Buildah:
             self.run(["rm", container], f"making {reference}")
 
     def policy(self) -> Path:
-        """A signature policy of our own: Debian's buildah has none without the packages it recommends."""
+        """A signature policy of our own: Debian's buildah has none without its recommended packages."""
         file = self.store / "policy.json"
         if not file.is_file():
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ class Buildah:
 
 
 def open_store(store: Path) -> Buildah:
-    """The storage in `store`, with the quickest driver that works there."""
+    """The storage in `store`, with the fastest driver that works there."""
     if shutil.which("buildah") is None:
         raise ImageError("buildah is not installed: apt-get install --no-install-recommends buildah")
     store.mkdir(parents=True, exist_ok=True)

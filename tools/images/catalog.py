@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which images there are and what goes into each."""
+"""The images and their contents."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# Never part of a build context: what tests and tools leave or need.
+# Never part of a build context: files of tests and tools.
 _IGNORED_FOLDERS = {"__pycache__", "tests", "build", "dist"}
 _IGNORED_ENDINGS = (".pyc", ".egg-info")
 
@@ -25,7 +25,7 @@ class Image:
     by_name: bool = False
 
 
-# All that the program of the sync Job is made of; what the controller alone needs is not.
+# All modules of the sync Job's program; without those that only the controller needs.
 _MODEL_STORE = (
     *("__init__", "bucket", "collect", "errors", "formats", "http", "hub", "job", "listing"),
     *("select", "source", "store", "sync", "transfer", "web"),
@@ -50,7 +50,7 @@ IMAGES = {
 }
 
 
-# What is built where no image is named.
+# The images that are built when none is named.
 USUAL = [name for name, image in IMAGES.items() if not image.by_name]
 
 
@@ -71,7 +71,7 @@ def digest(files: Mapping[str, Path], arguments: Mapping[str, str]) -> str:
     the build arguments, base images among them. Times and owners decide nothing."""
     total = hashlib.sha256()
     for part in _parts(files, arguments):
-        total.update(len(part).to_bytes(8, "big"))  # lengths, so that no two inputs run together into one
+        total.update(len(part).to_bytes(8, "big"))  # with lengths, so that two inputs never look like one
         total.update(part)
     return total.hexdigest()
 

@@ -34,7 +34,7 @@ from .errors import ImageError
 
 @dataclass(frozen=True)
 class Login:
-    """A registry and what opens it. `auth`: user and password as Basic authentication has them; never shown."""
+    """A registry and its credentials. `auth`: user and password in the form of Basic authentication; never shown."""
 
     host: str
     auth: str = field(repr=False)
@@ -42,7 +42,7 @@ class Login:
 
     @contextmanager
     def file(self) -> Iterator[Path]:
-        """A file for buildah that nobody else reads, gone at the end."""
+        """A private file for buildah, deleted at the end."""
         with tempfile.TemporaryDirectory(prefix="llm-on-eks-login-") as folder:  # 0700
             file = Path(folder) / "auth.json"
             file.touch(mode=0o600)
@@ -78,7 +78,7 @@ class Ecr:
         return Login(where.netloc, data["authorizationToken"], where.scheme == "http")
 
     def has(self, repository: str, tag: str) -> bool:
-        """Whether the repository holds the tag; one that does not exist holds none. Raises ImageError."""
+        """Whether the repository holds the tag; a repository that does not exist holds none. Raises ImageError."""
         given = {"repositoryName": repository, "imageIds": [{"imageTag": tag}]}
         return bool(self._ask("describe_images", **given).get("imageDetails"))
 
@@ -103,7 +103,7 @@ def upload(buildah: Buildah, one: Plan, target: str, opened: Login) -> None:
 
 
 def push(ecr: Ecr, names: Sequence[str], prefix: str, options: Options, *, check: bool) -> dict[str, object]:
-    """What the command prints. Raises ImageError."""
+    """The JSON that the command prints. Raises ImageError."""
     opened = ecr.login()
     targets, missing = {}, []
     for one in plan(names, REPO, options):

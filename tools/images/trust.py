@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-# Options that say where packages come from. Paths on this machine (cert, find-links) mean nothing inside a build.
+# Options that say where packages come from. Paths on this machine (cert, find-links) do not exist inside a build.
 _OPTIONS = {"index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "retries", "index", "no-index"}
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem")
 
