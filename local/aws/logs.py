@@ -43,6 +43,8 @@ def _make(session: Session, name: str) -> None:
     backend = logs_backends[session.account][session.region]
     if name not in backend.groups:
         backend.create_log_group(name, {})
+        # The new group has none of the old one's tags, which moto keeps by ARN.
+        backend.tagger.delete_all_tags_for_resource(backend.groups[name].arn)
 
 
 def _late(session: Session) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...names import TAG_CLUSTER
 from ..base.arguments import given, text
 from ..base.errors import AwsError
-from ..base.plan import Rules, State
+from ..base.plan import Plan, Rules, State
 from ..base.resource import AwsResource, Owner
 from ..base.tagging import Tagging
 
@@ -23,6 +23,8 @@ RETENTIONS = [
     *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731),
     *(1096, 1827, 2192, 2557, 2922, 3288, 3653),
 ]
+# EKS writes a deleted cluster's last events for a while. https://github.com/terraform-aws-modules/terraform-aws-eks/issues/2763
+_QUIET_S = 3
 
 
 class LogGroup(AwsResource):
@@ -70,10 +72,14 @@ class LogGroup(AwsResource):
         if (
             marked
             or not self.owner
-            or self.params["name"] != f"/aws/eks/{self.owner.cluster}/cluster"
+            or not self._is_of_a_cluster(self.owner)
             or (current is not None and self._foreign_cluster(self.owner))
         ):
             super()._refuse_strangers(current)
+
+    def _is_of_a_cluster(self, owner: Owner | None) -> bool:
+        """Whether it is the group that EKS writes a cluster's logs to."""
+        return owner is not None and self.params["name"] == f"/aws/eks/{owner.cluster}/cluster"
 
     def _foreign_cluster(self, owner: Owner) -> bool:
         try:
@@ -98,6 +104,23 @@ class LogGroup(AwsResource):
 
     def remove(self, current: State) -> None:
         self.call("delete_log_group", logGroupName=self.params["name"])
+
+    def delete(self, *, wait: bool = True) -> Plan:
+        """Also what the last events of a deleted cluster write again, as long as they come."""
+        plan = super().delete(wait=wait)
+        if wait and plan.verb == "delete" and self._is_of_a_cluster(self.owner):
+            self._delete_what_comes_again()
+        return plan
+
+    def _delete_what_comes_again(self) -> None:
+        """Until nothing came for a few seconds. What comes later still is taken over by the next cluster of this name."""
+        quiet_s = 0
+        while quiet_s < _QUIET_S:
+            self.connection.sleep(1)
+            quiet_s += 1
+            if self.look() is not None:
+                quiet_s = 0
+                self.remove(self.params)
 
     def made(self, current: State) -> State:
         return {"name": current["logGroupName"], "arn": current["arn"]}
