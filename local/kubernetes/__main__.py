@@ -76,7 +76,7 @@ def main() -> None:
         elif arguments.verb == "plan":
             plan = cluster.plan()
             for line in plan:
-                cluster.say(f"to be brought here: {line}")
+                cluster.say(f"to be obtained: {line}")
             answer = {"changed": False, "plan": plan, **dataclasses.asdict(cluster.status())}
         elif arguments.verb == "import-images":
             pairs = [image.partition("=") for image in arguments.images]

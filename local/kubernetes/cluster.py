@@ -89,7 +89,7 @@ class Cluster:
         if not self.supervisor.running():
             checks.refuse_unless_possible(self.config)
             for line in self.plan():
-                self.say(f"to be brought here: {line}")
+                self.say(f"to be obtained: {line}")
         brought = bring(self.tools(), self.packages(), images, self.cache, self.say)
         with alone(self.config, self.say):
             changed = self._start(brought.tools)

@@ -131,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     }
     for name, text in about.items():
         _add_inputs(commands.add_parser(name, help=text))
-    old = commands.add_parser("collect", help="drop what nobody wants")
+    old = commands.add_parser("collect", help="remove artifacts that are no longer wanted")
     old.add_argument("--wanted", action="append", default=[], metavar="MODEL/KEY")
     return parser
 

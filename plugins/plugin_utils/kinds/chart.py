@@ -151,7 +151,7 @@ class ChartNode:
         said = next(filter(None, (fault(document, self.namespace) for document in documents)), "")
         if said:
             raise NodeError(
-                f"{self.release.name}: the chart makes what cannot be: {said}; mend its values or the chart"
+                f"{self.release.name}: the chart renders an invalid object: {said}; mend its values or the chart"
             )
 
     def _refuse_two_texts(self, documents: Sequence[Document]) -> None:

@@ -256,7 +256,9 @@ def _dry_run(
             # Force only after all fields of controllers were removed from the document: force would take these over,
             # too.
             force = all(not conflict.left_to_them for conflict in conflicts)
-    raise NodeError(f"{subject(document)}: its fields are claimed by others again and again; see its managedFields")
+    raise NodeError(
+        f"{subject(document)}: other field managers take its fields over again and again; see its managedFields"
+    )
 
 
 def _admission_notes(wanted: Document, planned: Document) -> list[str]:

@@ -42,7 +42,7 @@ def recreate(
     if not policy.may_recreate(identity(document)):
         raise NodeError(
             f"{error}. This cannot be changed on an object that exists; name it in the descriptor's `recreate` "
-            "to have it deleted and made anew (an outage), or undo the change"
+            "to have it deleted and created again (an outage), or undo the change"
         )
     client, metadata = context.run.api(), live["metadata"]
     planned = _tried(client, resource, document)

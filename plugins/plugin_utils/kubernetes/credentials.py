@@ -156,7 +156,7 @@ class Plugin:
         if given != self.info["apiVersion"]:
             raise ConnectionError(
                 f"the kubeconfig's command {name} answers in {given}, the kubeconfig says {self.info['apiVersion']}; "
-                "bring both to one version"
+                "set both to the same version"
             )
         return status
 

@@ -240,7 +240,7 @@ def _ensure_namespace(client: Client, wait_s: float, say: Callable[[str], None])
                 f"see what holds it (kubectl get namespace {NAMESPACE_SYSTEM} -o yaml), then run again"
             )
         if not told:
-            say(f"waiting for Namespace {NAMESPACE_SYSTEM}, which the last removal takes away")
+            say(f"waiting for Namespace {NAMESPACE_SYSTEM}, which the last removal is deleting")
             told = True
         time.sleep(0.3)
 

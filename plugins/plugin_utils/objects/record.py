@@ -103,7 +103,7 @@ class Recorder:
             except (msgspec.MsgspecError, KeyError, TypeError) as error:
                 raise RecordError(
                     f"ConfigMap {NAMESPACE_SYSTEM}/{document['metadata']['name']} is no record of ours ({error}); "
-                    "delete it, the next run makes it anew"
+                    "delete it; the next run writes a new one"
                 ) from None
             found[document["data"]["component"]] = revisions
         return found

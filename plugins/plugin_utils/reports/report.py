@@ -14,7 +14,7 @@ _DONE = {
     "create": "created",
     "update": "changed",
     "delete": "deleted",
-    "recreate": "made anew",
+    "recreate": "recreated",
     "run": "ran",
     "adopt": "adopted",
 }

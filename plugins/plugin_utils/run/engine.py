@@ -131,7 +131,7 @@ def _client_of(aws: AwsAccess, job: _Job) -> Client | None:
     except ConnectionError as error:
         if not job.takes_cluster:
             raise
-        job.hooks.say(f"{error}; what is in the cluster goes with it")
+        job.hooks.say(f"{error}; everything in the cluster is deleted with it")
         return None
     if client is None and job.needs_cluster:
         raise NoClusterError(aws.missing)

@@ -138,7 +138,9 @@ def read(file: Path) -> Plan:
         raise PlanError(f"plan_file {file} is no plan of ours ({error}); make it with playbooks/plan.yml") from None
     digest = hashlib.sha256(msgspec.json.encode(plan.actions, order="sorted")).hexdigest()
     if plan.form != FORM or plan.digest != f"sha256:{digest}":
-        raise PlanError(f"plan_file {file} was edited, or is of another version; make it anew with playbooks/plan.yml")
+        raise PlanError(
+            f"plan_file {file} was edited, or is of another version; make a new one with playbooks/plan.yml"
+        )
     return plan
 
 

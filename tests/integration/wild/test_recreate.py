@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What cannot be changed on a living object is made anew where that is asked for, and only if the API takes the new form.
+"""An object whose immutable field changes is recreated where the descriptor allows it, and only if the API accepts the new form.
 
 Seen in: hashicorp/terraform-provider-kubernetes (roleRef, Service), helm/helm (StatefulSet), kubernetes/kubernetes (clusterIP).
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a cluster is made of is brought here side by side, and told of in one line."""
+"""What a cluster consists of is obtained in parallel, and reported in one line."""
 
 from __future__ import annotations
 

@@ -319,7 +319,7 @@ def test_a_model_on_processors_goes_to_a_node_group_with_room():
 
 def test_an_unknown_quantization_is_said():
     asked = replace(WANTED, models=(replace(LLAMA, given=Given("x-8b", quantization="exl9")),))
-    assert "is 'exl9', whose size nobody here knows" in one(models.models, asked=asked)[1]
+    assert "is 'exl9', whose size is not known" in one(models.models, asked=asked)[1]
 
 
 def test_the_price_is_that_of_everything_at_its_smallest():

@@ -193,7 +193,7 @@ class EmptyAccount(Connection):
         super().__init__(self._refuse, region)
 
     def _refuse(self, service: str) -> Any:
-        raise NotFound(f"AWS {service}: the account is taken for empty, nothing is asked there")
+        raise NotFound(f"AWS {service}: the account counts as empty, so no call is made")
 
     @property
     def identity(self) -> Identity:

@@ -139,7 +139,7 @@ def decide(
 def anew(subject: str, current: State, desired: State, state: str) -> Plan:
     """The plan to replace a resource whose creation failed: nobody uses it, and it cannot recover. `state`: AWS's state of it."""
     desired = {key: value for key, value in desired.items() if value is not None}
-    change = Change("state", state, "made anew")
+    change = Change("state", state, "created again")
     before = _shown({key: current.get(key) for key in desired}, {})
     return Plan("replace", subject, (change,), desired, desired, before=before, after=desired, mends=True)
 

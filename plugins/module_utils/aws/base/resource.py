@@ -364,7 +364,7 @@ class AwsResource:
             whose = f"marked for {tags[TAG_CLUSTER]}" if TAG_CLUSTER in tags else "not marked as ours"
             raise NotOurs(
                 f"{self.subject} exists and is {whose} ({TAG_CLUSTER}={self.owner.cluster} is missing); "
-                "choose another name, or have it adopted"
+                "choose another name, or adopt it"
             )
 
     def _failure(self, service: str, operation: str, error: Exception) -> AwsError:

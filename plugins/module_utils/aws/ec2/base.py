@@ -138,7 +138,7 @@ class Ec2Resource(AwsResource):
         alive = [row for row in rows if self.state_of(row) not in self.dead]
         if len(alive) > 1:
             ids = ", ".join(row[self.describe[3]] for row in alive)
-            raise AwsError(f"{self.subject}: several answer to that name: {ids}; give the id, or retag the others")
+            raise AwsError(f"{self.subject}: several resources have that name: {ids}; give the id, or retag the others")
         return alive[0] if alive else next(iter(row for row in rows if self.state_of(row) == "deleting"), None)
 
     def bearer(self) -> State | None:

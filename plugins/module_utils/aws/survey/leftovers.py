@@ -66,7 +66,7 @@ def remove(connection: Connection, cluster: str, item: Item, *, timeout_s: float
         if elapsed > timeout_s:
             raise AwsError(
                 f"{item.kind} {item.name or item.id} is still there {timeout_s:.0f} s after its deletion "
-                f"({item.state or 'AWS does not say why'}); see it in the console, then run this again"
+                f"({item.state or 'AWS does not say why'}); see the AWS console for what holds it, then run this again"
             )
         if not said:
             said = True

@@ -48,7 +48,7 @@ def names(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
         problem = f"is {wanted.state_bucket}, a bucket that somebody else has, or that you may not use"
         yield Finding("platform_state_bucket", problem, "choose another name, or get access to it", place)
     elif facts.bucket == "free":
-        problem = f"is {wanted.state_bucket}, which does not exist yet: runs cannot lock each other out"
+        problem = f"is {wanted.state_bucket}, which does not exist yet: runs cannot hold a lock there"
         yield Finding(
             "platform_state_bucket", problem, "run playbooks/account.yml once for the account", place, "warning"
         )

@@ -47,7 +47,7 @@ def models(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
         if given.quantization and given.quantization.lower().replace("-", "_") not in BITS:
             yield Finding(
                 f"model_catalog[{model.name}].quantization",
-                f"is {given.quantization!r}, whose size nobody here knows: 16 bit a weight are counted",
+                f"is {given.quantization!r}, whose size is not known: 16 bits per weight are assumed",
                 f"take one of {', '.join(BITS)}, or set weights_gib",
                 place,
                 "warning",
