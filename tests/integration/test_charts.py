@@ -150,7 +150,7 @@ def test_a_plan_of_generated_values_is_the_same_each_time(client, name):
     assert plan(client, [component]) == plan(client, [component])
 
 
-# --- what a chart makes up
+# --- what a chart generates
 
 
 def secret(client, name, kind):

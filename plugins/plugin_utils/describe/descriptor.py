@@ -37,7 +37,7 @@ class Namespace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 class Chart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where a chart comes from: a repository with a name, an OCI reference, an archive or a folder. `digest`: sha256 of the archive.
 
-    `manifests`: the address of a YAML file that stands in for a chart, for what is published as plain objects; it is taken as it is.
+    `manifests`: the address of a YAML file with plain objects, which is used in place of a chart, as it is.
     """
 
     repository: str = ""
@@ -51,7 +51,7 @@ class Chart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A chart with values. `timeout` in seconds, of each wait. `ignore`: `KIND/NAME PATH` of fields that are left as they live.
+    """A chart with values. `timeout` in seconds, of each wait. `ignore`: `KIND/NAME PATH` of fields that keep their live value.
 
     `adopt`: take over the release of this name that plain Helm installed.
     """

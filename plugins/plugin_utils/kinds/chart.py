@@ -208,7 +208,7 @@ class ChartNode:
         if told:
             more = f" and {len(told) - 3} more" if len(told) > 3 else ""
             report.notes.append(
-                f"{self.release.name}: the chart makes up {'; '.join(told[:3])}{more}; from now on they are kept as they are"
+                f"{self.release.name}: the chart generates {'; '.join(told[:3])}{more}; from now on they are kept as they are"
             )
 
     def _living(self, context: Context, made: render.Rendering) -> dict[str, Document | None]:
