@@ -35,13 +35,15 @@ class Rules:
     """How fields of a kind of resource are compared.
 
     `fixed`: cannot be changed; `replaced`: a change means a new resource; `unordered`: lists whose order has no
-    meaning; `exact`: maps from which undesired members are removed; `documents`: JSON texts, compared as data.
+    meaning; `exact`: maps from which undesired members are removed; `keyed`: maps in which a missing
+    member differs from an empty one; `documents`: JSON texts, compared as data.
     """
 
     fixed: Collection[str] = ()
     replaced: Collection[str] = ()
     unordered: Collection[str] = ()
     exact: Collection[str] = ()
+    keyed: Collection[str] = ()
     documents: Collection[str] = ()
 
 
@@ -158,7 +160,9 @@ def _compare(top: str, path: str, current: Any, desired: Any, rules: Rules) -> I
     elif isinstance(desired, dict) and path not in rules.documents:
         have = current if isinstance(current, dict) else {}
         for key, value in desired.items():
-            if value is not None:
+            if path in rules.keyed and key not in have:
+                yield Change(f"{path}.{key}", None, value)
+            elif value is not None:
                 yield from _compare(top, f"{path}.{key}", have.get(key), value, rules)
         if path in rules.exact:
             for key in have:

@@ -44,7 +44,7 @@ class Ec2SecurityGroup(Ec2Resource):
     @property
     def rules(self) -> Rules:  # type: ignore[override]
         exact = ("ingress",) if self.params["purge_rules"] else ()
-        return Rules(fixed=("Description", "VpcId"), exact=exact)
+        return Rules(fixed=("Description", "VpcId"), exact=exact, keyed=("ingress",))
 
     def read(self) -> State | None:
         row = super().read()

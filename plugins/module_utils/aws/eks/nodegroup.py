@@ -41,6 +41,7 @@ class EksNodegroup(EksMember):
         replaced=("amiType", "instanceTypes", "diskSize", "subnets", "nodeRole", "capacityType"),
         unordered=("subnets", "taints"),
         exact=("labels",),
+        keyed=("labels",),
     )
     arguments = {
         "cluster": text(required=True),
