@@ -155,12 +155,11 @@ def test_a_100_mb_body_gets_a_typed_413(house: House) -> None:
         b"[]",
         b"",
         b"nonsense",
-        b'{"prompt":"x"}',
         b'{"model":7,"prompt":"x"}',
         b'{"model":"tiny","prompt":"\xff\xfe"}',
         b"[" * 100_000,
     ],
-    ids=["cut", "array", "empty", "text", "no model", "numeric model", "invalid UTF-8", "deep"],
+    ids=["cut", "array", "empty", "text", "numeric model", "invalid UTF-8", "deep"],
 )
 def test_a_malformed_body_is_a_400(house: House, body: bytes) -> None:
     engine = house.engine()
@@ -242,3 +241,31 @@ def test_many_clients_at_once_are_all_served(house: House) -> None:
     assert statuses == [200] * 80
     # A reply goes out before its engine is given back.
     house.until(lambda: all(engine.in_flight == 0 for engine in front.gateway.fleet.registry.engines.values()))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"max_tokens": "5"},
+        {"max_tokens": 5.0},
+        {"stream": 0},
+        {"stream": "false"},
+        {"n": "1"},
+        {"model": None},
+    ],
+    ids=lambda more: "-".join(f"{name}={value!r}" for name, value in more.items()),
+)
+def test_a_body_goes_on_as_an_engine_takes_it(house: House, more: dict[str, object]) -> None:
+    engine = house.engine()
+    front = house.front(engine)
+    said = {"model": "tiny", "prompt": "x", **more}
+    assert front.post("/v1/completions", json.dumps(said).encode()).status == 200
+    assert {name: engine.requests[-1][name] for name in more if name != "model"} == {
+        name: value for name, value in more.items() if name != "model"
+    }
+
+
+def test_a_body_without_a_model_is_for_the_only_one(house: House) -> None:
+    engine = house.engine()
+    assert house.front(engine).post("/v1/completions", b'{"prompt":"x"}').status == 200
+    assert engine.requests[-1]["model"] == "tiny"

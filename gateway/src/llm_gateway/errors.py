@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -32,7 +33,8 @@ class ApiError(GatewayError):
     """What a client is told instead of a completion.
 
     `status` is the HTTP status, `code` and `error_type` are OpenAI's words (https://platform.openai.com/docs/guides/error-codes),
-    `retry_after_s` becomes a Retry-After header, `reason` is one word for metrics and the access log.
+    `retry_after_s` becomes a Retry-After header, `reason` is one word for metrics and the access log. `said`: fields that an engine gave its
+    error, which go to OpenAI's clients in place of ours.
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class ApiError(GatewayError):
         param: str | None = None,
         retry_after_s: float | None = None,
         headers: tuple[tuple[str, str], ...] = (),
+        said: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
+        self.said = said or {}
         self.status = status
         self.message = message
         self.code = code
@@ -69,6 +73,7 @@ class ApiError(GatewayError):
                     "type": self.error_type,
                     "param": self.param,
                     "code": self.code,
+                    **self.said,
                 }
             }
         )

@@ -140,7 +140,7 @@ class FakeEngine:
             return True
         if stream:
             return await self._stream(path, asked, writer, mode)
-        tokens = asked.get("max_tokens") or self.tokens
+        tokens = int(float(asked.get("max_tokens") or self.tokens))  # as pydantic reads a number
         if self.gap_s:
             await asyncio.sleep(self.gap_s * tokens)
         if mode == "cut":
@@ -178,7 +178,7 @@ class FakeEngine:
             await writer.drain()
             await self.release.wait()
             return False
-        tokens = asked.get("max_tokens") or self.tokens
+        tokens = int(float(asked.get("max_tokens") or self.tokens))  # as pydantic reads a number
         for number in range(tokens):
             if mode == "cut" and number == 2:
                 return False

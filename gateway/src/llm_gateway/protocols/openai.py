@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from llm_gateway.errors import UNREADABLE, ApiError, malformed
 from llm_gateway.protocols.asked import Asked, Usage
+from llm_gateway.protocols.reading import readable
 
 # What is longer is left to the decoder.
 MAX_DIGITS: Final = 15
 _DECODER: Final = msgspec.json.Decoder(Asked)
+_ANYTHING: Final = msgspec.json.Decoder()
+# What is looked into; the rest stays undecoded.
+_READ: Final = ("model", "stream", "max_tokens", "max_completion_tokens", "n")
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _USAGE: Final = msgspec.json.Decoder(Usage)
 
@@ -25,8 +29,55 @@ def read(body: bytes) -> Asked:
         if not body.isascii():
             body.decode("utf-8")
     except UNREADABLE as error:
-        raise malformed(f"The body cannot be understood: {_why(error)}") from error
+        lenient = None if isinstance(error, UnicodeDecodeError) else _read_leniently(body)
+        if lenient is None:
+            raise malformed(f"The body cannot be understood: {_why(error)}") from error
+        return lenient
     return asked
+
+
+def _read_leniently(body: bytes) -> Asked | None:
+    """A body as engines still take it: numbers and truth as text, whole floats, no model, a byte order mark, half a surrogate pair.
+
+    None where that does not help. The body itself goes on as it came.
+    """
+    try:
+        if not body.isascii():
+            body.decode("utf-8")
+        fields = _FIELDS.decode(readable(body))
+        said: dict[str, Any] = {name: _ANYTHING.decode(fields[name]) for name in _READ if name in fields}
+        model = said.get("model") or ""
+        if not isinstance(model, str):
+            return None
+        return Asked(
+            model=model,
+            stream=_truth(said.get("stream")),
+            max_tokens=_whole(said.get("max_tokens")),
+            max_completion_tokens=_whole(said.get("max_completion_tokens")),
+            n=_whole(said.get("n")),
+            **{name: fields[name] for name in ("user", "messages", "prompt", "input") if name in fields},
+        )
+    except (*UNREADABLE, TypeError, ValueError, OverflowError):
+        return None
+
+
+def _truth(value: Any) -> bool | None:
+    """As pydantic reads a truth, which is what most engines do. Raises ValueError."""
+    if value is None or isinstance(value, bool):
+        return value
+    text = str(value).lower()
+    if text not in ("0", "1", "true", "false"):
+        raise ValueError(text)
+    return text in ("1", "true")
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number, also as text or float. Raises ValueError, TypeError or OverflowError."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or float(value) != int(float(value)) or abs(float(value)) > 1 << 53:
+        raise ValueError(value)
+    return int(float(value))
 
 
 def answer_tokens(asked: Asked, otherwise: int) -> int:
@@ -43,7 +94,7 @@ def content(asked: Asked) -> msgspec.Raw:
 def with_model(body: bytes, model: str) -> bytes:
     """The request, asking for another model. Raises ApiError 400."""
     try:
-        fields = _FIELDS.decode(body)
+        fields = _FIELDS.decode(body if body[:1] == b"{" else readable(body))
     except UNREADABLE as error:
         raise malformed(f"The body cannot be understood: {_why(error)}") from error
     fields["model"] = msgspec.Raw(msgspec.json.encode(model))
@@ -156,11 +207,35 @@ def error_message(body: bytes) -> str | None:
     return None
 
 
+def _words_of(body: bytes) -> dict[str, Any]:
+    """What an engine's error says for programs: code, type, param, counts such as llama.cpp's `n_ctx`. Agents compact by these.
+
+    Plain values alone, and few of them. A number for a code is the status once more.
+    """
+    try:
+        error = _ANYTHING.decode(body)["error"]
+        found = {name: value for name, value in error.items() if name != "message" and len(name) <= 64}
+    except (*UNREADABLE, TypeError, LookupError, AttributeError):
+        return {}
+    kept = {name: value for name, value in found.items() if _is_plain(value)}
+    for name in ("code", "type", "param"):
+        if not isinstance(kept.get(name), str) or not kept[name]:
+            kept.pop(name, None)
+    return dict(list(kept.items())[:16])
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, int):
+        return abs(value) < 1 << 53
+    return isinstance(value, float) or (isinstance(value, str) and len(value) <= 256)
+
+
 def from_engine(status: int, body: bytes) -> ApiError:
     """An engine's refusal in OpenAI's shape: 422 and its like are 400 to a client, whatever the engine's framework says."""
     message = error_message(body) or f"The engine answered with status {status}."
+    said = _words_of(body)
     if status in (400, 405, 406, 409, 415, 422):
-        return ApiError(400, message, code="invalid_request")
+        return ApiError(400, message, code="invalid_request", said=said)
     if status == 404:
         return ApiError(404, message, code="not_found")
     if status == 413:
@@ -171,7 +246,9 @@ def from_engine(status: int, body: bytes) -> ApiError:
             502, "The engine refused the gateway's key.", code="engine_refused_key", error_type="server_error"
         )
     if status == 429:
-        return ApiError(429, message, code="engine_overloaded", error_type="rate_limit_error", retry_after_s=1)
+        return ApiError(
+            429, message, code="engine_overloaded", error_type="rate_limit_error", retry_after_s=1, said=said
+        )
     if status == 501:
         return ApiError(501, message, code="not_implemented", error_type="server_error")
     return ApiError(
