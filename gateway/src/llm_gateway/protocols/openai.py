@@ -44,7 +44,7 @@ def _read_leniently(body: bytes) -> Asked | None:
     try:
         if not body.isascii():
             body.decode("utf-8")
-        fields = _FIELDS.decode(readable(body))
+        fields = _fields(body)
         said: dict[str, Any] = {name: _ANYTHING.decode(fields[name]) for name in _READ if name in fields}
         model = said.get("model") or ""
         if not isinstance(model, str):
@@ -91,10 +91,18 @@ def content(asked: Asked) -> msgspec.Raw:
     return asked.messages or asked.prompt or asked.input
 
 
+def _fields(body: bytes) -> dict[str, msgspec.Raw]:
+    """Raises what is in UNREADABLE."""
+    try:
+        return _FIELDS.decode(body)
+    except msgspec.MsgspecError:
+        return _FIELDS.decode(readable(body))
+
+
 def with_model(body: bytes, model: str) -> bytes:
     """The request, asking for another model. Raises ApiError 400."""
     try:
-        fields = _FIELDS.decode(body if body[:1] == b"{" else readable(body))
+        fields = _fields(body)
     except UNREADABLE as error:
         raise malformed(f"The body cannot be understood: {_why(error)}") from error
     fields["model"] = msgspec.Raw(msgspec.json.encode(model))
