@@ -54,6 +54,8 @@ def playbook(folder: Path, hosts: str, tasks: list[Any]) -> Path:
     play = {
         "hosts": hosts,
         "gather_facts": False,
+        # Each host by itself: their loops differ, and the linear strategy runs an include for all hosts at once.
+        "strategy": "free",
         "tasks": [{"name": "Describe", "block": [*tasks, written], "rescue": [refused]}],
     }
     made = folder / "describe.yml"
