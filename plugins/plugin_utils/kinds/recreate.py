@@ -94,6 +94,10 @@ def _objects_of(context: Context, live: Document) -> str:
     client, spec = context.run.api(), live["spec"]
     served = next((one["name"] for one in spec["versions"] if one.get("served")), "")
     resource = client.resource(f"{spec['group']}/{served}", spec["names"]["kind"])
+    if resource is None:
+        # Discovery lags behind a CRD that was just established.
+        client.forget_resources()
+        resource = client.resource(f"{spec['group']}/{served}", spec["names"]["kind"])
     return data_loss.of_crd(len(client.list(resource)) if resource else 0)
 
 
