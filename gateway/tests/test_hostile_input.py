@@ -121,6 +121,14 @@ def test_only_a_target_that_begins_with_a_scheme_is_absolute() -> None:
     assert head.target == b"/v1/models/http://gw/m"
 
 
+@pytest.mark.parametrize(
+    ("absolute", "target"), [(b"http://gw", b"/"), (b"HTTP://gw?a=1", b"/?a=1"), (b"http://gw:80/v1?a=/", b"/v1?a=/")]
+)
+def test_an_absolute_target_asks_for_its_path_and_query(absolute: bytes, target: bytes) -> None:
+    head, _ = read_head(b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % absolute)
+    assert head.target == target
+
+
 def test_nothing_after_a_refused_request_is_taken_for_another(house: House) -> None:
     engine = house.engine()
     front = house.front(engine)

@@ -24,7 +24,7 @@ _FORBIDDEN: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!
 _CONTENT_LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?(\d{1,15})\r\n")
 _BEARER: Final = re.compile(rb"\r\n[Aa]uthorization: Bearer ([A-Za-z0-9._~+/=-]{1,1024})\r\n")
 _DIGITS: Final = re.compile(rb"\d{1,15}")
-_ABSOLUTE: Final = re.compile(rb"\Ahttps?://[A-Za-z0-9._:\[\]-]+(?=/|\Z)", re.IGNORECASE)
+_ABSOLUTE: Final = re.compile(rb"\Ahttps?://[A-Za-z0-9._:\[\]-]+(?=[/?]|\Z)", re.IGNORECASE)
 _TARGET: Final = re.compile(rb"/[\x21-\x7e]*")
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
@@ -236,7 +236,10 @@ def _understand(parser: httptools.HttpRequestParser, collector: _Collector, http
     if http11 and b"host" not in fields:
         raise malformed("The header host is missing.")
     # RFC 9112 section 3.2.2: the absolute form, as proxies are sent it, must be understood.
-    target = _ABSOLUTE.sub(b"", collector.url, 1) or b"/"
+    # Without a path it asks for "/" (section 3.2.1).
+    target, absolute = _ABSOLUTE.subn(b"", collector.url, 1)
+    if absolute and not target.startswith(b"/"):
+        target = b"/" + target
     if _TARGET.fullmatch(target) is None:
         raise malformed("The request target must be an absolute path.")
     coding = fields.get(b"transfer-encoding")
