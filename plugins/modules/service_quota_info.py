@@ -60,7 +60,8 @@ quotas:
 """
 
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.module import connection_of, start
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.lookups import QUOTAS, quota
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.reference.quotas import QUOTAS
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.lookups import quota
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 
 ARGUMENTS = {

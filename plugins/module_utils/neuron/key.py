@@ -13,14 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..aws.reference.accelerators import FAMILIES as ACCELERATORS
 from .errors import InputError
 
 SCHEMA = 1
 BACKENDS = ("tnx", "optimum", "vllm")
-# The compiler makes the same code for these: https://awsdocs-neuron.readthedocs-hosted.com/en/latest/compiler/
-FAMILIES = {"inf2": "trn1", "trn1": "trn1", "trn1n": "trn1", "trn2": "trn2", "trn2u": "trn2", "trn3": "trn3"}
+# The compiler makes the same code for several: https://awsdocs-neuron.readthedocs-hosted.com/en/latest/compiler/
+FAMILIES = {name: family.compiles_as for name, family in ACCELERATORS.items() if family.kind == "neuron"}
 # Cores that a group may have: https://awsdocs-neuron.readthedocs-hosted.com/en/latest/ (collectives).
-ALLOWED_TP = {"inf2": (1, 2, 4, 8, 12, 24), "trn1": (1, 2, 8, 32), "trn1n": (1, 2, 8, 32)}
+ALLOWED_TP = {name: family.parallel for name, family in ACCELERATORS.items() if family.parallel}
 # In a config.json, and without any effect on the graphs.
 _VOLATILE = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache")
 

@@ -3,20 +3,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from ...module_utils.aws.reference.accelerators import KINDS, AcceleratorKind, facts_of
 from ...module_utils.errors import LlmOnEksError
 
-Kind = Literal["cpu", "gpu", "neuron"]
-
-# https://docs.aws.amazon.com/ec2/latest/instancetypes/ac.html
-_NEURON = re.compile(r"(inf2|trn1|trn1n|trn2|trn2u|trn3)\.")
-_GPU = re.compile(r"(p|g)\d[a-z]*(-[a-z0-9]+)?\.")
-_TAINTS = {"gpu": "nvidia.com/gpu", "neuron": "aws.amazon.com/neuron"}
-_RESOURCES = {"gpu": "nvidia.com/gpu", "neuron": "aws.amazon.com/neuroncore"}
 _TYPE_LABEL = "node.kubernetes.io/instance-type"
 
 
@@ -28,7 +21,7 @@ class AcceleratorError(LlmOnEksError):
 class Accelerator:
     """`types`: instance types of one kind, the preferred first. `family`: of Neuron devices, as the compiler calls it."""
 
-    kind: Kind
+    kind: AcceleratorKind
     types: tuple[str, ...] = ()
 
     @property
@@ -39,7 +32,7 @@ class Accelerator:
         """Requests and limits for `count` GPUs, or NeuronCores."""
         if self.kind == "cpu":
             return {}
-        wanted = {_RESOURCES[self.kind]: str(count)}
+        wanted = {KINDS[self.kind].resource: str(count)}
         return {"requests": wanted, "limits": wanted}
 
     def placement(self) -> dict[str, Any]:
@@ -54,15 +47,8 @@ class Accelerator:
                 {"weight": 100 - place, "preference": {"matchExpressions": [{**only, "values": [name]}]}}
                 for place, name in enumerate(self.types[:-1])
             ]
-        toleration = {"key": _TAINTS[self.kind], "operator": "Exists", "effect": "NoSchedule"}
+        toleration = {"key": KINDS[self.kind].taint, "operator": "Exists", "effect": "NoSchedule"}
         return {"affinity": {"nodeAffinity": node}, "tolerations": [toleration]}
-
-
-def kind_of(instance_type: str) -> Kind:
-    """`neuron` for inf2.xlarge, `gpu` for g6.xlarge, `cpu` for m7i.large."""
-    if _NEURON.match(instance_type):
-        return "neuron"
-    return "gpu" if _GPU.match(instance_type) else "cpu"
 
 
 def parallel_of(entry: Mapping[str, Any]) -> int:
@@ -84,5 +70,5 @@ def accelerator_of(entry: Mapping[str, Any]) -> Accelerator:
         raise AcceleratorError(
             f"model_catalog[{entry.get('name')}].accelerators is {given!r}: list instance types, [g6.xlarge] for instance, or write cpu"
         )
-    kind = kind_of(types[0])
-    return Accelerator(kind, tuple(name for name in types if kind_of(name) == kind))
+    kind = facts_of(types[0]).kind
+    return Accelerator(kind, tuple(name for name in types if facts_of(name).kind == kind))

@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an engine cannot serve on the requested hardware: found before anything is scheduled, with what to change.
 
-The rules: docs/engines.md. Sizes of accelerators: https://docs.aws.amazon.com/ec2/latest/instancetypes/ac.html
+The rules: docs/engines.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ...module_utils.aws.estimate.model_size import Given, estimate
+from ...module_utils.aws.reference.accelerators import Facts, facts_of
 from ...module_utils.models import source as sources
 from ...module_utils.models.errors import UnknownSourceError
-from ...module_utils.neuron.key import ALLOWED_TP
 from ..engines.accelerator import AcceleratorError, accelerator_of, parallel_of
 from .findings import Finding, place_of
 
@@ -26,41 +25,6 @@ _GIB = 1024
 _CORE_OVERHEAD_MIB = 1536
 # Each LoRA adapter of rank 16 adds this to its model.
 _ADAPTER_MIB = 256
-
-
-@dataclass(frozen=True)
-class Device:
-    """One instance type: `count` GPUs or NeuronCores of `memory_mib` each."""
-
-    count: int
-    memory_mib: int
-
-
-def _cores(count: int) -> Device:
-    return Device(count, 16 * _GIB)
-
-
-DEVICES: Mapping[str, Device] = {
-    "inf2.xlarge": _cores(2),
-    "inf2.8xlarge": _cores(2),
-    "inf2.24xlarge": _cores(12),
-    "inf2.48xlarge": _cores(24),
-    "trn1.2xlarge": _cores(2),
-    "trn1.32xlarge": _cores(32),
-    "trn1n.32xlarge": _cores(32),
-    **{f"g5.{size}": Device(1, 24 * _GIB) for size in ("xlarge", "2xlarge", "4xlarge", "8xlarge", "16xlarge")},
-    **{f"g6.{size}": Device(1, 24 * _GIB) for size in ("xlarge", "2xlarge", "4xlarge", "8xlarge", "16xlarge")},
-    **{f"g6e.{size}": Device(1, 48 * _GIB) for size in ("xlarge", "2xlarge", "4xlarge", "8xlarge", "16xlarge")},
-    **{f"{family}.{size}": Device(4, 24 * _GIB) for family in ("g5", "g6") for size in ("12xlarge", "24xlarge")},
-    **{f"{family}.48xlarge": Device(8, 24 * _GIB) for family in ("g5", "g6")},
-    **{f"g6e.{size}": Device(4, 48 * _GIB) for size in ("12xlarge", "24xlarge")},
-    "g6e.48xlarge": Device(8, 48 * _GIB),
-    "p4d.24xlarge": Device(8, 40 * _GIB),
-    "p4de.24xlarge": Device(8, 80 * _GIB),
-    "p5.48xlarge": Device(8, 80 * _GIB),
-    "p5e.48xlarge": Device(8, 141 * _GIB),
-    "p5en.48xlarge": Device(8, 141 * _GIB),
-}
 
 
 def check_engines(catalog: list[Mapping[str, Any]]) -> Iterator[Finding]:
@@ -82,8 +46,9 @@ def _check(entry: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _check_kind(entry, kind, accelerator.family)
     if kind != "cpu":
         for name in accelerator.types:
-            if name in DEVICES:
-                yield from _check_fit(entry, kind, name, DEVICES[name])
+            device = facts_of(name)
+            if device.count:
+                yield from _check_fit(entry, kind, name, device)
 
 
 def _check_pin(entry: Mapping[str, Any]) -> Iterator[Finding]:
@@ -132,13 +97,12 @@ def _check_kind(entry: Mapping[str, Any], kind: str, family: str) -> Iterator[Fi
         )
 
 
-def _check_fit(entry: Mapping[str, Any], kind: str, name: str, device: Device) -> Iterator[Finding]:
+def _check_fit(entry: Mapping[str, Any], kind: str, name: str, device: Facts) -> Iterator[Finding]:
     """Weights and KV cache fit into the devices' memory, with the engine's own overhead on each."""
     parallel = parallel_of(entry)
     noun = "NeuronCores" if kind == "neuron" else "GPUs"
-    allowed = ALLOWED_TP.get(name.partition(".")[0]) if kind == "neuron" else None
-    if allowed and parallel not in allowed:
-        ways = ", ".join(str(one) for one in allowed if one <= device.count)
+    if device.parallel and parallel <= device.count and parallel not in device.parallel:
+        ways = ", ".join(map(str, device.parallel))
         yield _finding(entry, "tensor_parallel", f"is {parallel}, which {name} cannot connect", f"take one of {ways}")
         return
     if parallel > device.count:

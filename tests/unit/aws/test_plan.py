@@ -15,7 +15,7 @@ from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESO
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks.addon import pick_version
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks.cluster import version_steps
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.iam.role import trust_of
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.lookups import quota_family
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.reference.quotas import quota_key
 from local.aws.errors import recorded
 
 
@@ -112,11 +112,18 @@ def test_pod_identity_needs_to_tag_sessions():
         ("inf2.xlarge", "inf"),
         ("trn1.32xlarge", "trn"),
         ("p5.48xlarge", "p"),
+        ("x2gd.xlarge", "x"),
+        ("u-6tb1.metal", "u"),
         ("m7i.large", "standard"),
     ],
 )
 def test_instances_count_against_the_quota_of_their_family(instance_type, family):
-    assert quota_family(instance_type) == family
+    assert quota_key(instance_type) == (family, "on-demand")
+
+
+def test_spot_instances_of_p5_have_a_quota_of_their_own():
+    assert quota_key("p5en.48xlarge", spot=True) == ("p5", "spot")
+    assert quota_key("p4d.24xlarge", spot=True) == ("p", "spot")
 
 
 def test_only_the_own_clusters_mark_is_ours():

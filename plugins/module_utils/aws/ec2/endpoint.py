@@ -6,7 +6,7 @@ from __future__ import annotations
 from ..base.arguments import flag, text, texts
 from ..base.plan import Rules, State
 from ..base.resource import Settled
-from ..estimate.prices import per_hour_of
+from ..reference.prices import per_hour_of
 from .base import Ec2Resource
 
 # Services whose endpoints in China are called `cn.com.amazonaws…`; all others are `com.amazonaws…` there too.

@@ -10,7 +10,7 @@ from ..base.errors import AwsError
 from ..base.plan import Rules, State
 from ..base.resource import Settled
 from ..base.tagging import tag_list
-from ..estimate.prices import per_hour_of
+from ..reference.prices import per_hour_of
 from .base import Ec2Resource
 
 

@@ -10,7 +10,7 @@ from ..base.arguments import flag, given, text
 from ..base.errors import AwsError
 from ..base.plan import Rules, State
 from ..base.tagging import Tagging
-from ..estimate.prices import per_hour_of
+from ..reference.prices import per_hour_of
 from .base import EfsResource, marked_systems
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from ..base.errors import NotFound
 from ..base.plan import Rules, State
 from ..base.resource import Settled
 from ..base.tagging import Tagging, tag_map
-from ..estimate.prices import per_hour_of
+from ..reference.prices import per_hour_of
 from .base import ROLE_UNKNOWN, EksResource
 
 if TYPE_CHECKING:

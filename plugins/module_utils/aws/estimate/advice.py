@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
+from ..reference.prices import FIXED, per_hour
 from ..survey.lookups import Version
-from .prices import FIXED, per_hour
 
 _WARN_DAYS = 60
 

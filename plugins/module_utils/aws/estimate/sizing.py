@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..survey.lookups import Offering, quota_family
+from ..reference.accelerators import quota_family
+from ..survey.lookups import Offering
 
 _MIB = 1024 * 1024
 # The share of an accelerator's memory that an engine may use; vLLM's default for gpu_memory_utilization.
@@ -83,7 +84,7 @@ def choose(
 ) -> Choice:
     """The first preferred type that the region offers, that a quota allows, and that the model fits on.
 
-    `vcpu_quotas`: family as in lookups.QUOTAS → vCPUs; a family that is not named is not checked. `cpu`: the model is
+    `vcpu_quotas`: family as in reference.quotas → vCPUs; a family that is not named is not checked. `cpu`: the model is
     computed by the processor, so types without accelerators are allowed.
     """
     known = {offer.instance_type: offer for offer in offers}

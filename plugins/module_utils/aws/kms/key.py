@@ -11,7 +11,7 @@ from ..base.errors import AwsError, NotFound
 from ..base.plan import State
 from ..base.resource import AwsResource, Settled
 from ..base.tagging import Tagging, tag_list, tag_map
-from ..estimate.prices import per_hour_of
+from ..reference.prices import per_hour_of
 
 if TYPE_CHECKING:
     from ..survey.item import Item, Looker

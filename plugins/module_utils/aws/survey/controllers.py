@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..base.errors import NotFound
 from ..base.tagging import tag_map
 from ..ec2.base import Named, marked, marked_types, name_of
-from ..estimate.prices import per_hour, per_hour_of
+from ..reference.prices import per_hour, per_hour_of
 from .item import Item, Looker, Row
 
 # DescribeTags of ELBv2 takes 20 ARNs at most.

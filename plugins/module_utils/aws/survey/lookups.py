@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,22 +12,8 @@ from ...names import TAG_CLUSTER
 from ..base.connection import Connection
 from ..base.errors import AwsError, NotFound, code_of, sentence
 from ..base.tagging import tag_map
-from ..estimate.prices import per_hour
-
-# vCPU quotas of EC2 by family and purchase option.
-# https://docs.aws.amazon.com/ec2/latest/instancetypes/ec2-instance-quotas.html
-QUOTAS = {
-    ("standard", "on-demand"): "L-1216C47A",
-    ("g", "on-demand"): "L-DB2E81BA",
-    ("p", "on-demand"): "L-417A185B",
-    ("inf", "on-demand"): "L-1945791B",
-    ("trn", "on-demand"): "L-2C3B7624",
-    ("standard", "spot"): "L-34B43A08",
-    ("g", "spot"): "L-3819A6DF",
-    ("p", "spot"): "L-7212CCBC",
-    ("inf", "spot"): "L-B5D1601B",
-    ("trn", "spot"): "L-6B0D517C",
-}
+from ..reference.prices import per_hour
+from ..reference.quotas import quota_key
 
 
 @dataclass(frozen=True)
@@ -126,7 +111,7 @@ def vcpus_in_use(connection: Connection, cluster: str) -> dict[tuple[str, str], 
     sizes = _vcpus(connection, sorted({name for name, _ in counts}))
     found: dict[tuple[str, str], int] = {}
     for (name, option), count in counts.items():
-        key = (quota_family(name), option)
+        key = quota_key(name, spot=option == "spot")
         found[key] = found.get(key, 0) + count * sizes.get(name, 0)
     return found
 
@@ -178,13 +163,6 @@ def _accelerator(row: Mapping[str, Any]) -> Mapping[str, Any]:
     found: Mapping[str, Any] = next((rows[0] for rows in lists if rows), {})
     # Neuron devices have no manufacturer: they are AWS's own.
     return {"Manufacturer": "AWS", **found} if found else found
-
-
-def quota_family(instance_type: str) -> str:
-    """The family whose vCPU quota an instance counts against: `g6.xlarge` is g."""
-    found = re.match(r"[a-z]+", instance_type)
-    families = {"g": "g", "gr": "g", "vt": "g", "p": "p", "inf": "inf", "trn": "trn"}
-    return families.get(found[0] if found else "", "standard")
 
 
 def call(connection: Connection, subject: str, service: str, operation: str, **parameters: Any) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from ....module_utils.aws.base.connection import Connection
 from ....module_utils.aws.base.errors import AwsError, NotFound
 from ....module_utils.aws.base.tagging import tag_map
 from ....module_utils.aws.catalog import RESOURCES
+from ....module_utils.aws.reference.quotas import QUOTAS, quota_key
 from ....module_utils.aws.survey import lookups, simulation
-from ....module_utils.aws.survey.lookups import QUOTAS, ask, quota_family
+from ....module_utils.aws.survey.lookups import ask
 from ....module_utils.names import TAG_CLUSTER
 from .described import Name
 from .facts import Cluster, Facts, Peering, Subnet, Taken, Vpc
@@ -108,12 +109,8 @@ def _offers(connection: Connection, wanted: Wanted) -> list[lookups.Offering]:
 
 def _families(wanted: Wanted) -> list[tuple[str, str]]:
     """The quotas that matter."""
-    groups = {
-        (quota_family(kind), "spot" if group.spot else "on-demand")
-        for group in wanted.node_groups
-        for kind in group.instance_types
-    }
-    models = {(quota_family(kind), "on-demand") for model in wanted.models for kind in model.instance_types}
+    groups = {quota_key(kind, spot=group.spot) for group in wanted.node_groups for kind in group.instance_types}
+    models = {quota_key(kind) for model in wanted.models for kind in model.instance_types}
     return sorted((groups | models) & set(QUOTAS))
 
 

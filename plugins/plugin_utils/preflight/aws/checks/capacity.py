@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .....module_utils.aws.survey.lookups import QUOTAS, quota_family
+from .....module_utils.aws.reference.quotas import QUOTAS, quota_key
 from ...findings import Finding
 from ..described import NodeGroup
 from ..facts import Facts
@@ -73,7 +73,7 @@ def quotas(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
         offer = facts.offer(choice.instance_type)
         if offer is not None and not choice.on_group:
             words = f"model {model.name} {_count(model.minimum, model.maximum)} x {offer.instance_type}"
-            key = (quota_family(offer.instance_type), "on-demand")
+            key = quota_key(offer.instance_type)
             use = _Use(words, "model_catalog", offer.vcpus * model.minimum, offer.vcpus * model.maximum)
             uses.setdefault(key, []).append(use)
     for key, found in sorted(uses.items()):
@@ -87,7 +87,7 @@ def _add_group(facts: Facts, group: NodeGroup, uses: dict[tuple[str, str], list[
         return
     # EKS may start any of the types, so the largest counts.
     largest = max(sizes, key=lambda offer: offer.vcpus)
-    key = (quota_family(largest.instance_type), "spot" if group.spot else "on-demand")
+    key = quota_key(largest.instance_type, spot=group.spot)
     words = f"node group {group.name} {_count(group.desired, group.maximum)} x {largest.instance_type}"
     use = _Use(words, group.variable, largest.vcpus * group.desired, largest.vcpus * group.maximum)
     uses.setdefault(key, []).append(use)

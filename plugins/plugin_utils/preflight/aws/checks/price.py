@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .....module_utils.aws.estimate.advice import price as sum_up
-from .....module_utils.aws.estimate.prices import AS_OF, REGION
+from .....module_utils.aws.reference.prices import AS_OF, REGION
 from ..facts import Facts
 from ..wanted import Wanted
 from .models import choices
