@@ -23,6 +23,11 @@ options:
     description: Only roles of this scope, and what they need.
     type: str
     choices: [eks, account]
+  skipped:
+    description:
+      - V(false) leaves out the roles that are skipped by their defaults and by the inventory, unless another role needs them. V(true) gives only these.
+      - Without it all roles are given.
+    type: bool
 author:
   - llm.on_eks maintainers
 """
@@ -51,9 +56,11 @@ from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.component_roles import (
+    ComponentRole,
     ComponentRolesError,
     discover,
     in_order,
+    left_out,
 )
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
@@ -62,9 +69,16 @@ ROLES = Path(__file__).resolve().parents[2] / "roles"
 class LookupModule(LookupBase):
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
         self.set_options(var_options=variables, direct=kwargs)
+        skipped, scope = self.get_option("skipped"), self.get_option("scope") or ""
         try:
-            return in_order(
-                discover(ROLES), list(terms), provider=self.get_option("provider"), scope=self.get_option("scope") or ""
-            )
+            roles = discover(ROLES)
+            names = in_order(roles, list(terms), provider=self.get_option("provider"), scope=scope)
         except ComponentRolesError as error:
             raise AnsibleLookupError(str(error)) from error
+        if skipped is None:
+            return names
+        left = left_out(roles, names, lambda role: self._state(role, variables or {}))
+        return left if skipped else [name for name in names if name not in left]
+
+    def _state(self, role: ComponentRole, variables: dict[str, Any]) -> str:
+        return str(self._templar.template(variables.get(f"{role.name}_state", role.state)))

@@ -11,6 +11,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.component_role
     ComponentRolesError,
     discover,
     in_order,
+    left_out,
 )
 
 
@@ -44,6 +45,28 @@ def test_a_cluster_that_aws_did_not_make_has_no_role_of_aws_even_where_one_is_ne
     )
     assert in_order(found, provider="existing") == ["models"]
     assert in_order(found, provider="eks") == ["files", "models"]
+
+
+def test_a_role_that_defaults_and_inventory_skip_is_left_out_unless_another_needs_it():
+    found = roles(
+        ComponentRole("logs", state="skip"),
+        ComponentRole("metrics", state="skip"),
+        ComponentRole("chart", needs=("metrics",)),
+        ComponentRole("engine"),
+    )
+    states = {"engine": "skip"}
+    left = left_out(found, in_order(found), lambda role: states.get(role.name, role.state))
+    assert left == ["logs"], "metrics is needed, and the engine is skipped by the inventory alone"
+    assert left_out(found, in_order(found), lambda role: "present") == []
+
+
+def test_the_default_state_is_read_from_the_defaults(tmp_path):
+    for name, line in (("shop", "shop_state: skip"), ("stall", "stall_size: 3")):
+        (tmp_path / name / "templates").mkdir(parents=True)
+        (tmp_path / name / "templates" / "components.yml.j2").write_text("- name: x\n")
+        (tmp_path / name / "defaults").mkdir()
+        (tmp_path / name / "defaults" / "main.yml").write_text(f"---\n# Whether.\n{line}\n")
+    assert {role.name: role.state for role in discover(tmp_path).values()} == {"shop": "skip", "stall": "present"}
 
 
 def test_an_unknown_need_and_a_circle_are_named():

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import graphlib
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ...module_utils.errors import LlmOnEksError
 
 TEMPLATE = Path("templates", "components.yml.j2")
 ACCOUNT, EKS = "account", "eks"
+SKIP = "skip"
 
 
 class ComponentRolesError(LlmOnEksError):
@@ -22,11 +24,15 @@ class ComponentRolesError(LlmOnEksError):
 
 @dataclass(frozen=True)
 class ComponentRole:
-    """A role with a descriptor. `scope`: empty for every cluster, `eks` or `account`; `needs`: roles whose facts it reads."""
+    """A role with a descriptor. `scope`: empty for every cluster, `eks` or `account`; `needs`: roles whose facts it reads.
+
+    `state`: its state where an inventory says nothing.
+    """
 
     name: str
     scope: str = ""
     needs: tuple[str, ...] = ()
+    state: str = "present"
 
 
 def discover(roles: Path) -> dict[str, ComponentRole]:
@@ -38,7 +44,29 @@ def _read(role: Path) -> ComponentRole:
     file = role / "vars" / "main.yml"
     # Templates in the file are not rendered: only plain values are read here.
     own = yaml.safe_load(file.read_bytes()) or {} if file.exists() else {}
-    return ComponentRole(role.name, own.get(f"{role.name}_scope", ""), tuple(own.get(f"{role.name}_needs", ())))
+    scope, needs = own.get(f"{role.name}_scope", ""), tuple(own.get(f"{role.name}_needs", ()))
+    return ComponentRole(role.name, scope, needs, _default_state(role))
+
+
+def _default_state(role: Path) -> str:
+    """Read as text: all defaults of all roles would take longer than everything else here."""
+    file = role / "defaults" / "main.yml"
+    found = re.search(rf"^{role.name}_state: (\w+)$", file.read_text(), re.MULTILINE) if file.exists() else None
+    return found[1] if found else "present"
+
+
+def left_out(
+    roles: Mapping[str, ComponentRole], names: Collection[str], state_of: Callable[[ComponentRole], str]
+) -> list[str]:
+    """Those of `names` that nothing is described of: skipped by default and by the inventory, and needed by no other.
+
+    `state_of` gives a role's state in the inventory. A role that only an inventory skips is described all the same: it
+    may have components of other names, a model's for instance.
+    """
+    skipped = {name for name in names if roles[name].state == SKIP and state_of(roles[name]) == SKIP}
+    wanted = [name for name in names if name not in skipped]
+    needed = set(in_order(roles, wanted, provider=EKS)) if wanted else set()
+    return [name for name in names if name in skipped and name not in needed]
 
 
 def in_order(
