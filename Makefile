@@ -62,7 +62,7 @@ role: venv-dev ## generate one role's files, and check the role (ROLE=name; UPDA
 	@$(VENV)/ansible-lint --offline --profile production -q roles/$(ROLE)
 
 test-programs: venv-dev
-	@$(VENV)/python tools/debian.py redis-server=redis-server chromium=chromium ip=iproute2
+	@$(VENV)/python tools/debian.py redis-server=redis-server chromium=chromium ip=iproute2 promtool=prometheus
 	@$(VENV)/python -m tools.obtain > /dev/null
 
 # Two test files in parallel, because tests mostly wait. The longest start first (testpaths in pyproject.toml).
