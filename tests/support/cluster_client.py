@@ -74,7 +74,7 @@ def apply(client, components, **options):
     planned = plan(client, components)
     result = engine.converge(engine.Request(descriptors=components, client=client, **options))
     assert not result.errors, result.errors
-    assert actions(plan_of(result)) == actions(planned)
+    assert actions(plan_of(result)) == actions(planned), set(actions(plan_of(result))) ^ set(actions(planned))
     again = engine.converge(engine.Request(descriptors=components, client=client, **options))
     assert [str(action.subject) for action in again.actions] == []
     return result

@@ -13,6 +13,7 @@ from ..describe.references import is_unknown
 from ..kubernetes.client import ApiError, Resource
 from ..objects.admission_changes import admission_changes
 from ..objects.as_applied import as_applied
+from ..objects.choices import Choice, choices_to_make, chosen, deferred
 from ..objects.compare import changes
 from ..objects.conflicts import read_conflicts, without
 from ..objects.identity import CLUSTER_WIDE, identity
@@ -21,8 +22,8 @@ from ..objects.takeover import as_taken_over
 from .base import Action, Context, Document, NodeError, Outcome, Policy, ServedKind, Unfinished, Verb, subject
 from .gone import wait_gone
 from .lapsed import lapsed_keys, remove_keys, without_keys
-from .recreate import is_immutable, recreate
-from .takeover import take_over
+from .recreate import UNPROCESSABLE, is_immutable, recreate
+from .takeover import hold, take_over
 
 # Kinds that others refer to come first; within a kind the descriptor's order stands.
 _ORDER = (
@@ -149,13 +150,20 @@ def apply(context: Context, document: Document, policy: Policy | None = None) ->
     if is_unknown(document):
         difference = changes(live, {**live, **document}) if live else []
         return Outcome([Action("update" if live else "create", subject(document), difference, live, document)])
+    choices: list[Choice] = []
     try:
         wanted, planned, force, notes = _dry_run(context, resource, document, quiet=bool(stranger))
     except ApiError as error:
-        if live is None or not is_immutable(error):
+        choices = choices_to_make(document, live) if live and error.status == UNPROCESSABLE else []
+        if live is not None and is_immutable(error):
+            action, made = recreate(context, resource, document, live, policy, error)
+            return Outcome([action], _read_back(context, resource, made, made) if made else [])
+        if not choices:
             raise
-        action, made = recreate(context, resource, document, live, policy, error)
-        return Outcome([action], _read_back(context, resource, made, made) if made else [])
+        asked = deferred(document, choices)
+        # All other conflicts are settled in this dry run, so that force takes the new forms only.
+        wanted, planned, _, notes = _dry_run(context, resource, asked, quiet=bool(stranger))
+        wanted, planned, force = chosen(wanted, choices), chosen(planned, choices), True
     lapsed = lapsed_keys(context, document, live)
     if stranger and live:
         planned = as_taken_over(planned, wanted, live["metadata"].get("managedFields") or [])
@@ -170,12 +178,15 @@ def apply(context: Context, document: Document, policy: Policy | None = None) ->
         return Outcome([action], notes)
     if stranger and live:
         take_over(client, {**document, **live})
+    if choices and live:
+        hold(client, {**document, **live}, choices)
     made = client.apply(resource, wanted, force=force)
     if lapsed:
         made = remove_keys(client, resource, made, lapsed)
     if document["kind"] == "CustomResourceDefinition":
         client.forget_resources()
-    return Outcome([action], [*notes, *_read_back(context, resource, made, planned)])
+    # The API completes a new form with defaults, which only a write shows.
+    return Outcome([action], [*notes, *_read_back(context, resource, made, made if choices else planned)])
 
 
 def announce_kind(context: Context, document: Document) -> None:

@@ -16,7 +16,7 @@ from ..objects.server_assigned import as_planned
 from .base import Action, Context, Document, NodeError, Policy, subject
 from .gone import lost_with, wait_gone
 
-_UNPROCESSABLE = 422
+UNPROCESSABLE = 422
 # Each kind words this differently: "field is immutable", "Forbidden: updates to statefulset spec for …", "cannot change
 # roleRef", "may not change once set", "may not be changed in an update", "spec is immutable after creation".
 _IMMUTABLE = re.compile(
@@ -29,7 +29,7 @@ _ONE_NAME = ("CustomResourceDefinition", "APIService", "Namespace")
 
 def is_immutable(error: ApiError) -> bool:
     """Whether a write was refused because it changes an immutable field."""
-    return error.status == _UNPROCESSABLE and bool(_IMMUTABLE.search(str(error)))
+    return error.status == UNPROCESSABLE and bool(_IMMUTABLE.search(str(error)))
 
 
 def recreate(

@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes over the fields that other tools wrote, as objects/takeover.py says."""
+"""Makes fields ours that other tools wrote, so that our apply removes what we do not describe."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
 from ...module_utils.names import FIELD_MANAGER
 from ..kubernetes.client import ApiError, Client
+from ..objects.choices import Choice, held_for
 from ..objects.takeover import merged_fields
 from .base import Document, subject
 
 TAKE_OVER_ATTEMPTS = 5
+# managedFields and apiVersion -> the new managedFields; None where nothing is to be changed.
+_Rewrite = Callable[[list[Any], str], list[Document] | None]
 
 
 def take_over(client: Client, live: Document) -> None:
@@ -18,13 +24,23 @@ def take_over(client: Client, live: Document) -> None:
 
     Fields that our description lacks are removed, as that tool's next run would do.
     """
+    _rewrite(client, live, merged_fields)
+
+
+def hold(client: Client, live: Document, choices: Sequence[Choice]) -> None:
+    """Make the old forms of these places ours."""
+    _rewrite(client, live, lambda entries, api_version: held_for(entries, api_version, choices))
+
+
+def _rewrite(client: Client, live: Document, rewrite: _Rewrite) -> None:
+    """Change an object's managedFields, and nothing else of it."""
     resource = client.resource(live["apiVersion"], live["kind"])
     if resource is None:
         return
     name, namespace = live["metadata"]["name"], live["metadata"].get("namespace", "")
-    found: Document | None = live
+    found = client.get(resource, name, namespace)
     for attempt in range(TAKE_OVER_ATTEMPTS):
-        managed = found and merged_fields(found["metadata"].get("managedFields") or [], found["apiVersion"])
+        managed = found and rewrite(found["metadata"].get("managedFields") or [], live["apiVersion"])
         if not found or not managed:
             return
         patch = [
