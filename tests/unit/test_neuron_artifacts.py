@@ -259,19 +259,38 @@ def test_the_program_compiles_verifies_and_collects(world, capsys, monkeypatch):
     line = ["--root", str(world.store.root)]
     inputs = ["--model=m", f"--model-path={world.model}", "--backend=tnx", "--target=inf2"]
     assert main([*line, "verify", *inputs]) == 3
-    assert main([*line, "compile", *inputs, f"--metrics={world.folder}/metrics"]) == 0
+    assert main([*line, "compile", *inputs]) == 0
     made = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (made["status"], world.compiled) == ("compiled", 1)
-    assert 'neuron_artifacts_misses_total{model="m",backend="tnx"} 1' in (world.folder / "metrics").read_text()
-    assert main([*line, "verify", *inputs]) == 0
+    assert main([*line, "compile", *inputs]) == 0
+    link = world.folder / "artifacts"
+    assert main([*line, "verify", *inputs, f"--link={link}"]) == 0
+    assert link.resolve().name == made["key"]
     assert main([*line, "verify", *inputs, "--n-positions=64"]) == 3
     assert "n_positions is 2048, not 64" in capsys.readouterr().err
-    assert main([*line, "collect", f"--wanted=m/{made['key']}"]) == 0
+    assert main([*line, "collect", "--wanted=m"]) == 0
     assert len(world.store.list()) == 1
     assert main([*line, "collect"]) == 0
     assert world.store.list() == []
     monkeypatch.setenv("FAKE_FAILS", "F137")
     assert main([*line, "compile", *inputs]) == 7
+    capsys.readouterr()
+    assert main([*line, "metrics"]) == 0
+    counted = capsys.readouterr().out
+    for name in ("hits", "misses", "failures"):
+        assert f'neuron_artifacts_{name}_total{{model="m",backend="tnx"}} 1\n' in counted
+
+
+def test_old_keys_go_and_those_in_use_stay(world):
+    keys = []
+    for positions in (128, 256, 512, 1024):
+        keys.append(world.ensure(dataclasses.replace(SHAPES, n_positions=positions)).artifact.key)
+    # The first is wanted again: now it is the newest.
+    assert world.ensure(dataclasses.replace(SHAPES, n_positions=128)).status == "present"
+    old = [one.key for one in world.store.old({"m"}, set(), 1)]
+    assert sorted(old) == sorted(keys[1:3])
+    assert world.store.old({"m"}, {"m.tnx"}, 0) == []
+    assert len(world.store.old({"other"}, set(), 3)) == 4
 
 
 def test_the_stores_lock_is_the_model_stores():

@@ -25,10 +25,15 @@ class Image:
     by_name: bool = False
 
 
-# All modules of the sync Job's program; without those that only the controller needs.
+# All modules of the programs that sync models, and that compile them for Neuron; without those that only the controller needs.
 _MODEL_STORE = (
     *("__init__", "bucket", "collect", "errors", "formats", "http", "hub", "job", "listing"),
     *("select", "source", "store", "sync", "transfer", "web"),
+)
+
+_NEURON = (
+    *("__init__", "compiler", "ensure", "errors", "job", "key", "metrics", "store"),
+    *("helpers/__init__", "helpers/optimum", "helpers/tnx", "helpers/vllm"),
 )
 
 IMAGES = {
@@ -44,6 +49,7 @@ IMAGES = {
             {
                 "model_store/errors.py": "plugins/module_utils/errors.py",
                 **{f"model_store/models/{name}.py": f"plugins/module_utils/models/{name}.py" for name in _MODEL_STORE},
+                **{f"model_store/neuron/{name}.py": f"plugins/module_utils/neuron/{name}.py" for name in _NEURON},
             },
         ),
     )

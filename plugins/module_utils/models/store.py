@@ -360,9 +360,12 @@ def _touched(lock: Path) -> Iterator[None]:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex digest of a whole file."""
+    """Hex digest of a whole file. Without hashlib.file_digest: some compilers' images have Python 3.10."""
+    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while chunk := stream.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _copy_verified(stream: BinaryIO, target: Path, file: FileEntry, advance: Callable[[int], None]) -> None:

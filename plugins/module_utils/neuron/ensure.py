@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,13 +112,14 @@ def ensure(
     """
     before = look(store, model, inputs)
     if before.artifact and not force:
+        store.use(before.artifact)
         return before
     with store.building(model, inputs, wait_s) as staging:
         again = store.find(model, inputs)
         if again and not force:
             return Outcome("present", inputs, again)
-        out = staging / "out"
-        out.mkdir()
+        # A folder of its own: a builder that was killed may have left a compiler that still writes into its folder.
+        out = Path(tempfile.mkdtemp(prefix="out-", dir=staging))
         say(f"compiling {model} for {inputs.backend}, key {inputs.key}")
         try:
             seconds = runner.compile(backend, _spec(inputs, model_path, out), staging / "compile.log", say)

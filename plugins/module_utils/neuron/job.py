@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LlmOnEksError
+from ..models import collect
 from ..models.store import BusyError, ModelStoreError
+from . import metrics
 from .compiler import BACKENDS, Runner
 from .ensure import Shapes, ensure, inputs_of, look, verify
 from .errors import CompileError, InputError, MismatchError
@@ -35,6 +37,9 @@ _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; a failure prints one sentence and returns its exit code."""
     chosen = _parser().parse_args(arguments)
+    if chosen.command == "metrics":
+        print(metrics.text(Path(chosen.root)), end="", flush=True)
+        return 0
     try:
         said = _collect(chosen) if chosen.command == "collect" else _run(chosen)
     except LlmOnEksError as failure:
@@ -53,12 +58,17 @@ def _run(chosen: argparse.Namespace) -> dict[str, Any]:
         return {"key": inputs.key, "inputs": inputs.parts()}
     if chosen.command == "verify":
         artifact = verify(store, chosen.model, inputs, full=chosen.full)
+        _link(chosen.link, artifact)
         return {"status": "present", "key": artifact.key, "path": str(artifact.path)}
     if chosen.command == "look":
         found = look(store, chosen.model, inputs)
         return {"status": found.status, "key": inputs.key, "mismatch": list(map(str, found.mismatch))}
-    made = ensure(store, chosen.model, chosen.model_path, inputs, backend, runner, wait_s=chosen.wait, say=_say)
-    _write_metrics(chosen, made.status, made.seconds)
+    try:
+        made = ensure(store, chosen.model, chosen.model_path, inputs, backend, runner, wait_s=chosen.wait, say=_say)
+    except CompileError:
+        metrics.count(store.root, chosen.model, chosen.backend, failed=True)
+        raise
+    metrics.count(store.root, chosen.model, chosen.backend, hit=made.status == "present", seconds=made.seconds)
     assert made.artifact is not None
     return {
         "status": made.status,
@@ -70,26 +80,22 @@ def _run(chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def _collect(chosen: argparse.Namespace) -> dict[str, Any]:
-    """Remove artifacts of models or keys that are no longer wanted."""
+    """Remove artifacts of models that are no longer wanted, and old keys of those that are."""
+    mounted = collect.mounted_by_pods(chosen.namespace, chosen.claim) if chosen.namespace else set()
     store = ArtifactStore(chosen.root)
-    gone = [one for one in store.list() if f"{one[0]}/{one[1].key}" not in chosen.wanted]
-    for _model, artifact in gone:
+    old = store.old(
+        set(chosen.wanted), {folder for parent, folder in mounted if parent == store.root.name}, chosen.keep
+    )
+    for artifact in [] if chosen.check else old:
         store.remove(artifact)
-    return {"removed": [f"{model}/{artifact.key}" for model, artifact in gone]}
+    return {"removed": [f"{one.path.parent.name}/{one.key}" for one in old]}
 
 
-def _write_metrics(chosen: argparse.Namespace, status: str, seconds: float) -> None:
-    """For node-exporter's textfile collector, or any other reader of the file."""
-    if not chosen.metrics:
-        return
-    labels = f'{{model="{chosen.model}",backend="{chosen.backend}"}}'
-    hit = int(status == "present")
-    lines = [
-        f"neuron_artifacts_hits_total{labels} {hit}",
-        f"neuron_artifacts_misses_total{labels} {1 - hit}",
-        f"neuron_artifacts_compile_seconds{labels} {seconds:.1f}",
-    ]
-    Path(chosen.metrics).write_text("\n".join(lines) + "\n", encoding="utf-8")
+def _link(link: str, artifact: Artifact) -> None:
+    """The engine is told one path; which key is behind it, this program alone knows."""
+    if link:
+        Path(link).unlink(missing_ok=True)
+        Path(link).symlink_to(artifact.path)
 
 
 def shown(artifact: Artifact) -> dict[str, Any]:
@@ -130,9 +136,18 @@ def _parser() -> argparse.ArgumentParser:
         "key": "the key",
     }
     for name, text in about.items():
-        _add_inputs(commands.add_parser(name, help=text))
+        command = commands.add_parser(name, help=text)
+        _add_inputs(command)
+        if name == "verify":
+            command.add_argument("--link", default="", metavar="PATH", help="make a symbolic link to them here")
     old = commands.add_parser("collect", help="remove artifacts that are no longer wanted")
-    old.add_argument("--wanted", action="append", default=[], metavar="MODEL/KEY")
+    add = old.add_argument
+    add("--wanted", action="append", default=[], metavar="MODEL", help="its newest artifacts stay")
+    add("--keep", type=int, default=1, help="of each wanted model and backend, besides")
+    add("--namespace", default="", help="ask which artifacts the pods of this namespace mount: those stay")
+    add("--claim", default="models")
+    add("--check", action="store_true", help="remove nothing")
+    commands.add_parser("metrics", help="print hits, misses and seconds for Prometheus")
     return parser
 
 
@@ -155,7 +170,6 @@ def _add_inputs(command: argparse.ArgumentParser) -> None:
     add("--include-weights", action="store_true")
     add("--timeout", type=float, default=6 * 3600.0, metavar="S")
     add("--wait", type=float, default=6 * 3600.0, metavar="S", help="for another builder")
-    add("--metrics", default="", metavar="FILE")
     add("--full", action="store_true", help="read every byte")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +73,7 @@ class ArtifactStore:
         with self._store.fetching(f"{model}.{inputs.backend}", inputs.key, wait_s) as staging:
             # What an earlier builder has left is of no use: no compiler can continue it.
             for left in staging.iterdir():
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
             try:
                 yield staging
             finally:
@@ -112,9 +112,31 @@ class ArtifactStore:
                 found.append((folder.parent.name.rpartition(".")[0], artifact))
         return found
 
+    def use(self, artifact: Artifact) -> None:
+        """Note that they are wanted now: what was not used for longest is the oldest."""
+        os.utime(artifact.path / MANIFEST)
+
+    def old(self, wanted: Collection[str], mounted: Collection[str], keep: int) -> Sequence[Artifact]:
+        """Artifacts to remove: of models that are not wanted, and of others all but the `keep` + 1 that were used last.
+
+        Nothing in a mounted folder (MODEL.BACKEND): a pod of an older description may use any key.
+        """
+        found = []
+        seen: dict[str, int] = {}
+        for model, artifact in sorted(self.list(), key=lambda one: _used_at(one[1]), reverse=True):
+            folder = artifact.path.parent.name
+            seen[folder] = seen.get(folder, 0) + 1
+            if folder not in mounted and (model not in wanted or seen[folder] > keep + 1):
+                found.append(artifact)
+        return found
+
     def remove(self, artifact: Artifact) -> None:
         """Only folders with our manifest are ever removed."""
         self._store.remove(artifact.path.parent.name, artifact.path.name)
+
+
+def _used_at(artifact: Artifact) -> float:
+    return (artifact.path / MANIFEST).stat().st_mtime
 
 
 def _sync_file(path: Path) -> None:

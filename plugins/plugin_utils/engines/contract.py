@@ -16,6 +16,8 @@ import msgspec
 
 from ...module_utils.errors import LlmOnEksError
 from .accelerator import Accelerator, accelerator_of
+from .compilation import Compilation, Neuron, settings_of
+from .merge import merged
 
 NAMESPACE = "llm-engines"
 # Kubernetes' own: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination
@@ -62,50 +64,84 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     node_selector: dict[str, str] = {}
     tolerations: list[dict[str, Any]] = []
     requires: list[str] = []
+    # Only for models on Neuron devices.
+    neuron: Neuron | None = None
 
 
-def component(entry: Mapping[str, Any], engine: Mapping[str, Any], file: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The descriptor of one model's engine. `file`: what role models says of its files; None while it is removed.
+def components(
+    entry: Mapping[str, Any], engine: Mapping[str, Any], file: Mapping[str, Any] | None
+) -> list[dict[str, Any]]:
+    """The descriptors of one model: the compilation of its graphs, where its engine names one, and the engine.
 
-    Raises ContractError, AcceleratorError.
+    `file`: what role models says of its files; None while it is removed. Raises ContractError, AcceleratorError.
     """
     try:
         wanted = msgspec.convert(engine, Engine, strict=False)
+        neuron = settings_of(wanted.neuron, entry) if wanted.neuron else None
     except msgspec.ValidationError as problem:
         raise ContractError(f"engine of model {entry.get('name')}: {problem}") from problem
-    return _Component(entry, wanted, accelerator_of(entry)).described(file)
+    found = _Component(entry, wanted, accelerator_of(entry), neuron, file or {})
+    return [*([found.compiled()] if neuron else []), found.described()]
 
 
 class _Component:
-    def __init__(self, entry: Mapping[str, Any], engine: Engine, accelerator: Accelerator) -> None:
-        self.entry, self.engine, self.accelerator = entry, engine, accelerator
+    """`file` is empty while the model is removed."""
+
+    def __init__(
+        self,
+        entry: Mapping[str, Any],
+        engine: Engine,
+        accelerator: Accelerator,
+        neuron: Neuron | None,
+        file: Mapping[str, Any],
+    ) -> None:
+        self.entry, self.engine, self.accelerator, self.file = entry, engine, accelerator, file
         self.slug = str(entry["name"]).replace(".", "-")
         self.name = f"engine-{self.slug}"
         self.labels = {"llm.on-eks/engine": engine.name, "llm.on-eks/model": str(entry["name"])}
         self.replicas = int((entry.get("replicas") or {}).get("min", 1))
         self.deadline = engine.start_timeout + _AFTER_START_S
+        self.compilation = None
+        if neuron and file:
+            self.compilation = Compilation(
+                entry, neuron, accelerator, engine.image, engine.devices, engine.model_path, file
+            )
+        self.compiles = neuron is not None
 
-    def described(self, file: Mapping[str, Any] | None) -> dict[str, Any]:
-        absent = self.entry.get("state", "present") == "absent"
-        found: dict[str, Any] = {
-            "name": self.name,
-            "state": "absent" if absent else self.engine.state,
-            "requires": [f"model-{self.slug}", *self.engine.requires],
-            "namespace": {"name": NAMESPACE, "pod_security": "baseline"},
-        }
-        if not file:
+    def compiled(self) -> dict[str, Any]:
+        found = self._described(f"neuron-{self.slug}", [f"model-{self.slug}"])
+        if not self.compilation:
+            return found
+        # Not the engine's labels: its Service would take the Job's pod for an engine.
+        labels = {"llm.on-eks/model": str(self.entry["name"])}
+        job = self.compilation.job(f"compile-{self.slug[:40]}", labels, NAMESPACE)
+        return found | {"images": [self.engine.image, self.compilation.neuron.program_image], "jobs": [job]}
+
+    def described(self) -> dict[str, Any]:
+        before = [f"model-{self.slug}", *([f"neuron-{self.slug}"] if self.compiles else [])]
+        found = self._described(self.name, [*before, *self.engine.requires])
+        if not self.file:
             return found
         wait = {"apiVersion": "apps/v1", "kind": "Deployment", "name": self.name, "namespace": NAMESPACE}
         return found | {
             "images": [self.engine.image],
-            "manifests": [self._deployment(file), self._service(), self._policy(), *self._budget()],
+            "manifests": [self._deployment(), self._service(), self._policy(), *self._budget()],
             "wait": [{**wait, "condition": "Available", "timeout": self.deadline}],
+        }
+
+    def _described(self, name: str, requires: list[str]) -> dict[str, Any]:
+        absent = self.entry.get("state", "present") == "absent"
+        return {
+            "name": name,
+            "state": "absent" if absent else self.engine.state,
+            "requires": requires,
+            "namespace": {"name": NAMESPACE, "pod_security": "baseline"},
         }
 
     def _metadata(self) -> dict[str, Any]:
         return {"name": self.name, "namespace": NAMESPACE, "labels": self.labels}
 
-    def _deployment(self, file: Mapping[str, Any]) -> dict[str, Any]:
+    def _deployment(self) -> dict[str, Any]:
         # A device cannot be shared: the old pod must end before the new one starts.
         surge = (1, 0) if self.accelerator.kind == "cpu" else (0, 1)
         return {
@@ -121,11 +157,11 @@ class _Component:
                     "rollingUpdate": {"maxSurge": surge[0], "maxUnavailable": surge[1]},
                 },
                 "selector": {"matchLabels": self.labels},
-                "template": {"metadata": {"labels": self.labels}, "spec": self._pod(file)},
+                "template": {"metadata": {"labels": self.labels}, "spec": self._pod()},
             },
         }
 
-    def _pod(self, file: Mapping[str, Any]) -> dict[str, Any]:
+    def _pod(self) -> dict[str, Any]:
         engine = self.engine
         return {
             "automountServiceAccountToken": False,
@@ -139,7 +175,8 @@ class _Component:
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
             **self._placement(),
-            "containers": [self._container(file)],
+            **({"initContainers": self.compilation.checks()} if self.compilation else {}),
+            "containers": [self._container()],
             "volumes": self._volumes(),
         }
 
@@ -161,7 +198,7 @@ class _Component:
             ]
         return placement
 
-    def _container(self, file: Mapping[str, Any]) -> dict[str, Any]:
+    def _container(self) -> dict[str, Any]:
         engine = self.engine
         found: dict[str, Any] = {"name": "engine", "image": engine.image, "imagePullPolicy": "IfNotPresent"}
         if engine.command:
@@ -181,7 +218,7 @@ class _Component:
                 "readOnlyRootFilesystem": engine.read_only_root,
                 "capabilities": {"drop": ["ALL"]},
             },
-            "volumeMounts": self._mounts(file),
+            "volumeMounts": self._mounts(),
         }
 
     def _probes(self) -> dict[str, Any]:
@@ -207,14 +244,15 @@ class _Component:
         found = merged(self.engine.resources, self.accelerator.resources(self.engine.devices))
         return merged(found, self.entry.get("resources") or {})
 
-    def _mounts(self, file: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def _mounts(self) -> list[dict[str, Any]]:
         engine = self.engine
-        folders = {engine.model_path: f"{self.entry['name']}/{file['revision']}", **engine.folders}
+        folders = {engine.model_path: f"{self.entry['name']}/{self.file['revision']}", **engine.folders}
         mounts: list[dict[str, Any]] = [
             {"name": "models", "mountPath": path, "subPath": folder, "readOnly": True}
             for path, folder in folders.items()
         ]
-        return mounts + [{"name": _volume(path), "mountPath": path} for path in engine.writable]
+        mounts += [{"name": _volume(path), "mountPath": path} for path in engine.writable]
+        return mounts + (self.compilation.mounts() if self.compilation else [])
 
     def _volumes(self) -> list[dict[str, Any]]:
         volumes: list[dict[str, Any]] = [{"name": "models", "persistentVolumeClaim": {"claimName": "models"}}]
@@ -222,7 +260,7 @@ class _Component:
             medium, _, limit = size.rpartition(":")
             where = {"medium": "Memory"} if medium == "memory" else {}
             volumes.append({"name": _volume(path), "emptyDir": {**where, "sizeLimit": limit}})
-        return volumes
+        return volumes + (self.compilation.volumes() if self.compilation else [])
 
     def _service(self) -> dict[str, Any]:
         return {
@@ -274,15 +312,6 @@ def first_token(model: str, port: int, task: str) -> str:
         "sys.exit(c.getresponse().status != 200)",
     ]
     return "\n".join(lines)
-
-
-def merged(first: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` merged into `first`, mapping by mapping."""
-    found = dict(first)
-    for key, value in over.items():
-        there = found.get(key)
-        found[key] = merged(there, value) if isinstance(there, Mapping) and isinstance(value, Mapping) else value
-    return found
 
 
 def _volume(path: str) -> str:

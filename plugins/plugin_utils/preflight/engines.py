@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ...module_utils.aws.estimate.model_size import Given, estimate
 from ...module_utils.aws.reference.accelerators import Facts, facts_of
 from ...module_utils.models import source as sources
 from ...module_utils.models.errors import UnknownSourceError
 from ..engines.accelerator import AcceleratorError, accelerator_of, parallel_of
+from ..engines.size import need_of
 from .findings import Finding, place_of
 
 # Engines that run on Neuron devices at all.
@@ -124,18 +124,7 @@ def per_device_mib(entry: Mapping[str, Any], kind: str, parallel: int) -> int | 
     A KV head cannot be split: with more devices than heads, each device holds a copy. Where the number of heads is not
     known, nothing is added for that.
     """
-    given = Given(
-        name=str(entry["name"]),
-        source=str(entry.get("source") or ""),
-        context=int(entry.get("context") or 4096),
-        parameters=str(entry.get("parameters") or ""),
-        weights_gib=float(entry["weights_gib"]) if entry.get("weights_gib") else None,
-        quantization=str(entry.get("quantization") or ""),
-    )
-    try:
-        found = estimate(given).need
-    except ValueError:
-        return None
+    found = need_of(entry)
     if found is None:
         return None
     overhead = _CORE_OVERHEAD_MIB if kind == "neuron" else found.overhead_mib

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.accelerator import accelerator_of
-from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.contract import ContractError, component
+from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.contract import ContractError, components
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.engines import check_engines, per_device_mib
 
 COMMIT = "0e9e39f249a16976918f6564b8830bc894c89659"
@@ -94,11 +94,11 @@ def test_types_of_one_kind_take_each_others_place_the_first_rather_than_the_last
 
 def test_a_role_that_gives_what_the_contract_does_not_take_is_told():
     with pytest.raises(ContractError, match=r"engine of model llama-3\.1-8b: .*argz"):
-        component(entry(), {"name": "x", "image": "i", "argz": []}, {"revision": "r"})
+        components(entry(), {"name": "x", "image": "i", "argz": []}, {"revision": "r"})
 
 
 def test_a_device_that_is_in_use_is_given_back_before_the_next_pod_wants_it():
-    made = component(entry(accelerators=["g6.xlarge"]), {"name": "vllm", "image": "i"}, {"revision": "r"})
+    (made,) = components(entry(accelerators=["g6.xlarge"]), {"name": "vllm", "image": "i"}, {"revision": "r"})
     spec = made["manifests"][0]["spec"]
     assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
     assert spec["template"]["spec"]["tolerations"] == [

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A model's engine as a component."""
+"""A model's engine as components."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-name: engine_component
-short_description: The component that serves one model of the catalogue
+name: engine_components
+short_description: The components that serve one model of the catalogue
 description:
   - Deployment, headless Service, NetworkPolicy and PodDisruptionBudget of a model, the same for every engine.
+  - Where the engine names how it compiles, the model's Neuron artifacts are a component before it.
   - An engine role gives what is its own; docs/engines.md has the contract, and how to add an engine.
 options:
   _input:
@@ -23,12 +24,13 @@ options:
     type: dict
 """
 EXAMPLES = r"""
-component: "{{ entry | llm.on_eks.engine_component({'name': 'vllm', 'image': image, 'args': args}, models_files[entry.name]) }}"
+components: "{{ entry | llm.on_eks.engine_components({'name': 'vllm', 'image': image, 'args': args}, models_files[entry.name]) }}"
 """
 RETURN = r"""
 _value:
-  description: A descriptor, as docs/converge.md says.
-  type: dict
+  description: Descriptors, as docs/converge.md says.
+  type: list
+  elements: dict
 """
 
 import json
@@ -38,13 +40,13 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
-from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.contract import component
+from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.contract import components
 
 
-def engine_component(entry: Any, engine: Any, file: Any = None) -> Any:
+def engine_components(entry: Any, engine: Any, file: Any = None) -> Any:
     """See DOCUMENTATION."""
     try:
-        return component(plain(entry), plain(engine), plain(file) or None)
+        return components(plain(entry), plain(engine), plain(file) or None)
     except LlmOnEksError as problem:
         raise AnsibleFilterError(f"{problem}.") from problem
 
@@ -62,4 +64,4 @@ def plain(value: Any) -> Any:
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"engine_component": engine_component}
+        return {"engine_components": engine_components}

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The size of a catalogue entry's model, as far as the entry or its name tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...module_utils.aws.estimate.model_size import Given, estimate
+from ...module_utils.aws.estimate.sizing import Need
+
+
+def need_of(entry: Mapping[str, Any]) -> Need | None:
+    """The memory that the entry's model needs on an accelerator, in MiB; None where its size is not known."""
+    given = Given(
+        name=str(entry["name"]),
+        source=str(entry.get("source") or ""),
+        context=int(entry.get("context") or 4096),
+        parameters=str(entry.get("parameters") or ""),
+        weights_gib=float(entry["weights_gib"]) if entry.get("weights_gib") else None,
+        quantization=str(entry.get("quantization") or ""),
+    )
+    try:
+        return estimate(given).need
+    except ValueError:
+        return None
