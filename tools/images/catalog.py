@@ -35,6 +35,8 @@ _NEURON = (
     *("__init__", "compiler", "ensure", "errors", "job", "key", "metrics", "store"),
     *("helpers/__init__", "helpers/optimum", "helpers/tnx", "helpers/vllm"),
 )
+# Which instance types compile alike.
+_REFERENCE = ("reference/__init__", "reference/accelerators")
 
 IMAGES = {
     image.name: image
@@ -50,6 +52,7 @@ IMAGES = {
                 "model_store/errors.py": "plugins/module_utils/errors.py",
                 **{f"model_store/models/{name}.py": f"plugins/module_utils/models/{name}.py" for name in _MODEL_STORE},
                 **{f"model_store/neuron/{name}.py": f"plugins/module_utils/neuron/{name}.py" for name in _NEURON},
+                **{f"model_store/aws/{name}.py": f"plugins/module_utils/aws/{name}.py" for name in _REFERENCE},
             },
         ),
     )
