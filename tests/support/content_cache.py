@@ -27,7 +27,7 @@ def cache_root() -> Path:
 @cache
 def digest_of(*places: str) -> str:
     """Of every file at or below these places of the checkout, names and content; without tests. Read once a session."""
-    digest = hashlib.sha256(str(REPO).encode())
+    digest = hashlib.sha256()
     for place in places:
         top = REPO / place
         for file in sorted(top.rglob("*")) if top.is_dir() else [top]:

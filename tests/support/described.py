@@ -88,7 +88,7 @@ def refusals(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _outcomes(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    keys = {name: key_of(name, given, _files(given), sources=SOURCES) for name, given in hosts.items()}
+    keys = {name: key_of(str(REPO), name, given, _files(given), sources=SOURCES) for name, given in hosts.items()}
     found = {name: _KNOWN.get(key) for name, key in keys.items()}
     unknown = {name: hosts[name] for name, outcome in found.items() if outcome is None}
     if unknown:
@@ -109,7 +109,9 @@ def _describe(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any
 
 def describe_roles(cases: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, list[Component]]:
     """case -> the components of one role alone, for cases that are a role and its variables. Described in one run."""
-    keys = {name: key_of("role", role, given, _files(given), sources=SOURCES) for name, (role, given) in cases.items()}
+    keys = {
+        name: key_of(str(REPO), role, given, _files(given), sources=SOURCES) for name, (role, given) in cases.items()
+    }
     found = {name: known for name, key in keys.items() if (known := _KNOWN.get(key)) is not None}
     unknown = {name: case for name, case in cases.items() if name not in found}
     if unknown:
