@@ -132,6 +132,29 @@ def test_two_components_in_one_namespace_leave_it_together(client, name):
     assert subjects(result)[-1] == f"Namespace {name}"
 
 
+def test_a_part_whose_entry_was_deleted_goes_and_strangers_and_the_others_stay(client, name):
+    def described(*models):
+        owner = {**component(f"{name}-models", config_map("owner", namespace=name)), "namespace": {"name": name}}
+        kinds = [f"{name}-model-", f"{name}-engine-"]
+        owner["parts"] = {"prefixes": kinds, "names": [f"{kind}{model}" for kind in kinds for model in models]}
+        made = [
+            {**component(f"{kind}{model}", config_map(f"{kind}{model}", namespace=name)), "namespace": {"name": name}}
+            for kind in kinds
+            for model in models
+        ]
+        return [owner, *made]
+
+    stranger = {**component(f"{name}-other", config_map("other", namespace=name)), "namespace": {"name": name}}
+    apply(client, [*described("one", "two"), stranger])
+    gone = [f"ConfigMap {name}/{name}-{kind}-two" for kind in ("engine", "model")]
+    assert subjects(plan(client, described("one")), "delete") == gone
+    # A role that is skipped describes nothing: what it serves stays, because the list still names it.
+    assert subjects(plan(client, described("one", "two")[:2])) == []
+    assert subjects(apply(client, described("one")), "delete") == gone
+    assert not {f"{name}-engine-two", f"{name}-model-two"} & set(Recorder(client).components())
+    assert read(client, "v1", "ConfigMap", f"{name}-engine-one", name) is not None
+
+
 def test_what_is_retained_stays(client, name):
     described = component(name, config_map("a"), config_map("data"), retain=[{"kind": "ConfigMap", "name": "data"}])
     apply(client, [described])

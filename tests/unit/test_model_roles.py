@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.llm.on_eks.plugins.module_utils.models import job as jobs
+from ansible_collections.llm.on_eks.plugins.module_utils.neuron import job as compilations
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse
 from tests.support import described
 
@@ -21,10 +22,18 @@ ENTRY = {
 }
 
 
+NEURON = {
+    **ENTRY,
+    "name": "llama-3.1-8b-inf2",
+    "engine": "vllm",
+    "accelerators": ["inf2.xlarge"],
+}
+
+
 @pytest.fixture(scope="module")
 def components():
     given = {
-        "model_catalog": [ENTRY],
+        "model_catalog": [ENTRY, NEURON],
         "models_hub_token_secret": "hub-token",
         "models_service_account": "model-sync",
         "models_environment": {"HF_ENDPOINT": "https://mirror.example"},
@@ -67,3 +76,20 @@ def test_the_engine_mounts_the_folder_that_the_job_publishes(components):
     deployment = components["engine-llama-3-1-8b"]["manifests"][0]
     mounts = deployment["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
     assert [mount["subPath"] for mount in mounts if "subPath" in mount] == [f"llama-3.1-8b/{COMMIT[:12]}"]
+
+
+def test_the_catalogue_stands_for_its_components_and_for_no_others(components):
+    parts = components["models"]["parts"]
+    described = {name for name in components if name.startswith(tuple(parts["prefixes"]))}
+    assert set(parts["names"]) == described
+    assert {"model-llama-3-1-8b", "engine-llama-3-1-8b", "neuron-llama-3-1-8b-inf2"} <= described
+
+
+def test_what_the_catalogue_names_is_not_cleaned_away(components):
+    (cron,) = [one for one in components["models"]["manifests"] if one["kind"] == "CronJob"]
+    models, neuron = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    chosen = jobs._parser().parse_args(models["args"])
+    assert (chosen.command, chosen.keep, chosen.namespace, chosen.drop_unnamed) == ("collect", 1, "llm-engines", False)
+    assert chosen.wanted == [f"llama-3.1-8b/{COMMIT[:12]}", f"llama-3.1-8b-inf2/{COMMIT[:12]}"]
+    chosen = compilations._parser().parse_args(neuron["args"])
+    assert (chosen.command, chosen.wanted) == ("collect", ["llama-3.1-8b", "llama-3.1-8b-inf2"])

@@ -579,6 +579,17 @@ def test_old_revisions_go_after_the_newest_few_and_never_while_mounted(store):
     assert [(one.name, one.revision) for one in store.list()] == [("a", "r1"), ("a", "r3"), ("a", "r4"), ("b", "r1")]
 
 
+def test_nothing_of_a_model_without_an_entry_stays_where_that_is_asked_for(store):
+    kept(store, "a", "r1", "r2")
+    kept(store, "gone", "r1", "r2")
+    old = collect.judge(store, {("a", "r2")}, {("gone", "r2")}, keep=1, drop_unnamed=True)
+    assert {(one.name, one.revision): one.why_kept for one in old} == {
+        ("a", "r1"): "the newest 1 stay",
+        ("gone", "r1"): "",
+        ("gone", "r2"): "a pod mounts it",
+    }
+
+
 def test_what_pods_mount_is_read_from_their_specs():
     def pod(phase, sub_path, claim="models"):
         volume = {"name": "v", "persistentVolumeClaim": {"claimName": claim}}

@@ -28,8 +28,19 @@ class Old:
     why_kept: str
 
 
-def judge(store: ModelStore, wanted: Collection[Revision], mounted: Collection[Revision], keep: int) -> list[Old]:
-    """Every revision that is not wanted, newest first within its model. `keep`: how many of a model stay in addition."""
+def judge(
+    store: ModelStore,
+    wanted: Collection[Revision],
+    mounted: Collection[Revision],
+    keep: int,
+    *,
+    drop_unnamed: bool = False,
+) -> list[Old]:
+    """Every revision that is not wanted, newest first within its model. `keep`: how many of a model stay in addition.
+
+    `drop_unnamed`: of models without a wanted revision none stays.
+    """
+    named = {name for name, _ in wanted}
     found: list[Old] = []
     kept: dict[str, int] = {}
     newest_first = sorted(store.list(), key=lambda one: _published_at(store, one.name, one.revision), reverse=True)
@@ -39,7 +50,7 @@ def judge(store: ModelStore, wanted: Collection[Revision], mounted: Collection[R
             continue
         if (name, revision) in mounted:
             why = "a pod mounts it"
-        elif kept.get(name, 0) < keep:
+        elif kept.get(name, 0) < (0 if drop_unnamed and name not in named else keep):
             why, kept[name] = f"the newest {keep} stay", kept.get(name, 0) + 1
         else:
             why = ""

@@ -105,7 +105,7 @@ def _remove(store: ModelStore, chosen: argparse.Namespace) -> None:
 def _collect(store: ModelStore, chosen: argparse.Namespace) -> None:
     wanted = {(name, revision) for name, _, revision in (one.partition("/") for one in chosen.wanted)}
     mounted = collect.mounted_by_pods(chosen.namespace, chosen.claim) if chosen.namespace else set()
-    old = collect.judge(store, wanted, mounted, chosen.keep)
+    old = collect.judge(store, wanted, mounted, chosen.keep, drop_unnamed=chosen.drop_unnamed)
     for one in old:
         _say(f"{one.name}/{one.revision}  {_bytes(one.size_bytes)}  {one.why_kept or 'goes'}")
     freed = 0 if chosen.check else collect.remove(store, old)
@@ -178,6 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     old = commands.add_parser("collect", help="drop revisions that nobody wants or mounts")
     old.add_argument("--wanted", action="append", default=[], metavar="NAME/REVISION")
     old.add_argument("--keep", type=int, default=1, help="of each model, besides")
+    old.add_argument("--drop-unnamed", action="store_true", help="keep nothing of models without a wanted revision")
     old.add_argument("--namespace", default="", help="ask which revisions the pods of this namespace mount")
     old.add_argument("--claim", default="models")
     old.add_argument("--check", action="store_true", help="remove nothing")

@@ -162,6 +162,13 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     timeout: int = 300
 
 
+class Parts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Components that stand for the entries of a list. An installed one with such a prefix that is not named is removed."""
+
+    prefixes: list[str]
+    names: list[str] = []
+
+
 class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One unit of the platform. `after` only orders; `requires` must be in the run or installed.
 
@@ -191,6 +198,7 @@ class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     adopt: bool = False
     outputs: dict[str, Output] = {}
     images: list[str] = []
+    parts: Parts | None = None
 
 
 def parse(descriptors: Sequence[Any]) -> list[Component]:

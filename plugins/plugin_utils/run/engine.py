@@ -27,6 +27,7 @@ from ..objects.masking import Masker
 from ..objects.record import Recorder
 from . import scheduler
 from .graph import Vertex
+from .parts import lapsed
 from .result import ComponentResult, Result
 from .run_plan import Plan, StalePlanError, plan_of
 from .scheduler import Done, Running
@@ -261,7 +262,9 @@ def _run(job: _Job, context: Context) -> Result:
         for document in component.manifests:
             context.run.masker.learn_document(document)
         context.desired.claim(claims_of(component))
-    vertices = build(components, context.run.recorder.components(), job.described)
+    installed = context.run.recorder.components()
+    components = [*components, *lapsed(components, installed)]
+    vertices = build(components, installed, job.described)
     nodes = scheduler.run(
         vertices,
         context,
