@@ -36,6 +36,7 @@ COMPILED = (
     "engines/routing.py",
     "gateway.py",
     "http/head.py",
+    "http/origin.py",
     "http/outbox.py",
     "http/template.py",
     "protocols/openai.py",

@@ -276,6 +276,15 @@ class Settings:
         reload=True,
     )
     models: Mapping[str, Any] = setting({}, "mapping", "Per model: see 'Models' in gateway/README.md", reload=True)
+    trusted_proxies: int = setting(
+        0,
+        "count",
+        "Proxies before the gateway that add an address to X-Forwarded-For; the client's in the access log is the one so far from its end",
+        reload=True,
+    )
+    engine_header: bool = setting(
+        True, "switch", "Name the engine that answered in each reply, as x-llm-gateway-engine", reload=True
+    )
     access_log: str = setting("-", "text", "File of the JSON access log; `-`: standard output; empty: none")
     trace_endpoint: str = setting("", "text", "URL that traces are sent to by OTLP over HTTP; empty: no traces")
     trace_sample: float = setting(

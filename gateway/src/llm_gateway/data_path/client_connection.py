@@ -8,7 +8,9 @@ own protocol on this connection, which closes after the one reply.
 
 from __future__ import annotations
 
+import socket
 from enum import Enum
+from hashlib import sha256
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,8 +19,10 @@ from sanic.server.protocols.http_protocol import HttpProtocol
 
 from llm_gateway.data_path.exchange import Exchange
 from llm_gateway.errors import ApiError, invalid_key, malformed, reason_phrase, too_large
-from llm_gateway.http.head import plausible
+from llm_gateway.http.head import keys_shown, plausible
+from llm_gateway.http.origin import Origin, peer_address
 from llm_gateway.protocols import doors, tables
+from llm_gateway.protocols.codings import decoded
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,6 +41,11 @@ FRAMING_PER_BYTE: Final = 8
 PIPELINED_BYTES: Final = 64 << 10
 WRITE_BUFFER_HIGH: Final = 256 << 10
 WRITE_BUFFER_LOW: Final = 64 << 10
+# A client that says no more is asked so often whether it is still there.
+KNOCK_S = 5.0
+# How soon after it is looked at whether it was not; after that, with each tick.
+RESET_S: Final = 0.05
+_TCP_CLOSE: Final = 7  # linux/include/net/tcp_states.h
 
 
 class State(Enum):
@@ -76,12 +85,33 @@ class _ChunkedBody:
         self.complete = True
 
 
+def was_reset(transport: Any) -> bool:
+    """Whether the other end has answered something with a reset. Nobody else tells: who reads no more is not told."""
+    try:
+        state: bytes = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+    except (OSError, AttributeError):
+        return False  # not Linux: the next write tells
+    return state[0] == _TCP_CLOSE
+
+
 def begin(connection: ClientConnection, head: Head, caller: Caller, body: bytes, rest: bytes) -> None:
     """Start the exchange of a whole request; `rest` came after it. A function: compiled, calling it is cheaper than calling a method."""
+    services = connection.services
+    if head.coding:
+        try:
+            body = decoded(head.coding, body, services.settings.max_body)
+        except ApiError as error:
+            connection.refuse_body(head, error)
+            return
     connection.mode = _BUSY
     connection._buffer = rest
-    exchange = connection.exchange = Exchange(connection.services, connection, head, body, caller)
+    origin = connection._origin
+    if origin is None or origin.head is not head:
+        origin = connection._origin = Origin(head, connection._peer, services.settings.trusted_proxies)
+    exchange = connection.exchange = Exchange(services, connection, head, body, caller, origin)
     exchange.begin()
+    if connection._ended and connection.exchange is exchange:
+        connection.knock()
 
 
 class ClientConnection(HttpProtocol):
@@ -94,10 +124,14 @@ class ClientConnection(HttpProtocol):
         "_deadline",
         "_digest",
         "_discarded",
+        "_ended",
         "_head",
+        "_knocked_at",
         "_known",
         "_missing",
+        "_origin",
         "_parser",
+        "_peer",
         "_pieces",
         "_raw",
         "exchange",
@@ -131,6 +165,10 @@ class ClientConnection(HttpProtocol):
         self._chunks: _ChunkedBody | None = None
         self._parser: Any = None
         self._deadline = 0.0
+        self._peer = ""
+        self._origin: Origin | None = None
+        self._ended = False  # the client says no more
+        self._knocked_at = 0.0
 
     # --- asyncio's callbacks
 
@@ -144,6 +182,7 @@ class ClientConnection(HttpProtocol):
             return
         transport.set_write_buffer_limits(high=WRITE_BUFFER_HIGH, low=WRITE_BUFFER_LOW)
         services.connections.add(self)
+        self._peer = peer_address(transport)
         self._deadline = monotonic() + services.settings.head_timeout
 
     def data_received(self, data: bytes) -> None:
@@ -183,8 +222,13 @@ class ClientConnection(HttpProtocol):
             self._discard(len(data))
 
     def eof_received(self) -> bool:
-        """The client says no more; one that half-closes while it waits for its answer is taken to have left."""
-        return False
+        """The client says no more. True: it may still wait for its answer (RFC 9112 section 9.6 lets it), so the connection stays."""
+        if self.mode is not _BUSY or self.transport.get_extra_info("sslcontext") is not None:
+            return False
+        self._ended = True
+        if self.exchange is not None:
+            self.knock()
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
@@ -214,6 +258,36 @@ class ClientConnection(HttpProtocol):
             super().resume_writing()  # type: ignore[no-untyped-call]
         elif self.exchange is not None:
             self.exchange.client_ready()
+
+    # --- a client that says no more
+
+    def knock(self) -> None:
+        """Find out whether it only says no more, or has left: both look the same until something is sent. One that has left resets the
+        connection then."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        self._knocked_at = monotonic()
+        if exchange.knock():
+            self.services.outbox.flush()
+            self.loop.call_later(RESET_S, self._look)
+        else:
+            self._gone()
+
+    def _look(self) -> None:
+        if self.mode is not _BUSY or self.exchange is None:
+            return
+        if was_reset(self.transport):
+            self._gone()
+        elif monotonic() - self._knocked_at > KNOCK_S:
+            self.knock()
+
+    def _gone(self) -> None:
+        self.mode = _CLOSED
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.client_gone()
+        self.transport.abort()
 
     # --- reading
 
@@ -251,7 +325,7 @@ class ClientConnection(HttpProtocol):
                 raise ApiError(405, "Use POST.", code="method_not_allowed", headers=(("allow", "POST"),))
             caller = services.admission.caller(digest, token)
             if caller is None:
-                raise invalid_key()
+                caller, digest, token = self._by_another_key(data[:end])
             if length > services.settings.max_body:
                 raise too_large(services.settings.max_body)
             if length < 0 and not head.chunked:
@@ -267,6 +341,16 @@ class ClientConnection(HttpProtocol):
             self._digest = digest
             self._known = None
         self._take_body(head, caller, length, data[end:])
+
+    def _by_another_key(self, head: bytes) -> tuple[Caller, bytes | None, bytes | None]:
+        """(caller, SHA-256 of the key, key) by whichever of the keys shown is good. Raises ApiError 401."""
+        services = self.services
+        for token in keys_shown(dict(services.heads.parse(head)[0].headers))[1:]:
+            digest = sha256(token).digest()
+            caller = services.admission.caller(digest, token)
+            if caller is not None:
+                return caller, digest, token
+        raise invalid_key()
 
     def _take_body(self, head: Head, caller: Caller, length: int, rest: bytes) -> None:
         """Begin, or wait for the rest of the body. `length` below 0: it comes in chunks. `rest` is what came after the head."""
@@ -293,8 +377,9 @@ class ClientConnection(HttpProtocol):
                 self._read_chunked(rest)
 
     def forget_key(self) -> None:
-        """Keys have changed: a revoked one should not linger in memory."""
+        """Keys have changed: a revoked one should not linger in memory. (Nor should anything else of the settings before.)"""
         self._known = None
+        self._origin = None
 
     def _incomplete_head(self, data: bytes) -> None:
         if len(data) > self.services.settings.max_head:
@@ -357,6 +442,12 @@ class ClientConnection(HttpProtocol):
 
     # --- refusing
 
+    def refuse_body(self, head: Head, error: ApiError) -> None:
+        """Answer with an error to a request that is whole, but not understood."""
+        self._head = head
+        self._refuse(error, 0)
+        self._head = None
+
     def _refuse(self, error: ApiError, announced: int, had: int = 0) -> None:
         """Answer with an error before any exchange. `announced` body bytes may still come; they are read, so that the answer is seen."""
         body = error.body() if self._head is None else tables.error_body(self._head.path, error)
@@ -404,7 +495,7 @@ class ClientConnection(HttpProtocol):
         """See Client."""
         services = self.services
         self.exchange = None
-        if not self.keep_alive or services.draining:
+        if not self.keep_alive or services.draining or (self._ended and not self._buffer):
             self.mode = _CLOSED
             services.outbox.close(self.transport)
             return
@@ -467,6 +558,8 @@ class ClientConnection(HttpProtocol):
 
     def tick(self, now: float) -> None:
         """Called now and then: enforce time limits."""
+        if self._ended:
+            self._look()
         if now < self._deadline:
             return
         if self.mode is _HEAD:

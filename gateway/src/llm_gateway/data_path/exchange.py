@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from llm_gateway.engines.dispatch import Dispatcher
     from llm_gateway.engines.engine import Engine
     from llm_gateway.http.head import Head
+    from llm_gateway.http.origin import Origin
     from llm_gateway.protocols.asked import Asked
     from llm_gateway.telemetry.span import Span
 
@@ -115,7 +116,9 @@ class Exchange:
     _engine_body = b""  # in OpenAI's words, with the model's real name
     _asked_usage = False  # by the gateway, not by the client
 
-    def __init__(self, services: Services, client: Client, head: Head, body: bytes, caller: Caller) -> None:
+    def __init__(
+        self, services: Services, client: Client, head: Head, body: bytes, caller: Caller, origin: Origin
+    ) -> None:
         self.phase = _QUEUED
         self.tried = _NO_ENGINES
         self._reply_type = _JSON
@@ -123,6 +126,7 @@ class Exchange:
         self.head = head
         self.body = body
         self.caller = caller
+        self.origin = origin
         self.path = head.path
         self.request_id = request_id = head.request_id or services.ids.new()
         self.client = client
@@ -310,13 +314,15 @@ class Exchange:
             self.relay.continued(self._engine_translation)
         traceparent = self.span.header() if self.span is not None else self.head.traceparent
         self.phase = _WAITING
+        self.reply.engine_lines = engine.name_line if self.services.settings.engine_header else b""
         self._connection = connection
         self._pieces = None
         self._size = 0
+        lines = self.origin.lines
         if len(body) < APART_BYTES:
-            connection.send(self, engine.frame(path, self.request_id, traceparent, body, form=self.form))
+            connection.send(self, engine.frame(path, self.request_id, traceparent, lines, body, form=self.form))
         else:
-            head = engine.frame(path, self.request_id, traceparent, body, apart=True, form=self.form)
+            head = engine.frame(path, self.request_id, traceparent, lines, body, apart=True, form=self.form)
             connection.send(self, head, body)
         self.times.sent_at = monotonic()
 
@@ -325,6 +331,8 @@ class Exchange:
     def reply_head(self, connection: EngineConnection) -> None:
         """See Receiver."""
         self._reply_type = connection.content_type
+        if connection.lines:
+            self.reply.engine_lines += connection.lines
 
     def reply_data(self, data: bytes) -> None:
         """See Receiver."""
@@ -373,6 +381,8 @@ class Exchange:
     def whole_reply(self, connection: EngineConnection, body: bytes) -> None:
         """See Receiver."""
         self._reply_type = connection.content_type
+        if connection.lines:
+            self.reply.engine_lines += connection.lines
         translated = self.translation is not None or self._engine_translation is not None
         if self._reply_type.startswith(EVENT_STREAM) or (len(body) > BUFFERED_REPLY_BYTES and not translated):
             self.reply_data(body)
@@ -393,7 +403,7 @@ class Exchange:
         self.times.reply_at = monotonic()
         relay = self.relay
         if relay is None or self.phase is not _RELAYING:
-            self._gathered_reply(connection.status)
+            self._gathered_reply(connection.status, connection.retry_after)
             return
         try:
             rest = relay.end()
@@ -430,7 +440,7 @@ class Exchange:
             return
         self._engine_failed(error)
 
-    def _gathered_reply(self, status: int) -> None:
+    def _gathered_reply(self, status: int, retry_after: bytes) -> None:
         pieces, self._pieces = self._pieces, None
         body = b"" if pieces is None else pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if 200 <= status < 300:
@@ -445,7 +455,7 @@ class Exchange:
                 return
         if self.translation is not None and self._otherwise(self.translation, status, body):
             return
-        error = openai.from_engine(status, body)
+        error = openai.from_engine(status, body, retry_after)
         if status in _RETRIED_STATUSES:
             self._engine_failed(EngineError("status", f"the engine answered with status {status}"), error)
             return
@@ -690,6 +700,15 @@ class Exchange:
         self._leave_engine()
         self._finish(499, "client_gone")
 
+    def knock(self) -> bool:
+        """Send the client something that changes nothing, so that one that has left says so. False: nothing can be sent."""
+        reply = self.reply
+        if self.client.writing_paused or (not reply.head_sent and reply.interim()):
+            return True
+        if self.stream and (self.relay is None or not self.relay.mid_event):
+            reply.comment()
+        return reply.head_sent
+
     def client_slow(self) -> None:
         """The client does not keep up: let the engine wait."""
         if self._connection is not None:
@@ -764,6 +783,7 @@ class Exchange:
                 prompt,
                 completion,
                 self.span,
+                self.origin.address,
             )
         )
 

@@ -30,13 +30,14 @@ class Client(Protocol):
 
 class Reply:
     """The reply of one exchange. `translation` words it for clients that do not speak OpenAI's API; `limit_lines` are rate-limit
-    headers, `more_lines` other header lines of any reply."""
+    headers, `engine_lines` say which engine answered and what it said in its head, `more_lines` are other header lines of any reply."""
 
     __slots__ = (
         "_outbox",
         "_transport",
         "chunked",
         "client",
+        "engine_lines",
         "head_sent",
         "limit_lines",
         "more_lines",
@@ -52,6 +53,7 @@ class Reply:
         self.translation: Translation | None = None
         self.limit_lines = b""
         self.more_lines = b""
+        self.engine_lines = b""
         self.head_sent = False
         self.chunked = False
 
@@ -76,6 +78,7 @@ class Reply:
                     content_type,
                     b"\r\n",
                     self.limit_lines,
+                    self.engine_lines,
                     self.more_lines,
                     b"" if self.client.keep_alive else b"connection: close\r\n",
                     b"x-request-id: ",
@@ -94,13 +97,14 @@ class Reply:
         translation = self.translation
         body = tables.error_body(path, error) if translation is None else translation.error(error)
         self.write(
-            b"HTTP/1.1 %d %b\r\n%b%b%b%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b"
+            b"HTTP/1.1 %d %b\r\n%b%b%b%b%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b"
             % (
                 error.status,
                 reason_phrase(error.status).encode(),
                 _JSON_LINE,
                 error.header_lines(),
                 b"" if error.headers else self.limit_lines,
+                self.engine_lines,
                 self.more_lines,
                 b"" if self.client.keep_alive else b"connection: close\r\n",
                 self.request_id,
@@ -122,11 +126,12 @@ class Reply:
             client.keep_alive = False
             framing = b""
         return (
-            b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncache-control: no-store\r\nx-accel-buffering: no\r\nx-request-id: %b\r\n%b%b%b%b\r\n"
+            b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncache-control: no-store\r\nx-accel-buffering: no\r\nx-request-id: %b\r\n%b%b%b%b%b\r\n"
             % (
                 content_type if self.translation is None else self.translation.content_type,
                 self.request_id,
                 self.limit_lines,
+                self.engine_lines,
                 self.more_lines,
                 framing,
                 b"" if client.keep_alive else b"connection: close\r\n",
@@ -175,6 +180,13 @@ class Reply:
         if not self.head_sent:
             self.write(self.begin(b"text/event-stream; charset=utf-8"))
         self.event(comment)
+        return True
+
+    def interim(self) -> bool:
+        """An interim reply, which changes nothing (RFC 9110 section 15.2); of them, all clients know 100. False for HTTP/1.0, which has none."""
+        if not self.client.http11:
+            return False
+        self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return True
 
     def _error_event(self, error: ApiError, *, done: bool) -> bytes:

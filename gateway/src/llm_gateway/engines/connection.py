@@ -42,8 +42,33 @@ _UNUSUAL: Final = re.compile(
 TEMPLATE_BYTES: Final = 1024
 # Heads of replies that are kept. Engines of one kind mostly answer with the same head, so hundreds of engines share a few.
 KEPT_REPLIES: Final = 256
-_REPLIES: Final[dict[bytes, tuple[Template, bytes]]] = {}
+_REPLIES: Final[dict[bytes, tuple[Template, bytes, bytes]]] = {}
 
+
+# What an engine's head may tell the client: when to ask again, what an answer of bytes is, what the request took (OpenAI, vLLM, TGI).
+_PASSED_ON: Final = frozenset(
+    {
+        b"retry-after-ms",
+        b"x-should-retry",
+        b"metadata",
+        b"openai-processing-ms",
+        b"openai-version",
+        b"server-timing",
+        b"x-compute-type",
+        b"x-total-time",
+        b"x-validation-time",
+        b"x-queue-time",
+        b"x-inference-time",
+        b"x-time-per-token",
+        b"x-prompt-tokens",
+        b"x-generated-tokens",
+    }
+)
+_PASSED_LINE: Final = re.compile(
+    rb"\r\n(" + b"|".join(sorted(_PASSED_ON)) + rb"):[ \t]*([\x20-\x7e]{0,65536})\r", re.IGNORECASE
+)
+
+MAX_PASSED: Final = 64 << 10
 
 MAX_CHUNK_DIGITS: Final = 8
 # Content codings that zlib reads, and its way to tell them apart by itself.
@@ -91,6 +116,11 @@ def whole_chunks(data: bytes) -> bytes:
             return b"".join(pieces)
 
 
+def passed_lines(head: bytes) -> bytes:
+    """The lines of a reply's head that go on to the client."""
+    return b"".join(b"%b: %b\r\n" % (name.lower(), value.strip()) for name, value in _PASSED_LINE.findall(head))
+
+
 def stands_between_chunks(data: bytes) -> bool:
     """Whether a reply's first bytes, its head among them, end where a chunk does (or may begin)."""
     body_at = data.find(b"\r\n\r\n") + 4
@@ -122,14 +152,15 @@ class Receiver(Protocol):
 class Upstream:
     """What connections need of their engine: the idle ones, and the head of its last reply. `Engine` extends it."""
 
-    __slots__ = ("idle", "outbox", "reply", "reply_type")
+    __slots__ = ("idle", "outbox", "reply", "reply_lines", "reply_type")
 
     def __init__(self, outbox: Outbox | None) -> None:
         self.idle: EngineConnection | None = None  # the one used last; each knows the one below it
         self.outbox = outbox  # None: everything is written at once
-        # The head of the last whole reply, and the content type in it.
+        # The head of the last whole reply, the content type in it, and what of it goes on to the client.
         self.reply: Template | None = None
         self.reply_type = b""
+        self.reply_lines = b""
 
     def take(self) -> EngineConnection | None:
         """An idle connection, the one used last (its engine is least likely to have closed it)."""
@@ -192,7 +223,9 @@ class EngineConnection:
         "below",
         "closed",
         "content_type",
+        "lines",
         "receiver",
+        "retry_after",
         "reused",
         "status",
         "transport",
@@ -208,6 +241,8 @@ class EngineConnection:
         self.below: EngineConnection | None = None  # the next one that is idle, while this one is (see Upstream.take)
         self.status = 0
         self.content_type = b""
+        self.lines = b""  # of the reply's head, what goes on to the client
+        self.retry_after = b""
         self._framed = self._chunked = self._aligned = False
         self._parser: Any = httptools.HttpResponseParser(self)
         self._pieces: list[bytes] = []
@@ -218,7 +253,7 @@ class EngineConnection:
         """Send a whole request; its reply goes to `receiver`. `body` is what follows, where it is too large to be copied behind the rest."""
         self.receiver = receiver
         self._done = self._head_in = self._head_new = False
-        self.content_type = b""
+        self.content_type = self.lines = self.retry_after = b""
         self._inflate = None
         self._framed = self._chunked = self._aligned = self._begun = False
         outbox = self.upstream.outbox
@@ -343,6 +378,7 @@ class EngineConnection:
             body_at, length = known.fit(data)
             if body_at:
                 self.content_type = upstream.reply_type
+                self.lines = upstream.reply_lines
                 return body_at if len(data) - body_at == length else 0
         found = _WHOLE_REPLY.match(data)
         if found is None or (found[1] is not None and found[3] is not None) or _UNUSUAL.search(data, 0, found.end()):
@@ -355,9 +391,16 @@ class EngineConnection:
             if known_reply is None:
                 if len(_REPLIES) >= KEPT_REPLIES:
                     _REPLIES.clear()
-                known_reply = _REPLIES[before + after] = (Template(before, after), content_type)
-            upstream.reply, content_type = known_reply
+                known_reply = _REPLIES[before + after] = (
+                    Template(before, after),
+                    content_type,
+                    passed_lines(data[:body_at]),
+                )
+            upstream.reply, content_type, upstream.reply_lines = known_reply
             upstream.reply_type = content_type
+            self.lines = upstream.reply_lines
+        else:
+            self.lines = passed_lines(data[:body_at])
         self.content_type = content_type
         return body_at if len(data) - body_at == int(found[2]) else 0
 
@@ -382,12 +425,16 @@ class EngineConnection:
             self._chunked = size == 17 and value.lower() == b"chunked"
         elif size == 16 and name.lower() == b"content-encoding" and value.strip().lower() in _DEFLATED:
             self._inflate = zlib.decompressobj(_ANY_WINDOW)
+        elif size == 11 and name.lower() == b"retry-after":
+            self.retry_after = value.strip()
+        elif name.lower() in _PASSED_ON and len(value) <= MAX_PASSED and value.isascii():
+            self.lines += b"%b: %b\r\n" % (name.lower(), value.strip())
 
     def on_headers_complete(self) -> None:
         """The reply's head is whole."""
         status = self._parser.get_status_code()
         if status < 200:
-            self.content_type = b""  # 100 Continue and its like: the real head follows
+            self.content_type = self.lines = b""  # 100 Continue and its like: the real head follows
             self._framed = self._chunked = False
         elif self._done:
             self._keep = False

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 from llm_gateway.callers.ledger import Ledger
 from llm_gateway.engines.connection import EngineConnection, Upstream
 from llm_gateway.engines.routing import seed_of
-from llm_gateway.errors import EngineError
+from llm_gateway.errors import EngineError, printable
 from llm_gateway.http.outbox import Outbox
 
 MAX_COOLDOWN_S: Final = 60.0
@@ -33,6 +33,10 @@ def _frame_tail(token: str) -> bytes:
     return (f"\r\ncontent-type: application/json\r\naccept-encoding: identity\r\n{authorization}x-request-id: ").encode(
         "latin-1"
     )
+
+
+def _name_line(name: str) -> bytes:
+    return b"x-llm-gateway-engine: %b\r\n" % printable(name, 256).encode("ascii", "replace")
 
 
 class Engine(Upstream):
@@ -59,6 +63,7 @@ class Engine(Upstream):
         "mine",
         "models",
         "name",
+        "name_line",
         "open_until",
         "port",
         "queue_depth",
@@ -95,6 +100,7 @@ class Engine(Upstream):
         self.frame_tail = _frame_tail(token)
         self.kind = kind
         self.name = name or address
+        self.name_line = _name_line(self.name)
         self.served = 0
         self.heard_at = 0.0
         self.failures = 0
@@ -125,12 +131,14 @@ class Engine(Upstream):
         path: bytes,
         request_id: bytes,
         traceparent: bytes | None,
+        lines: bytes,
         body: bytes,
         *,
         apart: bool = False,
         form: bytes = b"",
     ) -> bytes:
-        """A whole POST request; of one that is sent with its body `apart`, what comes before that. `form`: its Content-Type, where it is no JSON."""
+        """A whole POST request; of one that is sent with its body `apart`, what comes before that. `lines`: more header lines, each
+        beginning with CRLF; `form`: its Content-Type, where it is no JSON."""
         return b"".join(
             (
                 b"POST ",
@@ -139,10 +147,17 @@ class Engine(Upstream):
                 self.frame_tail.replace(b"application/json", form, 1) if form else self.frame_tail,
                 request_id,
                 b"" if traceparent is None else b"\r\ntraceparent: " + traceparent,
+                lines,
                 b"\r\ncontent-length: %d\r\n\r\n" % len(body),
                 b"" if apart else body,
             )
         )
+
+    def call(self, name: str) -> None:
+        """Give it this name."""
+        if name != self.name:
+            self.name = name
+            self.name_line = _name_line(name)
 
     # load
 

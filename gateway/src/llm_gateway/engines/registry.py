@@ -106,7 +106,7 @@ class Registry:
             engine = engine_or_none
             state = (engine.serving, engine.drained, engine.models, engine.weight)
             engine.serving = endpoint.ready
-            engine.name = endpoint.name or engine.address
+            engine.call(endpoint.name or engine.address)
             engine.kind = endpoint.kind
             engine.weight = endpoint.weight
             engine.drained = engine.name in self._drained

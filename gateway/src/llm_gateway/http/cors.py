@@ -12,7 +12,7 @@ from collections.abc import Collection
 from typing import Final
 
 _NAMES: Final = re.compile(rb"[A-Za-z0-9_, -]{1,2000}")
-_EXPOSED: Final = b"access-control-expose-headers: x-request-id, request-id, retry-after, x-llm-gateway-left-out\r\n"
+_EXPOSED: Final = b"access-control-expose-headers: x-request-id, request-id, retry-after, x-llm-gateway-left-out, x-llm-gateway-engine\r\n"
 PREFLIGHT_AGE_S: Final = 600
 
 

@@ -27,6 +27,9 @@ _DIGITS: Final = re.compile(rb"\d{1,15}")
 _ABSOLUTE: Final = re.compile(rb"\Ahttps?://[A-Za-z0-9._:\[\]-]+(?=[/?]|\Z)", re.IGNORECASE)
 _TARGET: Final = re.compile(rb"/[\x21-\x7e]*")
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACESTATE: Final = re.compile(rb"[\x20-\x7e]{1,512}")
+_RANK: Final = re.compile(rb"\d{1,5}")
+_ADDRESSES: Final = re.compile(rb"[0-9A-Za-z.:,_ \[\]%-]{1,1024}")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _START: Final = re.compile(rb"[A-Z]{1,16}(?: |\Z)")
 _ONCE: Final = frozenset(
@@ -43,7 +46,9 @@ class Head:
     """What the head said. `digest` is the SHA-256 of the key shown, `token` the key itself; the body's length is told apart.
 
     `path` is the one that is served, whatever its spelling in `target`; `named_model` is the model that a path of Azure's kind names; `form` is
-    the Content-Type of a form, with its boundary, and empty for anything else; `origin` is the page's that a browser asks for."""
+    the Content-Type of a form, with its boundary, and empty for anything else; `coding` is the body's content coding, in lower case; `origin` is
+    the page's that a browser asks for; `lines` are header lines that go on to an engine, each beginning with CRLF; `forwarded` is
+    X-Forwarded-For."""
 
     method: bytes
     target: bytes
@@ -60,7 +65,10 @@ class Head:
     priority: bytes | None
     named_model: bytes
     form: bytes
+    coding: bytes
     origin: bytes | None
+    lines: bytes
+    forwarded: bytes
     headers: tuple[tuple[bytes, bytes], ...]
 
     def without_key(self) -> Head:
@@ -165,7 +173,7 @@ class HeadParser:
 
 def _comes_again(head: bytes, parsed: Head) -> bool:
     """Whether a head is worth keeping: those with an id, or a boundary, of their own never come again."""
-    own = parsed.request_id is not None or parsed.traceparent is not None or parsed.form
+    own = parsed.request_id is not None or parsed.traceparent is not None or parsed.form or parsed.coding
     return len(head) <= CACHED_HEAD_BYTES and not own
 
 
@@ -256,7 +264,8 @@ def _understand(parser: httptools.HttpRequestParser, collector: _Collector, http
     expectation = fields.get(b"expect")
     if expectation is not None and expectation.lower() != b"100-continue":
         raise ApiError(417, "Of the expectations only 100-continue is understood.", code="expectation_failed")
-    token = key_shown(fields)
+    shown = keys_shown(fields)
+    token = shown[0] if shown else None
     method = bytes(parser.get_method())
     path, named_model = doors.served(target.partition(b"?")[0], posted=method == b"POST")
     content_type = fields.get(b"content-type", b"")
@@ -279,7 +288,10 @@ def _understand(parser: httptools.HttpRequestParser, collector: _Collector, http
             priority=fields.get(b"x-priority"),
             named_model=named_model,
             form=content_type if content_type[: len(multipart.FORM)].lower() == multipart.FORM else b"",
+            coding=_coding(fields),
             origin=fields.get(b"origin"),
+            lines=_lines_for_engines(collector, fields),
+            forwarded=_all_of(collector, b"x-forwarded-for", _ADDRESSES),
             headers=tuple(pair for pair in collector.headers if pair[0] != b"content-length"),
         ),
         -1 if length is None else int(length),
@@ -290,15 +302,34 @@ def _stays(fields: dict[bytes, bytes]) -> bool:
     return b"close" not in fields.get(b"connection", b"").lower()
 
 
-def key_shown(fields: Mapping[bytes, bytes]) -> bytes | None:
-    """The key shown: a bearer token, or the headers that Anthropic's (x-api-key) and Azure's (api-key) clients use.
+def _coding(fields: Mapping[bytes, bytes]) -> bytes:
+    coding = fields.get(b"content-encoding", b"").strip().lower()
+    return b"" if coding == b"identity" else coding
 
-    A key is its bytes as they were sent; nothing decodes them."""
-    authorization = fields.get(b"authorization")
-    if authorization is not None:
-        scheme, _, token = authorization.partition(b" ")
-        token = token.strip()
-        if scheme.lower() == b"bearer" and token:
-            return token
-        # Another scheme is meant for something before us, such as an ingress with a password of its own.
-    return fields.get(b"x-api-key") or fields.get(b"api-key") or None
+
+def _all_of(collector: _Collector, name: bytes, good: re.Pattern[bytes]) -> bytes:
+    """A header that may come several times, as one (RFC 9110 section 5.3); nothing, if it is not as it should be."""
+    value = b", ".join(value.strip() for found, value in collector.headers if found == name)
+    return value if good.fullmatch(value) else b""
+
+
+def _lines_for_engines(collector: _Collector, fields: Mapping[bytes, bytes]) -> bytes:
+    lines = b""
+    if b"tracestate" in fields and _TRACEPARENT.fullmatch(fields.get(b"traceparent", b"")):
+        # The two go together (https://www.w3.org/TR/trace-context/#tracestate-header).
+        state = _all_of(collector, b"tracestate", _TRACESTATE)
+        lines += b"\r\ntracestate: " + state if state else b""
+    rank = fields.get(b"x-data-parallel-rank")
+    if rank is not None and _RANK.fullmatch(rank):
+        lines += b"\r\nx-data-parallel-rank: " + rank  # vLLM's: which of its replicas is meant
+    return lines
+
+
+def keys_shown(fields: Mapping[bytes, bytes]) -> list[bytes]:
+    """The keys shown, the likeliest first: a bearer token, and the headers of Anthropic's (x-api-key) and Azure's (api-key) clients.
+
+    A key is its bytes as they were sent; nothing decodes them. Another scheme of authorization is meant for something before us, such as an
+    ingress with a password of its own."""
+    scheme, _, token = fields.get(b"authorization", b"").partition(b" ")
+    bearer = token.strip() if scheme.lower() == b"bearer" else b""
+    return [key for key in (bearer, fields.get(b"x-api-key", b""), fields.get(b"api-key", b"")) if key]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +14,7 @@ from llm_gateway.protocols.reading import readable
 
 # What is longer is left to the decoder.
 MAX_DIGITS: Final = 15
+MAX_WAIT_S: Final = 30 * 86400.0
 _DECODER: Final = msgspec.json.Decoder(Asked)
 _ANYTHING: Final = msgspec.json.Decoder()
 # What is looked into; the rest stays undecoded.
@@ -238,8 +240,27 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, float) or (isinstance(value, str) and len(value) <= 256)
 
 
-def from_engine(status: int, body: bytes) -> ApiError:
-    """An engine's refusal in OpenAI's shape: 422 and its like are 400 to a client, whatever the engine's framework says."""
+def wait_s(retry_after: bytes) -> float | None:
+    """Seconds, from a Retry-After in either of its forms (RFC 9110 section 10.2.3)."""
+    text = retry_after.decode("latin-1")
+    try:
+        return max(0.0, min(float(text), MAX_WAIT_S)) if text[:1].isdigit() else _seconds_until(text)
+    except ValueError:
+        return None
+
+
+def _seconds_until(text: str) -> float | None:
+    if not text:
+        return None
+    from email.utils import parsedate_to_datetime
+
+    return max(0.0, min(parsedate_to_datetime(text).timestamp() - time.time(), MAX_WAIT_S))
+
+
+def from_engine(status: int, body: bytes, retry_after: bytes = b"") -> ApiError:
+    """An engine's refusal in OpenAI's shape: 422 and its like are 400 to a client, whatever the engine's framework says. `retry_after` is
+    the header of that name."""
+    wait = wait_s(retry_after)
     message = error_message(body) or f"The engine answered with status {status}."
     said = _words_of(body)
     if status in (400, 405, 406, 409, 415, 422):
@@ -255,7 +276,12 @@ def from_engine(status: int, body: bytes) -> ApiError:
         )
     if status == 429:
         return ApiError(
-            429, message, code="engine_overloaded", error_type="rate_limit_error", retry_after_s=1, said=said
+            429,
+            message,
+            code="engine_overloaded",
+            error_type="rate_limit_error",
+            retry_after_s=1 if wait is None else wait,
+            said=said,
         )
     if status == 501:
         return ApiError(501, message, code="not_implemented", error_type="server_error")
@@ -264,5 +290,5 @@ def from_engine(status: int, body: bytes) -> ApiError:
         message,
         code="engine_error",
         error_type="server_error",
-        retry_after_s=1 if status == 503 else None,
+        retry_after_s=1 if status == 503 and wait is None else wait,
     )

@@ -26,3 +26,4 @@ class Line(msgspec.Struct, omit_defaults=True):
     completion_tokens: int | None = None
     trace_id: str | None = None
     tenant: str = ""
+    client: str = ""

@@ -42,6 +42,7 @@ class EndedRequest:
         "asked_model",
         "attempts",
         "caller",
+        "client",
         "completion_tokens",
         "ended_at",
         "engine",
@@ -79,6 +80,7 @@ class EndedRequest:
         prompt_tokens: int | None,
         completion_tokens: int | None,
         span: Span | None,
+        client: str,
     ) -> None:
         self.ended_at: Final = ended_at
         self.times: Final = times
@@ -98,6 +100,7 @@ class EndedRequest:
         self.prompt_tokens: Final = prompt_tokens  # None: unknown
         self.completion_tokens: Final = completion_tokens
         self.span: Final = span
+        self.client: Final = client  # its address
 
     @property
     def waited(self) -> bool:

@@ -118,6 +118,7 @@ class Recorder:
                     request.completion_tokens,
                     None if request.span is None else request.span.trace_id,
                     request.caller.tenant,
+                    request.client,
                 )
             )
 

@@ -15,7 +15,7 @@ from sanic.response import HTTPResponse, raw
 from llm_gateway.config.key_documents import Key
 from llm_gateway.errors import ApiError, invalid_key
 from llm_gateway.gateway import Gateway
-from llm_gateway.http.head import key_shown
+from llm_gateway.http.head import keys_shown
 
 
 def answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> HTTPResponse:
@@ -48,8 +48,10 @@ def key_of(gateway: Gateway, request: Request) -> Key:
         for name in ("authorization", "x-api-key", "api-key")
         if name in request.headers
     }
-    shown = key_shown(fields)
-    key = gateway.admission.keys.find(None if shown is None else sha256(shown).digest(), shown)
-    if key is None:
-        raise invalid_key()
-    return key
+    keys = gateway.admission.keys
+    shown = keys_shown(fields)
+    found = [keys.find(sha256(each).digest(), each) for each in shown] if shown else [keys.find(None)]
+    for key in found:
+        if key is not None:
+            return key
+    raise invalid_key()
