@@ -35,6 +35,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "lock_timeout": {"type": "int", "default": 300},
     "plan_out": {"type": "path", "default": ""},
     "plan_file": {"type": "path", "default": ""},
+    "plan_text": {"type": "str", "default": ""},
     "report_out": {"type": "path", "default": ""},
     **CHART_OPTIONS,
     **CONNECTION_OPTIONS,
@@ -54,7 +55,7 @@ class ActionModule(ActionBase):
         try:
             empty = check and options["assume_empty"]
             aws = aws_from(options, empty=empty)
-            expect = run_plan.read(Path(options["plan_file"])) if options["plan_file"] and not check else None
+            expect = None if check else _expected(options)
             run = engine.converge(
                 engine.Request(
                     descriptors=options["components"],
@@ -83,3 +84,10 @@ class ActionModule(ActionBase):
         elif options["report_out"]:
             run_report.write(run, Path(options["report_out"]))
         return {**result, **said}
+
+
+def _expected(options: dict[str, Any]) -> run_plan.Plan | None:
+    """The plan that the run has to be; None where none is given."""
+    if options["plan_text"]:
+        return run_plan.parse(options["plan_text"], "plan_text")
+    return run_plan.read(Path(options["plan_file"])) if options["plan_file"] else None

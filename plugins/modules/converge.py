@@ -42,6 +42,10 @@ options:
     description: A plan made before. If the run would do anything else, it fails before the first change.
     type: path
     default: ""
+  plan_text:
+    description: The same as O(plan_file), but the plan itself, as an earlier job of a workflow handed it on.
+    type: str
+    default: ""
   report_out:
     description: A file that receives a page (HTML) with the graph, its critical path, and what was done; not in check mode.
     type: path

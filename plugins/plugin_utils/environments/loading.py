@@ -23,8 +23,7 @@ def load(given: str, inventories: Path, prefixes: Sequence[str], loader: DataLoa
     """The environment that `given` names. Raises UnknownEnvironment, and Ansible's own errors for files that it cannot read."""
     folder, wanted = find(given, inventories)
     inventory = InventoryManager(loader=loader, sources=[str(folder)])
-    group = inventory.groups.get(GROUP)
-    cluster = choose(folder, [host.name for host in group.get_hosts()] if group else [], wanted)
+    cluster = choose(folder, _clusters(inventory), wanted)
     everything = VariableManager(loader=loader, inventory=inventory).get_vars(host=inventory.get_host(cluster))
     ours = {
         name: value for name, value in everything.items() if name == "model_catalog" or name.startswith(tuple(prefixes))
@@ -37,6 +36,16 @@ def load(given: str, inventories: Path, prefixes: Sequence[str], loader: DataLoa
         {name: place for name, place in places.items() if place.is_relative_to(folder)},
     )
     return Environment(folder, cluster, made.variables, made.places, lock_file.read(made.lock_path))
+
+
+def clusters_of(folder: Path, loader: DataLoader) -> list[str]:
+    """The clusters of an inventory folder."""
+    return _clusters(InventoryManager(loader=loader, sources=[str(folder)]))
+
+
+def _clusters(inventory: InventoryManager) -> list[str]:
+    group = inventory.groups.get(GROUP)
+    return [str(host.name) for host in group.get_hosts()] if group else []
 
 
 def _is_encrypted(value: Any) -> bool:

@@ -129,18 +129,23 @@ def write(plan: Plan, file: Path) -> None:
 def read(file: Path) -> Plan:
     """Raises PlanError for a file that is missing, is no plan, has another format, or was edited."""
     try:
-        plan = msgspec.json.decode(file.read_bytes(), type=Plan)
+        data = file.read_bytes()
     except OSError as error:
         raise PlanError(
             f"plan_file {file} cannot be read ({error.strerror}); make it with playbooks/plan.yml"
         ) from None
+    return parse(data, f"plan_file {file}")
+
+
+def parse(data: str | bytes, what: str) -> Plan:
+    """A plan from its JSON. `what` names it in errors. Raises PlanError."""
+    try:
+        plan = msgspec.json.decode(data, type=Plan)
     except msgspec.MsgspecError as error:
-        raise PlanError(f"plan_file {file} is no plan of ours ({error}); make it with playbooks/plan.yml") from None
+        raise PlanError(f"{what} is no plan of ours ({error}); make it with playbooks/plan.yml") from None
     digest = hashlib.sha256(msgspec.json.encode(plan.actions, order="sorted")).hexdigest()
     if plan.form != FORM or plan.digest != f"sha256:{digest}":
-        raise PlanError(
-            f"plan_file {file} was edited, or is of another version; make a new one with playbooks/plan.yml"
-        )
+        raise PlanError(f"{what} was edited, or is of another version; make a new one with playbooks/plan.yml")
     return plan
 
 

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The platform in AWX: pure functions from environments to the objects that role awx_config makes.
+
+Nothing is asked at a launch but the questions of a survey (`ask_*` is off everywhere), so that no answer can become another
+variable, a limit or an option of Ansible. The field names are those of AWX's API, version 24.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+Object = dict[str, Any]
+# question → what of an environment is offered as its choices.
+_CHOICES = {"components": "components", "component": "components", "model": "engines", "ask": "models"}
+_APPROVAL_S = 86_400
+
+
+def objects(inputs: Mapping[str, Any], choices: Mapping[str, Any], blueprint: Mapping[str, Any]) -> Object:
+    """All objects. `inputs`: the role's inputs; `choices`: environment → what it has; `blueprint`: the role's own data."""
+    made: Object = {"inventories": [], "job_templates": [], "workflows": [], "schedules": [], "grants": []}
+    for environment in inputs["environments"]:
+        one = _Environment(environment, choices[environment["name"]], inputs, blueprint)
+        made["inventories"].append(one.inventory())
+        made["job_templates"] += one.job_templates()
+        made["workflows"].append(one.workflow())
+        made["schedules"] += one.schedules()
+        made["grants"] += one.grants()
+    made["names"] = _names(made, inputs, blueprint)
+    return made
+
+
+def _names(made: Object, inputs: Mapping[str, Any], blueprint: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Our names by kind, in the order of a removal."""
+    kinds = {"schedules": "schedules", "workflow_job_templates": "workflows", "job_templates": "job_templates"}
+    names = {kind: [one["name"] for one in made[key]] for kind, key in kinds.items()}
+    return {
+        **names,
+        "inventories": [one["name"] for one in made["inventories"]],
+        "projects": [inputs["organization"]],
+        "teams": sorted(set(inputs["teams"].values())),
+        "notification_templates": [one["name"] for one in inputs["notifications"]],
+        "execution_environments": [inputs["organization"]],
+        "credential_types": [one["name"] for one in blueprint["credential_types"]],
+    }
+
+
+class _Environment:
+    """What one environment is in AWX."""
+
+    def __init__(
+        self,
+        given: Mapping[str, Any],
+        choices: Mapping[str, Any],
+        inputs: Mapping[str, Any],
+        blueprint: Mapping[str, Any],
+    ) -> None:
+        self.name = str(given["name"])
+        self.path = str(given.get("inventory") or f"inventories/{self.name}")
+        self.credentials = list(given.get("credentials") or [])
+        self.choices, self.inputs, self.blueprint = choices, inputs, blueprint
+
+    def title(self, what: str) -> str:
+        return f"llm {self.name} {what}"
+
+    def about(self, text: str) -> str:
+        return f"{text} {self.blueprint['mark']}"
+
+    @property
+    def templates(self) -> list[Mapping[str, Any]]:
+        """Without models there is none to choose."""
+        return [one for one in self.blueprint["templates"] if one["name"] != "model" or self.choices["engines"]]
+
+    def inventory(self) -> Object:
+        return {
+            "name": f"llm {self.name}",
+            "description": self.about(f"The clusters of {self.path}."),
+            "source_path": f"{self.path}/hosts.yml",
+        }
+
+    def job_templates(self) -> list[Object]:
+        return [self._job_template(one) for one in self.templates]
+
+    def _job_template(self, template: Mapping[str, Any]) -> Object:
+        survey = self._survey(template.get("questions", []))
+        return {
+            "name": self.title(template["name"]),
+            "description": self.about(template["about"]),
+            "job_type": template.get("job_type", "run"),
+            "inventory": f"llm {self.name}",
+            "playbook": template["playbook"],
+            "limit": template.get("limit", ""),
+            "diff_mode": template["playbook"].endswith("plan.yml"),
+            "credentials": self.credentials,
+            # A job has the project in a folder of its own, and an inventory without a folder.
+            "extra_vars": {
+                "platform_lock_file": f"{self.path}/release.lock.yml",
+                "registry_images_file": "",
+                **template.get("extra_vars", {}),
+            },
+            "survey_spec": survey,
+            "survey_enabled": bool(survey),
+        }
+
+    def _survey(self, questions: Sequence[str]) -> Object:
+        """Empty where nothing is asked. AWX refuses a survey without questions, and a question without choices."""
+        spec = []
+        for name in questions:
+            question = dict(self.blueprint["questions"][name])
+            if name in _CHOICES:
+                question["choices"] = list(self.choices[_CHOICES[name]])
+            if question.get("choices", True):
+                spec.append(question)
+        return {"name": "", "description": "", "spec": spec} if spec else {}
+
+    def workflow(self) -> Object:
+        return {
+            "name": self.title("change"),
+            "description": self.about("Checks, plans, waits for an approval, and then does exactly what was planned."),
+            "survey_spec": self._survey(["reason", "components"]),
+            "nodes": list(self._nodes()),
+        }
+
+    def _nodes(self) -> Iterator[Object]:
+        steps = self.blueprint["steps"]
+        for step, following in zip(steps, [*steps[1:], ""], strict=True):
+            job: Object = {"name": self.title(step), "type": "job_template"}
+            job["organization"] = {"name": self.inputs["organization"]}
+            if step == "approval":
+                text = "Read the output of preflight (price) and of plan (what, and how it disturbs) first."
+                job = {
+                    "name": self.title(step),
+                    "type": "workflow_approval",
+                    "description": text,
+                    "timeout": _APPROVAL_S,
+                }
+            related = {"related": {"success_nodes": [{"identifier": following}]}} if following else {}
+            yield {"identifier": step, "unified_job_template": job, **related}
+
+    def schedules(self) -> list[Object]:
+        rules = {"drift": self.inputs["drift_schedule"], "lock": self.inputs["lock_schedule"]}
+        return [
+            {
+                "name": self.title(f"{name} schedule"),
+                "description": self.about("Runs by itself."),
+                "unified_job_template": self.title(name),
+                "rrule": rule,
+            }
+            for name, rule in rules.items()
+            if rule
+        ]
+
+    def grants(self) -> list[Object]:
+        teams = self.inputs["teams"]
+        may = {
+            who: [self.title(one["name"]) for one in self.templates if who == "operate" or who in one.get("who", [])]
+            for who in teams
+        }
+        jobs = [{"team": teams[who], "role": "execute", "job_templates": may[who], "workflows": []} for who in teams]
+        change = [self.title("change")]
+        return [
+            *jobs,
+            *(
+                {"team": teams[who], "role": "execute", "job_templates": [], "workflows": change}
+                for who in ("request", "operate")
+            ),
+            {"team": teams["approve"], "role": "approval", "job_templates": [], "workflows": change},
+        ]

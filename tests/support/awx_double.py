@@ -1,0 +1,390 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stand-in for AWX 24's API (`/api/v2`), for tests. It is no AWX: it stores objects and runs nothing.
+
+What it keeps of the real one, and where that is written down:
+- fields, required fields and choices of each kind: the OPTIONS answers of `/api/v2/KIND/`, as the modules of awx.awx 24.6.1 have them;
+- pages of 25 with `count`, `next`, `results` and filters by field, `field__name`, `or__field`: AWX's API guide;
+- 400 with `{field: [sentence]}`, 401, 403 and 404 with `{detail: sentence}`: Django REST framework's bodies;
+- surveys: awx/api/templates/api/job_template_survey_spec.md; answers at a launch: awx/main/models/mixins.py;
+- playbooks that a project offers: awx/main/utils/ansible.py (a file with plays, outside of roles, tasks and dot folders).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+REPO = Path(__file__).resolve().parents[2]
+PAGE = 25
+ADMIN, READER = "token-of-an-administrator", "token-of-a-reader"
+RULES: dict[str, dict[str, Any]] = {
+    "organizations": {"required": ["name"]},
+    "execution_environments": {"required": ["name", "image"], "choices": {"pull": ["always", "missing", "never"]}},
+    "credential_types": {"required": ["name", "kind"], "choices": {"kind": ["cloud", "net"]}},
+    "credentials": {"required": ["name", "credential_type"]},
+    "projects": {"required": ["name"], "choices": {"scm_type": ["", "git", "svn", "insights", "archive"]}},
+    "inventories": {"required": ["name", "organization"]},
+    "inventory_sources": {
+        "required": ["name", "inventory"],
+        "choices": {"source": ["file", "constructed", "scm", "ec2"]},
+    },
+    "job_templates": {"required": ["name", "playbook"], "choices": {"job_type": ["run", "check"]}},
+    "workflow_job_templates": {"required": ["name"]},
+    "workflow_job_template_nodes": {"required": ["workflow_job_template"]},
+    "workflow_approval_templates": {"required": ["name"]},
+    "schedules": {"required": ["name", "rrule", "unified_job_template"]},
+    "teams": {"required": ["name", "organization"]},
+    "notification_templates": {
+        "required": ["name", "organization", "notification_type"],
+        "choices": {"notification_type": ["email", "slack", "webhook", "mattermost", "pagerduty", "irc", "grafana"]},
+    },
+}
+FOREIGN = {
+    "organization": "organizations",
+    "inventory": "inventories",
+    "project": "projects",
+    "source_project": "projects",
+    "execution_environment": "execution_environments",
+    "workflow_job_template": "workflow_job_templates",
+    "credential_type": "credential_types",
+}
+UNIFIED = ("projects", "inventory_sources", "job_templates", "workflow_job_templates", "workflow_approval_templates")
+# What goes with an object that is removed: kind → (kind, its field).
+CASCADE = {
+    "organizations": [("projects", "organization"), ("inventories", "organization"), ("teams", "organization")],
+    "inventories": [("inventory_sources", "inventory")],
+    "job_templates": [("schedules", "unified_job_template")],
+    "workflow_job_templates": [("workflow_job_template_nodes", "workflow_job_template")],
+}
+ROLES = ["admin_role", "read_role", "execute_role", "approval_role", "use_role"]
+QUESTION_TYPES = ["text", "textarea", "password", "integer", "float", "multiplechoice", "multiselect"]
+
+
+class Refused(Exception):
+    """An answer of 4xx: status and body."""
+
+    def __init__(self, status: int, body: Any) -> None:
+        super().__init__(status)
+        self.status, self.body = status, body
+
+
+class Awx:
+    """The state, and what each request does to it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.rows: dict[str, dict[int, dict[str, Any]]] = {kind: {} for kind in RULES}
+        self.links: dict[tuple[str, int, str], list[int]] = {}
+        self.surveys: dict[int, dict[str, Any]] = {}
+        self.requests: list[str] = []
+        self.launched: list[dict[str, Any]] = []
+        self.last = 0
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+    def shown(self, kind: str, row: dict[str, Any]) -> dict[str, Any]:
+        url = f"/api/v2/{kind}/{row['id']}/"
+        related = {"survey_spec": f"{url}survey_spec/", "update": f"{url}update/"}
+        if kind == "workflow_job_template_nodes" and row.get("unified_job_template"):
+            related["unified_job_template"] = self.url_of(row["unified_job_template"])
+        roles = {name: {"id": row["id"] * 100 + number, "name": name} for number, name in enumerate(ROLES)}
+        summary: dict[str, Any] = {"object_roles": roles}
+        if kind == "organizations":
+            summary["related_field_counts"] = self.counts(row["id"])
+        singular = {"inventories": "inventory"}.get(kind, kind.removesuffix("s"))
+        return {**row, "url": url, "type": singular, "related": related, "summary_fields": summary}
+
+    def counts(self, organization: int) -> dict[str, int]:
+        kinds = ("projects", "inventories", "job_templates", "teams")
+        counts = {
+            kind: len([1 for row in self.rows[kind].values() if row.get("organization") == organization])
+            for kind in kinds
+        }
+        return {**counts, "users": 0, "admins": 0, "hosts": 0}
+
+    def url_of(self, identity: int) -> str:
+        return next(f"/api/v2/{kind}/{identity}/" for kind in UNIFIED if identity in self.rows[kind])
+
+    def all_of(self, kind: str) -> list[dict[str, Any]]:
+        kinds = UNIFIED if kind == "unified_job_templates" else (kind,)
+        return [self.shown(one, row) for one in kinds for row in self.rows[one].values()]
+
+    def listing(self, kind: str, query: dict[str, str], path: str) -> dict[str, Any]:
+        found = [row for row in self.all_of(kind) if self.fits(row, query)]
+        return page(found, query, path)
+
+    def fits(self, row: dict[str, Any], query: dict[str, str]) -> bool:
+        wanted = {key: value for key, value in query.items() if key not in ("page", "page_size", "order_by")}
+        either = {key[4:]: wanted.pop(key) for key in list(wanted) if key.startswith("or__")}
+        if either and not any(str(row.get(key)) == value for key, value in either.items()):
+            return False
+        for key, value in wanted.items():
+            if key not in row and key != "type":
+                raise Refused(400, {"detail": f"{row['type']} has no field named '{key}'"})
+            if str(row.get(key)) != value:
+                return False
+        return True
+
+    # -- writing ----------------------------------------------------------------------------------------------------
+    def check(self, kind: str, data: dict[str, Any], whole: dict[str, Any]) -> None:
+        wrong: dict[str, list[str]] = {}
+        for field in RULES[kind]["required"]:
+            if not whole.get(field):
+                wrong[field] = ["This field is required."]
+        for field, allowed in RULES[kind].get("choices", {}).items():
+            if field in data and data[field] not in allowed:
+                wrong[field] = [f'"{data[field]}" is not a valid choice.']
+        for field, target in FOREIGN.items():
+            if data.get(field) is not None and data[field] not in self.rows[target]:
+                wrong[field] = [f'Invalid pk "{data[field]}" - object does not exist.']
+        if kind == "job_templates" and whole.get("playbook") not in playbooks():
+            wrong["playbook"] = ["Playbook not found for project."]
+        if len(str(whole.get("name", ""))) > 512:
+            wrong["name"] = ["Ensure this field has no more than 512 characters."]
+        if kind == "schedules" and not re.search(r"DTSTART:\d{8}T\d{6}Z RRULE:.*INTERVAL", str(whole.get("rrule"))):
+            wrong["rrule"] = ["Valid DTSTART required in rrule. Value should start with: DTSTART:YYYYMMDDTHHMMSSZ"]
+        if wrong:
+            raise Refused(400, wrong)
+
+    def create(self, kind: str, data: dict[str, Any]) -> dict[str, Any]:
+        self.check(kind, data, data)
+        same = [r for r in self.rows[kind].values() if "name" in data and r["name"] == data["name"]]
+        if [row for row in same if row.get("organization") == data.get("organization")]:
+            raise Refused(400, {"__all__": [f"{kind[:-1]} with this Name and Organization already exists."]})
+        self.last += 1
+        row = {
+            "description": "",
+            "organization": None,
+            "scm_revision": "abc",
+            "identifier": "",
+            **data,
+            "id": self.last,
+        }
+        if kind == "job_templates":
+            # A job template has the organization of its project.
+            row["organization"] = self.rows["projects"][data["project"]]["organization"]
+        self.rows[kind][self.last] = row
+        return self.shown(kind, row)
+
+    def change(self, kind: str, identity: int, data: dict[str, Any]) -> dict[str, Any]:
+        row = self.row(kind, identity)
+        self.check(kind, data, {**row, **data})
+        row |= data
+        return self.shown(kind, row)
+
+    def remove(self, kind: str, identity: int) -> None:
+        row = self.row(kind, identity)
+        del self.rows[kind][identity]
+        self.surveys.pop(identity, None)
+        if kind == "workflow_job_template_nodes":
+            # An approval belongs to its node.
+            self.rows["workflow_approval_templates"].pop(row.get("unified_job_template"), None)
+        for other, field in CASCADE.get(kind, []):
+            for one in [key for key, row in self.rows[other].items() if row.get(field) == identity]:
+                self.remove(other, one)
+
+    def row(self, kind: str, identity: int) -> dict[str, Any]:
+        if kind not in self.rows or identity not in self.rows[kind]:
+            raise Refused(404, {"detail": "Not found."})
+        return self.rows[kind][identity]
+
+    def survey(self, identity: int, spec: dict[str, Any]) -> None:
+        for key in ("name", "description", "spec"):
+            if key not in spec:
+                raise Refused(400, {"error": f"'{key}' missing from survey spec."})
+        if not spec["spec"]:
+            raise Refused(400, {"error": "'spec' doesn't contain any items."})
+        for number, one in enumerate(spec["spec"]):
+            for key in ("type", "question_name", "variable", "required"):
+                if key not in one:
+                    raise Refused(400, {"error": f"'{key}' missing from survey question {number}."})
+            if one["type"] not in QUESTION_TYPES:
+                raise Refused(
+                    400, {"error": f"'{one['type']}' in survey question {number} is not one of {QUESTION_TYPES}."}
+                )
+            if one["type"].startswith("multi") and not one.get("choices"):
+                raise Refused(400, {"error": f"Survey question {number} has no choices."})
+        self.surveys[identity] = spec
+
+    def launch(self, identity: int, given: dict[str, Any]) -> dict[str, Any]:
+        """Answers are checked against the survey. What no question asks for is ignored, unless the template asks for variables."""
+        template = next(self.rows[kind][identity] for kind in UNIFIED if identity in self.rows[kind])
+        errors, accepted = [], {}
+        for one in self.surveys.get(identity, {}).get("spec", []) if template.get("survey_enabled") else []:
+            error = answer_error(one, given)
+            errors += [error] if error else []
+            accepted |= {one["variable"]: given[one["variable"]]} if one["variable"] in given and not error else {}
+        if errors:
+            raise Refused(400, {"variables_needed_to_start": errors})
+        ignored = {key: value for key, value in given.items() if key not in accepted}
+        job = {
+            "id": self.last + 1,
+            "job_template": identity,
+            "extra_vars": accepted,
+            "ignored_fields": {"extra_vars": ignored},
+        }
+        self.launched.append(job)
+        return job
+
+
+def answer_error(question: dict[str, Any], given: dict[str, Any]) -> str:
+    """What AWX says of one answer; empty where it is taken."""
+    name, kind = question["variable"], question["type"]
+    if name not in given:
+        return f"'{name}' value missing" if question["required"] else ""
+    value = given[name]
+    if kind == "multiplechoice" and value not in question["choices"]:
+        return f"Value {value} for '{name}' expected to be one of {question['choices']}."
+    if kind == "multiselect":
+        if not isinstance(value, list):
+            return f"'{name}' value is expected to be a list."
+        wrong = [one for one in value if one not in question["choices"]]
+        return f"Value {wrong[0]} for '{name}' expected to be one of {question['choices']}." if wrong else ""
+    if kind == "integer" and type(value) is not int:
+        return f"Value {value} for '{name}' expected to be an integer."
+    if kind == "text" and not isinstance(value, str):
+        return f"Value {value} for '{name}' expected to be a string."
+    size = len(value) if kind == "text" else value if kind == "integer" else 0
+    if kind in ("text", "integer") and not question.get("min", 0) <= size <= question.get("max", size):
+        return f"'{name}' value {value} is too small or too large."
+    return ""
+
+
+def page(found: list[dict[str, Any]], query: dict[str, str], path: str) -> dict[str, Any]:
+    number, size = int(query.get("page", 1)), min(int(query.get("page_size", PAGE)), 200)
+    rest = "&".join(f"{key}={value}" for key, value in query.items() if key != "page")
+    more = f"{path}?{rest}{'&' if rest else ''}page={number + 1}" if number * size < len(found) else None
+    return {"count": len(found), "next": more, "previous": None, "results": found[(number - 1) * size : number * size]}
+
+
+def playbooks() -> list[str]:
+    """What AWX offers as playbooks of a project."""
+    return [
+        str(file.relative_to(REPO))
+        for file in _candidates()
+        if re.search(
+            r"^\s*-?\s*(hosts|ansible.builtin.import_playbook|import_playbook):", file.read_text("utf-8"), re.MULTILINE
+        )
+    ]
+
+
+def _candidates() -> Iterator[Path]:
+    for file in [*REPO.glob("*.yml"), *REPO.glob("playbooks/**/*.yml")]:
+        parts = file.relative_to(REPO).parts
+        if not any(part in ("roles", "tasks", "group_vars", "host_vars") or part.startswith(".") for part in parts):
+            yield file
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def _do(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        data = json.loads(self.rfile.read(length) or b"{}") if length else {}
+        url = urlparse(self.path)
+        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        with self.server.awx.lock:
+            self.server.awx.requests.append(f"{self.command} {url.path}")
+            try:
+                self._allow()
+                status, body = self._answer(url.path, query, data)
+            except Refused as refused:
+                status, body = refused.status, refused.body
+        content = b"" if body is None else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("X-API-Product-Name", "AWX")
+        self.send_header("X-API-Product-Version", "24.6.1")
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = do_PATCH = do_DELETE = _do
+
+    def _allow(self) -> None:
+        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+        if token not in (ADMIN, READER):
+            raise Refused(
+                401,
+                {
+                    "detail": "Authentication credentials were not provided. To establish a login session, visit /api/login/."
+                },
+            )
+        if token == READER and self.command != "GET":
+            raise Refused(403, {"detail": "You do not have permission to perform this action."})
+
+    def _answer(self, path: str, query: dict[str, str], data: dict[str, Any]) -> tuple[int, Any]:
+        awx, method = self.server.awx, self.command
+        parts = path.removeprefix("/api/v2/").strip("/").split("/")
+        kind = parts[0]
+        if path == "/api/v2/ping/":
+            return 200, {"version": "24.6.1"}
+        if len(parts) == 1 and (kind in RULES or kind == "unified_job_templates"):
+            return (201, awx.create(kind, data)) if method == "POST" else (200, awx.listing(kind, query, path))
+        if len(parts) == 2 and kind in RULES:
+            identity = int(parts[1])
+            if method == "DELETE":
+                awx.remove(kind, identity)
+                return 204, None
+            return 200, awx.change(kind, identity, data) if method == "PATCH" else awx.shown(
+                kind, awx.row(kind, identity)
+            )
+        if len(parts) == 3:
+            return self._below(kind, int(parts[1]), parts[2], query, data)
+        raise Refused(404, {"detail": "The requested resource could not be found."})
+
+    def _below(
+        self, kind: str, identity: int, what: str, query: dict[str, str], data: dict[str, Any]
+    ) -> tuple[int, Any]:
+        awx, method = self.server.awx, self.command
+        if kind != "roles":
+            awx.row(kind, identity)
+        if what == "survey_spec":
+            if method == "POST":
+                awx.survey(identity, data)
+            elif method == "DELETE":
+                awx.surveys.pop(identity, None)
+            return 200, awx.surveys.get(identity, {})
+        if what == "create_approval_template":
+            made = awx.create("workflow_approval_templates", data)
+            awx.rows[kind][identity]["unified_job_template"] = made["id"]
+            return 201, made
+        if what == "launch":
+            return 201, awx.launch(identity, data.get("extra_vars", {}))
+        linked = awx.links.setdefault((kind, identity, what), [])
+        if method == "GET":
+            return 200, page([{"id": one} for one in linked], query, self.path.partition("?")[0])
+        linked.remove(data["id"]) if data.get("disassociate") else linked.append(data["id"])
+        return 204, None
+
+
+class _Server(ThreadingHTTPServer):
+    awx: Awx
+    daemon_threads = True
+
+
+class AwxDouble:
+    """The double as a server on loopback: `with AwxDouble() as awx: awx.url`."""
+
+    def __init__(self) -> None:
+        self.awx = Awx()
+        self.server = _Server(("127.0.0.1", 0), _Handler)
+        self.server.awx = self.awx
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def __enter__(self) -> AwxDouble:
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
