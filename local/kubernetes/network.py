@@ -7,12 +7,15 @@ ip_forward and route_localnet are all inside the namespace and are deleted with 
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from pathlib import Path
 
 from .config import ClusterConfig
 from .errors import LocalClusterError
 
+# Where `ip netns` holds namespaces.
+NAMESPACES = Path("/run/netns")
 # The kubelet sets these machine-wide settings; inside the private mount namespace it writes to files of ours instead.
 SHADOWED_SYSCTLS = {
     "vm/overcommit_memory": "1",
@@ -38,7 +41,7 @@ def run(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
 
 
 def network_namespace(config: ClusterConfig) -> Path:
-    return Path("/run/netns") / config.namespace
+    return NAMESPACES / config.namespace
 
 
 def mount_namespace(config: ClusterConfig) -> Path:
@@ -139,7 +142,16 @@ def down(config: ClusterConfig) -> bool:
     if network_namespace(config).exists():
         run("ip", "netns", "delete", config.namespace)
         changed = True
+        _remove_folder_of_namespaces()
     return changed
+
+
+def _remove_folder_of_namespaces() -> None:
+    """`ip netns add` creates the folder as a mount on itself. Whoever needs it again creates it again."""
+    if NAMESPACES.exists() and not any(NAMESPACES.iterdir()):
+        run("umount", str(NAMESPACES), check=False)
+        with contextlib.suppress(OSError):
+            NAMESPACES.rmdir()
 
 
 def _is_mounted(path: Path) -> bool:

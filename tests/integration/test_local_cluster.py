@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from local.kubernetes.config import STATE_ROOT, ClusterConfig
+from local.kubernetes.network import NAMESPACES
 from tests.support.cluster_names import cluster_name
 
 REPO = Path(__file__).resolve().parents[2]
@@ -88,6 +89,7 @@ def assert_nothing_new(before):
     while new := {kind: found - before[kind] for kind, found in machine().items() if found - before[kind]}:
         assert time.monotonic() < deadline, new
         time.sleep(0.5)
+    assert not NAMESPACES.exists() or any(NAMESPACES.iterdir()), "the folder is a mount, too"
 
 
 def test_a_whole_cluster_leaves_nothing():
