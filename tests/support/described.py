@@ -23,6 +23,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.references imp
 from tests.support.content_cache import ContentCache, cache_root, key_of
 
 REPO = Path(__file__).resolve().parents[2]
+ACTIONS = Path(__file__).parent / "action_plugins"
 IMAGES = {"gateway": "localhost/gateway:1", "llamacpp": "localhost/llamacpp:1", "model_store": "localhost/store:1"}
 # Variables that every run of these has.
 COMMON = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
@@ -49,8 +50,8 @@ class Refused(Exception):
 def playbook(folder: Path, hosts: str, tasks: list[Any]) -> Path:
     """A playbook that writes to `folder`/HOST.json: `components`, or `refused`, the sentence of the task that failed."""
     file = f"{folder}/{{{{ inventory_hostname }}}}.json"
-    written = {"copy": {"content": "{{ {'components': platform_components} | to_json }}", "dest": file}}
-    refused = {"copy": {"content": "{{ {'refused': ansible_failed_result.msg} | to_json }}", "dest": file}}
+    written = {"keep": {"text": "{{ {'components': platform_components} | to_json }}", "file": file}}
+    refused = {"keep": {"text": "{{ {'refused': ansible_failed_result.msg} | to_json }}", "file": file}}
     play = {
         "hosts": hosts,
         "gather_facts": False,
@@ -65,7 +66,7 @@ def playbook(folder: Path, hosts: str, tasks: list[Any]) -> Path:
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).parent / "ansible-playbook"), *arguments]
-    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORKS": "4"}
+    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORKS": "4", "ANSIBLE_ACTION_PLUGINS": str(ACTIONS)}
     return subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, check=False)
 
 
