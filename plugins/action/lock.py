@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,19 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
+from ansible_collections.llm.on_eks.plugins.module_utils.models.http import Client, Patience, token_from_environment
+from ansible_collections.llm.on_eks.plugins.module_utils.models.sync import Access
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm import lock_file
+from ansible_collections.llm.on_eks.plugins.plugin_utils.models import pins
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import CHART_OPTIONS, charts_from, plain
 
 display = Display()
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "components": {"type": "list", "elements": "dict", "required": True},
+    "models": {"type": "list", "elements": "dict", "default": []},
+    "hub_endpoint": {"type": "str", "default": ""},
+    "region": {"type": "str", "default": ""},
     **CHART_OPTIONS,
     "lock_file": {"type": "path", "required": True},
 }
@@ -33,7 +40,8 @@ class ActionModule(ActionBase):
         file = Path(options["lock_file"])
         try:
             before = lock_file.read(file)
-            after = lock_file.resolve(parse(options["components"]), charts_from(options))
+            charts = lock_file.resolve(parse(options["components"]), charts_from(options)).charts
+            after = lock_file.LockFile(charts, _models(options))
         except LlmOnEksError as error:
             return {**result, "failed": True, "changed": False, "msg": str(error)}
         moved = lock_file.moves(before, after)
@@ -42,3 +50,11 @@ class ActionModule(ActionBase):
         if changed and not self._task.check_mode:
             lock_file.write(after, file)
         return {**result, "changed": changed, "moved": moved, "file": str(file)}
+
+
+def _models(options: dict[str, Any]) -> list[lock_file.LockedModel]:
+    """What the models' branches and tags stand for. A token for gated ones comes from HF_TOKEN, as huggingface_hub has it."""
+    endpoint = options["hub_endpoint"] or os.environ.get("HF_ENDPOINT", "")
+    access = Access(endpoint, token_from_environment(), options["region"])
+    client = Client(Patience(tries=3, timeout_s=20), display.display)
+    return pins.resolve(pins.with_adapters(options["models"]), access, client)

@@ -14,10 +14,12 @@ from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.connection import Connection
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.errors import AwsError
+from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.lock_file import LockFileError
+from ansible_collections.llm.on_eks.plugins.plugin_utils.models.pins import pinned
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.arguments import check_value, unknown_variables
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.wanted import wanted
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.catalog import check_catalog
-from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.engines import check_engines
+from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.engines import check_engines, check_pins
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.findings import Finding, place_of
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.specs import load_defaults, load_specs, prefixes
 
@@ -28,6 +30,8 @@ display = Display()
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "account_only": {"type": "bool", "default": False},
     "components": {"type": "list", "elements": "dict", "default": []},
+    "lock_file": {"type": "path", "default": ""},
+    "locking": {"type": "bool", "default": False},
 }
 
 
@@ -44,6 +48,7 @@ class ActionModule(ActionBase):
         values, findings = self._values(specs, variables)
         if not options["account_only"]:
             findings += self._check_inputs(specs, values, variables)
+            findings += self._check_models(values.get("model_catalog") or [], options)
         seen: dict[str, Any] = {}
         if (
             not findings
@@ -91,11 +96,20 @@ class ActionModule(ActionBase):
             elif spec.get("required") and name not in variables:
                 findings.append(Finding(name, "is not defined", f"set it in the inventory: {_first_line(spec)}"))
         findings += check_catalog(values.get("model_catalog") or [])
-        findings += check_engines(values.get("model_catalog") or [])
         for entry in values.get("model_catalog") or []:
             if isinstance(entry, dict) and entry.get("terms") and entry.get("state", "present") == "present":
                 display.display(f"  model {entry.get('name')}: serving it means accepting its terms, {entry['terms']}")
         return findings
+
+    def _check_models(self, catalog: list[Any], options: dict[str, Any]) -> list[Finding]:
+        """What the engines cannot serve, and revisions that neither pin nor are locked."""
+        entries = [entry for entry in catalog if isinstance(entry, dict)]
+        try:
+            entries = pinned(entries, Path(options["lock_file"]))
+        except LockFileError as error:
+            return [Finding("platform_lock_file", f"cannot be read: {error}", "write a new one", None)]
+        found = list(check_engines(entries))
+        return found if options["locking"] else [*found, *check_pins(entries)]
 
     def _with_defaults(self, values: dict[str, Any], known: list[str]) -> dict[str, Any]:
         """The values, with the roles' defaults for unset variables: the roles themselves run later."""

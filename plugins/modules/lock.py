@@ -6,6 +6,7 @@ module: lock
 short_description: Write the environment's release set, and show what moved
 description:
   - Reads the archive of every chart that the components use from its source, and writes the digests to O(lock_file).
+  - Asks for each model whose revision is a branch or a tag which commit that is now. E(HF_TOKEN) is the token for gated repositories.
   - Other runs check downloaded charts against these digests. An archive that changed under the same version is shown with C(!).
 extends_documentation_fragment:
   - llm.on_eks.charts
@@ -15,6 +16,19 @@ options:
     type: list
     elements: dict
     required: true
+  models:
+    description: The model catalogue.
+    type: list
+    elements: dict
+    default: []
+  hub_endpoint:
+    description: A mirror of the Hub. When omitted, E(HF_ENDPOINT).
+    type: str
+    default: ""
+  region:
+    description: AWS region of the buckets in C(s3://) sources.
+    type: str
+    default: ""
   lock_file:
     description: The file to write.
     type: path
@@ -34,12 +48,13 @@ EXAMPLES = r"""
 - name: Lock
   llm.on_eks.lock:
     components: "{{ platform_components }}"
+    models: "{{ model_catalog }}"
     lock_file: inventories/prod/release.lock.yml
 """
 
 RETURN = r"""
 moved:
-  description: One line for each chart that was added, removed or changed.
+  description: One line for each chart and each branch or tag of a model that was added, removed or changed.
   returned: success
   type: list
   elements: str

@@ -23,6 +23,14 @@ options:
     type: list
     elements: dict
     default: []
+  lock_file:
+    description: The environment's lock file, with the commits that branches and tags of models stand for.
+    type: path
+    default: ""
+  locking:
+    description: Allow branches and tags that are not locked, because they are about to be.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Does the same with and without.

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The release set: for each downloaded chart, the digest that it had when it was locked.
+"""The release set: for each downloaded chart, the digest that it had when it was locked; for each branch or tag of a model,
+the commit.
 
 It is `release.lock.yml` of an environment. Only playbooks/lock.yml writes it. Every other run only reads it, and
-refuses a chart that is not listed.
+refuses what is not listed.
 """
 
 from __future__ import annotations
@@ -38,8 +39,17 @@ class LockedChart(msgspec.Struct, frozen=True, order=True):
     digest: str
 
 
-class LockFile(msgspec.Struct, frozen=True):
+class LockedModel(msgspec.Struct, frozen=True, order=True):
+    """What a model's branch or tag stands for. `asked`: as the catalogue says it; `revision`: a commit, or sha256:DIGEST."""
+
+    source: str
+    asked: str
+    revision: str
+
+
+class LockFile(msgspec.Struct, frozen=True, omit_defaults=True):
     charts: list[LockedChart] = []
+    models: list[LockedModel] = []
 
 
 def read(file: Path) -> LockFile:
@@ -80,6 +90,26 @@ def resolve(components: Sequence[Component], options: ChartOptions) -> LockFile:
 
 def moves(before: LockFile, after: LockFile) -> list[str]:
     """What a new lock file changes, one line for each change."""
+    return [*_moved_charts(before, after), *_moved_models(before, after)]
+
+
+def _moved_models(before: LockFile, after: LockFile) -> list[str]:
+    old = {(one.source, one.asked): one.revision for one in before.models}
+    new = {(one.source, one.asked): one.revision for one in after.models}
+    lines = []
+    for key in sorted({*old, *new}):
+        was, now = old.get(key), new.get(key)
+        name = f"{key[0]} {key[1] or 'main'}"
+        if was is None:
+            lines.append(f"+ {name}  {now}")
+        elif now is None:
+            lines.append(f"- {name}")
+        elif was != now:
+            lines.append(f"~ {name}  {was[:19]} → {now[:19]}")
+    return lines
+
+
+def _moved_charts(before: LockFile, after: LockFile) -> list[str]:
     old = {(one.source, one.name): one for one in before.charts}
     new = {(one.source, one.name): one for one in after.charts}
     lines = []

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...module_utils.aws.reference.accelerators import Facts, facts_of
-from ...module_utils.models import source as sources
-from ...module_utils.models.errors import UnknownSourceError
 from ..engines.accelerator import AcceleratorError, accelerator_of, parallel_of
 from ..engines.size import need_of
+from ..models.pins import unpinned, with_adapters
 from .findings import Finding, place_of
 
 # Engines that run on Neuron devices at all.
@@ -34,13 +33,26 @@ def check_engines(catalog: list[Mapping[str, Any]]) -> Iterator[Finding]:
             yield from _check(entry)
 
 
+def check_pins(catalog: list[Mapping[str, Any]]) -> Iterator[Finding]:
+    """What the cluster downloads must be pinned: its revision can never mean another content."""
+    for entry in with_adapters(catalog):
+        if isinstance(entry, Mapping) and unpinned(entry):
+            mend = (
+                "run playbooks/lock.yml, which looks up what it stands for now, or give the commit of a Hub repository, "
+                "and sha256:DIGEST for others"
+            )
+            said = (
+                f"is {entry.get('revision')!r}, which may be another content tomorrow, and it is not in the lock file"
+            )
+            yield _finding(entry, "revision", said, mend)
+
+
 def _check(entry: Mapping[str, Any]) -> Iterator[Finding]:
     try:
         accelerator = accelerator_of(entry)
     except AcceleratorError as problem:
         yield _finding(entry, "accelerators", f"is no list of types: {problem}", "list instance types, or write cpu")
         return
-    yield from _check_pin(entry)
     yield from _check_task(entry)
     kind = accelerator.kind
     yield from _check_kind(entry, kind, accelerator.family)
@@ -49,17 +61,6 @@ def _check(entry: Mapping[str, Any]) -> Iterator[Finding]:
             device = facts_of(name)
             if device.count:
                 yield from _check_fit(entry, kind, name, device)
-
-
-def _check_pin(entry: Mapping[str, Any]) -> Iterator[Finding]:
-    """What the cluster downloads must be pinned: its revision can never mean another content."""
-    try:
-        source = sources.parse(str(entry.get("source") or ""))
-        if source.scheme in sources.IN_CLUSTER:
-            sources.check_pin(source, str(entry.get("revision") or ""))
-    except UnknownSourceError as problem:
-        mend = "give the commit of a Hub repository, and sha256:DIGEST for others"
-        yield _finding(entry, "revision", f"pins nothing: {problem}", mend)
 
 
 def _check_task(entry: Mapping[str, Any]) -> Iterator[Finding]:

@@ -46,7 +46,6 @@ def findings(**more):
             "which tgi does not do | set engine to vllm",
         ),
         ({"engine": "tgi"}, "runs on GPUs"),
-        ({"revision": "main", "accelerators": ["g6.xlarge"]}, "pins nothing"),
         ({"accelerators": ["gpu"]}, "list instance types"),
         ({"name": "llama-3.1-70b", "accelerators": ["g6.12xlarge"], "tensor_parallel": 4}, "on each of 4 GPUs"),
         ({"name": "llama-2-13b", "accelerators": ["inf2.xlarge"], "tensor_parallel": 1}, "on each of 1 NeuronCores"),
@@ -71,7 +70,6 @@ def test_what_cannot_work_is_refused_with_its_mend(given, sentence):
         {"name": "llama-3.1-70b", "accelerators": ["g6e.12xlarge"], "tensor_parallel": 4},
         {"name": "llama-3.1-70b", "accelerators": ["g6.12xlarge"], "tensor_parallel": 4, "quantization": "awq"},
         {"engine": "llamacpp"},
-        {"accelerators": ["g6.xlarge"], "state": "absent", "revision": "main"},
     ],
 )
 def test_what_can_work_is_let_alone(given):

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Branches and tags of models: only the lock file says what they stand for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ansible_collections.llm.on_eks.plugins.module_utils.models.errors import SyncError
+from ansible_collections.llm.on_eks.plugins.module_utils.models.http import Client, Patience
+from ansible_collections.llm.on_eks.plugins.module_utils.models.sync import Access
+from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.lock_file import LockedModel, LockFile, moves, write
+from ansible_collections.llm.on_eks.plugins.plugin_utils.models import pins
+from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.engines import check_pins
+from tests.support.model_server import COMMIT, ModelServer
+
+REPO = Path(__file__).resolve().parents[2]
+CLIENT = Client(Patience(tries=1, timeout_s=5))
+
+
+def entry(**more):
+    return {"name": "m", "source": "hf://ORG/NAME", "revision": "main", "engine": "vllm", **more}
+
+
+@pytest.fixture
+def hub():
+    with ModelServer({"config.json": b"{}"}) as server:
+        yield server
+
+
+def test_a_branch_is_resolved_into_the_commit_that_it_is_now(hub):
+    adapter = {"name": "a", "source": "hf://ORG/NAME", "revision": ""}
+    entries = pins.with_adapters(
+        [entry(lora=[adapter]), entry(name="pinned", revision=COMMIT), entry(source="pip://x")]
+    )
+    found = pins.resolve(entries, Access(hub_endpoint=hub.url), CLIENT)
+    assert found == [LockedModel("hf://ORG/NAME", "", COMMIT), LockedModel("hf://ORG/NAME", "main", COMMIT)]
+
+
+def test_one_file_on_a_web_server_wants_its_digest(hub):
+    with pytest.raises(SyncError, match="write its digest as the revision"):
+        pins.resolve([entry(source=f"{hub.url}/files/config.json")], Access(), CLIENT)
+
+
+def test_a_locked_branch_is_served_as_its_commit_and_another_is_refused_with_the_mend(tmp_path):
+    file = tmp_path / "release.lock.yml"
+    adapter = {"name": "a", "source": "hf://ORG/NAME", "revision": "main"}
+    catalog = [entry(lora=[adapter]), entry(name="other", revision="v2"), entry(name="gone", state="absent")]
+    said = [f"{one.variable} {one.problem}" for one in check_pins(pins.pinned(catalog, file))]
+    assert [one.split()[0] for one in said] == [f"model_catalog[{name}].revision" for name in ("m", "a", "other")]
+    write(LockFile(models=[LockedModel("hf://ORG/NAME", "main", COMMIT)]), file)
+    found = pins.pinned(catalog, file)
+    assert (found[0]["revision"], found[0]["lora"][0]["revision"]) == (COMMIT, COMMIT)
+    (left,) = check_pins(found)
+    assert "is 'v2', which may be another content tomorrow" in left.problem
+    assert "playbooks/lock.yml" in left.mend
+
+
+def test_what_moved_is_shown():
+    before = LockFile(models=[LockedModel("hf://a/b", "main", "1" * 40), LockedModel("hf://c/d", "v1", "2" * 40)])
+    after = LockFile(models=[LockedModel("hf://a/b", "main", "3" * 40), LockedModel("hf://e/f", "", "4" * 40)])
+    assert moves(before, after) == [
+        f"~ hf://a/b main  {'1' * 19} → {'3' * 19}",
+        "- hf://c/d v1",
+        f"+ hf://e/f main  {'4' * 40}",
+    ]
+
+
+@pytest.mark.programs
+def test_the_playbook_writes_the_commit_and_a_run_without_it_is_refused(tmp_path, hub):
+    variables = {
+        "platform_provider": "existing",
+        "platform_kubeconfig": str(tmp_path / "none"),
+        "platform_cluster_name": "c",
+        "platform_lock_file": str(tmp_path / "release.lock.yml"),
+        "platform_images": {"gateway": "g:1", "llamacpp": "l:1", "model_store": "s:1"},
+        "models_environment": {"HF_ENDPOINT": hub.url},
+        "model_catalog": [entry(accelerators=["g6.xlarge"], parameters="8B")],
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+    }
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(yaml.safe_dump({"eks_clusters": {"hosts": {"c": variables}}}))
+
+    def play(name):
+        program = Path(sys.executable).parent / "ansible-playbook"
+        command = [str(program), f"playbooks/{name}.yml", "-i", str(inventory)]
+        return subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
+
+    refused = play("preflight")
+    assert refused.returncode != 0
+    assert "model_catalog[m].revision" in refused.stdout + refused.stderr
+    done = play("lock")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"+ hf://ORG/NAME main  {COMMIT}" in done.stdout
+    written = yaml.safe_load((tmp_path / "release.lock.yml").read_text())
+    assert written["models"] == [{"source": "hf://ORG/NAME", "asked": "main", "revision": COMMIT}]
+    assert play("preflight").returncode == 0
