@@ -24,7 +24,7 @@ endif
 TYPED := plugins/plugin_utils plugins/module_utils tools local gateway/src
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev up down status logs lint quick role test test-programs test-all bench-converge bench-aws bench-gateway bench-models
+.PHONY: docs molecule execution-environment changelog sbom help venv venv-dev up down status logs lint quick role test test-programs test-all bench-converge bench-aws bench-gateway bench-models
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -88,3 +88,18 @@ bench-gateway: venv-dev ## the gateway beside its peers on one core (BENCH="--le
 
 bench-models: venv-dev ## how fast a model is synced, beside boto3, s3fs and huggingface_hub
 	@$(VENV)/python tests/perf/models/bench.py $(BENCH)
+
+docs: venv ## build the documentation site into .local/site
+	@$$($(VENV)/python -m tools.extra_venv docs)/bin/mkdocs build --quiet && echo "docs: open .local/site/index.html"
+
+molecule: venv-dev ## behaviours on the local cluster, verified with other people's modules (SCENARIO=fresh for one)
+	@$(VENV)/python -m tools.molecule $(SCENARIO)
+
+execution-environment: venv ## the build context of AWX's execution environment; IMAGE=name builds it
+	@$(VENV)/python -m tools.execution_environment $(if $(IMAGE),--build $(IMAGE))
+
+changelog: venv ## CHANGELOG.md from the fragments, for the version in galaxy.yml
+	@$$($(VENV)/python -m tools.extra_venv quality)/bin/antsibull-changelog release --refresh
+
+sbom: venv ## a bill of materials (CycloneDX) and docs/dependencies.md
+	@$(VENV)/python -m tools.sbom

@@ -25,7 +25,7 @@ import yaml
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tools import inventory_schema
+from tools import inventory_schema, module_docs
 
 REPO = Path(__file__).resolve().parent.parent
 WIDTH = 130
@@ -253,6 +253,7 @@ def documents() -> dict[Path, str]:
     made[REPO / "docs" / "inventory.schema.json"] = inventory_schema.text(
         variables(roles), [f"{role.name}_" for role in roles]
     )
+    made[REPO / "docs" / "modules.md"] = module_docs.page(REPO / "plugins")
     converge = REPO / "docs" / "converge.md"
     made[converge] = between(converge.read_text(encoding="utf-8"), "descriptor", descriptor_tables())
     return made
