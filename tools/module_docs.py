@@ -27,10 +27,9 @@ def page(plugins: Path) -> str:
 
 
 def _module(file: Path, plugins: Path) -> str:
-    documentation, examples = (
-        yaml.safe_load(texts(file)[name]) if name == "DOCUMENTATION" else texts(file)[name]
-        for name in ("DOCUMENTATION", "EXAMPLES")
-    )
+    found = texts(file)
+    documentation: dict[str, Any] = yaml.safe_load(found["DOCUMENTATION"])
+    examples = found["EXAMPLES"]
     described = documentation["description"]
     lines = described if isinstance(described, list) else [described]
     parts = [f"## {file.stem}", "", " ".join(_prose(line) for line in lines), ""]
@@ -71,7 +70,7 @@ def _fragment(name: str, plugins: Path) -> str:
 
 def texts(file: Path) -> dict[str, str]:
     """The text constants of a file, at any depth."""
-    found = {}
+    found: dict[str, str] = {}
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             found |= {target.id: node.value.value for target in node.targets if isinstance(target, ast.Name)}

@@ -16,7 +16,7 @@ from tests.support.content_cache import cache_root
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO))
 
-from tools import docs_site, extra_venv  # noqa: E402
+from tools import docs_site, extra_venv, sbom  # noqa: E402
 
 DOCUMENTS = sorted([*REPO.glob("*.md"), *REPO.glob("docs/**/*.md"), *REPO.glob("gateway/**/*.md")])
 DOCUMENTS = [file for file in DOCUMENTS if file.name != "CHANGELOG.md" and ".venv" not in file.parts]
@@ -104,6 +104,13 @@ def test_every_page_is_in_the_navigation_once():
 def test_links_out_of_the_pages_lead_to_the_repository():
     text = docs_site.outwards("[c](../CONTRIBUTING.md#a-test) [d](aws.md)", "https://example.com/blob/main")
     assert text == "[c](https://example.com/blob/main/CONTRIBUTING.md#a-test) [d](aws.md)"
+
+
+def test_the_list_of_dependencies_has_the_versions_that_are_installed():
+    """Licences are read from what happens to be installed, so only names and versions count here."""
+    rows = re.findall(r"^\| ([\w.-]+) \| (\S+) \|", (REPO / "docs" / "dependencies.md").read_text(), re.MULTILINE)
+    wanted = {(one.name, one.version) for one in sbom.dependencies()}
+    assert set(rows) - {("name", "version")} == wanted, "run `make sbom`"
 
 
 @pytest.mark.full
