@@ -37,7 +37,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.llm.on_eks.plugins.filter.engine_component import plain
+from ansible_collections.llm.on_eks.plugins.filter.engine_components import plain
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.reference.accelerators import InstanceTypesError
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.plugin_utils.karpenter.pools import pools

@@ -39,7 +39,7 @@ _value:
 
 from typing import Any
 
-from ansible_collections.llm.on_eks.plugins.filter.engine_component import plain
+from ansible_collections.llm.on_eks.plugins.filter.engine_components import plain
 from ansible_collections.llm.on_eks.plugins.plugin_utils.engines import scaling
 
 
