@@ -9,7 +9,7 @@ from typing import Any
 from ...module_utils.aws.reference.accelerators import group_of
 from ...module_utils.errors import LlmOnEksError
 from ..engines.accelerator import accelerator_of
-from ..engines.contract import merged
+from ..engines.merge import merged
 
 _ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
 # Karpenter's weights go from 1 to 100; a pool with a higher one is tried first.
