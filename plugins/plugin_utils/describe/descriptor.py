@@ -340,13 +340,19 @@ def _described(component: Component) -> list[Identity]:
     return found
 
 
+def _quarrel(one: Namespace, other: Namespace) -> bool:
+    """Whether a namespace cannot be as both say. Each may add labels of its own."""
+    shared = one.labels.keys() & other.labels.keys()
+    return one.pod_security != other.pod_security or any(one.labels[key] != other.labels[key] for key in shared)
+
+
 def _refuse_quarrels_over_namespaces(components: Sequence[Component]) -> None:
     seen: dict[str, tuple[str, Namespace]] = {}
     for component in components:
         if component.namespace is None or component.state != "present":
             continue
         other, namespace = seen.setdefault(component.namespace.name, (component.name, component.namespace))
-        if namespace != component.namespace:
+        if _quarrel(namespace, component.namespace):
             raise DescriptorError(
                 f"components {other} and {component.name} want namespace {namespace.name} with different labels or pod "
                 "security; make them agree"

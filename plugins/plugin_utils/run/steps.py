@@ -198,9 +198,19 @@ def _in_kubernetes(draft: Draft) -> set[int]:
 
 
 def _shared(draft: Draft, component: str, namespace: Namespace) -> int:
-    """The vertex of a namespace, created for the first component in it."""
+    """The vertex of a namespace, created for the first component in it.
+
+    It has the labels of all components in it, also of those outside the run: a mesh, for instance, labels namespaces of
+    others.
+    """
     if namespace.name not in draft.namespaces:
-        node = NamespaceNode(namespace.name, namespace.pod_security, dict(namespace.labels))
+        labels = {
+            key: value
+            for one in draft.known.values()
+            if one.state == "present" and one.namespace and one.namespace.name == namespace.name
+            for key, value in one.namespace.labels.items()
+        }
+        node = NamespaceNode(namespace.name, namespace.pod_security, {**labels, **namespace.labels})
         draft.namespaces[namespace.name] = draft.add(component, node)
     return draft.namespaces[namespace.name]
 

@@ -204,6 +204,16 @@ def test_components_must_agree_on_a_shared_namespace():
         parse([one, two])
 
 
+def test_a_namespace_gets_the_labels_of_all_components_in_it_also_of_those_outside_the_run():
+    here = {"name": "n", "pod_security": "restricted"}
+    app = {"name": "app", "namespace": here}
+    mesh = {"name": "mesh", "namespace": {**here, "labels": {"mesh": "on"}}}
+    gone = {"name": "gone", "state": "absent", "namespace": {**here, "labels": {"gone": "1"}}}
+    described = parse([app, mesh, gone])
+    (node,) = [one.node for one in build(described[:1], described=described) if one.node.name == "namespace"]
+    assert node.labels == {"mesh": "on"}
+
+
 def test_a_circle_is_refused_with_the_names_in_it():
     with pytest.raises(DescriptorError, match="in a circle: a, b"):
         build(parse([{"name": "a", "after": ["b"]}, {"name": "b", "after": ["a"]}, {"name": "c"}]))

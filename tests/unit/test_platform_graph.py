@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The platform's switches in any combination: every pair of roles, states and variants gives a valid graph, or one clear refusal."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import re
+
+import pytest
+import yaml
+
+from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import DescriptorError, parse
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.steps import build
+from tests.support.described import REPO, describe, weights
+
+pytestmark = pytest.mark.programs
+BASE = (
+    "network",
+    "cluster",
+    "identity",
+    "node_groups",
+    "storage_ebs",
+    "storage_efs",
+    "karpenter_aws",
+    "models",
+    "gateway",
+)
+# Systems of the platform: role → its variants, the default first.
+SYSTEMS = {
+    "gateway_api": [""],
+    "metrics_server": [""],
+    "prometheus": [""],
+    "karpenter": [""],
+    "accelerators": [""],
+    "load_balancer_controller": [""],
+    "keda": [""],
+    "prometheus_adapter": ["gateway", "seed"],
+    "loki": ["alloy", "seed"],
+    "jaeger": [""],
+    "kong": ["gateway_api", "seed"],
+    "istio": ["ambient", "seed"],
+    "kiali": [""],
+    "console": ["headlamp"],
+    "cost": ["opencost", "seed"],
+    "network_policies": [""],
+    "pod_security": [""],
+}
+ENTRY = {
+    "name": "llama-3.1-8b",
+    "source": "",
+    "engine": "vllm",
+    "accelerators": ["g6.xlarge", "g5.xlarge"],
+    "replicas": {"min": 1, "max": 4},
+    "autoscaling": {"signal": "requests"},
+}
+
+
+def by_role(components):
+    """role → its components: a component is named after its role, and what else it is."""
+    roles = sorted((*BASE, *SYSTEMS), key=len, reverse=True)
+    found = {}
+    for component in components:
+        role = next((one for one in roles if component["name"] == one or component["name"].startswith(f"{one}_")), "")
+        found.setdefault(role, []).append(component)
+    return found
+
+
+@pytest.fixture(scope="module")
+def described():
+    """(role, variant) → its components, with all systems present; described in two runs, one with all second variants."""
+    common = {
+        "platform_cluster_name": "demo",
+        "platform_provider": "eks",
+        "platform_aws_region": "us-west-2",
+        "platform_state_bucket": "records",
+        "model_catalog": [{**ENTRY, "source": f"file://{weights()}"}],
+        **{f"{role}_state": "present" for role in (*SYSTEMS, "karpenter_aws")},
+    }
+    second = {f"{role}_variant": variants[1] for role, variants in SYSTEMS.items() if len(variants) > 1}
+    first, other = (by_role(one) for one in describe({"default": common, "second": common | second}).values())
+    found = {(role, ""): first[role] for role in BASE}
+    for role, variants in SYSTEMS.items():
+        found |= {(role, variant): place[role] for variant, place in zip(variants, (first, other), strict=False)}
+    return found
+
+
+def graph(described, chosen):
+    """The graph of all systems; `chosen`: role → (state, variant) of those that differ from the default, present."""
+    components = [one for role in BASE for one in described[role, ""]]
+    for role, variants in SYSTEMS.items():
+        state, variant = chosen.get(role, ("present", variants[0]))
+        components += [{**one, "state": state} for one in described[role, variant]]
+    return build(parse(components))
+
+
+def choices(role):
+    states = [(state, SYSTEMS[role][0]) for state in ("present", "absent", "skip")]
+    return states + [("present", variant) for variant in SYSTEMS[role][1:]]
+
+
+def covering_rows():
+    """Choices for all systems at once, until every two choices of every two systems stood together in a row."""
+    options = {role: choices(role) for role in SYSTEMS}
+    wanted = {
+        ((one, first), (other, second))
+        for one, other in itertools.combinations(SYSTEMS, 2)
+        for first, second in itertools.product(options[one], options[other])
+    }
+    chance = random.Random(19)
+    while wanted:
+        rows = [{role: chance.choice(found) for role, found in options.items()} for _ in range(60)]
+        best = max(rows, key=lambda row: len(wanted & set(itertools.combinations(row.items(), 2))))
+        wanted -= set(itertools.combinations(best.items(), 2))
+        yield best
+
+
+def test_every_pair_of_states_and_variants_is_a_graph_or_one_clear_refusal(described):
+    owner = {one["name"]: role for (role, _), components in described.items() for one in components}
+    refused = 0
+    for chosen in covering_rows():
+        while True:
+            try:
+                assert graph(described, chosen)
+                break
+            except DescriptorError as problem:
+                found = re.search(r"component (\w+) requires (\w+)", str(problem))
+                assert found, f"{chosen}: {problem}"
+                asking, missing = owner[found[1]], owner[found[2]]
+                assert chosen[missing][0] != "present", f"{chosen}: {problem}"
+                # What the sentence says is what a user does: leave out the one that stands on it.
+                chosen[asking] = ("skip", SYSTEMS[asking][0])
+                refused += 1
+    assert refused
+
+
+def test_a_system_that_is_switched_off_alone_leaves_a_graph_unless_another_stands_on_it(described):
+    stands_on = {"gateway_api": "kong", "istio": "kiali"}
+    for role in SYSTEMS:
+        off = {role: ("skip", SYSTEMS[role][0])}
+        if role in stands_on:
+            with pytest.raises(DescriptorError, match=stands_on[role]):
+                graph(described, off)
+            off[stands_on[role]] = ("skip", SYSTEMS[stands_on[role]][0])
+        assert graph(described, off)
+
+
+def position(vertices, component):
+    """All vertices that come before a component's first ones, by component."""
+    before, waiting = set(), [v.index for v in vertices if v.component == component]
+    while waiting:
+        for index in vertices[waiting.pop()].after - before:
+            before.add(index)
+            waiting.append(index)
+    return {vertices[index].component for index in before}
+
+
+@pytest.mark.parametrize(
+    ("later", "earlier"),
+    [
+        ("prometheus", "prometheus_crds"),
+        ("kong", "gateway_api"),
+        ("kong", "load_balancer_controller"),
+        ("karpenter", "karpenter_crds"),
+        ("karpenter", "accelerators"),
+        ("karpenter_pools", "karpenter"),
+        ("keda_models", "keda"),
+        ("loki_agent", "loki"),
+        ("istio_llm_engines", "istio_nodes"),
+        ("kiali", "istio"),
+        ("kong_route", "kong"),
+        ("prometheus_content", "prometheus"),
+    ],
+)
+def test_what_is_needed_comes_first(described, later, earlier):
+    assert earlier in position(graph(described, {}), later)
+
+
+def test_crds_of_the_operator_come_before_every_monitor_in_the_values_of_others(described):
+    vertices = graph(described, {})
+    for (role, variant), components in described.items():
+        for component in components:
+            asks = re.search(
+                r'"serviceMonitor": \{"enabled": true|"kind": "PodMonitor"|trustCRDsExist', json.dumps(component)
+            )
+            if asks and variant in ("", *(variants[0] for variants in SYSTEMS.values())) and role != "prometheus":
+                assert "prometheus_crds" in position(vertices, component["name"]), component["name"]
+
+
+# --- the twelve defects of the walk-through, where a descriptor shows them
+
+
+def manifests(described, role, variant=""):
+    return [one for component in described[role, variant] for one in component.get("manifests", [])]
+
+
+def values(described, role, release, variant=""):
+    (found,) = [
+        one["values"]
+        for component in described[role, variant]
+        for one in component.get("releases", [])
+        if one["name"] == release
+    ]
+    return found
+
+
+def test_the_file_system_of_the_models_exists_and_its_class_can_make_volumes(described):
+    entries = {entry["type"] for component in described["storage_efs", ""] for entry in component["aws"]}
+    assert {"efs_file_system", "efs_mount_target", "ec2_security_group", "efs_access_point"} <= entries
+    (klass,) = [one for one in manifests(described, "storage_efs") if one["kind"] == "StorageClass"]
+    assert klass["parameters"]["provisioningMode"] == "efs-ap"
+    assert klass["parameters"]["fileSystemId"]
+
+
+def test_there_are_pools_and_device_plugins_for_what_the_catalogue_names(described):
+    pools = {one["metadata"]["name"] for one in manifests(described, "karpenter") if one["kind"] == "NodePool"}
+    assert {"g6-xlarge", "g5-xlarge"} <= pools
+    releases = [one["name"] for component in described["accelerators", ""] for one in component["releases"]]
+    assert "nvidia-device-plugin" in releases
+
+
+def test_what_an_autoscaler_reads_is_offered(described):
+    scaler = [
+        one for one in manifests(described, "prometheus_adapter", "gateway") if one["kind"] == "HorizontalPodAutoscaler"
+    ]
+    (metric,) = scaler[0]["spec"]["metrics"]
+    offered = values(described, "prometheus_adapter", "prometheus-adapter", "gateway")["rules"]["custom"]
+    assert metric["object"]["metric"]["name"] in {rule["name"]["as"] for rule in offered}
+
+
+def test_there_is_one_prometheus_and_one_grafana(described):
+    charts = [
+        one["chart"]["name"] for components in described.values() for c in components for one in c.get("releases", [])
+    ]
+    assert charts.count("kube-prometheus-stack") == 1
+    assert not {"prometheus", "grafana"} & set(charts)
+    kiali = values(described, "kiali", "kiali")["external_services"]
+    assert kiali["prometheus"]["url"] == "http://prometheus-operated.monitoring.svc:9090"
+
+
+def test_no_values_hold_a_key(described):
+    for key, components in described.items():
+        for component in components:
+            text = json.dumps([release.get("values", {}) for release in component.get("releases", [])])
+            assert not re.search(r'"(accessKeyId|secretAccessKey|adminPassword)"', text), key
+
+
+def test_logs_go_to_a_bucket_that_a_role_may_write_and_nobody_holds_a_key_for(described):
+    (loki,) = [one for one in described["loki", "alloy"] if one["name"] == "loki"]
+    kinds = [entry["type"] for entry in loki["aws"]]
+    assert kinds == ["s3_bucket", "iam_role", "eks_pod_identity_association"]
+    storage = values(described, "loki", "loki", "alloy")["loki"]["storage"]
+    assert set(storage["s3"]) == {"region"}
+
+
+def test_the_load_balancer_is_internal_unless_asked(described):
+    proxy = values(described, "kong", "kong", "gateway_api")["gateway"]["proxy"]
+    assert proxy["annotations"]["service.beta.kubernetes.io/aws-load-balancer-scheme"] == "internal"
+
+
+def test_no_image_or_chart_is_named_without_a_version(described):
+    for components in described.values():
+        for component in components:
+            for release in component.get("releases", []):
+                assert re.match(r"\d", release["chart"]["version"]), release["name"]
+            for image in component.get("images", []):
+                assert not image.endswith(":latest")
+                assert ":" in image.rpartition("/")[2]
+
+
+def test_pods_of_ours_have_probes_limits_and_no_root(described):
+    for key in (("gateway", ""), ("jaeger", "")):
+        (deployment,) = [one for one in manifests(described, *key) if one["kind"] == "Deployment"]
+        pod = deployment["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        for container in pod["containers"]:
+            assert container["readinessProbe"]
+            assert container["livenessProbe"]
+            assert container["resources"]["limits"]["memory"]
+
+
+def test_what_is_old_is_only_had_by_asking(described):
+    """Promtail, KubeSphere, Kubecost, sidecars, Ingress: each is `variant: seed`, and no default."""
+    default = {role: described[role, variants[0]] for role, variants in SYSTEMS.items()}
+    charts = {one["chart"]["name"] for cs in default.values() for c in cs for one in c.get("releases", [])}
+    assert not charts & {"promtail", "kubesphere", "kubecost", "cost-analyzer"}
+    versions = {one["apiVersion"] for one in manifests(described, "karpenter")}
+    assert not {version for version in versions if "beta" in version}
+
+
+def test_the_clusters_version_is_one_with_standard_support():
+    spec = yaml.safe_load((REPO / "roles" / "cluster" / "meta" / "argument_specs.yml").read_text())
+    minor = int(str(spec["argument_specs"]["main"]["options"]["cluster_version"]["default"]).partition(".")[2])
+    assert minor >= 33
