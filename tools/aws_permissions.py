@@ -73,7 +73,12 @@ _IMPLIED = {
         *("kms:CreateGrant", "kms:DescribeKey", "ec2:DescribeSubnets", "ec2:DescribeVpcs"),
     ],
     "eks:AssociateEncryptionConfig": ["kms:CreateGrant", "kms:DescribeKey"],
-    "eks:CreateNodegroup": ["eks:TagResource", "iam:PassRole", "iam:GetRole", "iam:CreateServiceLinkedRole"],
+    # A group with a launch template: https://docs.aws.amazon.com/eks/latest/userguide/launch-templates.html#launch-template-tagging
+    "eks:CreateNodegroup": [
+        *("eks:TagResource", "iam:PassRole", "iam:GetRole", "iam:CreateServiceLinkedRole"),
+        *("ec2:CreateTags", "ec2:DescribeLaunchTemplateVersions", "ec2:RunInstances"),
+    ],
+    "eks:UpdateNodegroupVersion": ["ec2:CreateTags", "ec2:DescribeLaunchTemplateVersions", "ec2:RunInstances"],
     "eks:CreateAddon": ["eks:TagResource", "iam:PassRole"],
     "eks:UpdateAddon": ["iam:PassRole"],
     "eks:CreateAccessEntry": ["eks:TagResource"],

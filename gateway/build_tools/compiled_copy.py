@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The package as it is installed, compiled part and all, for tests and benchmarks: `compiled_copy.py CACHE` prints where it is.
+With `LLM_GATEWAY_OPTIMIZE=0` it is built in less time and runs slower (setup.py).
 
 Made once for each state of the sources and kept in CACHE (the last ones made before it are removed). Exit status 3: it cannot be built here
 (no C compiler or no headers); 1: it should have been, and was not.
@@ -26,7 +27,7 @@ KEPT = 4
 
 def digest() -> str:
     """Of everything that decides what is built."""
-    total = hashlib.sha256(f"{sys.version} {sys.executable}".encode())
+    total = hashlib.sha256(f"{sys.version} {sys.executable} {os.environ.get('LLM_GATEWAY_OPTIMIZE', '3')}".encode())
     for path in sorted(
         [
             *PACKAGE.glob("src/**/*.py"),

@@ -105,6 +105,21 @@ def terminate_instances(session: Session, params: Params, result: Result) -> Res
     return result
 
 
+@overlay("ec2", "DescribeVolumes")
+def describe_volumes(session: Session, params: Params, result: Result) -> Result:
+    """A node's disks go with it; moto does not say so here."""
+    with_instance = {
+        device.volume_id: bool(device.delete_on_termination)
+        for each in network.ec2(session).reservations.values()
+        for one in each.instances
+        for device in one.block_device_mapping.values()
+    }
+    for row in result.get("Volumes") or []:
+        for attachment in row.get("Attachments") or []:
+            attachment["DeleteOnTermination"] = with_instance.get(row["VolumeId"], False)
+    return result
+
+
 @guard("ec2", "ReleaseAddress")
 def release_address(session: Session, params: Params) -> None:
     for nat in network.ec2(session).nat_gateways.values():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Instances of managed node groups, as EC2 shows them: with the tags of EKS, and without those of the group.
+"""Instances of managed node groups, as EC2 shows them: with the tags of EKS and of a launch template, and without the group's.
 
 "Tags don't propagate to any other resources associated with the node group":
 https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateNodegroup.html
@@ -10,19 +10,26 @@ from __future__ import annotations
 from typing import Any
 
 from . import network
+from .launch_templates import tags_in
 from .world import Session
 
 # One of the images that moto knows; which one does not matter.
 _IMAGE = "ami-760aaa0f"
 
 
-def scale(session: Session, cluster: str, row: dict[str, Any]) -> None:
-    """Start or end instances until the group has as many as it wants."""
+def scale(session: Session, cluster: str, row: dict[str, Any], data: dict[str, Any]) -> None:
+    """Start or end instances until the group has as many as it wants. `data`: its launch template's, empty for none."""
     alive = _of(session, row["nodegroupArn"])
     wanted = row["scalingConfig"]["desiredSize"]
     for number in range(len(alive), wanted):
-        _start(session, cluster, row, row["subnets"][number % len(row["subnets"])])
+        _start(session, cluster, row, data, row["subnets"][number % len(row["subnets"])])
     _end(session, alive[wanted:])
+
+
+def renew(session: Session, cluster: str, row: dict[str, Any], data: dict[str, Any]) -> None:
+    """Replace all instances of a group, as an update of its version does."""
+    end(session, row["nodegroupArn"])
+    scale(session, cluster, row, data)
 
 
 def end(session: Session, group: str) -> None:
@@ -39,9 +46,11 @@ def _instances(session: Session) -> list[Any]:
     return [one for each in reservations for one in each.instances if one.state == "running"]
 
 
-def _start(session: Session, cluster: str, row: dict[str, Any], subnet: str) -> None:
-    kinds = row.get("instanceTypes") or ["m5.large"]
+def _start(session: Session, cluster: str, row: dict[str, Any], data: dict[str, Any], subnet: str) -> None:
+    """Tags of the launch template come beside those of EKS: https://docs.aws.amazon.com/eks/latest/userguide/launch-templates.html"""
+    kinds = row.get("instanceTypes") or [data.get("InstanceType") or "t3.medium"]
     tags = {
+        **tags_in(data, "instance"),
         "eks:cluster-name": cluster,
         "eks:nodegroup-name": row["nodegroupName"],
         f"kubernetes.io/cluster/{cluster}": "owned",
@@ -60,6 +69,13 @@ def _start(session: Session, cluster: str, row: dict[str, Any], subnet: str) -> 
     )
     for one in reservation.instances:
         one.node_group = row["nodegroupArn"]
+        for device in one.block_device_mapping.values():
+            _tag_volume(session, device.volume_id, tags_in(data, "volume"))
+
+
+def _tag_volume(session: Session, identifier: str, tags: dict[str, str]) -> None:
+    if tags:
+        network.ec2(session).create_tags([identifier], tags)
 
 
 def _end(session: Session, instances: list[Any]) -> None:

@@ -15,6 +15,7 @@ from ansible_collections.llm.on_eks.plugins.doc_fragments.aws_resource import Mo
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.arguments import COMMON
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.module import MODULE
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.reference.quotas import QUOTAS
 from tests.support.emulated_aws import REGION, EmulatedAws
 from tests.unit.aws.kinds import OWNER, STRANGER, Ground, build, sample
 
@@ -173,7 +174,7 @@ def test_versions_quotas_and_offerings_are_looked_up(run, aws):
     assert run("eks_cluster_versions_info", version="1.12")["failed"]
     aws.admin("PUT", f"quotas/{REGION}/L-DB2E81BA", {"value": 8})
     quotas = {row["code"]: row["value"] for row in run("service_quota_info")["quotas"]}
-    assert quotas["L-DB2E81BA"] == 8 and len(quotas) == 10
+    assert quotas["L-DB2E81BA"] == 8 and len(quotas) == len(QUOTAS)
     found = run("instance_offering_info", instance_types=["g5.xlarge", "x9.huge"], prices={"x9.huge": 2})["offerings"]
     first, second = found
     assert first["accelerators"] == 1 and first["manufacturer"] == "NVIDIA" and first["zones"]

@@ -291,7 +291,8 @@ def test_files_and_roles_do_not_wait_for_the_cluster(described):
 
 def test_the_system_group_has_room_for_two_replicas_in_two_zones(described):
     group = entry(described["plain"], "node_groups", "group_system")["properties"]
-    assert group["min_size"] >= 2 and len(group["subnet_ids"]) >= 2 and group["disk_size"] >= 50
+    disk = entry(described["plain"], "node_groups", "template_system")["properties"]["root_gib"]
+    assert group["min_size"] >= 2 and len(group["subnet_ids"]) >= 2 and disk >= 50
 
 
 def test_nodes_and_addons_have_the_clusters_version(described):

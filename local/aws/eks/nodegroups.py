@@ -9,6 +9,7 @@ from .. import machines, network
 from ..errors import refuse
 from ..world import Params, Result, Session, operation
 from .state import Row, active_cluster_of, cluster_of, row_of, start_update, without_none
+from .templates import check_group, check_processors, check_update
 
 _CONFIG = ("labels", "taints", "scalingConfig", "updateConfig", "nodeRepairConfig", "warmPoolConfig")
 
@@ -19,13 +20,10 @@ def create_nodegroup(session: Session, params: Params) -> Result:
     name = params["nodegroupName"]
     if name in cluster.nodegroups:
         raise refuse("eks.nodegroup_exists", name=name, cluster=cluster.name)
-    template = params.get("launchTemplate")
-    if params.get("capacityType") == "CAPACITY_BLOCK" and not template:
-        raise refuse("eks.capacity_block")
-    if template and params.get("diskSize"):
-        raise refuse("eks.disk_with_template")
+    template, data = check_group(session, params)
     network.require_role(session, params["nodeRole"], "CreateNodegroup", "ec2")
     network.vpc_of_subnets(session, params["subnets"], zones=1)
+    check_processors(params.get("amiType") or "AL2023_x86_64_STANDARD", params.get("instanceTypes") or [])
     scaling = {"minSize": 1, "maxSize": 2, "desiredSize": 2} | (params.get("scalingConfig") or {})
     _check_scaling(scaling)
     version = params.get("version") or cluster.row["version"]
@@ -41,7 +39,7 @@ def create_nodegroup(session: Session, params: Params) -> Result:
             "status": "CREATING",
             "capacityType": params.get("capacityType") or "ON_DEMAND",
             "scalingConfig": scaling,
-            "instanceTypes": params.get("instanceTypes") or (None if template else ["t3.medium"]),
+            "instanceTypes": params.get("instanceTypes") or (None if data.get("InstanceType") else ["t3.medium"]),
             "subnets": params["subnets"],
             "remoteAccess": params.get("remoteAccess"),
             "amiType": params.get("amiType") or "AL2023_x86_64_STANDARD",
@@ -52,7 +50,7 @@ def create_nodegroup(session: Session, params: Params) -> Result:
             "health": {"issues": []},
             "updateConfig": params.get("updateConfig") or {"maxUnavailable": 1},
             "nodeRepairConfig": params.get("nodeRepairConfig"),
-            "launchTemplate": template,
+            "launchTemplate": template or None,
             "tags": dict(params.get("tags") or {}),
         }
     )
@@ -65,7 +63,7 @@ def create_nodegroup(session: Session, params: Params) -> Result:
             issue = {"code": failure[0], "message": failure[1], "resourceIds": []}
             row.update(status="CREATE_FAILED", health={"issues": [issue]})
             return
-        machines.scale(session, cluster.name, row)
+        machines.scale(session, cluster.name, row, data)
         group = f"eks-{name}-{row['nodegroupArn'].rsplit('/', 1)[1]}"
         row.update(status="ACTIVE", resources={"autoScalingGroups": [{"name": group}]})
         for addon in cluster.addons.values():
@@ -120,7 +118,8 @@ def update_nodegroup_config(session: Session, params: Params) -> Result:
     changed = [*(taints.get("addOrUpdateTaints") or []), *(taints.get("removeTaints") or [])]
     keys = {(taint.get("key"), taint.get("effect")) for taint in changed}
     kept = [taint for taint in row["taints"] if (taint.get("key"), taint.get("effect")) not in keys]
-    machines.scale(session, cluster.name, {**row, "scalingConfig": scaling})
+    _, data = check_update(session, row, {})
+    machines.scale(session, cluster.name, {**row, "scalingConfig": scaling}, data)
     row.update(
         scalingConfig=scaling, taints=[*kept, *(taints.get("addOrUpdateTaints") or [])], modifiedAt=session.now()
     )
@@ -138,9 +137,11 @@ def update_nodegroup_version(session: Session, params: Params) -> Result:
     version = params.get("version") or cluster.row["version"]
     if int(version.split(".")[1]) > int(cluster.row["version"].split(".")[1]):
         raise refuse("eks.nodegroup_newer", version=version, cluster=cluster.row["version"])
+    template, data = check_update(session, row, params)
     row.update(version=version, releaseVersion=params.get("releaseVersion") or f"{version}.4-20260724")
-    if params.get("launchTemplate"):
-        row["launchTemplate"] = {**row.get("launchTemplate", {}), **params["launchTemplate"]}
+    if template:
+        row["launchTemplate"] = template
+    machines.renew(session, cluster.name, row, data)
     return {"update": _updating(session, params, row, "VersionUpdate", {"Version": version})}
 
 

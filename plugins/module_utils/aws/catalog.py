@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from .base.resource import AwsResource
 
 # Folders without kinds.
-_APART = ("base", "survey", "estimate")
+_APART = ("base", "survey", "estimate", "reference")
 
 
 def _modules() -> Iterator[str]:

@@ -85,6 +85,10 @@ def sample(kind: str, ground: Ground, aws: EmulatedAws) -> Sample:
     if kind == "ec2_internet_gateway":
         first, second = (aws.client("ec2").create_vpc(CidrBlock="10.8.0.0/16")["Vpc"]["VpcId"] for _ in range(2))
         return Sample({"name": name, "vpc_id": first}, {"vpc_id": second})
+    if kind == "ec2_launch_template":
+        config = {"instance": {"localStorage": {"strategy": "RAID0"}}}
+        params = {"name": name, "root_gib": 100, "root_throughput": 500, "node_config": config}
+        return Sample(params, {"root_gib": 200, "node_config": {}, "instance_tags": {"team": "a"}})
     if kind == "ec2_nat_gateway":
         return Sample({"name": name, "subnet_id": ground.subnets[0]}, {})
     if kind == "ec2_route_table":

@@ -34,7 +34,7 @@ def test_a_payload_has_the_kinds_that_it_carries(tmp_path):
             packed.writestr(str(above / "__init__.py"), "")
         for name in ("errors.py", "names.py", "aws/catalog.py"):
             packed.write(UTILS / name, INSIDE / name)
-        for source in (*UTILS.glob("aws/base/*.py"), *UTILS.glob("aws/efs/*.py"), *UTILS.glob("aws/estimate/*.py")):
+        for source in (*UTILS.glob("aws/base/*.py"), *UTILS.glob("aws/efs/*.py"), *UTILS.glob("aws/reference/*.py")):
             packed.write(source, INSIDE / source.relative_to(UTILS))
     code = f"from {'.'.join((INSIDE / 'aws').parts)}.catalog import RESOURCES; print(*RESOURCES)"
     done = subprocess.run(

@@ -77,11 +77,6 @@ class Planted:
             snapshot = ec2.create_snapshot(VolumeId=volume, TagSpecifications=spec("snapshot"))["SnapshotId"]
             interface = ec2.create_network_interface(SubnetId=subnet, TagSpecifications=spec("network-interface"))
             address = ec2.allocate_address(Domain="vpc", TagSpecifications=spec("elastic-ip"))["AllocationId"]
-            template = ec2.create_launch_template(
-                LaunchTemplateName=f"demo-{suffix}",
-                LaunchTemplateData={"InstanceType": "m6i.large"},
-                TagSpecifications=spec("launch-template"),
-            )["LaunchTemplate"]["LaunchTemplateId"]
             balancer = elb.create_load_balancer(
                 Name=f"demo-{suffix}"[:32], Subnets=ground.subnets[:2], Type="network", Tags=pairs
             )["LoadBalancers"][0]["LoadBalancerArn"]
@@ -96,7 +91,6 @@ class Planted:
                     "ec2_volume": {volume},
                     "ec2_snapshot": {snapshot},
                     "ec2_network_interface": {interface["NetworkInterface"]["NetworkInterfaceId"]},
-                    "ec2_launch_template": {template},
                     "elb_load_balancer": {balancer},
                     "elb_target_group": {group},
                 }
@@ -104,6 +98,7 @@ class Planted:
 
 
 KEYS = {
+    "ec2_launch_template": "LaunchTemplateId",
     "ec2_endpoint": "VpcEndpointId",
     "ec2_internet_gateway": "InternetGatewayId",
     "ec2_nat_gateway": "NatGatewayId",

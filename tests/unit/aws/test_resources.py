@@ -14,8 +14,8 @@ from .kinds import OWNER, STRANGER, Ground, build, sample
 KINDS = sorted(RESOURCES)
 # Never marked: a mount target is its file system's, a service-linked role the account's.
 UNMARKED = {"efs_mount_target", "iam_service_linked_role"}
-# EC2 names are not unique: someone else's of that name is simply another one.
-NAMED_BY_TAG = {kind for kind in KINDS if kind.startswith("ec2_")}
+# EC2 names are not unique: someone else's of that name is simply another one. Those of launch templates are.
+NAMED_BY_TAG = {kind for kind in KINDS if kind.startswith("ec2_")} - {"ec2_launch_template"}
 
 
 @pytest.fixture(scope="module")

@@ -25,9 +25,9 @@ class EksNodegroup(EksMember):
     """A node group. A change of an immutable field, for example of the instance types, means a new group."""
 
     kind = "eks_nodegroup"
-    stands_on = ("eks_cluster", "iam_role", "ec2_subnet", "ec2_route_table", "ec2_endpoint")
+    stands_on = (*("eks_cluster", "iam_role", "ec2_subnet", "ec2_route_table", "ec2_endpoint", "ec2_launch_template"),)
     carries_traffic = True
-    rolling = ("version", "releaseVersion")
+    rolling = ("version", "releaseVersion", "launchTemplate")
     listing = ("list_nodegroups", "nodegroups", "")
     describing = ("describe_nodegroup", "nodegroup")
     name_in = "nodegroupName"
@@ -37,12 +37,6 @@ class EksNodegroup(EksMember):
     key = ("cluster", "name")
     timeout_s = 2400
     produces = ("name", "arn", "auto_scaling_group")
-    rules = Rules(
-        replaced=("amiType", "instanceTypes", "diskSize", "subnets", "nodeRole", "capacityType"),
-        unordered=("subnets", "taints"),
-        exact=("labels",),
-        keyed=("labels",),
-    )
     arguments = {
         "cluster": text(required=True),
         "name": text(required=True),
@@ -68,6 +62,20 @@ class EksNodegroup(EksMember):
     }
 
     @property
+    def rules(self) -> Rules:  # type: ignore[override]
+        """EKS takes no other launch template than the one that a group was made with, only its next version."""
+        replaced = ("amiType", "instanceTypes", "diskSize", "subnets", "nodeRole", "capacityType")
+        wanted = self.params["launch_template"] or {}
+        have = ((self._current or {}).get("launchTemplate")) or {}
+        other = any(wanted.get(key) and wanted[key] != have.get(key) for key in ("id", "name"))
+        return Rules(
+            replaced=(*replaced, "launchTemplate") if other else replaced,
+            unordered=("subnets", "taints"),
+            exact=("labels",),
+            keyed=("labels",),
+        )
+
+    @property
     def where(self) -> dict[str, str]:
         return {"clusterName": self.params["cluster"], "nodegroupName": self.params["name"]}
 
@@ -91,8 +99,8 @@ class EksNodegroup(EksMember):
         return {
             "nodeRole": p["role_arn"],
             "subnets": p["subnet_ids"],
-            "instanceTypes": p["instance_types"],
-            "amiType": None if template else p["ami_type"],
+            "instanceTypes": p["instance_types"] or None,
+            "amiType": p["ami_type"],
             "capacityType": p["capacity_type"],
             "diskSize": p["disk_size"],
             "scalingConfig": self._scaling(current),

@@ -19,15 +19,21 @@ OTHER = "ec2_other"
 
 @dataclass(frozen=True)
 class Made:
-    """A type of EC2 that no component describes. `price`: USD an hour of a row."""
+    """A type of EC2 that no component describes. `price`: USD an hour of a row; `part_of`: what it goes with."""
 
     named: Named
     price: Callable[[Row], float | None] = lambda row: 0.0
     state: Callable[[Row], str] = lambda row: str(row.get("State") or "")
+    part_of: Callable[[Row], str] = lambda row: ""
 
     def census(self, looker: Looker) -> Iterator[Item]:
         for row, tags in marked(looker, self.named):
-            more = {"name": name_of(row, tags), "state": self.state(row), "price_per_hour": self.price(row)}
+            more = {
+                "name": name_of(row, tags),
+                "state": self.state(row),
+                "price_per_hour": self.price(row),
+                "part_of": self.part_of(row),
+            }
             yield looker.item(self.named.kind, str(row[self.named.id]), tags, **more)
 
 
@@ -36,10 +42,14 @@ EC2 = (
         Named("ec2_instance", "instance", "describe_instances", "Reservations", "InstanceId"),
         price=lambda row: per_hour(str(row.get("InstanceType"))) if row["State"]["Name"] == "running" else 0.0,
         state=lambda row: str(row["State"]["Name"]),
+        part_of=lambda row: tag_map(row.get("Tags") or []).get("eks:nodegroup-name", ""),
     ),
     Made(
         Named("ec2_volume", "volume", "describe_volumes", "Volumes", "VolumeId"),
         price=lambda row: per_hour_of(f"{row.get('VolumeType')}_gib", float(row.get("Size") or 0)),
+        part_of=lambda row: next(
+            (str(one["InstanceId"]) for one in row.get("Attachments") or [] if one.get("DeleteOnTermination")), ""
+        ),
     ),
     Made(
         Named(
@@ -59,12 +69,6 @@ EC2 = (
         Named("ec2_address", "elastic-ip", "describe_addresses", "Addresses", "AllocationId"),
         price=lambda row: per_hour_of("public_ipv4"),
         state=lambda row: "in use" if row.get("AssociationId") else "free",
-    ),
-    Made(
-        Named(
-            *("ec2_launch_template", "launch-template", "describe_launch_templates"),
-            *("LaunchTemplates", "LaunchTemplateId"),
-        )
     ),
 )
 

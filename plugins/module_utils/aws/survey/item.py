@@ -22,7 +22,10 @@ _REFUSALS = ("AccessDenied", "AccessDeniedException", "403")
 
 @dataclass(frozen=True)
 class Item:
-    """One thing with our mark. `id`: id, name or ARN by which AWS deletes it. `price_per_hour` in USD; None: not known."""
+    """One thing with our mark. `id`: id, name or ARN by which AWS deletes it. `price_per_hour` in USD; None: not known.
+
+    `part_of`: the instance or node group that it goes with, empty for none.
+    """
 
     kind: str
     id: str
@@ -30,6 +33,7 @@ class Item:
     component: str = ""
     state: str = ""
     price_per_hour: float | None = 0.0
+    part_of: str = ""
 
 
 @dataclass

@@ -16,12 +16,12 @@ from .census import census
 from .item import Item
 from .lookups import call
 
-# In the order in which they can be deleted. Components never describe one of these kinds.
+# In the order in which they can be deleted.
 KINDS = (
     *("elb_load_balancer", "elb_target_group", "ec2_instance", "ec2_volume", "ec2_network_interface"),
     "ec2_launch_template",
 )
-# The load balancer controller creates groups, and so do components: described groups are not left behind.
+# The load balancer controller creates groups, Karpenter templates, and so do components: what is described is not left behind.
 GROUP = "ec2_security_group"
 _REMOVE: dict[str, tuple[str, str, Callable[[str], dict[str, Any]]]] = {
     "elb_load_balancer": ("elbv2", "delete_load_balancer", lambda one: {"LoadBalancerArn": one}),
@@ -36,12 +36,17 @@ _REMOVE: dict[str, tuple[str, str, Callable[[str], dict[str, Any]]]] = {
 _HELD = ("DependencyViolation", "ResourceInUse", "InvalidNetworkInterface.InUse", "VolumeInUse")
 
 
-def left_behind(connection: Connection, cluster: str, described_groups: Collection[str] = ()) -> list[Item]:
-    """The leftovers that exist now, in the order of their removal. Raises AwsError where a service cannot be asked."""
+def left_behind(connection: Connection, cluster: str, described: Collection[str] = ()) -> list[Item]:
+    """The leftovers that exist now, in the order of their removal; nodes of a node group go with it, and disks with their nodes.
+
+    `described`: ids of what components describe. Raises AwsError where a service cannot be asked.
+    """
     found = census(connection, cluster, (*KINDS, GROUP))
     if found.unseen:
         raise AwsError(f"cluster {cluster}: {found.unseen[0]}")
-    items = [item for item in found.items if item.id not in described_groups and item.state != "shutting-down"]
+    items = [
+        item for item in found.items if item.id not in described and item.state != "shutting-down" and not item.part_of
+    ]
     order = (*KINDS, GROUP)
     return sorted(items, key=lambda item: (order.index(item.kind), item.id))
 
