@@ -30,6 +30,7 @@ COMPILED = (
     "data_path/reply.py",
     "data_path/request_ids.py",
     "data_path/services.py",
+    "engines/address.py",
     "engines/connection.py",
     "engines/dispatch.py",
     "engines/engine.py",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,6 @@ NOT_INPUTS = frozenset(
     [
         "listen",
         "workers",
-        "engine",
         "model",
         "kubernetes",
         "kubernetes_namespace",
@@ -84,7 +84,7 @@ def option(field: dataclasses.Field[Any]) -> str:
     lines = [
         f"gateway_{field.name}:",
         "  description: >-",
-        f"    {meaning}.",
+        *(f"    {line}" for line in textwrap.wrap(meaning + ".", 140, break_long_words=False, break_on_hyphens=False)),
         f"  type: {TYPES[field.metadata['kind']]}",
     ]
     if field.metadata["kind"] == "texts":

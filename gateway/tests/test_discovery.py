@@ -59,7 +59,7 @@ def cluster(house: House) -> Iterator[Cluster]:
 
 def ready(front: Front, model: str = "tiny") -> set[str]:
     pool = front.gateway.fleet.registry.pools.get(model)
-    return set() if pool is None else {engine.host for engine in pool.ready}
+    return set() if pool is None else {engine.where.host for engine in pool.ready}
 
 
 def test_endpoints_come_and_go_as_the_slices_say(cluster: Cluster, house: House) -> None:
@@ -154,7 +154,7 @@ def test_lost_repeated_and_reordered_events_never_leave_a_wrong_picture(house: H
     truth.replace(build(item) for item in cluster.api.slices.values())
     wanted = {found.host for found in truth.endpoints() if found.ready}
     house.until(lambda: ready(front) == wanted, 10)
-    known = {engine.host for engine in front.gateway.fleet.registry.engines.values()}
+    known = {engine.where.host for engine in front.gateway.fleet.registry.engines.values()}
     assert known == {found.host for found in truth.endpoints()}
     house.run(cluster.api.stop())
 
@@ -190,7 +190,7 @@ def test_what_a_new_slice_says_in_the_same_place_and_words_is_the_same_endpoint(
     ]
     assert after[0] is before[0]
     slices.apply("MODIFIED", build(make_slice("a", 3, first, **{"llm.on-eks/model": "other"})))
-    assert {found.model for found in slices.endpoints()} == {"other"}
+    assert {found.models for found in slices.endpoints()} == {("other",)}
 
 
 def test_an_event_that_changes_states_only_tells_the_engines_that_changed() -> None:
@@ -243,7 +243,7 @@ def test_a_registry_that_followed_many_changes_is_as_one_that_saw_the_last_only(
         return Endpoint(
             f"10.0.0.{chance.randrange(6)}",
             80,
-            model=chance.choice("ab"),
+            models=(chance.choice("ab"),),
             ready=chance.random() < 0.5,
             weight=chance.choice((1.0, 2.0)),
         )
@@ -268,10 +268,10 @@ def test_a_registry_that_followed_many_changes_is_as_one_that_saw_the_last_only(
 
 def test_nobody_is_told_of_a_change_while_an_engine_that_is_gone_still_counts() -> None:
     registry = Registry(make_engine)
-    one, other = Endpoint("10.0.0.1", 80, model="a"), Endpoint("10.0.0.2", 80, model="a", ready=False)
+    one, other = Endpoint("10.0.0.1", 80, models=("a",)), Endpoint("10.0.0.2", 80, models=("a",), ready=False)
     registry.replace([one, other])
     told: list[set[str]] = []
-    registry.on_change.append(lambda _: told.append({engine.host for engine in registry.pools["a"].ready}))
+    registry.on_change.append(lambda _: told.append({engine.where.host for engine in registry.pools["a"].ready}))
     registry.replace([replace(other, ready=True)])
     assert told == [{"10.0.0.2"}]
 
@@ -399,6 +399,6 @@ def test_requests_follow_the_slices(cluster: Cluster, house: House) -> None:
     house.until(lambda: bool(ready(front)))
     assert [front.chat().status for _ in range(3)] == [200] * 3
     house.call(put, other)
-    house.until(lambda: ("127.0.0.1", other.port) in front.gateway.fleet.registry.engines)
+    house.until(lambda: ("127.0.0.1", other.port, "") in front.gateway.fleet.registry.engines)
     assert [front.chat().status for _ in range(3)] == [200] * 3
     assert (len(one.requests), len(other.requests)) == (3, 3)

@@ -70,7 +70,7 @@ def test_failures_in_a_row_take_an_engine_out_and_a_trial_brings_it_back(house: 
     seen = len(bad.requests)
     assert seen < 8
     bad.mode = "ok"
-    engine = next(e for e in front.gateway.fleet.registry.engines.values() if e.port == bad.port)
+    engine = next(e for e in front.gateway.fleet.registry.engines.values() if e.where.port == bad.port)
     house.until(lambda: engine.health.value == "trial")
     for _ in range(4):
         assert front.chat().status == 200

@@ -95,7 +95,7 @@ def test_a_request_is_held_while_its_model_wakes_up(house: House) -> None:
     dispatcher = front.gateway.fleet.dispatchers["asleep"]
     house.until(lambda: len(dispatcher.waiting) == 1)
     assert front.metric('queue_depth{model="asleep"') == 1
-    endpoints = [Endpoint("127.0.0.1", engine.port, model=engine.model) for engine in (awake, asleep)]
+    endpoints = [Endpoint("127.0.0.1", engine.port, models=(engine.model,)) for engine in (awake, asleep)]
     house.call(front.gateway.fleet.registry.replace, endpoints)
     assert stream.events()[-1] == "data: [DONE]"
 

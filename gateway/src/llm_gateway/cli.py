@@ -15,6 +15,7 @@ from pathlib import Path
 from llm_gateway import __version__
 from llm_gateway.callers.keys import read_keys
 from llm_gateway.config import settings
+from llm_gateway.discovery.static import static_endpoints
 from llm_gateway.errors import ConfigError
 from llm_gateway.simulation.command import add_arguments as add_simulate_arguments
 from llm_gateway.simulation.command import run as run_simulation
@@ -73,6 +74,7 @@ def _check(path: Path) -> int:
     chosen = settings.load(None, {}, settings.read_document(path), f"config {path}")
     if chosen.keys_dir or chosen.api_key_file:
         read_keys(chosen.keys_dir, chosen.api_key_file)
+    static_endpoints(chosen)
     sys.stdout.write(f"{path}: good\n")
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -117,11 +118,25 @@ async def usual(asked: Asked, say: Say) -> None:
 
 
 class Told:
-    """The engine. `asked` are the POSTs that came; `models` may change while it runs."""
+    """The engine. `asked` are the POSTs that came; `models` may change while it runs, as may `gets`, the JSON at other paths; `got` are the GETs.
 
-    def __init__(self, answer: Answer = usual, models: list[dict[str, Any]] | None = None) -> None:
+    `base` stands before its paths; with `tls` it speaks HTTPS."""
+
+    def __init__(
+        self,
+        answer: Answer = usual,
+        models: list[dict[str, Any]] | None = None,
+        *,
+        base: str = "/v1",
+        gets: dict[str, Any] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.answer = answer
         self.models = [CARD] if models is None else models
+        self.base = base
+        self.gets = gets or {}
+        self.got: list[Asked] = []
+        self._tls = tls
         self.asked: list[Asked] = []
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -133,8 +148,9 @@ class Told:
         return self.asked[-1].json
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 26)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 26, ssl=self._tls)
+        port = self._server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}" if self._tls is None else f"https://localhost:{port}"
 
     async def stop(self) -> None:
         if self._server is not None:
@@ -157,10 +173,9 @@ class Told:
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         say = Say(writer)
         if method == "GET":
-            known = target == "/v1/models"
-            await say.json(
-                {"object": "list", "data": self.models} if known else {"detail": "Not Found"}, 200 if known else 404
-            )
+            self.got.append(Asked(target, headers, body))
+            known = {f"{self.base}/models": {"object": "list", "data": self.models}} | self.gets
+            await say.json(known.get(target, {"detail": "Not Found"}), 200 if target in known else 404)
         else:
             asked = Asked(target, headers, body)
             self.asked.append(asked)
@@ -175,8 +190,8 @@ class Wild:
         self.house = house
         self._engines: list[Told] = []
 
-    def engine(self, answer: Answer = usual, models: list[dict[str, Any]] | None = None) -> Told:
-        engine = Told(answer, models)
+    def engine(self, answer: Answer = usual, models: list[dict[str, Any]] | None = None, **more: Any) -> Told:
+        engine = Told(answer, models, **more)
         self.house.run(engine.start())
         self._engines.append(engine)
         return engine

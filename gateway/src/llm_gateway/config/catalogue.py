@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ POLICIES = ("least-in-flight", "power-of-two", "round-robin", "prefix", "session
 
 
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One name that clients may ask for. What is None is as the settings say.
+    """One name that clients may ask for; with `*` in it, all names like it that nobody else has. What is None is as the settings say.
 
     `alias` is the model that is meant; `split` shares requests out over models by weight (canary); `fallbacks` are asked in this order when
     the model's own engines cannot take a request. The other fields belong to a model that engines serve.
@@ -46,6 +47,11 @@ class Catalogue:
                 raise ConfigError(f"models: {name}: {error}") from error
         for name, config in self.models.items():
             self._check(name, config)
+        # The pattern with the most letters of its own goes first; `*` alone, which is like every name, last.
+        patterns = sorted(
+            (name for name in self.models if "*" in name), key=lambda name: (name.count("*") - len(name), name)
+        )
+        self._patterns = [(_like(name), self.models[name]) for name in patterns]
 
     def _check(self, name: str, config: ModelConfig) -> None:
         where = f"models: {name}"
@@ -58,6 +64,11 @@ class Catalogue:
         for number in (config.engine_concurrency, config.queue_size, config.queue_timeout, config.hold_timeout):
             if number is not None and number < 0:
                 raise ConfigError(f"{where}: numbers are at least 0")
+        named = [*self._targets(config), *config.fallbacks]
+        if "*" in name and not self._targets(config):
+            raise ConfigError(f"{where}: a name with * is another name for models; say alias or split")
+        if any("*" in target for target in named):
+            raise ConfigError(f"{where}: * stands in the name that is asked for, not in those of models")
         seen = {name}
         pending = list(self._targets(config))
         while pending:
@@ -83,10 +94,18 @@ class Catalogue:
         config = self.models.get(name)
         return config is None or not (config.alias is not None or config.split)
 
+    def like(self, name: str) -> ModelConfig | None:
+        """What is said of all names like this one, which itself is not configured; None: nothing."""
+        if name not in self.models:
+            for like, config in self._patterns:
+                if like.fullmatch(name) is not None:
+                    return config
+        return None
+
     def resolve(self, name: str, chance: random.Random) -> str:
-        """The model that is meant by a name, this time."""
+        """The model that is meant by a name, this time. The name is not one that engines serve."""
+        config = self.models.get(name) or self.like(name)
         while True:
-            config = self.models.get(name)
             if config is None:
                 return name
             if config.alias is not None:
@@ -95,6 +114,11 @@ class Catalogue:
                 name = chance.choices(list(config.split), list(config.split.values()))[0]
             else:
                 return name
+            config = self.models.get(name)
+
+
+def _like(pattern: str) -> re.Pattern[str]:
+    return re.compile(".*".join(re.escape(part) for part in pattern.split("*")), re.DOTALL)
 
 
 _DEFAULTS = ModelConfig()

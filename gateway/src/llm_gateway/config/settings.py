@@ -19,6 +19,7 @@ import msgspec
 import yaml
 
 from llm_gateway.config.catalogue import POLICIES, Catalogue, ModelConfig
+from llm_gateway.config.engine_url import read_all
 from llm_gateway.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "LLM_GATEWAY_"
@@ -140,7 +141,8 @@ class Settings:
     engine: tuple[str, ...] = setting(
         (),
         "texts",
-        "URL of an engine; repeat the flag for more (static discovery); `?kind=tgi&model=NAME&weight=2` says more of it",
+        "URL of an engine, http or https, with its base path; may be given several times, also beside those found in Kubernetes;"
+        " `?kind=tgi&model=A,B&weight=2&name=N&key_file=PATH&ca_file=PATH` says more of it",
     )
     model: str = setting("", "text", "Model name of the static engines; empty: learned from each engine's /v1/models")
     kubernetes: bool = setting(False, "switch", "Find engines by the EndpointSlices of the cluster this runs in")
@@ -400,9 +402,7 @@ def check(settings: Settings) -> None:
     if settings.limit_replicas < 1:
         raise ConfigError("limit_replicas: at least 1 gateway is needed")
     Catalogue(settings.models)
-    for url in settings.engine:
-        engine_address(url)
-        engine_options(url)
+    read_all(settings.engine)
 
 
 def load(
@@ -431,32 +431,6 @@ def host_port(listen: str) -> tuple[str, int]:
     if not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ConfigError(f"listen: expected HOST:PORT (got {listen!r})")
     return host, int(port)
-
-
-def engine_address(url: str) -> tuple[str, int]:
-    """`http://10.0.0.1:8080` → (host, port). Raises ConfigError."""
-    bare = url.partition("?")[0]
-    found = re.fullmatch(r"http://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?/?", bare)
-    if found is None:
-        raise ConfigError(f"engine: expected http://HOST:PORT without a path (got {url!r})")
-    return found[1].removeprefix("[").removesuffix("]"), int(found[2] or 80)
-
-
-def engine_options(url: str) -> dict[str, str]:
-    """What stands behind the `?` of an engine's URL: kind, model, weight, name. Raises ConfigError."""
-    from urllib.parse import parse_qsl
-
-    options = dict(parse_qsl(url.partition("?")[2], keep_blank_values=True))
-    unknown = sorted(options.keys() - {"kind", "model", "weight", "name"})
-    if unknown:
-        raise ConfigError(f"engine: {unknown[0]!r} is not one of kind, model, name, weight (got {url!r})")
-    try:
-        good = float(options.get("weight", "1")) > 0
-    except ValueError:
-        good = False
-    if not good:
-        raise ConfigError(f"engine: weight is a number above 0 (got {url!r})")
-    return options
 
 
 def schema() -> str:

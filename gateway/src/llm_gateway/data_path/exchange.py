@@ -669,7 +669,7 @@ class Exchange:
             return ApiError(
                 504, "No engine answered in time. Try again later.", code="engine_timeout", error_type="server_error"
             )
-        if error.kind in ("refused", "unreachable", "connect_timeout"):
+        if error.kind in ("refused", "unreachable", "connect_timeout", "tls"):
             return unavailable("No engine can be reached. Try again later.")
         return ApiError(
             502, "The engine's answer broke off. Try again.", code="engine_error", error_type="server_error"

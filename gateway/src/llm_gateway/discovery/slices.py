@@ -211,13 +211,14 @@ def engines_of(endpoint: SliceEndpoint, ports: list[int], labels: dict[str, str]
     if not endpoint.addresses:
         return []
     conditions = endpoint.conditions
+    models = (labels[LABEL_MODEL],) if labels.get(LABEL_MODEL) else ()
     return [
         Endpoint(
             host=endpoint.addresses[0],
             port=port,
             name=endpoint.target_ref.name if endpoint.target_ref is not None else "",
             kind=labels.get(LABEL_ENGINE, ""),
-            model=labels.get(LABEL_MODEL, ""),
+            models=models,
             ready=conditions.ready is not False and conditions.serving is not False and not conditions.terminating,
             weight=_weight(labels.get(LABEL_WEIGHT, "")),
         )

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from enum import Enum
 from functools import lru_cache
 from typing import Any, Final, cast
 
 from llm_gateway.callers.ledger import Ledger
+from llm_gateway.engines.address import Address
 from llm_gateway.engines.connection import EngineConnection, Upstream
 from llm_gateway.engines.routing import seed_of
 from llm_gateway.errors import EngineError, printable
@@ -40,7 +42,8 @@ def _name_line(name: str) -> bytes:
 
 
 class Engine(Upstream):
-    """An engine process that answers HTTP at one address."""
+    """An engine process that answers HTTP at one address. `own_key`: it is shown a key of its own, as somebody else's engine is; such a one is not
+    told who asks."""
 
     __slots__ = (
         "address",
@@ -54,26 +57,29 @@ class Engine(Upstream):
         "frame_tail",
         "health",
         "heard_at",
-        "host",
         "in_flight",
         "kind",
+        "kind_asked",
         "kv_use",
         "learned",
+        "learned_kind",
         "ledger",
         "mine",
         "models",
         "name",
         "name_line",
         "open_until",
-        "port",
+        "own_key",
         "queue_depth",
         "record",
         "seed",
         "served",
         "serving",
         "share",
+        "stood_at",
         "token",
         "weight",
+        "where",
     )
 
     def __init__(
@@ -85,6 +91,9 @@ class Engine(Upstream):
         kind: str = "",
         token: str = "",
         weight: float = 1.0,
+        path: str = "",
+        tls: ssl.SSLContext | None = None,
+        own_key: bool = False,
         ledger: Ledger | None = None,
         outbox: Outbox | None = None,
     ) -> None:
@@ -95,28 +104,30 @@ class Engine(Upstream):
         self.share = weight
         self.ledger = ledger if ledger is not None and ledger.shared else None
         self.mine = 0
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self.frame_start = f" HTTP/1.1\r\nhost: {address}".encode("latin-1")
+        self.where = where = Address(host, port, path, tls)
+        self.address = where.text
+        self.frame_start = f" HTTP/1.1\r\nhost: {where.authority}".encode("latin-1")
         self.frame_tail = _frame_tail(token)
+        self.own_key = own_key
         self.kind = kind
-        self.name = name or address
+        self.name = name or where.text
         self.name_line = _name_line(self.name)
         self.served = 0
         self.heard_at = 0.0
+        self.stood_at = 0.0  # it was last found to stand still
         self.failures = 0
         self.serving = True
         self.drained = False
-        self.host = host
-        self.port = port
-        self.address = address
         self.token = token
+        self.learned_kind = ""  # as it was found by asking
+        self.kind_asked = False
         self.models: frozenset[str] = frozenset()
         self.learned: frozenset[str] = frozenset()
         self.cards: Mapping[str, dict[str, Any]] = {}  # what it says of its models
         self.weight = weight
         self.seed = seed_of(self.name)
         self.kv_use = 0.0
-        self.record = None if self.ledger is None else self.ledger.record("engine:" + address)
+        self.record = None if self.ledger is None else self.ledger.record("engine:" + where.text)
         self.cooldown_s = 0.0
         self.open_until = 0.0
         self.created_at = 0.0
@@ -139,15 +150,16 @@ class Engine(Upstream):
     ) -> bytes:
         """A whole POST request; of one that is sent with its body `apart`, what comes before that. `lines`: more header lines, each
         beginning with CRLF; `form`: its Content-Type, where it is no JSON."""
+        where = self.where
         return b"".join(
             (
                 b"POST ",
-                path,
+                where.target(path) if where.based else path,
                 self.frame_start,
                 self.frame_tail.replace(b"application/json", form, 1) if form else self.frame_tail,
                 request_id,
                 b"" if traceparent is None else b"\r\ntraceparent: " + traceparent,
-                lines,
+                b"" if self.own_key else lines,
                 b"\r\ncontent-length: %d\r\n\r\n" % len(body),
                 b"" if apart else body,
             )
@@ -158,6 +170,12 @@ class Engine(Upstream):
         if name != self.name:
             self.name = name
             self.name_line = _name_line(name)
+
+    def show(self, token: str) -> None:
+        """Show it this key from now on."""
+        if token != self.token:
+            self.token = token
+            self.frame_tail = _frame_tail(token)
 
     # load
 
@@ -190,8 +208,13 @@ class Engine(Upstream):
             self.in_flight = self.mine + int(self.ledger.others_in_flight(self.record))
 
     def stands_still(self, now: float, silence_s: float) -> bool:
-        """Whether several requests are there, and none of them has got anything for `silence_s` (0: off) since the last of them got something."""
-        return 0 < silence_s < now - self.heard_at and self.heard_at > 0 and self.mine > 1
+        """Whether several requests are there, and none of them has got anything for `silence_s` (0: off) since the last of them got something.
+
+        When that was so once, it is until something is heard: the last of them must not wait for ever because the others have left."""
+        still = 0 < silence_s < now - self.heard_at and self.heard_at > 0
+        if still and self.mine > 1:
+            self.stood_at = now
+        return still and self.stood_at > self.heard_at
 
     def warm_up(self, now: float, slow_start_s: float) -> None:
         """Work out the share of an engine that is new: a tenth at first, all of its weight after `slow_start_s`."""
@@ -201,19 +224,22 @@ class Engine(Upstream):
     # connections
 
     async def connect(self, timeout_s: float) -> EngineConnection:
-        """A new connection. Raises EngineError (`refused`, `unreachable`, `connect_timeout`)."""
+        """A new connection. Raises EngineError (`refused`, `unreachable`, `connect_timeout`, `tls`)."""
         loop = asyncio.get_running_loop()
+        where = self.where
         try:
             async with asyncio.timeout(timeout_s):
                 _, connection = await loop.create_connection(
-                    cast(Any, lambda: EngineConnection(self)), self.host, self.port
+                    cast(Any, lambda: EngineConnection(self)), where.host, where.port, ssl=where.tls
                 )
         except TimeoutError as error:
-            raise EngineError("connect_timeout", f"{self.address}: no connection in {timeout_s:g} s") from error
+            raise EngineError("connect_timeout", f"{where.text}: no connection in {timeout_s:g} s") from error
         except ConnectionRefusedError as error:
-            raise EngineError("refused", f"{self.address}: connection refused") from error
+            raise EngineError("refused", f"{where.text}: connection refused") from error
+        except ssl.SSLError as error:
+            raise EngineError("tls", f"{where.text}: {error}") from error
         except OSError as error:
-            raise EngineError("unreachable", f"{self.address}: {error.strerror or error}") from error
+            raise EngineError("unreachable", f"{where.text}: {error.strerror or error}") from error
         return cast(EngineConnection, connection)
 
     # the breaker
@@ -237,6 +263,7 @@ class Engine(Upstream):
         self.health = Health.OPEN
         self.cooldown_s = min(MAX_COOLDOWN_S, self.cooldown_s * 2 or cooldown_s)
         self.open_until = now + self.cooldown_s
+        self.kind_asked = False  # who comes back may be another
         return True
 
     def half_open(self, now: float) -> bool:

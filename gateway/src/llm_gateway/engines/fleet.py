@@ -10,12 +10,14 @@ from collections.abc import Callable, Collection
 from time import monotonic
 from typing import Any, Final
 
+from llm_gateway.callers.admission import read_secret
 from llm_gateway.callers.caller import Caller
 from llm_gateway.callers.ledger import Ledger
 from llm_gateway.callers.limits import Subject
-from llm_gateway.config.catalogue import Catalogue
+from llm_gateway.config.catalogue import Catalogue, ModelConfig
 from llm_gateway.config.key_documents import Key, KeyLimits
 from llm_gateway.config.settings import Settings
+from llm_gateway.engines.address import tls_context
 from llm_gateway.engines.dispatch import Dispatcher
 from llm_gateway.engines.engine import Engine
 from llm_gateway.engines.registry import Endpoint, Registry
@@ -63,13 +65,25 @@ class Fleet:
         self._prefixes = PrefixMemory()
         self._chance = random.Random()  # noqa: S311  which canary a request meets is no secret
 
+    def load_keys(self, token: str) -> None:
+        """Show engines the keys that stand in their files now; `token` is that of all others. Raises ConfigError."""
+        keys = {
+            place: read_secret(endpoint.key_file) for place, endpoint in self.registry.said.items() if endpoint.key_file
+        }
+        self._token = token
+        for place, engine in self.registry.engines.items():
+            engine.show(keys.get(place, token))
+
     def _make_engine(self, endpoint: Endpoint) -> Engine:
         engine = Engine(
             endpoint.host,
             endpoint.port,
             name=endpoint.name,
             kind=endpoint.kind,
-            token=self._token,
+            token=read_secret(endpoint.key_file) if endpoint.key_file else self._token,
+            path=endpoint.path,
+            tls=tls_context(endpoint.ca_file) if endpoint.secure else None,
+            own_key=bool(endpoint.key_file),
             weight=endpoint.weight,
             ledger=self._ledger,
             outbox=self._outbox,
@@ -157,12 +171,14 @@ class Fleet:
 
     def resolve(self, asked: str) -> str:
         """The model that is meant by the name a client used, this time (a canary may mean one of several)."""
+        if asked in self.dispatchers and asked not in self.catalogue.models:
+            return asked
         return self.catalogue.resolve(asked, self._chance)
 
     def dispatcher(self, asked: str, caller: Caller) -> Dispatcher:
         """The way to the model that is meant by the name a client used. Raises ApiError (403, 404, 503)."""
         dispatcher = self.dispatchers.get(asked)
-        if dispatcher is None or self.catalogue.models:
+        if dispatcher is None or asked in self.catalogue.models:
             dispatcher = self.dispatchers.get(self.resolve(asked))
             if dispatcher is None:
                 raise self._unknown_model(asked)
@@ -185,14 +201,32 @@ class Fleet:
 
     def model_card(self, name: str) -> dict[str, Any]:
         """What engines say of the model that is meant by a name (of a split, of its first)."""
+        if name not in self.dispatchers:
+            config = self.catalogue.like(name)
+            name = name if config is None else self._first_of(config)
         while not self.catalogue.real(name):
-            config = self.catalogue.config(name)
-            name = config.alias if config.alias is not None else next(iter(config.split))
+            name = self._first_of(self.catalogue.config(name))
         return self.registry.card(name)
+
+    @staticmethod
+    def _first_of(config: ModelConfig) -> str:
+        return config.alias if config.alias is not None else next(iter(config.split))
+
+    def may_ask(self, key: Key, name: str) -> bool:
+        """Whether a key may ask for a model by this name, which need not be listed."""
+        if name in self.served_names(key):
+            return True
+        config = self.catalogue.like(name)
+        if name in self.dispatchers or config is None:
+            return False
+        return key.may_use(name) or any(map(key.may_use, [config.alias] if config.alias else config.split))
 
     def served_names(self, key: Key) -> list[str]:
         """All names that a key may ask for."""
-        names = {*self.dispatchers, *(name for name in self.catalogue.models if not self.catalogue.real(name))}
+        names = {
+            *self.dispatchers,
+            *(name for name in self.catalogue.models if not self.catalogue.real(name) and "*" not in name),
+        }
         return sorted(name for name in names if key.may_use(name))
 
     # --- queues

@@ -89,7 +89,8 @@ async def get(engine: Engine, path: str, timeout_s: float) -> tuple[int, bytes]:
     collected = _Collected()
     collected.connection = connection
     authorization = f"authorization: Bearer {engine.token}\r\n" if engine.token else ""
-    request = f"GET {path} HTTP/1.1\r\nhost: {engine.address}\r\n{authorization}connection: close\r\n\r\n"
+    target = engine.where.target(path.encode()).decode()
+    request = f"GET {target} HTTP/1.1\r\nhost: {engine.where.authority}\r\n{authorization}connection: close\r\n\r\n"
     connection.send(collected, request.encode("latin-1"))
     try:
         async with asyncio.timeout(timeout_s):
@@ -146,6 +147,37 @@ async def ask_models(engine: Engine, timeout_s: float) -> Cards:
         elif status not in (404, 405, 501):
             break
     raise EngineError("status", f"{engine.address}: says nothing of its models (status {status})")
+
+
+# Who engines say that a model of theirs belongs to.
+_OWNERS = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llamacpp"}
+# What engines of a kind answer, and nobody else: a path, and fields of the document there.
+_SIGNS = (
+    ("tgi", "/info", ("model_id", "max_total_tokens")),
+    ("llamacpp", "/props", ("default_generation_settings",)),
+    ("tgw", "/v1/internal/model/info", ("model_name", "lora_names")),
+)
+
+
+async def ask_kind(engine: Engine, cards: Cards, timeout_s: float) -> str:
+    """The kind of an engine that nobody has named, by what it answers; empty: none that is known. Raises EngineError when it does not answer."""
+    for card in cards.values():
+        if card.get("owned_by") in _OWNERS:
+            return _OWNERS[card["owned_by"]]
+    for kind, path, fields in _SIGNS:
+        status, body = await get(engine, path, timeout_s)
+        if status == 200 and has_fields(body, fields):
+            return kind
+    return ""
+
+
+def has_fields(body: bytes, fields: tuple[str, ...]) -> bool:
+    """Whether this is an object with all these fields."""
+    try:
+        document = msgspec.json.decode(body)
+    except UNREADABLE:
+        return False
+    return isinstance(document, dict) and all(field in document for field in fields)
 
 
 # The metrics of a queue, and of a KV cache's use (0 to 1), as engines name them.

@@ -18,9 +18,18 @@ class Endpoint:
     port: int
     name: str = ""
     kind: str = ""
-    model: str = ""
+    models: tuple[str, ...] = ()
     ready: bool = True
     weight: float = 1.0
+    path: str = ""
+    secure: bool = False
+    key_file: str = ""
+    ca_file: str = ""
+
+    @property
+    def place(self) -> tuple[str, int, str]:
+        """What tells one engine from another."""
+        return self.host, self.port, self.path
 
 
 class Pool:
@@ -63,9 +72,9 @@ class Registry:
     def __init__(self, make: Callable[[Endpoint], Engine]) -> None:
         self._make = make
         self._known: dict[str, None] = {}
-        self.engines: dict[tuple[str, int], Engine] = {}
+        self.engines: dict[tuple[str, int, str], Engine] = {}  # by their endpoints' places
         # What discovery last said of each.
-        self._said: dict[tuple[str, int], Endpoint] = {}
+        self.said: dict[tuple[str, int, str], Endpoint] = {}
         self.pools: dict[str, Pool] = {}
         self._drained: set[str] = set()
         self.forgotten: set[str] = set()  # models that are gone for good; who has cleared up after them, empties it
@@ -73,20 +82,20 @@ class Registry:
 
     def replace(self, endpoints: Iterable[Endpoint]) -> tuple[list[Engine], list[Engine]]:
         """The engines are exactly these now. Returns the new and the removed ones; a removed one completes the requests it has."""
-        wanted: dict[tuple[str, int], Endpoint] = {}
+        wanted: dict[tuple[str, int, str], Endpoint] = {}
         for endpoint in endpoints:
-            other = wanted.get((endpoint.host, endpoint.port))
+            other = wanted.get(endpoint.place)
             # Two slices may show one address while they are being rewritten; ready in either is ready.
             if other is None or (endpoint.ready and not other.ready):
-                wanted[(endpoint.host, endpoint.port)] = endpoint
-        gone = [engine for address, engine in self.engines.items() if address not in wanted]
-        for engine in gone:
-            address = (engine.host, engine.port)
-            del self.engines[address], self._said[address]
+                wanted[endpoint.place] = endpoint
+        gone = [place for place in self.engines if place not in wanted]
+        removed = [self.engines.pop(place) for place in gone]
+        for place, engine in zip(gone, removed, strict=True):
+            del self.said[place]
             engine.serving = False
             engine.close_idle()
-        fresh = [endpoint for address, endpoint in wanted.items() if self._said.get(address) != endpoint]
-        return self._take(fresh, moved=bool(gone)), gone
+        fresh = [endpoint for place, endpoint in wanted.items() if self.said.get(place) != endpoint]
+        return self._take(fresh, moved=bool(gone)), removed
 
     def update(self, endpoints: Iterable[Endpoint]) -> None:
         """These engines have changed; all others are as they were."""
@@ -97,20 +106,20 @@ class Registry:
         new = []
         changed: list[Engine] = []
         for endpoint in endpoints:
-            address = (endpoint.host, endpoint.port)
-            self._said[address] = endpoint
-            engine_or_none = self.engines.get(address)
+            place = endpoint.place
+            self.said[place] = endpoint
+            engine_or_none = self.engines.get(place)
             if engine_or_none is None:
-                engine_or_none = self.engines[address] = self._make(endpoint)
+                engine_or_none = self.engines[place] = self._make(endpoint)
                 new.append(engine_or_none)
             engine = engine_or_none
             state = (engine.serving, engine.drained, engine.models, engine.weight)
             engine.serving = endpoint.ready
             engine.call(endpoint.name or engine.address)
-            engine.kind = endpoint.kind
+            engine.kind = endpoint.kind or engine.learned_kind
             engine.weight = endpoint.weight
             engine.drained = engine.name in self._drained
-            engine.models = frozenset({endpoint.model}) if endpoint.model else engine.learned
+            engine.models = frozenset(endpoint.models) if endpoint.models else engine.learned
             moved = moved or engine.models != state[2]
             if (engine.serving, engine.drained, engine.models, engine.weight) != state:
                 changed.append(engine)

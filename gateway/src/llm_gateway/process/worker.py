@@ -28,7 +28,7 @@ from llm_gateway.config.settings import Settings, fields, host_port
 from llm_gateway.data_path.client_connection import ClientConnection
 from llm_gateway.discovery.static import static_endpoints
 from llm_gateway.engines.engine import Engine, Health
-from llm_gateway.engines.probe import ProbeRounds, ask_load, ask_models
+from llm_gateway.engines.probe import ProbeRounds, ask_kind, ask_load, ask_models
 from llm_gateway.errors import ConfigError, EngineError
 from llm_gateway.gateway import Gateway
 from llm_gateway.process.heap import keep_freed
@@ -143,6 +143,7 @@ class Worker:
         self.group.take_counts()
         await self._start_helpers()
         gateway.load_keys()
+        static_endpoints(self.settings)  # what cannot be meant is said before anything is served
         app = make_app(gateway, self.group)
         server: Any = await app.create_server(
             sock=self.listener,
@@ -243,6 +244,7 @@ class Worker:
             from llm_gateway.discovery.kubernetes import EndpointWatch
 
             watch = EndpointWatch.from_settings(settings)
+            static = static_endpoints(settings)
             self._start(self._probe_loop(), "probes")
             self._start(self._engine_metrics_loop(), "engine metrics")
             async for update in watch.run():
@@ -250,7 +252,7 @@ class Worker:
                 if update is not None and update.whole:
                     for model in watch.models:
                         gateway.fleet.registry.know(model)
-                    gateway.fleet.registry.replace(update.engines)
+                    gateway.fleet.registry.replace([*update.engines, *static])
                     gateway.discovered.set()
                 elif update is not None:
                     gateway.fleet.registry.update(update.engines)
@@ -291,8 +293,15 @@ class Worker:
     async def _probe(self, engine: Engine) -> None:
         """Learn an engine's models, and notice one that died while nobody asked it anything."""
         gateway = self.gateway
+        timeout_s = max(1.0, min(5.0, self.settings.probe_interval or 5.0))
         try:
-            cards = await ask_models(engine, max(1.0, min(5.0, self.settings.probe_interval or 5.0)))
+            cards = await ask_models(engine, timeout_s)
+            if not engine.kind and not engine.kind_asked:
+                engine.kind = engine.learned_kind = await ask_kind(engine, cards, timeout_s)
+                engine.kind_asked = True
+                if engine.kind:
+                    LOG.info("engine %s: is a %s", engine.name, engine.kind)
+                    cards = await ask_models(engine, timeout_s)
         except EngineError as error:
             if engine.health is Health.CLOSED and error.kind != "status":
                 gateway.fleet.failed(engine, error)
@@ -337,7 +346,9 @@ class Worker:
     def _stamp(self) -> tuple[tuple[str, int, int, int], ...]:
         """What tells one state of the watched files from another, without reading them."""
         settings = self.gateway.settings
-        paths = [Path(name) for name in (settings.config_file, settings.api_key_file, settings.admin_key_file) if name]
+        single = [settings.config_file, settings.api_key_file, settings.admin_key_file, settings.engine_api_key_file]
+        single += [endpoint.key_file for endpoint in self.gateway.fleet.registry.said.values()]
+        paths = [Path(name) for name in dict.fromkeys(single) if name]
         for folder in (settings.keys_dir, settings.admin_keys_dir):
             if folder:
                 with suppress(OSError):

@@ -26,11 +26,20 @@ SECONDS: Final[tuple[float, ...]] = (
     5.0,
     10.0,
     20.0,
-    40.0,
-    80.0,
-    160.0,
-    320.0,
+    30.0,
+    45.0,
+    60.0,
+    90.0,
+    # First tokens may take minutes: long prompts, full queues, models that are woken up.
+    120.0,
+    180.0,
+    240.0,
+    300.0,
+    450.0,
     600.0,
+    900.0,
+    1800.0,
+    3600.0,
 )
 TOKEN_SECONDS: Final[tuple[float, ...]] = (
     0.005,
@@ -48,6 +57,10 @@ TOKEN_SECONDS: Final[tuple[float, ...]] = (
     0.75,
     1.0,
     2.5,
+    5.0,
+    15.0,
+    60.0,
+    180.0,
 )
 OVERHEAD_SECONDS: Final[tuple[float, ...]] = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25)
 USAGE_TOKENS: Final[tuple[float, ...]] = (

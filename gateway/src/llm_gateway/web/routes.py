@@ -87,10 +87,10 @@ def add_routes(app: Sanic[Any, Any], gateway: Gateway, workers: Workers) -> None
 
     @readable(app, "/v1/models/<name:path>")
     async def model(request: Request, name: str) -> HTTPResponse:
-        names = gateway.fleet.served_names(key_of(gateway, request))
-        if name not in names:
+        key = key_of(gateway, request)
+        if not gateway.fleet.may_ask(key, name):
             name = unquote(name)
-        if name not in names:
+        if not gateway.fleet.may_ask(key, name):
             raise model_not_found(name)
         say = _anthropic_model if from_anthropic(request) else _model
         return answer(say(name, gateway.fleet.model_card(name)))
