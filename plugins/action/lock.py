@@ -15,6 +15,10 @@ from ansible_collections.llm.on_eks.plugins.module_utils.models.http import Clie
 from ansible_collections.llm.on_eks.plugins.module_utils.models.sync import Access
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm import lock_file
+from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.download import registry_credentials
+from ansible_collections.llm.on_eks.plugins.plugin_utils.images import reference
+from ansible_collections.llm.on_eks.plugins.plugin_utils.images.registry import Registry
+from ansible_collections.llm.on_eks.plugins.plugin_utils.images.wanted import upstream
 from ansible_collections.llm.on_eks.plugins.plugin_utils.models import pins
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import CHART_OPTIONS, charts_from, plain
 
@@ -22,6 +26,7 @@ display = Display()
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "components": {"type": "list", "elements": "dict", "required": True},
     "models": {"type": "list", "elements": "dict", "default": []},
+    "images": {"type": "list", "elements": "str", "default": []},
     "hub_endpoint": {"type": "str", "default": ""},
     "region": {"type": "str", "default": ""},
     **CHART_OPTIONS,
@@ -40,8 +45,9 @@ class ActionModule(ActionBase):
         file = Path(options["lock_file"])
         try:
             before = lock_file.read(file)
-            charts = lock_file.resolve(parse(options["components"]), charts_from(options)).charts
-            after = lock_file.LockFile(charts, _models(options))
+            components = parse(options["components"])
+            charts = lock_file.resolve(components, charts_from(options)).charts
+            after = lock_file.LockFile(charts, _models(options), _images([*options["images"], *upstream(components)]))
         except LlmOnEksError as error:
             return {**result, "failed": True, "changed": False, "msg": str(error)}
         moved = lock_file.moves(before, after)
@@ -58,3 +64,13 @@ def _models(options: dict[str, Any]) -> list[lock_file.LockedModel]:
     access = Access(endpoint, token_from_environment(), options["region"])
     client = Client(Patience(tries=3, timeout_s=20), display.display)
     return pins.resolve(pins.with_adapters(options["models"]), access, client)
+
+
+def _images(references: list[str]) -> list[lock_file.LockedImage]:
+    """The digests that tags of images have now, asked of their registries, with the credentials that container tools use."""
+    found = []
+    for text in sorted(set(references)):
+        image = reference.parse(text)
+        registry = Registry(image.registry, registry_credentials(image.registry))
+        found.append(lock_file.LockedImage(text, registry.digest(image.repository, image.asked)))
+    return found

@@ -7,6 +7,7 @@ short_description: Write the environment's release set, and show what moved
 description:
   - Reads the archive of every chart that the components use from its source, and writes the digests to O(lock_file).
   - Asks for each model whose revision is a branch or a tag which commit that is now. E(HF_TOKEN) is the token for gated repositories.
+  - Asks the registries which digest each image has that a component names by a tag, and the images in O(images).
   - Other runs check downloaded charts against these digests. An archive that changed under the same version is shown with C(!).
 extends_documentation_fragment:
   - llm.on_eks.charts
@@ -20,6 +21,11 @@ options:
     description: The model catalogue.
     type: list
     elements: dict
+    default: []
+  images:
+    description: Further images to lock, the base of our own for instance.
+    type: list
+    elements: str
     default: []
   hub_endpoint:
     description: A mirror of the Hub. When omitted, E(HF_ENDPOINT).
@@ -54,7 +60,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 moved:
-  description: One line for each chart and each branch or tag of a model that was added, removed or changed.
+  description: One line for each chart, each branch or tag of a model, and each image that was added, removed or changed.
   returned: success
   type: list
   elements: str

@@ -79,7 +79,7 @@ def test_the_playbook_writes_the_commit_and_a_run_without_it_is_refused(tmp_path
         "platform_lock_file": str(tmp_path / "release.lock.yml"),
         "platform_images": {"gateway": "g:1", "llamacpp": "l:1", "model_store": "s:1"},
         "models_environment": {"HF_ENDPOINT": hub.url},
-        "model_catalog": [entry(accelerators=["g6.xlarge"], parameters="8B")],
+        "model_catalog": [entry(engine="llamacpp")],
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
     }

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Push our images to an account's ECR: python -m tools.images.push --region REGION NAME...
+"""Push our images to an account's ECR, or to another registry: python -m tools.images.push --region REGION NAME...
 
-One JSON object {name: reference} goes to stdout, progress to stderr. What the registry has is neither built nor pushed again;
-its tags are made of the content. With --check nothing is built or pushed, and `changed` says whether it would be.
+--mirror NAME=REFERENCE@DIGEST copies an image of others there, too. One JSON object {name: reference} goes to stdout, progress to
+stderr. What the registry has is neither built nor moved again; our tags are made of the content. With --check nothing is built or moved,
+and `changed` says whether it would be.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import boto3
@@ -23,6 +24,10 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.download import registry_credentials
+from ansible_collections.llm.on_eks.plugins.plugin_utils.images.mirror import copy
+from ansible_collections.llm.on_eks.plugins.plugin_utils.images.reference import ReferenceError, parse
+from ansible_collections.llm.on_eks.plugins.plugin_utils.images.registry import Registry, RegistryError, is_local
 from tools.progress import Progress
 
 from .__main__ import REPO, cache, say
@@ -40,6 +45,9 @@ class Login:
     auth: str = field(repr=False)
     plain_http: bool = False
 
+    def registry(self) -> Registry:
+        return Registry(self.host, f"Basic {self.auth}" if self.auth else "")
+
     @contextmanager
     def file(self) -> Iterator[Path]:
         """A private file for buildah, deleted at the end."""
@@ -48,6 +56,33 @@ class Login:
             file.touch(mode=0o600)
             file.write_text(json.dumps({"auths": {self.host: {"auth": self.auth}}}), encoding="utf-8")
             yield file
+
+
+class Target(Protocol):
+    """Where images go."""
+
+    def login(self) -> Login:
+        """Raises ImageError."""
+
+    def has(self, repository: str, tag: str) -> bool:
+        """Whether the repository holds the tag or digest; a repository that does not exist holds none. Raises ImageError."""
+
+
+class Oci:
+    """Any OCI registry, with the credentials that container tools have for it."""
+
+    def __init__(self, host: str) -> None:
+        self._login = Login(host, registry_credentials(host).removeprefix("Basic "), is_local(host))
+        self._registry = self._login.registry()
+
+    def login(self) -> Login:
+        return self._login
+
+    def has(self, repository: str, tag: str) -> bool:
+        try:
+            return self._registry.has_manifest(repository, tag)
+        except RegistryError as error:
+            raise ImageError(str(error)) from None
 
 
 class Ecr:
@@ -78,8 +113,10 @@ class Ecr:
         return Login(where.netloc, data["authorizationToken"], where.scheme == "http")
 
     def has(self, repository: str, tag: str) -> bool:
-        """Whether the repository holds the tag; a repository that does not exist holds none. Raises ImageError."""
-        given = {"repositoryName": repository, "imageIds": [{"imageTag": tag}]}
+        given = {
+            "repositoryName": repository,
+            "imageIds": [{"imageDigest" if tag.startswith("sha256:") else "imageTag": tag}],
+        }
         return bool(self._ask("describe_images", **given).get("imageDetails"))
 
     def _ask(self, operation: str, **given: Any) -> dict[str, Any]:
@@ -102,7 +139,30 @@ def upload(buildah: Buildah, one: Plan, target: str, opened: Login) -> None:
         buildah.push(one.ref, target, authfile, plain_http=opened.plain_http)
 
 
-def push(ecr: Ecr, names: Sequence[str], prefix: str, options: Options, *, check: bool) -> dict[str, object]:
+def mirror(target: Target, images: Mapping[str, str], prefix: str, *, check: bool) -> tuple[bool, dict[str, str]]:
+    """(whether anything was copied, or would be; name -> reference in the target). Raises ImageError."""
+    opened = target.login()
+    changed, found = False, {}
+    for name, text in images.items():
+        try:
+            image = parse(text)
+            if not image.digest:
+                raise ImageError(f"{text} has no digest: lock it with playbooks/lock.yml")
+            repository = "/".join(part for part in (prefix, name) if part)
+            found[name] = f"{opened.host}/{repository}@{image.digest}"
+            if target.has(repository, image.digest):
+                continue
+            changed = True
+            if not check:
+                source = Registry(image.registry, registry_credentials(image.registry))
+                where = (opened.registry(), repository, image.tag or image.digest.replace(":", "-"))
+                copy(source, image.repository, image.digest, *where, lambda text: say(f"mirroring {text}"))
+        except (RegistryError, ReferenceError) as error:
+            raise ImageError(f"{name} was not mirrored: {error}") from None
+    return changed, found
+
+
+def push(ecr: Target, names: Sequence[str], prefix: str, options: Options, *, check: bool) -> dict[str, Any]:
     """The JSON that the command prints. Raises ImageError."""
     opened = ecr.login()
     targets, missing = {}, []
@@ -129,25 +189,36 @@ def main() -> int:
     parser.add_argument("--base", default="auto", help="auto, debootstrap, or an image reference")
     parser.add_argument("--cache", type=Path, default=cache(), help="folder for archives and layers")
     parser.add_argument("--prefix", default="", help="what the repositories' names begin with")
-    parser.add_argument("--region", required=True)
+    parser.add_argument("--registry", default="", help="host of another registry than ECR")
+    parser.add_argument("--mirror", action="append", default=[], metavar="NAME=REFERENCE@DIGEST")
+    parser.add_argument("--nothing-of-ours", action="store_true", help="build none where no NAME is given")
+    parser.add_argument("--region", default="", help="of ECR")
     parser.add_argument("--profile", default="")
     parser.add_argument("--credentials-file", default="")
     parser.add_argument("--endpoint-url", default="")
     chosen = parser.parse_args()
     options = Options(cache=chosen.cache, base=chosen.base)
     try:
-        ecr = Ecr.open(
-            chosen.region,
-            profile=chosen.profile,
-            credentials_file=chosen.credentials_file,
-            endpoint_url=chosen.endpoint_url,
-        )
-        result = push(ecr, chosen.names or USUAL, chosen.prefix, options, check=chosen.check)
+        target = _target(chosen)
+        names = chosen.names or ([] if chosen.nothing_of_ours else USUAL)
+        wanted = dict(one.partition("=")[::2] for one in chosen.mirror)
+        copied, mirrored = mirror(target, wanted, chosen.prefix, check=chosen.check)
+        result = push(target, names, chosen.prefix, options, check=chosen.check)
+        result = {"changed": bool(copied or result["changed"]), "images": {**mirrored, **result["images"]}}
     except ImageError as failure:
         print(f"images: {failure}.", file=sys.stderr)
         return 1
     print(json.dumps(result))
     return 0
+
+
+def _target(chosen: argparse.Namespace) -> Target:
+    if chosen.registry:
+        return Oci(chosen.registry)
+    if not chosen.region:
+        raise ImageError("say --region for ECR, or --registry for another one")
+    how = {name: getattr(chosen, name) for name in ("profile", "credentials_file", "endpoint_url")}
+    return Ecr.open(chosen.region, **how)
 
 
 if __name__ == "__main__":

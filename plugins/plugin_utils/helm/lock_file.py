@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The release set: for each downloaded chart, the digest that it had when it was locked; for each branch or tag of a model,
-the commit.
+the commit; for each tag of an image, the digest.
 
 It is `release.lock.yml` of an environment. Only playbooks/lock.yml writes it. Every other run only reads it, and
 refuses what is not listed.
@@ -8,7 +8,7 @@ refuses what is not listed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,17 @@ class LockedModel(msgspec.Struct, frozen=True, order=True):
     revision: str
 
 
+class LockedImage(msgspec.Struct, frozen=True, order=True):
+    """An image of others. `reference`: as it is written, with its tag; `digest`: of its manifest or index."""
+
+    reference: str
+    digest: str
+
+
 class LockFile(msgspec.Struct, frozen=True, omit_defaults=True):
     charts: list[LockedChart] = []
     models: list[LockedModel] = []
+    images: list[LockedImage] = []
 
 
 def read(file: Path) -> LockFile:
@@ -63,7 +71,10 @@ def read(file: Path) -> LockFile:
 
 
 def locked(components: Sequence[Component], file: Path) -> list[Component]:
-    """The components with the digests of the lock file. Raises LockFileError for a chart that it lacks."""
+    """The components with the digests of the lock file. Raises LockFileError for a chart that it lacks.
+
+    Images keep their tags where it lacks them.
+    """
     known: LockFile | None = None
     made = []
     for component in components:
@@ -74,7 +85,35 @@ def locked(components: Sequence[Component], file: Path) -> list[Component]:
                 release = _with_digest(release, _digest(component.name, release, known, file))
             releases.append(release)
         made.append(msgspec.structs.replace(component, releases=releases) if releases else component)
-    return made
+    return _with_images(made, file)
+
+
+def _with_images(components: list[Component], file: Path) -> list[Component]:
+    named = {image for component in components for image in component.images}
+    digests = {one.reference: f"{one.reference}@{one.digest}" for one in read(file).images if one.reference in named}
+    if not digests:
+        return components
+    return [
+        msgspec.structs.replace(
+            component,
+            images=[digests.get(image, image) for image in component.images],
+            manifests=_pinned(component.manifests, digests),
+            jobs=[msgspec.structs.replace(job, manifest=_pinned(job.manifest, digests)) for job in component.jobs],
+        )
+        if set(component.images) & set(digests)
+        else component
+        for component in components
+    ]
+
+
+def _pinned(value: Any, digests: Mapping[str, str]) -> Any:
+    """The same documents, with digests behind the images of containers."""
+    if isinstance(value, Mapping):
+        return {
+            key: digests.get(one, one) if key == "image" and isinstance(one, str) else _pinned(one, digests)
+            for key, one in value.items()
+        }
+    return [_pinned(one, digests) for one in value] if isinstance(value, list) else value
 
 
 def resolve(components: Sequence[Component], options: ChartOptions) -> LockFile:
@@ -90,16 +129,15 @@ def resolve(components: Sequence[Component], options: ChartOptions) -> LockFile:
 
 def moves(before: LockFile, after: LockFile) -> list[str]:
     """What a new lock file changes, one line for each change."""
-    return [*_moved_charts(before, after), *_moved_models(before, after)]
+    models = [{f"{one.source} {one.asked or 'main'}": one.revision for one in lock.models} for lock in (before, after)]
+    images = [{one.reference: one.digest for one in lock.images} for lock in (before, after)]
+    return [*_moved_charts(before, after), *_moved(*models), *_moved(*images)]
 
 
-def _moved_models(before: LockFile, after: LockFile) -> list[str]:
-    old = {(one.source, one.asked): one.revision for one in before.models}
-    new = {(one.source, one.asked): one.revision for one in after.models}
+def _moved(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     lines = []
-    for key in sorted({*old, *new}):
-        was, now = old.get(key), new.get(key)
-        name = f"{key[0]} {key[1] or 'main'}"
+    for name in sorted({*old, *new}):
+        was, now = old.get(name), new.get(name)
         if was is None:
             lines.append(f"+ {name}  {now}")
         elif now is None:
@@ -126,6 +164,18 @@ def _moved_charts(before: LockFile, after: LockFile) -> list[str]:
                 f"! {now.name} {now.version}: the same version is another archive, {was.digest[:19]} → {now.digest[:19]}"
             )
     return lines
+
+
+def pinned_image(reference: str, file: Path) -> str:
+    """The reference with the digest of the lock file, unless it has one. Raises LockFileError where the file lacks it."""
+    if "@" in reference:
+        return reference
+    for one in read(file).images:
+        if one.reference == reference:
+            return f"{reference}@{one.digest}"
+    raise LockFileError(
+        f"image {reference} is not in {file}; lock it with `ansible-playbook playbooks/lock.yml`, look at what moved, and commit the file"
+    )
 
 
 def write(lock: LockFile, file: Path) -> None:
