@@ -99,7 +99,8 @@ execution-environment: venv ## the build context of AWX's execution environment;
 	@$(VENV)/python -m tools.execution_environment $(if $(IMAGE),--build $(IMAGE))
 
 changelog: venv ## CHANGELOG.md from the fragments, for the version in galaxy.yml
-	@$$($(VENV)/python -m tools.extra_venv quality)/bin/antsibull-changelog release --refresh
+	@PATH="$$($(VENV)/python -m tools.extra_venv quality)/bin:$$PATH" ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/.venv/collections \
+		antsibull-changelog release --update-existing
 
 sbom: venv ## a bill of materials (CycloneDX) and docs/dependencies.md
 	@$(VENV)/python -m tools.sbom
