@@ -34,6 +34,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "assume_empty": {"type": "bool", "default": False},
     "lock_timeout": {"type": "int", "default": 300},
     "plan_out": {"type": "path", "default": ""},
+    "plan_return": {"type": "bool", "default": False},
     "plan_file": {"type": "path", "default": ""},
     "plan_text": {"type": "str", "default": ""},
     "report_out": {"type": "path", "default": ""},
@@ -79,6 +80,8 @@ class ActionModule(ActionBase):
             planned = run_plan.plan_of(run)
             display.display(run_plan.table(planned))
             said["plan"] = {"digest": planned.digest, "table": run_plan.table(planned)}
+            if options["plan_return"] and not run.errors:
+                said["plan"]["text"] = run_plan.text(planned)
             if options["plan_out"] and not run.errors:
                 run_plan.write(planned, Path(options["plan_out"]))
         elif options["report_out"]:

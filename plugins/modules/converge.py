@@ -38,6 +38,10 @@ options:
     description: In check mode, a file that receives the plan as JSON.
     type: path
     default: ""
+  plan_return:
+    description: Return the plan itself too, as C(plan.text), for the next job of a workflow; in check mode.
+    type: bool
+    default: false
   plan_file:
     description: A plan made before. If the run would do anything else, it fails before the first change.
     type: path

@@ -29,7 +29,7 @@ options:
     description: Whether sessions lack the cluster's and pod's tags.
     type: bool
 notes:
-  - Credentials reach a pod when it is made: associate first, then start the workload.
+  - "Credentials reach a pod when it is made: associate first, then start the workload."
 author:
   - llm.on_eks maintainers
 extends_documentation_fragment:

@@ -123,7 +123,12 @@ def _change(change: Change, result: Result) -> PlannedChange:
 
 def write(plan: Plan, file: Path) -> None:
     """As JSON, whole or not at all."""
-    write_whole(file, msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
+    write_whole(file, text(plan))
+
+
+def text(plan: Plan) -> str:
+    """The plan as JSON, which `parse` reads."""
+    return msgspec.json.format(msgspec.json.encode(plan), indent=1).decode() + "\n"
 
 
 def read(file: Path) -> Plan:
