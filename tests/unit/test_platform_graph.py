@@ -13,7 +13,7 @@ import yaml
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import DescriptorError, parse
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.steps import build
-from tests.support.described import REPO, describe, weights
+from tests.support.described import REPO, describe, refusals, weights
 
 pytestmark = pytest.mark.programs
 BASE = (
@@ -293,3 +293,10 @@ def test_the_clusters_version_is_one_with_standard_support():
     spec = yaml.safe_load((REPO / "roles" / "cluster" / "meta" / "argument_specs.yml").read_text())
     minor = int(str(spec["argument_specs"]["main"]["options"]["cluster_version"]["default"]).partition(".")[2])
     assert minor >= 33
+
+
+def test_kubesphere_is_refused_where_it_cannot_run_and_the_reason_is_said():
+    here = {"model_catalog": [], "console_state": "present", "console_variant": "seed"}
+    (said,) = refusals({"here": here}).values()
+    assert "KubeSphere 3.4.1 runs on Kubernetes 1.20 to 1.26, and the cluster has 1.35" in said
+    assert "Set console_variant to headlamp" in said

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What operators, a volume driver and a cloud would do, on a control plane alone: they say that their objects are ready.
+
+Nothing is made of these objects. A claim gets a volume, a Service of type LoadBalancer a host name, an API service and
+a custom resource the conditions that its controller would set.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
+from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.client import Client
+
+# Kinds whose controllers set a condition that a role waits for.
+_CONDITIONS = {
+    ("monitoring.coreos.com/v1", "Prometheus"): ("Available", "Reconciled"),
+    ("monitoring.coreos.com/v1", "Alertmanager"): ("Available", "Reconciled"),
+    ("karpenter.sh/v1", "NodePool"): ("Ready",),
+    ("gateway.networking.k8s.io/v1", "GatewayClass"): ("Accepted",),
+    ("gateway.networking.k8s.io/v1", "Gateway"): ("Accepted", "Programmed"),
+    ("apiregistration.k8s.io/v1", "APIService"): ("Available",),
+}
+_MERGE = "application/merge-patch+json"
+_REQUIRED_OF_PROMETHEUS = {
+    "paused": False,
+    "replicas": 1,
+    "updatedReplicas": 1,
+    "availableReplicas": 1,
+    "unavailableReplicas": 0,
+}
+
+
+class SimulatedOperators:
+    """Context manager over a client of the control plane."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._live, daemon=True)
+
+    def __enter__(self) -> SimulatedOperators:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _live(self) -> None:
+        while not self._stop.wait(0.5):
+            # Kinds come with the charts.
+            self.client.forget_resources()
+            for act in (self._volumes, self._addresses, self._conditions):
+                # The object is gone, its kind is not there yet, or the test ends.
+                with suppress(LlmOnEksError):
+                    act()
+
+    def _conditions(self) -> None:
+        for (version, kind), types in _CONDITIONS.items():
+            resource = self.client.resource(version, kind)
+            for found in self.client.list(resource) if resource else []:
+                if kind == "APIService" and not found["spec"].get("service"):
+                    continue
+                self._say(version, resource, found, types)
+
+    def _say(self, version: str, resource: Any, found: dict[str, Any], types: tuple[str, ...]) -> None:
+        said = {one["type"] for one in found.get("status", {}).get("conditions", []) if one["status"] == "True"}
+        if said >= set(types):
+            return
+        conditions = [
+            {
+                "type": kind,
+                "status": "True",
+                "reason": "Simulated",
+                "message": "",
+                "lastTransitionTime": _now(),
+                "observedGeneration": found["metadata"].get("generation", 1),
+            }
+            for kind in types
+        ]
+        if version == "apiregistration.k8s.io/v1":
+            conditions = [
+                {key: value for key, value in one.items() if key != "observedGeneration"} for one in conditions
+            ]
+        more = _REQUIRED_OF_PROMETHEUS if version == "monitoring.coreos.com/v1" else {}
+        self._patch(resource, found, {"status": {**more, "conditions": conditions}}, "status")
+
+    def _addresses(self) -> None:
+        resource = self.client.resource("v1", "Service")
+        for found in self.client.list(resource):
+            if found["spec"].get("type") == "LoadBalancer" and not found.get("status", {}).get("loadBalancer"):
+                address = {"ingress": [{"hostname": f"{found['metadata']['name']}.elb.example.com"}]}
+                self._patch(resource, found, {"status": {"loadBalancer": address}}, "status")
+
+    def _volumes(self) -> None:
+        for claim in self.client.list(self.client.resource("v1", "PersistentVolumeClaim")):
+            if claim["spec"].get("volumeName"):
+                continue
+            metadata, spec = claim["metadata"], claim["spec"]
+            volume = {
+                "apiVersion": "v1",
+                "kind": "PersistentVolume",
+                "metadata": {"name": f"pvc-{metadata['uid']}", "labels": {"simulated": "true"}},
+                "spec": {
+                    "storageClassName": spec.get("storageClassName", ""),
+                    "accessModes": spec["accessModes"],
+                    "capacity": spec["resources"]["requests"],
+                    "persistentVolumeReclaimPolicy": "Delete",
+                    "claimRef": {
+                        "apiVersion": "v1",
+                        "kind": "PersistentVolumeClaim",
+                        "namespace": metadata["namespace"],
+                        "name": metadata["name"],
+                        "uid": metadata["uid"],
+                    },
+                    "hostPath": {"path": "/nowhere"},
+                },
+            }
+            self.client.apply(self.client.resource("v1", "PersistentVolume"), volume)
+        self._reclaim()
+
+    def _reclaim(self) -> None:
+        resource = self.client.resource("v1", "PersistentVolume")
+        for volume in self.client.list(resource, labels="simulated=true"):
+            if volume.get("status", {}).get("phase") in ("Released", "Failed"):
+                self.client.delete(resource, volume["metadata"]["name"], policy="Background")
+
+    def _patch(self, resource: Any, found: dict[str, Any], body: dict[str, Any], part: str) -> None:
+        path = resource.path(found["metadata"].get("namespace", ""), found["metadata"]["name"])
+        self.client.request("PATCH", f"{path}/{part}", body=msgspec.json.encode(body), content_type=_MERGE)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
