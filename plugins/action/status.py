@@ -10,9 +10,10 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
+from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse
 from ansible_collections.llm.on_eks.plugins.plugin_utils.locks.lease import last_run
 from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.data_loss import ALL
-from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.status import render, status
+from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.status import pages_of, render, status
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
     AWS_OPTIONS,
@@ -67,5 +68,6 @@ class ActionModule(ActionBase):
             when, _ = last_run(client)
         except LlmOnEksError as error:
             return {**result, "changed": False, "failed": True, "msg": str(error)}
-        display.display(render(rows, options["programs"], options["front_door"], when))
-        return {**result, "changed": False, "components": [dataclasses.asdict(row) for row in rows]}
+        pages = pages_of(parse(options["components"]), rows)
+        display.display(render(rows, options["programs"], options["front_door"], when, pages))
+        return {**result, "changed": False, "components": [dataclasses.asdict(row) for row in rows], "pages": pages}

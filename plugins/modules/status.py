@@ -45,4 +45,9 @@ components:
   returned: success
   type: list
   elements: dict
+pages:
+  description: How the pages of installed systems are opened and signed in to, as lines for people.
+  returned: success
+  type: list
+  elements: str
 """

@@ -162,6 +162,16 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     timeout: int = 300
 
 
+class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A page for people, behind a port of a Service that is reached by a port forward. `sign_in`: a command that prints what is asked for."""
+
+    title: str
+    service: str
+    namespace: str
+    port: int
+    sign_in: str = ""
+
+
 class Parts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Components that stand for the entries of a list. An installed one with such a prefix that is not named is removed."""
 
@@ -199,6 +209,7 @@ class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     outputs: dict[str, Output] = {}
     images: list[str] = []
     parts: Parts | None = None
+    pages: list[Page] = []
 
 
 def parse(descriptors: Sequence[Any]) -> list[Component]:

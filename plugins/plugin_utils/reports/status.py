@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...module_utils.names import LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
+from ..describe.descriptor import Component, Page
 from ..kinds.base import subject
 from ..kinds.wait import WORKLOADS, condition, fulfilled
 from ..kubernetes.client import Client
@@ -111,8 +112,35 @@ def _images(document: Document) -> list[str]:
     return [container["image"] for container in containers]
 
 
-def render(rows: Sequence[ComponentStatus], programs: Mapping[str, str], front_door: str, last_run: str) -> str:
-    """A table for people: the local cluster's programs where there is one, the components, the way in."""
+def pages_of(components: Sequence[Component], rows: Sequence[ComponentStatus]) -> list[str]:
+    """How each page of an installed component is opened, one line each, and how to sign in."""
+    installed = {row.name for row in rows if row.revision and row.state not in ("absent", "skip", "not installed")}
+    return [
+        line
+        for component in components
+        if component.name in installed
+        for page in component.pages
+        for line in opened(page)
+    ]
+
+
+def opened(page: Page) -> list[str]:
+    """The lines for one page. Ports below 1024 are not a user's to open."""
+    port = page.port if page.port >= 1024 else 8000 + page.port
+    forward = f"kubectl -n {page.namespace} port-forward svc/{page.service} {port}:{page.port}"
+    return [f"{page.title}: http://127.0.0.1:{port} after {forward}"] + (
+        [f"  sign in with: {page.sign_in}"] if page.sign_in else []
+    )
+
+
+def render(
+    rows: Sequence[ComponentStatus],
+    programs: Mapping[str, str],
+    front_door: str,
+    last_run: str,
+    pages: Sequence[str] = (),
+) -> str:
+    """A table for people: the local cluster's programs where there is one, the components, the ways in."""
     lines = []
     if programs:
         bad = {name: state for name, state in programs.items() if state != "RUNNING"}
@@ -135,6 +163,7 @@ def render(rows: Sequence[ComponentStatus], programs: Mapping[str, str], front_d
     lines += aligned(table)
     lines += [f"  {row.name}: {row.why}" for row in rows if row.why]
     lines += [f"  front door: {front_door}"] if front_door else []
+    lines += [f"  {line}" for line in pages]
     lines += [f"  last converge: {age(last_run)} ago"] if last_run else []
     return "\n".join(lines)
 

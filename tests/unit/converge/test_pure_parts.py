@@ -12,7 +12,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.compare import 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.conflicts import Conflict, read_conflicts, without
 from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.masking import Masker
 from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.ownership import extra_fields, owner_of
-from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.status import age
+from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.status import ComponentStatus, age, pages_of, render
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import names_from
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.steps import build
 
@@ -274,3 +274,22 @@ def test_only_what_hands_added_is_extra():
 def test_an_age_is_told_in_the_largest_unit_that_says_something():
     assert age("") == ""
     assert age("2020-01-01T00:00:00Z").endswith(" d")
+
+
+# --- pages
+
+
+def test_status_says_how_a_page_is_opened_and_signed_in_to_where_its_system_is_installed():
+    page = {"title": "Grafana", "service": "grafana", "namespace": "monitoring", "port": 80, "sign_in": "a command"}
+    described = parse([{"name": name, "pages": [{**page, "title": name}]} for name in ("here", "gone", "never")])
+    rows = [
+        ComponentStatus("here", "ready", revision=3),
+        ComponentStatus("gone", "absent", revision=2),
+        ComponentStatus("never", "not installed"),
+    ]
+    pages = pages_of(described, rows)
+    assert pages == [
+        "here: http://127.0.0.1:8080 after kubectl -n monitoring port-forward svc/grafana 8080:80",
+        "  sign in with: a command",
+    ]
+    assert pages[0] in render(rows, {}, "", "", pages)
