@@ -17,6 +17,7 @@ _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
 def check_catalog(catalog: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     """Findings for names, sources, counts and percentages; types are the argument spec's business."""
+    yield from _check_routes(catalog)
     seen: dict[str, str] = {}
     for entry in catalog:
         if not isinstance(entry, Mapping):
@@ -30,6 +31,28 @@ def check_catalog(catalog: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
         yield from _check_source(path, entry)
         yield from _check_replicas(path, entry)
         yield from _check_numbers(path, entry)
+
+
+def _check_routes(catalog: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Further names lead to one model each, and fallbacks are served."""
+    entries = [entry for entry in catalog if isinstance(entry, Mapping) and entry.get("state", "present") == "present"]
+    served = {entry.get("name") for entry in entries}
+    taken = dict.fromkeys(served, "a model of the catalogue")
+    for entry in entries:
+        path = f"model_catalog[{entry.get('name')}]"
+        for name in entry.get("alias") or ():
+            if name in taken:
+                yield Finding(
+                    f"{path}.alias", f"holds {name!r}, which is {taken[name]}", "take another name", place_of(entry)
+                )
+            taken[name] = f"an alias of {entry.get('name')}"
+        for name in entry.get("fallbacks") or ():
+            if name not in served or name == entry.get("name"):
+                said = (
+                    "which is the model itself" if name == entry.get("name") else "which the catalogue does not serve"
+                )
+                mend = "name other models of the catalogue"
+                yield Finding(f"{path}.fallbacks", f"holds {name!r}, {said}", mend, place_of(entry))
 
 
 def _check_name(entry: Mapping[str, Any], name: str, seen: dict[str, str]) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...module_utils.aws.reference.accelerators import Facts, facts_of
-from ..engines.accelerator import AcceleratorError, accelerator_of, parallel_of
+from ..engines.accelerator import Accelerator, AcceleratorError, accelerator_of, parallel_of
 from ..engines.size import need_of
 from ..models.pins import unpinned, with_adapters
 from .findings import Finding, place_of
@@ -53,6 +53,7 @@ def _check(entry: Mapping[str, Any]) -> Iterator[Finding]:
     except AcceleratorError as problem:
         yield _finding(entry, "accelerators", f"is no list of types: {problem}", "list instance types, or write cpu")
         return
+    yield from _check_mixture(entry, accelerator)
     yield from _check_task(entry)
     kind = accelerator.kind
     yield from _check_kind(entry, kind, accelerator.family)
@@ -61,6 +62,16 @@ def _check(entry: Mapping[str, Any]) -> Iterator[Finding]:
             device = facts_of(name)
             if device.count:
                 yield from _check_fit(entry, kind, name, device)
+
+
+def _check_mixture(entry: Mapping[str, Any], accelerator: Accelerator) -> Iterator[Finding]:
+    """A pod has one image and asks for one kind of device."""
+    given = entry.get("accelerators") or "cpu"
+    others = [] if isinstance(given, str) else [name for name in given if name not in accelerator.types]
+    if others:
+        said = f"mixes kinds: {', '.join(accelerator.types)} and {', '.join(map(str, others))} need different images and devices"
+        mend = f"give {', '.join(map(str, others))} an entry of its own, and name that in this one's fallbacks"
+        yield _finding(entry, "accelerators", said, mend)
 
 
 def _check_task(entry: Mapping[str, Any]) -> Iterator[Finding]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.llm.on_eks.plugins.filter.catalog_routes import catalog_routes
 from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.accelerator import accelerator_of
 from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.contract import ContractError, components
+from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.catalog import check_catalog
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.engines import check_engines, per_device_mib
 
 COMMIT = "0e9e39f249a16976918f6564b8830bc894c89659"
@@ -47,6 +49,10 @@ def findings(**more):
         ),
         ({"engine": "tgi"}, "runs on GPUs"),
         ({"accelerators": ["gpu"]}, "list instance types"),
+        (
+            {"accelerators": ["inf2.8xlarge", "g6.xlarge"], "tensor_parallel": 2},
+            "g6.xlarge need different images and devices | give g6.xlarge an entry of its own, and name that in this one's fallbacks",
+        ),
         ({"name": "llama-3.1-70b", "accelerators": ["g6.12xlarge"], "tensor_parallel": 4}, "on each of 4 GPUs"),
         ({"name": "llama-2-13b", "accelerators": ["inf2.xlarge"], "tensor_parallel": 1}, "on each of 1 NeuronCores"),
     ],
@@ -102,3 +108,23 @@ def test_a_device_that_is_in_use_is_given_back_before_the_next_pod_wants_it():
     assert spec["template"]["spec"]["tolerations"] == [
         {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
     ]
+
+
+def test_further_names_and_fallbacks_lead_somewhere():
+    catalog = [
+        entry(alias=["gpt-4o", "other"], fallbacks=["other", "nobody", "llama-3.1-8b"]),
+        entry(name="other", alias=["gpt-4o"]),
+    ]
+    assert [f"{one.variable} {one.problem}" for one in check_catalog(catalog)] == [
+        "model_catalog[llama-3.1-8b].alias holds 'other', which is a model of the catalogue",
+        "model_catalog[llama-3.1-8b].fallbacks holds 'nobody', which the catalogue does not serve",
+        "model_catalog[llama-3.1-8b].fallbacks holds 'llama-3.1-8b', which is the model itself",
+        "model_catalog[other].alias holds 'gpt-4o', which is an alias of llama-3.1-8b",
+    ]
+    good = [
+        entry(alias=["gpt-4o"], fallbacks=["other"]),
+        entry(name="other"),
+        entry(name="gone", state="absent", alias=["x"]),
+    ]
+    assert list(check_catalog(good)) == []
+    assert catalog_routes(good) == {"llama-3.1-8b": {"fallbacks": ["other"]}, "gpt-4o": {"alias": "llama-3.1-8b"}}
