@@ -6,39 +6,11 @@ The gateway's own rooms are held to the same by gateway/tests/test_rooms.py.
 
 from __future__ import annotations
 
-import ast
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
 
 import pytest
 
-REPO = Path(__file__).resolve().parents[2]
-COLLECTION = "ansible_collections.llm.on_eks."
-
-
-def modules(root: str) -> dict[str, Path]:
-    """All modules below a folder of the checkout, by their dotted names."""
-    found = {}
-    for path in sorted((REPO / root).rglob("*.py")):
-        parts = path.relative_to(REPO).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
-
-
-def imports(name: str, path: Path, known: dict[str, Path]) -> set[str]:
-    """The known modules that one module imports, wherever in it. Its own package does not count."""
-    package = name.split(".") if path.stem == "__init__" else name.split(".")[:-1]
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.removeprefix(COLLECTION) for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else []
-            module = ".".join([*above, node.module] if node.module else above).removeprefix(COLLECTION)
-            whole = {alias.name: f"{module}.{alias.name}" for alias in node.names}
-            found |= {one if one in known else module for one in whole.values()}
-    parents = {".".join(name.split(".")[:count]) for count in range(1, name.count(".") + 1)}
-    return (found & set(known)) - parents - {name}
+from tests.support.imports import imports, modules
 
 
 @pytest.mark.parametrize("root", ["plugins", "local", "tools"])

@@ -6,10 +6,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,14 @@ from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.unknown import
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.references import references, resolve
 from tests.support.content_cache import ContentCache, cache_root, key_of
+from tests.support.imports import modules, with_imports
 
 REPO = Path(__file__).resolve().parents[2]
 ACTIONS = Path(__file__).parent / "action_plugins"
 IMAGES = {"gateway": "localhost/gateway:1", "llamacpp": "localhost/llamacpp:1", "model_store": "localhost/store:1"}
 # Variables that every run of these has.
 COMMON = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-# What a descriptor is made of, besides variables.
+# What a whole run up to its descriptors is made of, besides variables.
 SOURCES = ("roles", "playbooks", "plugins", "ansible.cfg", "tests/support/described.py")
 DESCRIBE = [{"include_tasks": str(REPO / "playbooks" / "tasks" / "describe.yml")}]
 DESCRIBE_ALONE = [
@@ -41,6 +44,21 @@ DESCRIBE_ALONE = [
 
 Component = dict[str, Any]
 _KNOWN = ContentCache("described")
+
+
+@cache
+def sources() -> tuple[str, ...]:
+    """What descriptors alone are made of: the roles, and of the plugins those that their tasks and templates use, with what these import."""
+    known = modules("plugins")
+    tasks = "".join(
+        file.read_text() for file in REPO.glob("roles/*/tasks/*.yml") if file.stem in ("describe", "prepare")
+    )
+    used = {
+        f"plugins.{kind}.{name}" for name in re.findall(r"llm\.on_eks\.(\w+):", tasks) for kind in ("action", "modules")
+    }
+    used |= {name for name in known if name.startswith(("plugins.filter.", "plugins.lookup."))}
+    plugins = sorted(str(known[name].relative_to(REPO)) for name in with_imports(used & set(known), known))
+    return ("roles", "playbooks/tasks/describe.yml", "ansible.cfg", "tests/support/described.py", *plugins)
 
 
 class Refused(Exception):
@@ -89,7 +107,7 @@ def refusals(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _outcomes(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    keys = {name: key_of(str(REPO), name, given, _files(given), sources=SOURCES) for name, given in hosts.items()}
+    keys = {name: key_of(str(REPO), name, given, _files(given), sources=sources()) for name, given in hosts.items()}
     found = {name: _KNOWN.get(key) for name, key in keys.items()}
     unknown = {name: hosts[name] for name, outcome in found.items() if outcome is None}
     if unknown:
@@ -111,7 +129,7 @@ def _describe(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any
 def describe_roles(cases: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, list[Component]]:
     """case -> the components of one role alone, for cases that are a role and its variables. Described in one run."""
     keys = {
-        name: key_of(str(REPO), role, given, _files(given), sources=SOURCES) for name, (role, given) in cases.items()
+        name: key_of(str(REPO), role, given, _files(given), sources=sources()) for name, (role, given) in cases.items()
     }
     found = {name: known for name, key in keys.items() if (known := _KNOWN.get(key)) is not None}
     unknown = {name: case for name, case in cases.items() if name not in found}
