@@ -24,6 +24,7 @@ from . import adoption, release_record
 from .base import Action, Context, NodeError, Outcome, Policy, Unfinished, subject
 from .hooks import RUNS, Waves
 from .manifest import apply, apply_all, in_order, is_strange, labelled, namespace_to_use, placed
+from .once import has_run
 from .release_record import ReleaseRecord
 from .wait import WORKLOADS, condition, until
 
@@ -230,7 +231,8 @@ class ChartNode:
         applied = context.run.recorder.applied(self.component) if parts.renamed and not parts.hooked else None
         # Objects with generated names are left out of the documents, but they are still ours.
         known = context.run.recorder.documents(self.component, applied.number) if applied else []
-        context.desire(self.component, [*wanted, *(one for one in known if one["kind"] in parts.renamed)])
+        context.desire(self.component, wanted, f"release {self.release.name}")
+        context.desire(self.component, (one for one in known if one["kind"] in parts.renamed))
         return wanted
 
     # --- whose it is
@@ -358,7 +360,7 @@ class ChartNode:
         end = time.monotonic() + within_s
         for document in documents:
             condition = _AWAITED.get(document["kind"])
-            if condition is None or document.get("spec", {}).get("suspend"):
+            if condition is None or document.get("spec", {}).get("suspend") or self._is_over(context, document):
                 continue
             metadata = document["metadata"]
             namespace = "" if document["kind"] == "APIService" else metadata.get("namespace", self.namespace)
@@ -371,6 +373,12 @@ class ChartNode:
             )
             place = f"{namespace}/" if namespace else ""
             until(context, f"{self.release.name}: {document['kind']} {place}{metadata['name']}", wait, namespace)
+
+    def _is_over(self, context: Context, document: Document) -> bool:
+        """Whether it is a Job that an earlier run ran, and that its time to live has removed."""
+        if document["kind"] != "Job" or context.run.live_of(document, self.namespace) is not None:
+            return False
+        return has_run(context, placed(context, labelled(document, self.component), self.namespace))
 
     # --- the record
 

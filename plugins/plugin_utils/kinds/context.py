@@ -105,6 +105,7 @@ class Desired:
     deleted: dict[str, Identity] = field(default_factory=dict)
     _documents: dict[str, dict[Identity, Document]] = field(default_factory=dict)
     _claimed: set[Identity] = field(default_factory=set)
+    _parts: dict[Identity, str] = field(default_factory=dict)
     _seen: dict[Identity, Document] = field(default_factory=dict)
     _namespaces: set[str] = field(default_factory=set)
     _kinds: dict[ServedKind, bool] = field(default_factory=dict)
@@ -127,10 +128,20 @@ class Desired:
         with self._lock:
             self._claimed.update(targets)
 
+    def part_of(self, target: Identity, part: str) -> str:
+        """The part of a component (a release, its manifests) that described the object first: `part` itself, if none did."""
+        with self._lock:
+            return self._parts.setdefault(target, part)
+
     def has(self, target: Identity) -> bool:
         """Whether any component of the run wants this object."""
         with self._lock:
             return target in self._claimed or any(target in objects for objects in self._documents.values())
+
+    def of_kind(self, kind: str) -> list[Document]:
+        """The desired objects of one kind, of all components."""
+        with self._lock:
+            return [one for objects in self._documents.values() for one in objects.values() if one["kind"] == kind]
 
     def owner_of(self, target: Identity, *, besides: str) -> str:
         """Another component that wants this object; empty where none does."""
@@ -266,14 +277,22 @@ class Context:
     outputs: Outputs = field(default_factory=Outputs)
     waits: Waits = field(default_factory=Waits)
 
-    def desire(self, component: str, documents: Iterable[Document]) -> None:
-        """Note a component's desired objects before any of them is written: its record and pruning are based on them."""
+    def desire(self, component: str, documents: Iterable[Document], part: str = "") -> None:
+        """Note a component's desired objects before any of them is written: its record and pruning are based on them.
+
+        `part`: what describes them, for example a release. Raises NodeError where something else describes one of them.
+        """
         found = {identity(document): document for document in documents}
         for target, document in found.items():
             self.run.masker.learn_document(document)
             other = "" if target.group == _AWS_GROUP else self.desired.owner_of(target, besides=component)
             if other:
                 raise NodeError(f"components {other} and {component} both describe {target}; one of them must drop it")
+            first = self.desired.part_of(target, part) if part else part
+            if first != part:
+                raise NodeError(
+                    f"{first} and {part} of component {component} both make {target}; one of them must drop it"
+                )
         self.desired.note(component, found)
         if not self.run.check:
             self.run.recorder.intend(component, found)

@@ -18,6 +18,7 @@ from ..objects.identity import identity
 from .base import Action, Context, Document, NodeError, Outcome, Policy, subject
 from .gone import wait_gone
 from .manifest import labelled, placed, refuse_stranger
+from .once import has_run
 from .wait import condition, until
 
 # The digest of the Job's description: a Job is immutable, so a changed one is run again.
@@ -42,7 +43,7 @@ class JobNode:
     def run(self, context: Context) -> Outcome:
         document = self._document(context)
         target = subject(document)
-        context.desire(self.component, [document])
+        context.desire(self.component, [document], self.name)
         action = Action("run", target, after=document)
         context.desired.make_object(identity(document))
         resource = context.resource(document)
@@ -53,7 +54,7 @@ class JobNode:
         client = context.run.api()
         live = client.get(resource, document["metadata"]["name"], document["metadata"]["namespace"])
         refuse_stranger(document, live, self.policy)
-        if live is None and self._ran(context, document):
+        if live is None and has_run(context, document):
             return Outcome()
         current = (
             live is not None
@@ -85,18 +86,6 @@ class JobNode:
         metadata = document["metadata"]
         metadata["annotations"] = {**(metadata.get("annotations") or {}), DIGEST: digest[:16]}
         return document
-
-    def _ran(self, context: Context, document: Document) -> bool:
-        """Whether the last applied revision ran this content to its end, and the Job's TTL has removed it since."""
-        applied = context.run.recorder.applied(self.component)
-        if applied is None or document["spec"].get("ttlSecondsAfterFinished") is None:
-            return False
-        digest = document["metadata"]["annotations"][DIGEST]
-        known = context.run.recorder.documents(self.component, applied.number)
-        return any(
-            identity(one) == identity(document) and (one["metadata"].get("annotations") or {}).get(DIGEST) == digest
-            for one in known
-        )
 
     def _feed(self, context: Context, client: Client, resource: Resource, document: Document) -> None:
         """Stream the file into the Job's pod; when the pod dies, into the Job's next pod."""

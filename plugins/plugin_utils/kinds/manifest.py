@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ...module_utils.errors import LlmOnEksError
 from ...module_utils.names import FIELD_MANAGER, LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
 from ..describe.references import is_unknown
-from ..kubernetes.client import ApiError, Resource
+from ..kubernetes.client import ApiError, Client, Resource
 from ..objects.admission_changes import admission_changes
 from ..objects.as_applied import as_applied
 from ..objects.choices import Choice, choices_to_make, chosen, deferred
@@ -19,11 +19,13 @@ from ..objects.conflicts import read_conflicts, without
 from ..objects.identity import CLUSTER_WIDE, identity
 from ..objects.server_assigned import as_planned
 from ..objects.takeover import as_taken_over
+from .autoscaled import hands_replicas_over, keeps_replicas
 from .base import Action, Context, Document, NodeError, Outcome, Policy, ServedKind, Unfinished, Verb, subject
 from .gone import wait_gone
 from .lapsed import lapsed_keys, remove_keys, without_keys
+from .once import has_run
 from .recreate import UNPROCESSABLE, is_immutable, recreate
-from .takeover import hold, take_over
+from .takeover import give_up_replicas, hold, take_over
 
 # Kinds that others refer to come first; within a kind the descriptor's order stands.
 _ORDER = (
@@ -105,18 +107,18 @@ class ManifestNode:
 
     def run(self, context: Context) -> Outcome:
         documents = [labelled(context.outputs.resolve(document), self.component) for document in self.documents]
-        return apply_all(context, self.component, documents, self.namespace, self.policy)
+        return apply_all(context, self.component, documents, self.namespace, self.policy, part=self.name)
 
 
 def apply_all(
-    context: Context, component: str, documents: Sequence[Document], namespace: str, policy: Policy
+    context: Context, component: str, documents: Sequence[Document], namespace: str, policy: Policy, *, part: str = ""
 ) -> Outcome:
-    """Apply labelled objects one after the other. All are noted before the first is written."""
+    """Apply labelled objects one after the other. All are noted before the first is written. `part`: as for Context.desire."""
     for document in documents:
         if document["kind"] == "CustomResourceDefinition":
             announce_kind(context, document)
     wanted = [placed(context, document, namespace) for document in in_order(documents)]
-    context.desire(component, wanted)
+    context.desire(component, wanted, part)
     actions: list[Action] = []
     notes: list[str] = []
     for document in wanted:
@@ -132,61 +134,100 @@ def apply_all(
 def apply(context: Context, document: Document, policy: Policy | None = None) -> Outcome:
     """Apply one labelled and placed object. Nothing is written when the dry run shows no difference."""
     policy = policy or Policy()
-    document = as_applied(document)
+    described, document = document, as_applied(document)
     resource = context.resource(document)
     context.desired.make_object(identity(document))
     if resource is None or (
         context.run.check and context.desired.makes_namespace(document["metadata"].get("namespace", ""))
     ):
         return Outcome([Action("create", subject(document), after=document)])
-    client = context.run.api()
     metadata = document["metadata"]
-    live = client.get(resource, metadata["name"], metadata.get("namespace", ""))
+    live = context.run.api().get(resource, metadata["name"], metadata.get("namespace", ""))
+    if live is None and has_run(context, described):
+        return Outcome()
     if live is not None:
         context.run.masker.learn_document(live)
         context.desired.saw(identity(document), live)
         _refuse_if_dying(live)
-    stranger = refuse_stranger(document, live, policy)
+    stranger = bool(refuse_stranger(document, live, policy))
     if is_unknown(document):
         difference = changes(live, {**live, **document}) if live else []
         return Outcome([Action("update" if live else "create", subject(document), difference, live, document)])
+    try:
+        write = _write_of(context, resource, document, live, stranger=stranger)
+    except ApiError as error:
+        if live is None or not is_immutable(error):
+            raise
+        action, made = recreate(context, resource, document, live, policy, error)
+        return Outcome([action], _read_back(context, resource, made, made) if made else [])
+    difference = changes(live, write.planned)
+    if live is not None and not difference and not write.hands_over:
+        return Outcome(notes=write.notes)
+    verb: Verb = "adopt" if stranger else ("update" if live else "create")
+    action = Action(verb, subject(document), difference if live else (), live, write.planned)
+    actions = [action] if difference else []
+    if context.run.check:
+        return Outcome(actions, write.notes)
+    made = write.carry_out(context.run.api(), resource, {**document, **live} if live else None, stranger=stranger)
+    if document["kind"] == "CustomResourceDefinition":
+        context.run.api().forget_resources()
+    # The API completes a new form with defaults, which only a write shows.
+    expected = made if write.choices else write.planned
+    return Outcome(actions, [*write.notes, *_read_back(context, resource, made, expected)])
+
+
+@dataclass
+class _Write:
+    """What is sent to the API, and the object that is expected from it.
+
+    `choices`: places where another form must go first; `lapsed`: keys of a Secret that nobody holds; `hands_over`: whether
+    an autoscaler gets the replicas.
+    """
+
+    wanted: Document
+    planned: Document
+    force: bool
+    notes: list[str]
+    choices: list[Choice]
+    lapsed: list[str]
+    hands_over: bool
+
+    def carry_out(self, client: Client, resource: Resource, live: Document | None, *, stranger: bool) -> Document:
+        """Write the object; what it needs of its managedFields comes first. Returns the object as written."""
+        if live and stranger:
+            take_over(client, live)
+        if live and self.hands_over:
+            give_up_replicas(client, live)
+        if live and self.choices:
+            hold(client, live, self.choices)
+        made = client.apply(resource, self.wanted, force=self.force)
+        return remove_keys(client, resource, made, self.lapsed) if self.lapsed else made
+
+
+def _write_of(
+    context: Context, resource: Resource, document: Document, live: Document | None, *, stranger: bool
+) -> _Write:
+    """Ask the API by a dry run. Raises ApiError."""
     choices: list[Choice] = []
     try:
-        wanted, planned, force, notes = _dry_run(context, resource, document, quiet=bool(stranger))
+        wanted, planned, force, notes = _dry_run(context, resource, document, quiet=stranger)
     except ApiError as error:
         choices = choices_to_make(document, live) if live and error.status == UNPROCESSABLE else []
-        if live is not None and is_immutable(error):
-            action, made = recreate(context, resource, document, live, policy, error)
-            return Outcome([action], _read_back(context, resource, made, made) if made else [])
-        if not choices:
+        if not choices or is_immutable(error):
             raise
-        asked = deferred(document, choices)
         # All other conflicts are settled in this dry run, so that force takes the new forms only.
-        wanted, planned, _, notes = _dry_run(context, resource, asked, quiet=bool(stranger))
+        wanted, planned, _, notes = _dry_run(context, resource, deferred(document, choices), quiet=stranger)
         wanted, planned, force = chosen(wanted, choices), chosen(planned, choices), True
     lapsed = lapsed_keys(context, document, live)
     if stranger and live:
         planned = as_taken_over(planned, wanted, live["metadata"].get("managedFields") or [])
+    hands_over = hands_replicas_over(context, document, live)
+    if hands_over and live:
+        planned = keeps_replicas(planned, live)
+        notes.append(f"{subject(document)}: spec.replicas is left to its autoscaler")
     notes += _admission_notes(wanted, planned)
     planned = without_keys(as_planned(planned, live, document), lapsed)
-    difference = changes(live, planned)
-    if live is not None and not difference:
-        return Outcome(notes=notes)
-    verb: Verb = "adopt" if stranger else ("update" if live else "create")
-    action = Action(verb, subject(document), difference if live else (), live, planned)
-    if context.run.check:
-        return Outcome([action], notes)
-    if stranger and live:
-        take_over(client, {**document, **live})
-    if choices and live:
-        hold(client, {**document, **live}, choices)
-    made = client.apply(resource, wanted, force=force)
-    if lapsed:
-        made = remove_keys(client, resource, made, lapsed)
-    if document["kind"] == "CustomResourceDefinition":
-        client.forget_resources()
-    # The API completes a new form with defaults, which only a write shows.
-    return Outcome([action], [*notes, *_read_back(context, resource, made, made if choices else planned)])
+    return _Write(wanted, planned, force, notes, choices, lapsed, hands_over)
 
 
 def announce_kind(context: Context, document: Document) -> None:

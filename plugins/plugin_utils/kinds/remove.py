@@ -34,6 +34,20 @@ _CONTROL_PLANE = "kube-controller-manager"
 
 
 @dataclass
+class PermissionNode:
+    """Refuses a removal that would lose data: before hooks of charts run, which may delete data themselves."""
+
+    component: Component
+    name: str = "permission"
+    slow: bool = False
+
+    def run(self, context: Context) -> Outcome:
+        for document in _doomed(context, self.component):
+            lost_with(context, document, self.component.lose_data)
+        return Outcome()
+
+
+@dataclass
 class RemoveNode:
     """Deletes a component's objects and waits until they are gone. Its namespace and its CRDs have nodes of their own."""
 
@@ -42,13 +56,19 @@ class RemoveNode:
     slow: bool = False
 
     def run(self, context: Context) -> Outcome:
-        if context.run.client is None:
-            return Outcome()
-        mine = [one for one in owned(context).get(self.component.name, []) if not context.desired.has(identity(one))]
-        kept = [document for document in mine if is_retained(document, self.component.retain)]
-        doomed = [document for document in mine if document not in kept and document["kind"] != _DEFINITION]
+        kept = [one for one in _mine(context, self.component) if is_retained(one, self.component.retain)]
         notes = [f"{subject(document)} is kept (`retain`)" for document in kept]
-        return Outcome(delete_all(context, doomed, self.component.lose_data), notes)
+        return Outcome(delete_all(context, _doomed(context, self.component), self.component.lose_data), notes)
+
+
+def _mine(context: Context, component: Component) -> list[Document]:
+    """A component's live objects that nothing in this run describes."""
+    return [one for one in owned(context).get(component.name, []) if not context.desired.has(identity(one))]
+
+
+def _doomed(context: Context, component: Component) -> list[Document]:
+    mine = [one for one in _mine(context, component) if one["kind"] != _DEFINITION]
+    return [document for document in mine if not is_retained(document, component.retain)]
 
 
 @dataclass

@@ -12,6 +12,7 @@ from ...module_utils.names import FIELD_MANAGER
 from ..kubernetes.client import ApiError, Client
 from ..objects.choices import Choice, held_for
 from ..objects.takeover import merged_fields
+from .autoscaled import without_replicas
 from .base import Document, subject
 
 TAKE_OVER_ATTEMPTS = 5
@@ -30,6 +31,11 @@ def take_over(client: Client, live: Document) -> None:
 def hold(client: Client, live: Document, choices: Sequence[Choice]) -> None:
     """Make the old forms of these places ours."""
     _rewrite(client, live, lambda entries, api_version: held_for(entries, api_version, choices))
+
+
+def give_up_replicas(client: Client, live: Document) -> None:
+    """Let go of the replicas, which an autoscaler sets from now on."""
+    _rewrite(client, live, without_replicas)
 
 
 def _rewrite(client: Client, live: Document, rewrite: _Rewrite) -> None:

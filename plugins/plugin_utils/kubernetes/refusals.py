@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_UNAUTHORIZED, _FORBIDDEN = 401, 403
+_UNAUTHORIZED, _FORBIDDEN, _INTERNAL = 401, 403, 500
 # A 500 that is caused by the request itself: a retry gives the same answer.
 _FINAL = (
     re.compile(rb"admission webhook.*denied the request", re.DOTALL),
@@ -50,6 +50,8 @@ def mend(status: int, message: str, details: Mapping[str, Any]) -> str:
     """What the user can do about a refusal; empty where its message says it, or where we do not know."""
     if status == _UNAUTHORIZED:
         return "give these credentials the right, or use others"
+    if status == _INTERNAL and (webhook := re.search(r'failed calling webhook "([^"]+)"', message)):
+        return f"the webhook {webhook[1]} does not answer: mend what serves it, or remove its webhook configuration"
     if status != _FORBIDDEN:
         return ""
     return next((text for words, text in _MENDS if re.search(words, message)), "")

@@ -36,7 +36,7 @@ class Choice:
 
 def choices_to_make(described: Document, live: Document) -> list[Choice]:
     """Places where the live object has another form than described, which our apply would not remove."""
-    ours = [one for one in live["metadata"].get("managedFields") or [] if _is_ours(one)]
+    ours = [one for one in live["metadata"].get("managedFields") or [] if is_ours(one)]
     return [one for one in _walk(described, live, (), "") if not any(_holds(entry, one) for entry in ours)]
 
 
@@ -64,7 +64,7 @@ def chosen(document: Document, choices: Sequence[Choice]) -> Document:
 def held_for(entries: Sequence[Mapping[str, Any]], api_version: str, choices: Sequence[Choice]) -> list[Document]:
     """managedFields with the old forms under our name alone: then our apply removes them."""
     made = [copy.deepcopy(dict(entry)) for entry in entries]
-    ours = next((entry for entry in made if _is_ours(entry)), None)
+    ours = next((entry for entry in made if is_ours(entry)), None)
     if ours is None:
         head = {"manager": FIELD_MANAGER, "operation": "Apply", "apiVersion": api_version}
         ours = {**head, "fieldsType": "FieldsV1", "fieldsV1": {}}
@@ -112,7 +112,7 @@ def _is_form(name: str, key: str) -> bool:
     return key != "name" if name == "volumes" else key in _ALTERNATIVES.get(name, ())
 
 
-def _is_ours(entry: Mapping[str, Any]) -> bool:
+def is_ours(entry: Mapping[str, Any]) -> bool:
     return entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply" and not entry.get("subresource")
 
 

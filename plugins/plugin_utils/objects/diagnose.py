@@ -6,12 +6,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..kubernetes import refusals
 from ..kubernetes.client import Client
 
 Document = dict[str, Any]
 # Waiting reasons that do not resolve themselves.
 TERMINAL = ("ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
 LOG_LINES = 10
+# Refusals of pods that do not pass, as an exceeded quota does when other pods end.
+_FOR_GOOD = ("violates PodSecurity", "per Container", "per Pod", "limit to request ratio")
 _REVISION = "deployment.kubernetes.io/revision"
 
 
@@ -21,6 +24,8 @@ def why(client: Client, workload: Document) -> str:
     said = [text for pod in pods if (text := _pod(client, pod))]
     if said:
         return "; ".join(said[:3])
+    if not pods and (refused := no_pods(workload)):
+        return refused
     conditions = [
         text for condition in workload.get("status", {}).get("conditions", []) if (text := _condition(condition))
     ]
@@ -30,6 +35,9 @@ def why(client: Client, workload: Document) -> str:
 
 def hopeless(client: Client, workload: Document) -> str:
     """The reason why waiting longer cannot help; empty where it can."""
+    refused = no_pods(workload)
+    if any(words in refused for words in _FOR_GOOD):
+        return refused
     for pod in pods_of(client, workload):
         for status in _statuses(pod):
             waiting = status.get("state", {}).get("waiting", {})
@@ -37,6 +45,16 @@ def hopeless(client: Client, workload: Document) -> str:
                 return _pod(client, pod)
             if waiting.get("reason") == "CrashLoopBackOff" and status.get("restartCount", 0) >= 4:
                 return _pod(client, pod)
+    return ""
+
+
+def no_pods(workload: Document) -> str:
+    """Why the API refuses the pods of a Deployment, and what helps; empty where it does not."""
+    for condition in workload.get("status", {}).get("conditions") or []:
+        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+            message = " ".join(str(condition.get("message", "")).split())
+            help_ = refusals.mend(403, message, {})
+            return f"no pod can be made: {message}{f'; {help_}' if help_ else ''}"
     return ""
 
 

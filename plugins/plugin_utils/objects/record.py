@@ -2,7 +2,7 @@
 """The record of what was applied, kept in the cluster: the last ten revisions of each component, with their objects and documents.
 
 They are ConfigMaps in namespace llm-system: `record-COMPONENT` holds the list of revisions, `record-COMPONENT-N` the
-documents of one. A revision is written before its first object, so that a run that is killed leaves no unknown object
+documents of one (`record-COMPONENT-N.2` and so on those that do not fit). A revision is written before its first object, so that a run that is killed leaves no unknown object
 behind. A record holds no secret: values of Secrets are digests, other secrets are masked.
 """
 
@@ -12,6 +12,7 @@ import base64
 import datetime
 import getpass
 import hashlib
+import itertools
 import os
 import socket
 import threading
@@ -81,13 +82,18 @@ class Recorder:
         """The documents of one revision, without secrets. Raises RecordError."""
         numbers = [str(one.number) for one in self.history(component) if one.state == "applied"]
         resource = self._client.resource("v1", "ConfigMap") if self._client else None
-        found = None
-        if self._client and resource and str(number) in numbers:
-            found = self._client.get(resource, f"{name_of(component)}-{number}", NAMESPACE_SYSTEM)
-        if found is None:
+        parts: list[str] = []
+        while self._client and resource and str(number) in numbers:
+            found = self._client.get(resource, _part_of(component, number, len(parts)), NAMESPACE_SYSTEM)
+            if found is None:
+                break
+            parts.append(found["data"]["documents"])
+            if len(parts[-1]) < _MAX_BYTES:
+                break
+        if not parts:
             known = f"recorded are {', '.join(numbers)}" if numbers else "nothing of it is recorded"
             raise RecordError(f"component {component} has no revision {number}; {known}")
-        packed = zlib.decompress(base64.b64decode(found["data"]["documents"]))
+        packed = zlib.decompress(base64.b64decode("".join(parts)))
         documents: list[Document] = msgspec.json.decode(packed)
         return documents
 
@@ -159,10 +165,12 @@ class Recorder:
                 objects=[one.compact() for one in sorted(objects)],
                 rolled_back_to=rolled_back_to,
             )
-            self._apply_map(f"{name_of(component)}-{number}", "documents", {"documents": _packed(packed)})
+            for index, part in enumerate(_parts(_packed(packed))):
+                self._apply_map(_part_of(component, number, index), "documents", {"documents": part})
             dropped = [*revisions, made][:-KEPT]
             self._write(component, [*revisions, made][-KEPT:])
-            self._delete([f"{name_of(component)}-{one.number}" for one in dropped])
+            for one in dropped:
+                self._delete_documents(component, one.number)
             return made
 
     def forget(self, component: str) -> None:
@@ -171,7 +179,9 @@ class Recorder:
             return
         with self._lock:
             revisions = self._revisions.pop(component, [])
-        self._delete([name_of(component), *(f"{name_of(component)}-{one.number}" for one in revisions)])
+        self._delete(name_of(component))
+        for one in revisions:
+            self._delete_documents(component, one.number)
 
     def _write(self, component: str, revisions: list[Revision]) -> None:
         text = msgspec.json.encode(revisions).decode()
@@ -190,17 +200,32 @@ class Recorder:
             document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
             self._client.apply(resource, document, force=True)
 
-    def _delete(self, names: Iterable[str]) -> None:
+    def _delete_documents(self, component: str, number: int) -> None:
+        """Delete the documents of a revision; one that was never finished has none."""
+        for index in itertools.count():
+            if not self._delete(_part_of(component, number, index)):
+                return
+
+    def _delete(self, name: str) -> bool:
+        """False when it was gone already."""
         assert self._client
         resource = self._client.resource("v1", "ConfigMap")
-        for name in names:
-            if resource:
-                self._client.delete(resource, name, NAMESPACE_SYSTEM)
+        return bool(resource and self._client.delete(resource, name, NAMESPACE_SYSTEM))
 
 
 def name_of(component: str) -> str:
     """The ConfigMap of a component's record: names of objects have no underscore."""
     return f"record-{component.replace('_', '-')}"
+
+
+def _part_of(component: str, number: int, index: int) -> str:
+    """The ConfigMap with one part of a revision's documents: most revisions have one part."""
+    return f"{name_of(component)}-{number}{f'.{index + 1}' if index else ''}"
+
+
+def _parts(text: str) -> list[str]:
+    """Pieces that fit into one object each. A piece of full length has a successor, which may be empty."""
+    return [text[start : start + _MAX_BYTES] for start in range(0, len(text) + 1, _MAX_BYTES)]
 
 
 def _stamped(revision: Revision, **changed: Any) -> Revision:

@@ -12,7 +12,7 @@ from ..kinds.check import CheckNode
 from ..kinds.job import JobNode
 from ..kinds.manifest import ManifestNode
 from ..kinds.outputs import OutputsNode
-from ..kinds.remove import PruneNode, RemoveNode
+from ..kinds.remove import PermissionNode, PruneNode, RemoveNode
 from ..kinds.revision import RecordNode
 from ..kinds.secret import SecretNode
 from ..kinds.wait import WORKLOADS, WaitNode
@@ -89,6 +89,8 @@ def _record(component: Component) -> Stages:
 
 def _removal(component: Component) -> Stages:
     """Charts may have hooks before and after the removal of their objects."""
+    if component.releases:
+        yield [PermissionNode(component)]
     before = [ChartRemoval(component.name, release, _home(component, release)) for release in component.releases]
     yield list[Node](before)
     yield [RemoveNode(component)]

@@ -64,10 +64,10 @@ FROM = {"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
 DNS = {"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"}
 # what -> (before, after)
 CASES = {
-    # https://github.com/kubernetes/kubernetes/issues/24198, https://github.com/helm/helm/issues/5144
+    # https://github.com/kubernetes/kubernetes/issues/24198, https://github.com/pulumi/pulumi-kubernetes/issues/2843
     "strategy with defaults": (web(nothing), web(recreating)),
     "strategy with values": (web(rolling), web(recreating)),
-    # https://github.com/helm/helm/issues/5938
+    # https://github.com/fluent/helm-charts/issues/146
     "probe": (web(probed("httpGet")), web(probed("tcpSocket"))),
     "volume": (web(volume(emptyDir={})), web(volume(configMap={"name": "x"}))),
     "env to reference": (web(env(PLAIN)), web(env(FROM))),
