@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ...module_utils.aws.base import tagging
 from ...module_utils.aws.catalog import RESOURCES
 from ...module_utils.errors import LlmOnEksError
 from ..objects.identity import CLUSTER_WIDE, Identity, identity
@@ -311,6 +312,9 @@ def _check_aws(component: Component) -> None:
             )
         names.add(entry.name)
         outputs |= made
+        tags = entry.properties.get("tags")
+        if said := tagging.fault(tags, RESOURCES[entry.type].service) if isinstance(tags, dict) else "":
+            raise DescriptorError(f"component {component.name}: {entry.type} {entry.name}: {said}; change `tags`")
 
 
 def _refuse_second_clusters(components: Sequence[Component]) -> None:

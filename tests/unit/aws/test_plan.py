@@ -10,12 +10,14 @@ from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.connection imp
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.errors import NotFound, sentence
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.plan import Rules, Tags, decide, removal
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.resource import Owner
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.unknown import Unknown
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.tagging import fault
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.unknown import SHOWN, Unknown
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks.addon import pick_version
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks.cluster import version_steps
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.iam.role import trust_of
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.reference.quotas import quota_key
+from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import DescriptorError, parse
 from local.aws.errors import recorded
 
 
@@ -143,6 +145,59 @@ def test_a_missing_permission_is_named():
     assert text == (
         "EKS add-on demo/vpc-cni: create addon failed: AccessDeniedException: no; role/x needs the permission eks:CreateAddon"
     )
+
+
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html, with the forms of its messages
+DENIED = "User: arn:aws:iam::1:role/x is not authorized to perform: eks:CreateAddon on resource: arn:aws:eks:us-west-2:1:cluster/demo "
+
+
+@pytest.mark.parametrize(
+    ("why", "words"),
+    [
+        ("with an explicit deny in a service control policy", "service control policy of the organization forbids"),
+        ("because no service control policy allows the eks:CreateAddon action", "ask who manages the organization"),
+        ("with an explicit deny in a permissions boundary", "the permissions boundary of role/x does not allow"),
+        ("because no permissions boundary allows the eks:CreateAddon action", "extend the boundary"),
+        ("because no session policy allows the eks:CreateAddon action", "the session of role/x"),
+        ("because no VPC endpoint policy allows the eks:CreateAddon action", "policy of the VPC endpoint"),
+        ("with an explicit deny in a resource-based policy", "policy of the resource denies"),
+        ("with an explicit deny in an identity-based policy", "take that Deny out"),
+    ],
+)
+def test_a_policy_that_denies_is_no_missing_permission(why, words):
+    error = ClientError({"Error": {"Code": "AccessDeniedException", "Message": DENIED + why}}, "CreateAddon")
+    text = sentence("EKS add-on demo/vpc-cni", "create_addon", error, action="eks:CreateAddon", caller="role/x")
+    assert words in text and "needs the permission" not in text
+
+
+def test_a_permission_that_no_policy_gives_is_a_missing_one():
+    message = DENIED + "because no identity-based policy allows the eks:CreateAddon action"
+    error = ClientError({"Error": {"Code": "AccessDeniedException", "Message": message}}, "CreateAddon")
+    text = sentence("EKS add-on demo/vpc-cni", "create_addon", error, action="eks:CreateAddon", caller="role/x")
+    assert text.endswith("role/x needs the permission eks:CreateAddon")
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"aws:owner": "me"}, "begins with aws:"),
+        ({"AWS:owner": "me"}, "begins with aws:"),
+        ({"k" * 129: "v"}, "129 characters"),
+        ({"": "v"}, "0 characters"),
+        ({"k": "v" * 257}, "257 characters"),
+        ({"team": "a&b"}, "the character '&'"),
+        ({f"k{n}": "v" for n in range(51)}, "51 tags"),
+    ],
+)
+def test_a_tag_that_a_service_refuses_is_named_before_anything_is_touched(tags, words):
+    entry = {"type": "iam_role", "name": "r", "properties": {"name": "r", "tags": tags}}
+    with pytest.raises(DescriptorError, match=words):
+        parse([{"name": "identity", "aws": [entry]}])
+
+
+def test_sound_tags_are_taken():
+    tags = {"Kostenstelle": "Köln 5", "llm.on_eks/cluster": "a-b_c", "url": "https://x/y?".rstrip("?"), "n": 1}
+    assert fault(tags) == "" and fault({"Name": "a (b)"}, "ec2") == "" and fault({"k": SHOWN}) == ""
 
 
 def classes_of(service):

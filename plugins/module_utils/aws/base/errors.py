@@ -37,6 +37,29 @@ _HINTS = {
     "OptInRequired": "the account is not signed up for this service or region",
     "UnsupportedAvailabilityZoneException": "take subnets in the zones that the message names",
 }
+# Which policy denies a call, in AWS's words, and what helps. No entry: a permission is missing.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
+_DENIALS = (
+    (
+        "service control policy",
+        "a service control policy of the organization forbids {action}, which nothing in this account can allow: "
+        "ask who manages the organization, or use another account or region",
+    ),
+    (
+        "resource control policy",
+        "a resource control policy of the organization forbids {action}, which nothing in this account can allow: "
+        "ask who manages the organization",
+    ),
+    ("permissions boundary", "the permissions boundary of {caller} does not allow {action}: extend the boundary"),
+    ("session policy", "the session of {caller} was opened with a policy that does not allow {action}: open another"),
+    ("VPC endpoint policy", "the policy of the VPC endpoint does not allow {action}: extend it"),
+    ("explicit deny in a resource-based policy", "the policy of the resource denies {action}: change that policy"),
+    (
+        "explicit deny in an identity-based policy",
+        "a policy of {caller} denies {action}: take that Deny out, for no Allow overrules it",
+    ),
+)
+_DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 _LIMITS = ("LimitExceeded", "QuotaExceeded", "ResourceLimitExceeded")
 _THROTTLED = ("Throttl", "RequestLimitExceeded", "TooManyRequests", "SlowDown", "Rate exceeded")
 
@@ -49,7 +72,8 @@ def sentence(
     response: dict[str, Any] = getattr(error, "response", None) or {}
     code, message = code_of(error), response.get("Error", {}).get("Message") or str(error) or type(error).__name__
     text = " ".join(f"{subject}: {doing} failed: {code + ': ' if code else ''}{message}".split()).rstrip(".")
-    hint = _HINTS.get(code, "")
+    hint = _denial(message) if code in _DENIED else ""
+    hint = hint or _HINTS.get(code, "")
     if not hint and any(limit in code for limit in _LIMITS):
         hint = "a quota of the account is used up: raise it in Service Quotas, or remove what is not needed"
     if not hint and any(word in code for word in _THROTTLED):
@@ -57,6 +81,10 @@ def sentence(
     if not code and not hint:
         hint = sign_in.mend(error, profile)
     return f"{text}; {hint.format(caller=caller, action=action)}" if hint else text
+
+
+def _denial(message: str) -> str:
+    return next((text for words, text in _DENIALS if words.lower() in message.lower()), "")
 
 
 def code_of(error: Exception) -> str:

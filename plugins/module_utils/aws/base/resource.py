@@ -14,7 +14,7 @@ from .arguments import COMMON, checked
 from .connection import Connection, patience
 from .errors import AwsError, NotFound, NotOurs, code_of, sentence
 from .plan import Plan, Rules, State, Tags, anew, decide, removal
-from .tagging import Tagging, tag_map
+from .tagging import Tagging, fault, tag_map
 from .unknown import Unknown, is_unknown
 
 if TYPE_CHECKING:
@@ -168,6 +168,8 @@ class AwsResource:
 
     def plan(self) -> Plan:
         """What apply would do now. Raises AwsError."""
+        if said := fault(self.tags, self.service):
+            raise AwsError(f"{self.subject}: {said}; change `tags`")
         current = self.look()
         if self.adopt:
             if current is None:

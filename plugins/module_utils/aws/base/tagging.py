@@ -3,10 +3,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .unknown import is_unknown
+
+# Limits that all services share. Letters and digits are those of any language.
+_LONGEST_KEY, _LONGEST_VALUE, _MOST = 128, 256, 50
+_NO_TAG = re.compile(r"[^\w\s.:/=+\-@]")
 Form = Literal["map", "list", "kms"]
 # One call: operation and parameters.
 Call = tuple[str, dict[str, Any]]
@@ -45,6 +51,30 @@ class Tagging:
             keys: Any = [{"Key": key} for key in to_unset] if self.keys_as_tags else to_unset
             found.append((self.take, {**where, self.keys: keys}))
         return found
+
+
+def fault(tags: Mapping[str, Any], service: str = "") -> str:
+    """Which tag the service refuses, in words; empty where all are sound. EC2 takes any character, other services do not.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions
+    """
+    for key, value in ((str(key), str(value)) for key, value in tags.items() if not is_unknown([key, value])):
+        if not 1 <= len(key) <= _LONGEST_KEY:
+            return f"the tag {_shown(key)} has {len(key)} characters, 1 to {_LONGEST_KEY} are allowed"
+        if key.lower().startswith("aws:"):
+            return f"the tag {key!r} begins with aws:, which only AWS may write"
+        if len(value) > _LONGEST_VALUE:
+            return f"the tag {key!r} has a value of {len(value)} characters, {_LONGEST_VALUE} at most are allowed"
+        for text in (key, value):
+            if service != "ec2" and (bad := re.search(_NO_TAG, text)):
+                return f"the tag {key!r} has the character {bad[0]!r}; letters, digits, spaces and _ . : / = + - @ are allowed"
+    if len(tags) > _MOST:
+        return f"there are {len(tags)} tags, {_MOST} at most are allowed"
+    return ""
+
+
+def _shown(key: str) -> str:
+    return repr(key if len(key) < 40 else f"{key[:36]}...")
 
 
 def tag_map(tags: Any) -> dict[str, str]:
