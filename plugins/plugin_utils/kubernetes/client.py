@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 import ssl
 import tempfile
 import threading
@@ -158,15 +159,17 @@ class Client:
                     ) from None
                 _pause(attempt)
                 continue
-            if answer.status < 400:
+            if answer.status < 300:
                 self._answered = True
                 return answer.data
+            if answer.status < 400:
+                raise self._no_api(f"it redirects to {answer.headers.get('Location', 'another address')}", what)
             if answer.status == 401 and self.connection.token and not last:
                 self.connection.token.reject()
                 continue
             waits = not last or (away and answer.status in _AWAY)
             if answer.status in _PASSING and waits and not refusals.is_final(answer.data):
-                _pause(attempt, float(answer.headers.get("Retry-After") or 0))
+                _pause(attempt, _seconds(answer.headers.get("Retry-After")))
                 continue
             raise _api_error(what, answer.status, answer.data)
         raise AssertionError("unreachable")
@@ -186,8 +189,18 @@ class Client:
             headers["Authorization"] = f"Bearer {self.connection.token.value()}"
         return headers
 
-    def _json(self, method: str, path: str, **options: Any) -> Any:
-        return msgspec.json.decode(self.request(method, path, **options))
+    def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        data = self.request(method, path, **options)
+        try:
+            return msgspec.json.decode(data, type=dict[str, Any])
+        except msgspec.MsgspecError:
+            raise self._no_api(_excerpt(data), options.get("what", path)) from None
+
+    def _no_api(self, said: str, what: str) -> ConnectionError:
+        return ConnectionError(
+            f"{what}: {self.connection.server} does not answer as a Kubernetes API does{_by_way_of(self._proxy)}: {said}; "
+            "check the address, and whether a proxy or a sign-in page answers in its place"
+        )
 
     # --- discovery
 
@@ -212,7 +225,14 @@ class Client:
 
     def _discover(self) -> Iterator[Resource]:
         for root in ("/api", "/apis"):
-            for group in self._json("GET", root, accept=_DISCOVERY, what="discovery")["items"]:
+            answer = self._json("GET", root, accept=_DISCOVERY, what="discovery")
+            if answer.get("kind") in ("APIVersions", "APIGroupList"):
+                raise ConnectionError(
+                    f"the Kubernetes API {self.connection.server} has no aggregated discovery; Kubernetes 1.27 or newer is needed"
+                )
+            if not isinstance(answer.get("items"), list):
+                raise self._no_api(f"JSON with the fields {', '.join(answer) or 'none'}", "discovery")
+            for group in answer["items"]:
                 name = group["metadata"].get("name", "")
                 for version in group.get("versions", []):
                     api_version = f"{name}/{version['version']}" if name else version["version"]
@@ -227,7 +247,7 @@ class Client:
     def get(self, resource: Resource, name: str, namespace: str = "") -> Document | None:
         what = _name(resource.kind, name, namespace)
         try:
-            return cast(Document, self._json("GET", resource.path(namespace, name), what=what))
+            return self._json("GET", resource.path(namespace, name), what=what)
         except ApiError as error:
             if error.status == 404:
                 return None
@@ -255,16 +275,13 @@ class Client:
         query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower(), "fieldValidation": "Strict"}
         if dry_run:
             query["dryRun"] = "All"
-        return cast(
-            Document,
-            self._json(
-                "PATCH",
-                resource.path(metadata.get("namespace", ""), metadata["name"]),
-                query=query,
-                body=msgspec.json.encode(document),
-                content_type="application/apply-patch+yaml",
-                what=_name(resource.kind, metadata["name"], metadata.get("namespace", "")),
-            ),
+        return self._json(
+            "PATCH",
+            resource.path(metadata.get("namespace", ""), metadata["name"]),
+            query=query,
+            body=msgspec.json.encode(document),
+            content_type="application/apply-patch+yaml",
+            what=_name(resource.kind, metadata["name"], metadata.get("namespace", "")),
         )
 
     def create(self, resource: Resource, document: Document, *, dry_run: bool = False) -> Document:
@@ -282,7 +299,7 @@ class Client:
         path = resource.path(metadata.get("namespace", ""), name)
         what = _name(resource.kind, metadata["name"], metadata.get("namespace", ""))
         query = {"fieldManager": FIELD_MANAGER, **({"dryRun": "All", "fieldValidation": "Strict"} if dry_run else {})}
-        return cast(Document, self._json(method, path, query=query, body=msgspec.json.encode(document), what=what))
+        return self._json(method, path, query=query, body=msgspec.json.encode(document), what=what)
 
     def delete(
         self, resource: Resource, name: str, namespace: str = "", *, uid: str = "", policy: str = "Foreground"
@@ -366,6 +383,20 @@ def _name(kind: str, name: str, namespace: str) -> str:
     return f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
 
 
+def _excerpt(data: bytes) -> str:
+    """What an answer that is not the API's holds, in a few words."""
+    text = " ".join(data.decode(errors="replace").split())
+    title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE)
+    if text.startswith("<"):
+        return f"a web page{f' ({title[1][:80]})' if title else ''}"
+    return f"the answer {text[:100]!r}" if text else "an empty answer"
+
+
+def _seconds(text: str | None) -> float:
+    """A Retry-After in seconds; one that is a date counts as none."""
+    return float(text) if text and text.isdigit() else 0.0
+
+
 def _pause(attempt: int, asked_s: float = 0) -> None:
     time.sleep(max(asked_s, min(8.0, 0.2 * 2**attempt)) * random.uniform(0.7, 1.3))  # noqa: S311 - jitter
 
@@ -383,7 +414,7 @@ def _api_error(what: str, status: int, data: bytes) -> ApiError:
         answer = msgspec.json.decode(data)
         message, reason, details = answer["message"], answer.get("reason", ""), answer.get("details") or {}
     except (msgspec.MsgspecError, KeyError, TypeError):
-        message, reason, details = data.decode(errors="replace")[:300].strip() or f"HTTP {status}", "", {}
+        message, reason, details = f"HTTP {status}, {_excerpt(data)}", "", {}
     # The API adds a difference of several lines to some refusals.
     message = " ".join(message.split("\n@@")[0].split())
     mend = refusals.mend(status, message, details)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,7 +62,7 @@ def connect(
         checked(proxy, "proxy")
     if host:
         return Connection(
-            server=host.rstrip("/"),
+            server=_address(host, "host"),
             authority=read(ca_cert, "ca_cert"),
             certificate=read(client_cert, "client_cert"),
             key=read(client_key, "client_key"),
@@ -74,6 +75,18 @@ def connect(
     return _from_kubeconfig(Kubeconfig(files), context, proxy, asked) if files else _in_cluster(proxy, asked)
 
 
+def _address(text: str, what: str) -> str:
+    """The address of an API server. Raises ConnectionError."""
+    try:
+        parts = urllib.parse.urlsplit(text)
+        sound = parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound or any(character.isspace() for character in text):
+        raise ConnectionError(f"{what} {text!r} is no address like https://HOST:6443")
+    return text.rstrip("/")
+
+
 def _files(given: str) -> list[Path]:
     """The kubeconfig files; none in a pod that has none. Raises ConnectionError."""
     named = given or os.environ.get("K8S_AUTH_KUBECONFIG") or os.environ.get("KUBECONFIG") or ""
@@ -84,7 +97,11 @@ def _files(given: str) -> list[Path]:
 
 
 def _in_cluster(proxy: str, headers: tuple[tuple[str, str], ...]) -> Connection:
-    host = os.environ["KUBERNETES_SERVICE_HOST"]
+    host = os.environ.get("KUBERNETES_SERVICE_HOST", "")
+    if not host:
+        raise ConnectionError(
+            "the pod has a service account, but KUBERNETES_SERVICE_HOST does not say where the API is; give host or a kubeconfig"
+        )
     server = f"https://{f'[{host}]' if ':' in host else host}:{os.environ.get('KUBERNETES_SERVICE_PORT', '443')}"
     what = "the pod's service account"
     token = from_file(SERVICE_ACCOUNT / "token", what)
@@ -93,9 +110,10 @@ def _in_cluster(proxy: str, headers: tuple[tuple[str, str], ...]) -> Connection:
 
 def _from_kubeconfig(config: Kubeconfig, context: str, proxy: str, asked: tuple[tuple[str, str], ...]) -> Connection:
     cluster, user = config.chosen(context)
-    server, proxy_url = cluster.text("server").rstrip("/"), cluster.text("proxy-url")
-    if not server.startswith(("https://", "http://")):
-        raise ConnectionError(f"kubeconfig {cluster.file}: server {server!r} is no address like https://HOST:6443")
+    server, proxy_url = (
+        _address(cluster.text("server"), f"kubeconfig {cluster.file}: server"),
+        cluster.text("proxy-url"),
+    )
     if proxy_url and not proxy:
         checked(proxy_url, f"proxy-url in kubeconfig {cluster.file}")
     found: Credentials = credentials_of(user, cluster)

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What answers in place of a Kubernetes API ends in one sentence: a sign-in page, a proxy, an old server, a wrong address.
+
+Seen in: ansible-collections/kubernetes.core#508, ansible-collections/kubernetes.core#78, ansible/awx (tracebacks of the client).
+"""
+
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
+from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes import client as module
+from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.client import Client
+from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.connection import ConnectionError, connect
+
+
+@contextmanager
+def answering(status, body, headers):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "words"),
+    [
+        (200, b"<html><title>Sign in</title></html>", {}, "a web page (Sign in); check the address"),
+        (302, b"", {"Location": "/login"}, "it redirects to /login"),
+        (200, b"", {}, "an empty answer"),
+        (200, b"[]", {}, "the answer '[]'"),
+        (200, b'{"hello": 1}', {}, "JSON with the fields hello"),
+        (200, b'{"kind": "APIVersions", "versions": ["v1"]}', {}, "Kubernetes 1.27 or newer is needed"),
+        (403, b"<html><head><title>Blocked</title></head></html>", {}, "HTTP 403, a web page (Blocked)"),
+        (429, b"slow down", {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, "HTTP 429, the answer 'slow down'"),
+    ],
+)
+def test_an_answer_that_is_not_the_apis_is_one_sentence(status, body, headers, words, monkeypatch):
+    monkeypatch.setattr(module, "RETRIES", 1)
+    with answering(status, body, headers) as host, pytest.raises(LlmOnEksError) as raised:
+        Client(connect(host=host)).resources()
+    assert words in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "host", ["10.0.0.1:6443", "https://", "https://h:99999", "https://a b:1", "ftp://h", "https://[h"]
+)
+def test_an_address_that_is_none_is_refused_at_once(host):
+    with pytest.raises(ConnectionError, match="is no address like https://HOST:6443"):
+        connect(host=host)
+
+
+def test_a_pod_that_does_not_know_its_api_says_so(tmp_path, monkeypatch):
+    from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes import connection
+
+    (tmp_path / "token").write_text("t")
+    monkeypatch.setattr(connection, "SERVICE_ACCOUNT", tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("KUBECONFIG", "K8S_AUTH_KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConnectionError, match="KUBERNETES_SERVICE_HOST"):
+        connect()
