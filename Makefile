@@ -59,6 +59,7 @@ quick: venv-dev ## ruff, mypy and the tests that need no programs: less than a m
 role: venv-dev ## generate one role's files, and check the role (ROLE=name; UPDATE=1 writes its snapshots)
 	@$(VENV)/python tools/gateway_settings.py
 	@$(VENV)/python tools/docs.py
+	@$(VENV)/python tools/schema.py
 	@UPDATE_SNAPSHOTS=$(UPDATE) $(VENV)/python -m pytest -q tests/contract/test_roles.py -k "[$(ROLE)] or [$(ROLE)-"
 	@$(VENV)/yamllint --strict roles/$(ROLE)
 	@$(VENV)/ansible-lint --offline --profile production -q roles/$(ROLE)
