@@ -37,6 +37,17 @@ options:
     type: str
     choices: [fetched, published, absent]
     default: published
+  look:
+    description:
+      - With O(state=fetched), ask the source of a model that is fetched in the cluster for the wanted files, so that a missing repository, revision
+        or file and a gated repository without a token are found before anything is changed. A source that does not answer is a warning.
+      - S3 is not asked. The rights are those of the sync Job.
+    type: bool
+    default: false
+  token_elsewhere:
+    description: The sync Job has a token that this machine does not have, so a refusal here means nothing.
+    type: bool
+    default: false
   root:
     description: Where the volume is mounted. Required unless O(state=fetched).
     type: path
@@ -163,12 +174,20 @@ from ansible.module_utils.basic import AnsibleModule, env_fallback
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.module_utils.models import source as sources
+from ansible_collections.llm.on_eks.plugins.module_utils.models.errors import AccessError, MissingError, ServerError
 from ansible_collections.llm.on_eks.plugins.module_utils.models.folder import publish_folder
-from ansible_collections.llm.on_eks.plugins.module_utils.models.http import Client
+from ansible_collections.llm.on_eks.plugins.module_utils.models.http import Client, Patience
 from ansible_collections.llm.on_eks.plugins.module_utils.models.packages import Fetched, fetch, locate
 from ansible_collections.llm.on_eks.plugins.module_utils.models.select import Wanted
 from ansible_collections.llm.on_eks.plugins.module_utils.models.store import PUBLISHED_FILE, ModelStore, manifest_of
-from ansible_collections.llm.on_eks.plugins.module_utils.models.sync import Access, Outcome, Request, plan, sync
+from ansible_collections.llm.on_eks.plugins.module_utils.models.sync import (
+    Access,
+    Outcome,
+    Request,
+    plan,
+    sync,
+    wanted_files,
+)
 from ansible_collections.llm.on_eks.plugins.module_utils.models.transfer import Bounds
 
 
@@ -190,6 +209,8 @@ def main() -> None:
             "s3_endpoint": {"type": "str", "default": ""},
             "region": {"type": "str", "default": "", "fallback": (env_fallback, ["AWS_REGION"])},
             "connections": {"type": "int", "default": 8},
+            "look": {"type": "bool", "default": False},
+            "token_elsewhere": {"type": "bool", "default": False},
         },
         required_if=[
             ("state", "fetched", ["source"]),
@@ -211,6 +232,7 @@ def _fetched(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     if source.scheme in sources.IN_CLUSTER:
         sources.check_pin(source, params["revision"])
         return {
+            **(_looked(source, params) if params["look"] and source.scheme != "s3" else {}),
             **_facts("", sources.folder_of(params["revision"])),
             "changed": False,
             "in_cluster": True,
@@ -220,6 +242,21 @@ def _fetched(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     before = found.path if not changed else ""
     after = found.path or f"(to be fetched from {found.source})"
     return {**_file_facts(found), "changed": changed, "in_cluster": False, "diff": {"before": before, "after": after}}
+
+
+def _looked(source: sources.Source, params: dict[str, Any]) -> dict[str, Any]:
+    """A warning where the source does not answer. Raises SyncError for what the Job would fail with."""
+    client = Client(Patience(tries=2, timeout_s=10))
+    request = Request(params["name"], params["source"], params["revision"], _wanted(params))
+    try:
+        wanted_files(client, request, Access(params["hub_endpoint"], params["token"] or ""))
+    except ServerError as problem:
+        return {"warnings": [f"{params['name']}: {problem}; the sync Job will ask again."]}
+    except (AccessError, MissingError):
+        # The Hub answers 404 for a private repository, too.
+        if not params["token_elsewhere"] or params["token"]:
+            raise
+    return {}
 
 
 def _published(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:

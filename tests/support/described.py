@@ -29,7 +29,12 @@ REPO = Path(__file__).resolve().parents[2]
 ACTIONS = Path(__file__).parent / "action_plugins"
 IMAGES = {"gateway": "localhost/gateway:1", "llamacpp": "localhost/llamacpp:1", "model_store": "localhost/store:1"}
 # Variables that every run of these has.
-COMMON = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+COMMON = {
+    "ansible_connection": "local",
+    "ansible_python_interpreter": sys.executable,
+    # No test asks a hub on the internet.
+    "models_check_sources": False,
+}
 # What a whole run up to its descriptors is made of, besides variables.
 SOURCES = ("roles", "playbooks", "plugins", "ansible.cfg", "tests/support/described.py")
 DESCRIBE = [{"include_tasks": str(REPO / "playbooks" / "tasks" / "describe.yml")}]

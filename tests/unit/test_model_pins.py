@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.llm.on_eks.plugins.module_utils.models.errors import SyncError
+from ansible_collections.llm.on_eks.plugins.module_utils.models.errors import AccessError, SyncError
 from ansible_collections.llm.on_eks.plugins.module_utils.models.http import Client, Patience
 from ansible_collections.llm.on_eks.plugins.module_utils.models.sync import Access
+from ansible_collections.llm.on_eks.plugins.modules import model_sync
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.lock_file import LockedModel, LockFile, moves, write
 from ansible_collections.llm.on_eks.plugins.plugin_utils.models import pins
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.engines import check_pins
-from tests.support.model_server import COMMIT, ModelServer
+from tests.support.model_server import COMMIT, TOKEN, ModelServer
 
 REPO = Path(__file__).resolve().parents[2]
 CLIENT = Client(Patience(tries=1, timeout_s=5))
@@ -100,3 +101,40 @@ def test_the_playbook_writes_the_commit_and_a_run_without_it_is_refused(tmp_path
     written = yaml.safe_load((tmp_path / "release.lock.yml").read_text())
     assert written["models"] == [{"source": "hf://ORG/NAME", "asked": "main", "revision": COMMIT}]
     assert play("preflight").returncode == 0
+
+
+def looked(source, **more):
+    """What the module says of a source before anything is changed."""
+    lists = {key: [] for key in ("include", "exclude")}
+    given = {
+        **lists,
+        "quantization": "",
+        "allow_pickle": False,
+        "token": "",
+        "hub_endpoint": "",
+        "token_elsewhere": False,
+    }
+    return model_sync._fetched(
+        {**given, "name": "m", "source": source, "revision": COMMIT, "look": True, **more}, False
+    )
+
+
+def test_a_gated_or_missing_repository_is_found_before_anything_is_changed():
+    with ModelServer({"config.json": b"{}", "model.bin": b"\\x80"}, gated=True) as hub:
+        there = {"source": "hf://ORG/NAME", "hub_endpoint": hub.url}
+        with pytest.raises(
+            AccessError, match="ORG/NAME is gated or private: put a token into the Secret that models_hub"
+        ):
+            looked(**there)
+        # The Job has a token that this machine does not have.
+        assert looked(**there, token_elsewhere=True)["in_cluster"]
+        with pytest.raises(AccessError, match="accept its terms"):
+            looked(**there, token="hf_wrong", token_elsewhere=True)
+        with pytest.raises(SyncError, match="allow_pickle"):
+            looked(**there, token=TOKEN)
+        assert looked(**there, token=TOKEN, allow_pickle=True)["in_cluster"]
+        with pytest.raises(SyncError, match="has no such revision or does not exist"):
+            looked("hf://ORG/OTHER", hub_endpoint=hub.url)
+    (warning,) = looked(**there)["warnings"]
+    assert warning.endswith("the sync Job will ask again.")
+    assert "warnings" not in looked("s3://bucket/prefix", revision="sha256:" + "1" * 64)

@@ -526,7 +526,7 @@ def test_the_job_says_how_far_it_is_and_ends_with_a_code_for_each_kind_of_failur
     line = ["--root", str(store.root), "fetch", "--name=tiny", "--source=hf://ORG/NAME", f"--hub-endpoint={server.url}"]
     line += ["--tries=2", f"--revision={COMMIT}"]
     server.gated = True
-    assert main(line) == 6
+    assert main(line) == 7
     server.gated = False
     server.fault = lambda asked: Fault(flip=9000) if of_weights(asked) else None
     assert main(line) == 3

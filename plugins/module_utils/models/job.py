@@ -2,7 +2,7 @@
 """The program of the sync Job: fetch a model, publish one that comes on stdin, look at what is there, drop what is old.
 
 Exit codes: 0 done or already there · 2 wrong arguments · 3 wrong or short content · 4 the volume cannot be written ·
-5 another writer holds the model · 6 the source cannot be read (token, name, network).
+5 another writer holds the model · 6 the source does not answer · 7 it refuses: token, name, revision. 2, 3, 4 and 7 stay so.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from ..errors import LlmOnEksError
 from . import collect
-from .errors import ContentError, SpaceError, SyncError
+from .errors import AccessError, ContentError, MissingError, SpaceError, SyncError, UnknownSourceError
 from .http import Client, Patience, token_from_environment
 from .select import Wanted
 from .store import BusyError, ModelStore, ModelStoreError, WrongContentError, manifest_of
@@ -31,6 +31,9 @@ _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (BusyError, 5),
     (SpaceError, 4),
     (ModelStoreError, 4),
+    (AccessError, 7),
+    (MissingError, 7),
+    (UnknownSourceError, 2),
     (SyncError, 6),
 )
 

@@ -18,11 +18,14 @@ from ...module_utils.errors import LlmOnEksError
 from .accelerator import Accelerator, accelerator_of
 from .compilation import Compilation, Neuron, settings_of
 from .merge import merged
+from .size import transfer_seconds
 
 NAMESPACE = "llm-engines"
 # Kubernetes' own: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination
 _AFTER_DRAIN_S = 15
 _AFTER_START_S = 60
+# Weights are read at this rate at least, also from a file system that several pods share (docs/engines.md).
+_LOADS_MB_PER_S = 200
 _UID = 10001
 
 
@@ -31,7 +34,10 @@ class ContractError(LlmOnEksError):
 
 
 class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What an engine role says of one model's pods. Times in seconds; `args` is a list, never a string."""
+    """What an engine role says of one model's pods. Times in seconds; `args` is a list, never a string.
+
+    `start_timeout`: to the first token, in addition to reading the weights.
+    """
 
     name: str
     image: str
@@ -100,7 +106,9 @@ class _Component:
         self.name = f"engine-{self.slug}"
         self.labels = {"llm.on-eks/engine": engine.name, "llm.on-eks/model": str(entry["name"])}
         self.replicas = int((entry.get("replicas") or {}).get("min", 1))
-        self.deadline = engine.start_timeout + _AFTER_START_S
+        loading = transfer_seconds(entry, _LOADS_MB_PER_S, int(self.file.get("size_bytes") or 0))
+        self.start_timeout = engine.start_timeout + loading
+        self.deadline = self.start_timeout + _AFTER_START_S
         self.compilation = None
         if neuron and file:
             self.compilation = Compilation(
@@ -233,7 +241,7 @@ class _Component:
         if engine.python:
             asked = [engine.python, "-c", first_token(str(self.entry["name"]), engine.port, engine.task)]
             start = {"exec": {"command": asked}, "periodSeconds": engine.start_period, "timeoutSeconds": 30}
-        tries = -(-engine.start_timeout // engine.start_period)
+        tries = -(-self.start_timeout // engine.start_period)
         return {
             "startupProbe": {**start, "failureThreshold": tries},
             "readinessProbe": {**ready, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},

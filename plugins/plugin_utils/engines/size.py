@@ -24,3 +24,10 @@ def need_of(entry: Mapping[str, Any]) -> Need | None:
         return estimate(given).need
     except ValueError:
         return None
+
+
+def transfer_seconds(entry: Mapping[str, Any], mb_per_s: float, size_bytes: int = 0) -> int:
+    """Seconds to move the entry's weights at this rate. `size_bytes`: where it is known; 0 seconds where nothing is known."""
+    need = None if size_bytes else need_of(entry)
+    known = size_bytes or (need.weights_mib * 2**20 if need else 0)
+    return round(known / (mb_per_s * 1e6))
