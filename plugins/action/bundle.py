@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writes everything that is downloaded for a platform into one folder, or checks such a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
+from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse
+from ansible_collections.llm.on_eks.plugins.plugin_utils.helm import bundle, lock_file
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
+    CHART_OPTIONS,
+    charts_from,
+    lock_file_from,
+    plain,
+)
+
+display = Display()
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "components": {"type": "list", "elements": "dict", "default": []},
+    "out": {"type": "path", "default": ""},
+    "verify": {"type": "path", "default": ""},
+    **CHART_OPTIONS,
+}
+
+
+class ActionModule(ActionBase):
+    _requires_connection = False
+    _supports_check_mode = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, given = self.validate_argument_spec(
+            argument_spec=ARGUMENTS, required_one_of=[["out", "verify"]], mutually_exclusive=[["out", "verify"]]
+        )
+        options = plain(given)
+        try:
+            return {**result, **(_verified(options) if options["verify"] else _written(options))}
+        except LlmOnEksError as error:
+            return {**result, "failed": True, "changed": False, "msg": str(error)}
+
+
+def _verified(options: dict[str, Any]) -> dict[str, Any]:
+    folder = Path(options["verify"])
+    count = bundle.verify(folder)
+    display.display(f"  {folder}: {count} files, all as they were written")
+    return {"changed": False, "files": count}
+
+
+def _written(options: dict[str, Any]) -> dict[str, Any]:
+    folder = Path(options["out"])
+    file = lock_file_from(options)
+    components = parse(options["components"])
+    made = bundle.write(lock_file.locked(components, file) if file else components, charts_from(options), folder)
+    display.display(f"  {folder}: {len(made.charts)} charts, {len(made.images)} images are named in {bundle.IMAGES}")
+    return {"changed": made.changed, "charts": list(made.charts), "images": list(made.images)}

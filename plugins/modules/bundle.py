@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: bundle
+short_description: Everything that is downloaded for a platform, in one folder
+description:
+  - Obtains the archive of every chart that present components use, by the digests of the lock file, and writes it to O(out), with checksums.
+  - The folder's C(charts) is what C(platform_chart_mirror) takes. C(images.txt) names every image, also those that charts name.
+  - With O(verify) a folder is checked, and nothing is downloaded.
+extends_documentation_fragment:
+  - llm.on_eks.charts
+options:
+  components:
+    description: Component descriptors.
+    type: list
+    elements: dict
+    default: []
+  out:
+    description: The folder to write. Charts in it that nothing uses any more are removed.
+    type: path
+    default: ""
+  verify:
+    description: A folder to check against its checksums.
+    type: path
+    default: ""
+author:
+  - llm.on_eks maintainers
+attributes:
+  check_mode:
+    description: The task is skipped.
+    support: none
+  diff_mode:
+    description: Nothing is shown.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Bundle
+  llm.on_eks.bundle:
+    components: "{{ platform_components }}"
+    out: /srv/llm-bundle
+"""
+
+RETURN = r"""
+charts:
+  description: Names of the charts' files.
+  returned: with O(out)
+  type: list
+  elements: str
+images:
+  description: References of all images.
+  returned: with O(out)
+  type: list
+  elements: str
+files:
+  description: How many files were checked.
+  returned: with O(verify)
+  type: int
+"""
