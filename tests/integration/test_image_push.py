@@ -13,6 +13,7 @@ import pytest
 from tests.support.emulated_aws import KEYS, REGION, EmulatedAws
 from tests.support.image_registry import Registry
 from tools.debian import install_missing
+from tools.images import sbom
 from tools.images.build import Options, Plan
 from tools.images.buildah import open_store
 from tools.images.catalog import Image
@@ -120,3 +121,26 @@ def test_what_the_account_has_is_not_pushed_again(aws, tmp_path):
         imageTag=reference.rpartition(":")[2],
     )
     assert push(ecr(aws), ["gateway"], "llm.on_eks", options, check=False) == {**wanted, "changed": False}
+
+
+def test_what_an_image_contains_is_read_from_its_file_system(built, tmp_path):
+    buildah, _ = built
+    context = tmp_path / "context"
+    status = context / "var/lib/dpkg/status"
+    metadata = context / "opt/engine/lib/python3.12/site-packages/Our_Package-1.2.dist-info/METADATA"
+    for file in (status, metadata):
+        file.parent.mkdir(parents=True)
+    here = "Package: libc6\nStatus: install ok installed\nArchitecture: amd64\nVersion: 2.36-9+deb12u4\nDescription: x\n more"
+    status.write_text(f"{here}\n\nPackage: gone\nStatus: deinstall ok config-files\nVersion: 1\n")
+    metadata.write_text("Metadata-Version: 2.1\nName: Our_Package\nVersion: 1.2\n\nName: of the description")
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY var /var\nCOPY opt /opt\n")
+    reference = "localhost/llm.on_eks/listed:sha256-2"
+    buildah.build(reference, context, {}, {}, [], {"org.opencontainers.image.title": "listed"})
+    with buildah.mounted(reference) as root:
+        said = sbom.document("listed", reference, sbom.packages(root))
+    assert [one["purl"] for one in said["components"]] == [
+        "pkg:deb/debian/libc6@2.36-9%2Bdeb12u4?arch=amd64",
+        "pkg:pypi/our-package@1.2",
+    ]
+    assert (said["bomFormat"], said["metadata"]["component"]["version"]) == ("CycloneDX", "sha256-2")
+    assert "org.opencontainers.image.title" in buildah.run(["inspect", "--type", "image", reference], "inspecting")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +16,8 @@ from tools.debian import PackageError, install_missing
 from tools.progress import Progress
 
 from . import base as base_image
-from . import trust
-from .buildah import open_store
+from . import sbom, trust
+from .buildah import Buildah, open_store
 from .catalog import IMAGES, Image, context_files, digest, reference
 from .errors import ImageError
 
@@ -41,6 +42,11 @@ class Plan:
     ref: str
     files: Mapping[str, Path]
     archive: Path
+
+    @property
+    def sbom(self) -> Path:
+        """What is in it: a CycloneDX document beside the archive."""
+        return self.archive.with_suffix(".cdx.json")
 
     @property
     def current(self) -> bool:
@@ -87,7 +93,8 @@ def build(plans: Sequence[Plan], options: Options, progress: Progress) -> None:
             arguments = _arguments(one.files, base, options)
             base_image.ensure(base, arguments.values(), options.cache, buildah, progress)
             with progress.step(one.image.name), _staged(one) as context, _secrets(options) as secrets:
-                buildah.build(one.ref, context, arguments, secrets, options.volumes)
+                buildah.build(one.ref, context, arguments, secrets, options.volumes, _labels(one, arguments))
+                _write_sbom(one, buildah)
                 buildah.archive(one.ref, one.archive)
             _drop_older(one)
 
@@ -105,6 +112,21 @@ def _arguments(files: Mapping[str, Path], base: base_image.Base, options: Option
     dockerfile = files["Dockerfile"].read_text(encoding="utf-8")
     bases = {"BASE_IMAGE": base.reference, "BUILD_IMAGE": base.builder}
     return {key: value for key, value in bases.items() if f"ARG {key}=" in dockerfile} | dict(options.arguments or {})
+
+
+def _labels(one: Plan, arguments: Mapping[str, str]) -> dict[str, str]:
+    """https://github.com/opencontainers/image-spec/blob/main/annotations.md; a Dockerfile may say more."""
+    name, _, digest = arguments.get("BASE_IMAGE", "").partition("@")
+    found = {"version": one.ref.rpartition(":")[2], "base.name": name, "base.digest": digest}
+    if "org.opencontainers.image.title=" not in one.files["Dockerfile"].read_text(encoding="utf-8"):
+        found |= {"title": f"llm.on_eks {one.image.name}", "licenses": "Apache-2.0"}
+    return {f"org.opencontainers.image.{key}": value for key, value in found.items() if value}
+
+
+def _write_sbom(one: Plan, buildah: Buildah) -> None:
+    with buildah.mounted(one.ref) as root:
+        said = sbom.document(one.image.name, one.ref, sbom.packages(root))
+    one.sbom.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
 
 
 @contextmanager
@@ -144,6 +166,6 @@ def _only_one(cache: Path, progress: Progress) -> Iterator[None]:
 
 
 def _drop_older(one: Plan) -> None:
-    for archive in one.archive.parent.glob(f"{one.image.name}-sha256-*.tar"):
-        if archive != one.archive:
-            archive.unlink()
+    for file in one.archive.parent.glob(f"{one.image.name}-sha256-*"):
+        if file not in (one.archive, one.sbom):
+            file.unlink()

@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +27,8 @@ class Buildah:
     store: Path
     driver: str
 
-    def run(self, arguments: Sequence[str], what: str) -> None:
-        """One buildah command. ImageError with its last lines."""
+    def run(self, arguments: Sequence[str], what: str) -> str:
+        """What one buildah command says. ImageError with its last lines."""
         command = [
             "buildah",
             *("--root", str(self.store / "layers")),
@@ -39,6 +40,7 @@ class Buildah:
         if done.returncode != 0:
             last = " | ".join(done.stdout.splitlines()[-_KEPT_LINES:])
             raise ImageError(f"{what} failed with exit code {done.returncode}: {last}")
+        return done.stdout
 
     def has(self, reference: str) -> bool:
         """Whether the storage holds the image."""
@@ -53,16 +55,28 @@ class Buildah:
         arguments: Mapping[str, str],
         secrets: Mapping[str, Path],
         volumes: Sequence[str],
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         """Build `context` into `reference`. Only the steps that mount a secret can read it."""
         options = [item for limit in LIMITS for item in ("--ulimit", limit)]
         options += [item for key, value in arguments.items() for item in ("--build-arg", f"{key}={value}")]
         options += [item for key, path in secrets.items() for item in ("--secret", f"id={key},src={path}")]
         options += [item for volume in volumes for item in ("--volume", volume)]
+        options += [item for key, value in (labels or {}).items() for item in ("--label", f"{key}={value}")]
         # chroot isolation needs neither cgroups nor new limits, so it works inside containers too.
         command = ["bud", "--isolation", "chroot", "--format", "oci", "--pull=false"]
         command += ["--signature-policy", str(self.policy()), *options, "--tag", reference, str(context)]
         self.run(command, f"building {reference}")
+
+    @contextmanager
+    def mounted(self, reference: str) -> Iterator[Path]:
+        """The image's file system, to read. ImageError when it cannot be mounted."""
+        container = f"llm-on-eks-read-{os.getpid()}"
+        self.run(["from", "--name", container, "--pull-never", reference], f"reading {reference}")
+        try:
+            yield Path(self.run(["mount", container], f"reading {reference}").strip())
+        finally:
+            self.run(["rm", container], f"reading {reference}")
 
     def forget_containers(self) -> None:
         """Remove containers of builds that were killed. Only call it while nobody else builds in this store."""
