@@ -22,6 +22,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.catalog impor
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.engines import check_engines, check_pins
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.findings import Finding, place_of
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.specs import load_defaults, load_specs, prefixes
+from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.systems import check_systems
 
 COLLECTION = Path(__file__).resolve().parents[2]
 ROLES = COLLECTION / "roles"
@@ -48,19 +49,22 @@ class ActionModule(ActionBase):
         values, findings = self._values(specs, variables)
         if not options["account_only"]:
             findings += self._check_inputs(specs, values, variables)
+            findings += check_systems(values)
             findings += self._check_models(values.get("model_catalog") or [], options)
         seen: dict[str, Any] = {}
+        found: list[Finding] = []
         if (
-            not findings
+            not any(finding.severity == "error" for finding in findings)
             and values.get("platform_provider") == "eks"
             and boolean(values.get("platform_preflight_aws", True), strict=False)
         ):
             # With wrong inputs the account would be asked the wrong questions.
-            seen, findings = self._ask_aws(self._with_defaults(values, list(specs)), options["components"], variables)
-        for finding in findings if not seen else []:
-            # Findings about the account are on its page already.
+            seen, found = self._ask_aws(self._with_defaults(values, list(specs)), options["components"], variables)
+        # Findings about the account are on its page already.
+        for finding in findings if seen else [*findings, *found]:
             if finding.severity == "warning":
                 display.warning(str(finding))
+        findings += found
         strict = boolean(values.get("platform_preflight_strict", False), strict=False)
         return {**result, **self._verdict(findings, strict), **seen, "seconds": round(time.monotonic() - started, 2)}
 

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What does not fit among the platform's systems: one that another reads and that is not there, and Kubernetes versions.
+
+All of it is a warning: a system that is skipped may have been installed by somebody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..engines.scaling import scaled
+from .findings import Finding, place_of
+
+# Minor versions of Kubernetes that a system's default version was made for, as its publisher says.
+WINDOWS: Mapping[str, tuple[int, int]] = {
+    "istio": (32, 36),
+    "keda": (30, 35),
+    "kong": (27, 35),
+    "metrics_server": (31, 36),
+}
+# system → (what it reads, what is missed without it).
+READS = {
+    "keda": ("prometheus", "its signals"),
+    "prometheus_adapter": ("prometheus", "its metrics"),
+    "cost": ("prometheus", "what pods use"),
+    "kiali": ("prometheus", "the traffic that it draws"),
+}
+
+
+def check_systems(values: Mapping[str, Any]) -> Iterator[Finding]:
+    """Findings for the states of the systems and what goes with them. `values`: the inventory's."""
+    present = {
+        name.removesuffix("_state") for name, state in values.items() if name.endswith("_state") and state == "present"
+    }
+    yield from _missing(values, present)
+    yield from _nobody_scales(values, present)
+    yield from _versions(values, present)
+
+
+def _warning(values: Mapping[str, Any], variable: str, problem: str, mend: str) -> Finding:
+    return Finding(variable, problem, mend, place_of(values.get(variable)), "warning")
+
+
+def _missing(values: Mapping[str, Any], present: set[str]) -> Iterator[Finding]:
+    for system, (other, what) in READS.items():
+        if system in present and other not in present and not values.get(f"{other}_address"):
+            said = f"is present, but {other}_state is not, so it misses {what}"
+            yield _warning(
+                values, f"{system}_state", said, f"set {other}_state to present, or {other}_address to yours"
+            )
+
+
+def _nobody_scales(values: Mapping[str, Any], present: set[str]) -> Iterator[Finding]:
+    catalog = [entry for entry in values.get("model_catalog") or [] if isinstance(entry, Mapping)]
+    if present & {"keda", "prometheus_adapter"}:
+        return
+    for model in scaled([entry for entry in catalog if isinstance(entry.get("autoscaling"), Mapping)]):
+        variable = f"model_catalog[{model.model}].autoscaling"
+        said = f"has nobody who does it: the model stays at {model.least} pods"
+        yield Finding(variable, said, "set keda_state to present", None, "warning")
+
+
+def _versions(values: Mapping[str, Any], present: set[str]) -> Iterator[Finding]:
+    version = str(values.get("cluster_version") or "")
+    major, _, minor = version.partition(".")
+    if major != "1" or not minor.isdigit():
+        return
+    for system, (least, most) in WINDOWS.items():
+        if system in present and not least <= int(minor) <= most:
+            said = f"is present on Kubernetes {version}, and its version is made for 1.{least} to 1.{most}"
+            yield _warning(values, f"{system}_state", said, f"look for a version that is, and set {system}_version")

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Preflight says which systems of the platform do not fit together."""
+
+from __future__ import annotations
+
+from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.systems import check_systems
+
+
+def said(**values):
+    found = list(check_systems(values))
+    assert {finding.severity for finding in found} <= {"warning"}
+    return {finding.variable: str(finding) for finding in found}
+
+
+def test_nothing_is_said_of_systems_that_fit():
+    assert said(prometheus_state="present", keda_state="present", cost_state="present", cluster_version="1.35") == {}
+    assert said(keda_state="skip", cost_state="absent") == {}
+
+
+def test_a_system_without_what_it_reads_is_named_with_both_ways_out():
+    found = said(cost_state="present")
+    assert found["cost_state"] == (
+        "cost_state is present, but prometheus_state is not, so it misses what pods use; "
+        "set prometheus_state to present, or prometheus_address to yours."
+    )
+    assert said(cost_state="present", prometheus_address="http://mine:9090") == {}
+
+
+def test_a_model_that_nobody_scales_is_named():
+    entry = {"name": "m", "engine": "vllm", "replicas": {"min": 1, "max": 4}, "autoscaling": {"signal": "queue"}}
+    assert "the model stays at 1 pods" in said(model_catalog=[entry])["model_catalog[m].autoscaling"]
+    assert said(model_catalog=[entry], keda_state="present", prometheus_state="present") == {}
+    assert said(model_catalog=[{**entry, "autoscaling": None}, "no mapping"]) == {}
+
+
+def test_a_kubernetes_version_outside_of_a_systems_window_is_named():
+    assert "made for 1.32 to 1.36" in said(istio_state="present", cluster_version="1.31")["istio_state"]
+    assert said(istio_state="present", cluster_version="1.36") == {}
