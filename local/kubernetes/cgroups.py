@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from .processes import kill_all
 
 ROOT = Path("/sys/fs/cgroup")
 
@@ -53,17 +54,7 @@ def processes(name: str) -> set[int]:
 
 def kill(name: str, timeout_s: float = 10) -> bool:
     """SIGKILL to all processes of the group until none is left; True when there was one."""
-    end = time.monotonic() + timeout_s
-    found = False
-    while (left := processes(name)) and time.monotonic() < end:
-        found = True
-        for pid in left:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        time.sleep(0.05)
-    return found
+    return kill_all(lambda: processes(name), timeout_s)
 
 
 def remove(name: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -21,11 +20,13 @@ from .api import Api
 from .bring import bring
 from .config import ClusterConfig
 from .errors import LocalClusterError
+from .processes import kill_all
 from .supervise import Supervisor
 
 API_TIMEOUT_S = 90
 AWS_TIMEOUT_S = 60
 NODE_TIMEOUT_S = 120
+KILL_TIMEOUT_S = 10
 
 
 @dataclass(frozen=True)
@@ -240,19 +241,9 @@ class Cluster:
         supervisor = f"\0SUPERVISOR_SERVER_URL=unix://{self.supervisor.socket}\0".encode()
         ours = str(network.network_namespace(self.config))
         inode = Path(ours).stat().st_ino if Path(ours).exists() else None
-        found = False
-        for _ in range(50):
-            left = [pid for pid in _processes() if _belongs(pid, marks, supervisor, inode)]
-            if not left:
-                break
-            found = True
-            for pid in left:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-            time.sleep(0.05)
-        return found
+        return kill_all(
+            lambda: [pid for pid in _processes() if _belongs(pid, marks, supervisor, inode)], KILL_TIMEOUT_S
+        )
 
 
 def _processes() -> list[int]:
