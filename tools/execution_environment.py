@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Collect what execution-environment.yml names, and write the build context; `--build IMAGE` also builds the image.
 

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A virtual environment for one purpose, in the cache: `python -m tools.extra_venv docs` makes it from requirements-docs.txt.
 

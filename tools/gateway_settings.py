@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Generates what follows from the gateway's settings in `gateway/src/llm_gateway/config/settings.py`.
 

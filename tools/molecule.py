@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Run the scenarios of extensions/molecule on a local cluster called `molecule`, which is removed at the end.
 

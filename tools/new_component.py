@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Write a component's role, working from the start: `python tools/new_component.py NAME --chart CHART --version VERSION …`.
 

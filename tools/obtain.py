@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Obtain the binaries we need, each in the cheapest way that can be trusted.
 

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What the project depends on, with licences: docs/dependencies.md, and a bill of materials (CycloneDX 1.6) in .local/sbom.json.
 

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """docs/model_catalog.schema.json, from role platform's argument spec: editors then complete and check the catalogue.
 

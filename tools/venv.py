@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Make the one virtual environment that everything uses, and say where each part of it came from.
 

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Obtain vLLM for CPUs, in a virtual environment of its own in the cache: `vllm bench serve` and `vllm serve`, for the full tests.
 

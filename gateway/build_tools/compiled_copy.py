@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The package as it is installed, compiled part and all, for tests and benchmarks: `compiled_copy.py CACHE` prints where it is.
 With `LLM_GATEWAY_OPTIMIZE=0` it is built in less time and runs slower (setup.py).

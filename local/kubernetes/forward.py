@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A TCP forwarder: 127.0.0.1:PORT and [::1]:PORT here to ADDRESS:PORT in the cluster's network. Half-close and back-pressure are kept.
 

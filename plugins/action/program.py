@@ -44,7 +44,8 @@ class ActionModule(ActionBase):
         except OSError as error:
             return {**result, "failed": True, "changed": False, "msg": f"{options['argv'][0]} cannot be run: {error}"}
         last: deque[str] = deque(maxlen=LAST_LINES)
-        assert process.stdout and process.stderr
+        if not (process.stdout and process.stderr):
+            raise AssertionError
         teller = threading.Thread(target=_tell, args=(process.stderr, last), daemon=True)
         teller.start()
         said = process.stdout.read()

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
 DOCUMENTATION = r"""
@@ -107,7 +108,7 @@ options:
     type: bool
     default: false
 author:
-  - llm.on_eks maintainers
+  - llm.on_eks maintainers (@llm-on-eks)
 extends_documentation_fragment:
   - llm.on_eks.aws_resource
   - amazon.aws.common.modules

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
 DOCUMENTATION = r"""
@@ -31,7 +32,7 @@ options:
 notes:
   - "Credentials reach a pod when it is made: associate first, then start the workload."
 author:
-  - llm.on_eks maintainers
+  - llm.on_eks maintainers (@llm-on-eks)
 extends_documentation_fragment:
   - llm.on_eks.aws_resource
   - amazon.aws.common.modules

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
 DOCUMENTATION = r"""
@@ -36,11 +37,10 @@ options:
     type: str
     default: ""
   lock_file:
-    description: The file to write.
+    description: The file to write; it must be given.
     type: path
-    required: true
 author:
-  - llm.on_eks maintainers
+  - llm.on_eks maintainers (@llm-on-eks)
 attributes:
   check_mode:
     description: Shows what would move, and writes nothing.

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
 DOCUMENTATION = r"""
@@ -92,7 +93,7 @@ options:
     type: int
     default: 8
 author:
-  - llm.on_eks maintainers
+  - llm.on_eks maintainers (@llm-on-eks)
 attributes:
   check_mode:
     description: Writes nothing; says how many bytes would be moved, and finds what would fail.

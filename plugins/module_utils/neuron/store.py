@@ -100,7 +100,8 @@ class ArtifactStore:
         target = self.folder(model, inputs)
         self._store.publish_folder(staging, target, json.dumps(written, indent=1, sort_keys=True) + "\n")
         found = read(target)
-        assert found is not None
+        if found is None:
+            raise AssertionError
         return found
 
     def list(self) -> list[tuple[str, Artifact]]:

@@ -98,7 +98,8 @@ class Recorder:
         return documents
 
     def _read(self) -> dict[str, list[Revision]]:
-        assert self._client
+        if not self._client:
+            raise AssertionError
         resource = self._client.resource("v1", "ConfigMap")
         if resource is None:
             return {}
@@ -192,7 +193,8 @@ class Recorder:
         self._revisions[component] = revisions
 
     def _apply_map(self, name: str, role: str, data: dict[str, str]) -> None:
-        assert self._client
+        if not self._client:
+            raise AssertionError
         resource = self._client.resource("v1", "ConfigMap")
         if resource:
             labels = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_RECORD: role}
@@ -208,7 +210,8 @@ class Recorder:
 
     def _delete(self, name: str) -> bool:
         """False when it was gone already."""
-        assert self._client
+        if not self._client:
+            raise AssertionError
         resource = self._client.resource("v1", "ConfigMap")
         return bool(resource and self._client.delete(resource, name, NAMESPACE_SYSTEM))
 

@@ -198,12 +198,14 @@ class AwsResource:
                 self.wait_gone()
             self.create(plan.desired)
         elif plan.verb == "replace":
-            assert current is not None
+            if current is None:
+                raise AssertionError
             self.remove(current)
             self.wait_gone()
             self.create(plan.desired)
         elif plan.verb == "update":
-            assert current is not None
+            if current is None:
+                raise AssertionError
             if plan.changed:
                 current = self._steady(current)
                 self.update(plan.changed, current)
@@ -221,7 +223,8 @@ class AwsResource:
             current = self.look()
             found = self.settled(current) if current is not None else Settled("not there", frozenset())
             if found.is_good:
-                assert current is not None
+                if current is None:
+                    raise AssertionError
                 return current
             elapsed = time.monotonic() - started
             if found.is_bad:
@@ -251,7 +254,8 @@ class AwsResource:
         plan = self.plan_delete()
         current = self._current
         if plan.verb == "delete":
-            assert current is not None
+            if current is None:
+                raise AssertionError
             try:
                 self.remove(current)
             except NotFound:

@@ -94,7 +94,8 @@ def _add_group(facts: Facts, group: NodeGroup, uses: dict[tuple[str, str], list[
 
 
 def _compare(facts: Facts, wanted: Wanted, key: tuple[str, str], uses: Sequence[_Use]) -> Iterator[Finding]:
-    assert facts.quotas is not None
+    if facts.quotas is None:
+        raise AssertionError
     quota, others = facts.quotas[key], (facts.in_use or {}).get(key, 0)
     start, most = sum(use.start for use in uses), sum(use.most for use in uses)
     if most + others <= quota:
