@@ -14,7 +14,7 @@ from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.tagging import
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.unknown import SHOWN, Unknown
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks.addon import pick_version
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks.cluster import version_steps
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks.cluster import version_fault, version_steps
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.iam.role import trust_of
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.reference.quotas import quota_key
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import DescriptorError, parse
@@ -86,10 +86,27 @@ def test_the_diff_shows_before_and_after():
 
 @pytest.mark.parametrize(
     ("current", "wanted", "steps"),
-    [("1.33", "1.35", ["1.34", "1.35"]), ("1.35", "1.35", []), ("1.35", None, []), ("1.35", "1.33", ["1.33"])],
+    [("1.33", "1.35", ["1.34", "1.35"]), ("1.35", "1.35", []), ("1.35", None, [])],
 )
 def test_kubernetes_versions_go_one_by_one(current, wanted, steps):
     assert version_steps(current, wanted) == steps
+
+
+@pytest.mark.parametrize(
+    ("current", "wanted", "words"),
+    [
+        ("1.36", "1.35", "EKS goes back to no older one (1.35); set version to 1.36"),
+        ("", "latest", "'latest' is none of Kubernetes"),
+        ("1.35", "1", "'1' is none of Kubernetes"),
+    ],
+)
+def test_a_version_that_a_cluster_cannot_get_is_refused_by_the_plan(current, wanted, words):
+    assert words in version_fault(current, wanted)
+
+
+@pytest.mark.parametrize(("current", "wanted"), [("", "1.35"), ("1.9", "1.10"), ("1.35", None), ("1.35", SHOWN)])
+def test_a_version_that_a_cluster_can_get_is_taken(current, wanted):
+    assert version_fault(current, wanted) == ""
 
 
 def test_addon_versions_are_picked_for_the_kubernetes_version():

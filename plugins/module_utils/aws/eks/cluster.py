@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..base.arguments import flag, given, text, texts
-from ..base.errors import NotFound
+from ..base.errors import AwsError, NotFound
 from ..base.plan import Rules, State
 from ..base.resource import Settled
 from ..base.tagging import Tagging, tag_map
+from ..base.unknown import is_unknown
 from ..reference.prices import per_hour_of
 from .base import ROLE_UNKNOWN, EksResource
 
@@ -95,6 +97,8 @@ class EksCluster(EksResource):
 
     def desired(self, current: State | None) -> State:
         p = self.params
+        if said := version_fault(current["version"] if current else "", p["version"]):
+            raise AwsError(f"{self.subject}: {said}")
         network = given(serviceIpv4Cidr=p["service_ipv4_cidr"], ipFamily=p["ip_family"])
         key = p["encryption_key_arn"]
         return {
@@ -216,10 +220,26 @@ def _logging(on: list[str], before: set[str] | None = None) -> State:
     return {"clusterLogging": parts + ([{"types": off, "enabled": False}] if off else [])}
 
 
+def version_fault(current: str, wanted: str | None) -> str:
+    """Why a cluster cannot get the wanted version, in words; empty where it can. `current`: empty for a new cluster."""
+    if not wanted or is_unknown(wanted):
+        return ""
+    if not re.fullmatch(r"1\.\d+", wanted):
+        return f"version {wanted!r} is none of Kubernetes, such as 1.35"
+    if current and _minor(current) > _minor(wanted):
+        # EKS upgrades a cluster by itself at the end of its version's support.
+        return (
+            f"it has version {current}, and EKS goes back to no older one ({wanted}); set version to {current} or newer"
+        )
+    return ""
+
+
 def version_steps(current: str, wanted: str | None) -> list[str]:
-    """Minor versions from the next one to the wanted one; EKS takes one at a time. A downgrade is passed on, and EKS refuses it."""
-    if not wanted or wanted == current:
+    """Minor versions from the next one to the wanted one, which is no older; EKS takes one at a time."""
+    if not wanted:
         return []
-    major, low = (int(part) for part in current.split("."))
-    high = int(wanted.split(".")[1])
-    return [f"{major}.{minor}" for minor in range(low + 1, high + 1)] or [wanted]
+    return [f"1.{minor}" for minor in range(_minor(current) + 1, _minor(wanted) + 1)]
+
+
+def _minor(version: str) -> int:
+    return int(version.split(".")[1])
