@@ -415,8 +415,7 @@ def _api_error(what: str, status: int, data: bytes) -> ApiError:
         message, reason, details = answer["message"], answer.get("reason", ""), answer.get("details") or {}
     except (msgspec.MsgspecError, KeyError, TypeError):
         message, reason, details = f"HTTP {status}, {_excerpt(data)}", "", {}
-    # The API adds a difference of several lines to some refusals.
-    message = " ".join(message.split("\n@@")[0].split())
+    message = refusals.plain(message)
     mend = refusals.mend(status, message, details)
     message = f"{message}; {mend}" if mend else message
     return ApiError(f"{what}: {message}", status, reason, details)

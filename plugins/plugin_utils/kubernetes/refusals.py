@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_UNAUTHORIZED, _FORBIDDEN, _INTERNAL = 401, 403, 500
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _INTERNAL = 401, 403, 404, 500
 # A 500 that is caused by the request itself: a retry gives the same answer.
 _FINAL = (
     re.compile(rb"admission webhook.*denied the request", re.DOTALL),
@@ -46,12 +46,24 @@ def is_final(data: bytes) -> bool:
     return any(words.search(data) for words in _FINAL)
 
 
+def plain(message: str) -> str:
+    """The API's words in one line, without the difference that it adds to some refusals; a misspelt field in plain words."""
+    unknown = re.search(
+        r"failed to create typed patch object.*: \.(\S+): field not declared in schema", message, re.DOTALL
+    )
+    if unknown:
+        return f"it has no field {unknown[1]}; check the spelling, and whether its apiVersion is right"
+    return " ".join(message.split("\n@@")[0].split())
+
+
 def mend(status: int, message: str, details: Mapping[str, Any]) -> str:
     """What the user can do about a refusal; empty where its message says it, or where we do not know."""
     if status == _UNAUTHORIZED:
         return "give these credentials the right, or use others"
     if status == _INTERNAL and (webhook := re.search(r'failed calling webhook "([^"]+)"', message)):
         return f"the webhook {webhook[1]} does not answer: mend what serves it, or remove its webhook configuration"
+    if status == _NOT_FOUND and re.match(r'namespaces "[^"]+" not found', message):
+        return "create that namespace, or let a component of the run make it (`namespace`)"
     if status != _FORBIDDEN:
         return ""
     return next((text for words, text in _MENDS if re.search(words, message)), "")

@@ -67,6 +67,28 @@ def test_what_could_not_be_pruned_is_pruned_by_a_later_run(client, kubectl, home
     assert not again.errors and subjects(again, "delete") == [f"ConfigMap {home}/b"]
 
 
+def webhook(name, namespace):
+    """A webhook for new ConfigMaps of a namespace, which nobody serves."""
+    hook = {
+        "name": "check.example.com",
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "clientConfig": {"service": {"name": "no", "namespace": namespace}},
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}],
+    }
+    head = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration"}
+    return {**head, "metadata": {"name": name}, "webhooks": [hook]}
+
+
+# https://github.com/argoproj/argo-cd/issues/19803, https://github.com/kubernetes/kubernetes/pull/67743
+def test_a_webhook_that_is_no_longer_described_is_pruned_before_what_serves_it(client, name):
+    apply(client, [component(name, deployment("serves", replicas=0), webhook(name, name))])
+    result = apply(client, [component(name)])
+    gone = [f"ValidatingWebhookConfiguration {name}", f"Deployment {name}/serves"]
+    assert subjects(result, "delete") == gone
+
+
 def definition(group, *versions, storage, served=True):
     schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
     made = [
@@ -175,17 +197,7 @@ def test_a_wait_for_pods_that_may_not_be_made_says_why(client, kubectl, home, ob
 
 # https://github.com/cert-manager/cert-manager/issues/5483, https://github.com/flant/cert-manager-webhook-regru/issues/11
 def test_a_webhook_that_nobody_serves_is_named_with_what_helps(client, kubectl, home):
-    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
-    hook = {
-        "name": "check.example.com",
-        "admissionReviewVersions": ["v1"],
-        "sideEffects": "None",
-        "clientConfig": {"service": {"name": "no", "namespace": home}},
-        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": home}},
-        "rules": [rule],
-    }
-    head = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration"}
-    kubectl("create", "-f", "-", given={**head, "metadata": {"name": home}, "webhooks": [hook]})
+    kubectl("create", "-f", "-", given=webhook(home, home))
     asked = ("-n", home, "create", "configmap", "probe", "--dry-run=server")
     until(lambda: not kubectl(*asked, check=False))
     (error,) = converge(client, component(home, config_map("a")), check=True).errors
@@ -315,3 +327,28 @@ def test_a_refused_removal_runs_no_hook(client, name, tmp_path):
     (error,) = converge(client, *absent(described)).errors
     assert f"PersistentVolumeClaim {name}/files would be deleted, which loses data" in error
     assert read(client, "v1", "Pod", "wipe", name) is None
+
+
+FAILING = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: kept}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: farewell, annotations: {helm.sh/hook: pre-delete}}
+spec: {restartPolicy: Never, containers: [{name: a, image: 'registry.test/app:1'}]}
+"""
+
+
+# https://github.com/helm/helm/issues/9700, https://github.com/fluxcd/helm-controller/issues/1327
+def test_a_removal_whose_hook_fails_keeps_all_and_goes_on_once_the_hook_is_off(client, name, tmp_path):
+    release = chart(tmp_path / "wild", FAILING)
+    described = {"name": name, "namespace": {"name": name}, "releases": [release | {"timeout": 3}]}
+    assert not converge(client, described).errors
+    (error,) = converge(client, *absent(described)).errors
+    assert f"pre-delete hook Pod {name}/farewell did not end within 3 s" in error
+    assert read(client, "v1", "ConfigMap", "kept", name)
+    (tmp_path / "wild" / "templates" / "all.yaml").write_text(FAILING.split("---")[0])
+    gone = converge(client, *absent(described))
+    assert not gone.errors and f"ConfigMap {name}/kept" in subjects(gone, "delete")

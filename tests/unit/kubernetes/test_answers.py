@@ -4,6 +4,7 @@
 Seen in: ansible-collections/kubernetes.core#508, ansible-collections/kubernetes.core#78, ansible/awx (tracebacks of the client).
 """
 
+import json
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -56,6 +57,25 @@ def test_an_answer_that_is_not_the_apis_is_one_sentence(status, body, headers, w
     with answering(status, body, headers) as host, pytest.raises(LlmOnEksError) as raised:
         Client(connect(host=host)).resources()
     assert words in str(raised.value) and "\n" not in str(raised.value)
+
+
+REFUSED = {
+    'namespaces "x" not found': (404, "create that namespace"),
+    'Internal error occurred: failed calling webhook "a.b": no endpoints': (500, "the webhook a.b does not answer"),
+    "failed to create typed patch object (n/a; /v1, Kind=ConfigMap): .spec.dta: field not declared in schema": (
+        500,
+        "it has no field spec.dta; check the spelling",
+    ),
+    "spec: Forbidden: fixed\n@@ -6,7 @@\n-   storage": (422, "spec: Forbidden: fixed"),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_a_refusal_of_the_api_is_one_line_with_what_helps(message):
+    status, words = REFUSED[message]
+    body = json.dumps({"kind": "Status", "message": message}).encode()
+    text = str(module._api_error("ConfigMap n/a", status, body))
+    assert words in text and "\n" not in text and "@@" not in text
 
 
 @pytest.mark.parametrize(
