@@ -145,6 +145,15 @@ file:
   description: Its name in the published folder; empty for a model of several files.
   returned: unless O(state=absent)
   type: str
+files:
+  description: The files on this machine that are streamed into the cluster, in this order. Those of a folder begin with its manifest on one line.
+  returned: unless O(state=absent)
+  type: list
+  elements: str
+folder:
+  description: Whether the source is a folder on this machine.
+  returned: when O(state=fetched)
+  type: bool
 size_bytes:
   description: Size of the model; 0 while it is not known.
   returned: unless O(state=absent)
@@ -176,9 +185,9 @@ from ansible.module_utils.basic import AnsibleModule, env_fallback
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.module_utils.models import source as sources
 from ansible_collections.llm.on_eks.plugins.module_utils.models.errors import AccessError, MissingError, ServerError
-from ansible_collections.llm.on_eks.plugins.module_utils.models.folder import publish_folder
+from ansible_collections.llm.on_eks.plugins.module_utils.models.folder import describe_folder, publish_folder
 from ansible_collections.llm.on_eks.plugins.module_utils.models.http import Client, Patience
-from ansible_collections.llm.on_eks.plugins.module_utils.models.packages import Fetched, fetch, locate
+from ansible_collections.llm.on_eks.plugins.module_utils.models.packages import Fetched, fetch, known_sha256, locate
 from ansible_collections.llm.on_eks.plugins.module_utils.models.select import Wanted
 from ansible_collections.llm.on_eks.plugins.module_utils.models.store import PUBLISHED_FILE, ModelStore, manifest_of
 from ansible_collections.llm.on_eks.plugins.module_utils.models.sync import (
@@ -237,12 +246,42 @@ def _fetched(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
             **_facts("", sources.folder_of(params["revision"])),
             "changed": False,
             "in_cluster": True,
+            "folder": False,
             "diff": {"before": "", "after": ""},
         }
+    if source.scheme == "file" and Path(source.place).is_dir():
+        return _folder(source, params, check_mode)
     found, changed = _fetch(params, check_mode)
     before = found.path if not changed else ""
     after = found.path or f"(to be fetched from {found.source})"
-    return {**_file_facts(found), "changed": changed, "in_cluster": False, "diff": {"before": before, "after": after}}
+    return {
+        **_file_facts(found),
+        "changed": changed,
+        "in_cluster": False,
+        "folder": False,
+        "diff": {"before": before, "after": after},
+    }
+
+
+def _folder(source: sources.Source, params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """A folder that is streamed into the cluster: a manifest on one line, then its files. Nothing is copied here."""
+    cache = Path(params["cache"] or _default_cache())
+    manifest = describe_folder(
+        params["name"], source, _wanted(params), params["revision"], lambda path: known_sha256(path, cache)
+    )
+    head = cache / "folders" / f"{params['name']}-{manifest.revision}.json"
+    if not check_mode:
+        head.parent.mkdir(parents=True, exist_ok=True)
+        head.write_text(manifest.to_line(), encoding="utf-8")
+    return {
+        **_facts(manifest.digest, manifest.revision),
+        "files": [str(head), *(str(Path(source.place) / file.path) for file in manifest.files)],
+        "size_bytes": manifest.size_bytes,
+        "changed": False,
+        "in_cluster": False,
+        "folder": True,
+        "diff": {"before": "", "after": ""},
+    }
 
 
 def _looked(source: sources.Source, params: dict[str, Any]) -> dict[str, Any]:
@@ -320,11 +359,20 @@ def _wanted(params: dict[str, Any]) -> Wanted:
 
 
 def _facts(sha256: str, revision: str) -> dict[str, Any]:
-    return {"path": "", "file": "", "size_bytes": 0, "moved_bytes": 0, "sha256": sha256, "revision": revision}
+    return {
+        "path": "",
+        "file": "",
+        "files": [],
+        "size_bytes": 0,
+        "moved_bytes": 0,
+        "sha256": sha256,
+        "revision": revision,
+    }
 
 
 def _file_facts(found: Fetched) -> dict[str, Any]:
-    known = {"path": found.path, "file": PUBLISHED_FILE, "size_bytes": found.size_bytes}
+    files = [found.path] if found.path else []
+    known = {"path": found.path, "file": PUBLISHED_FILE, "files": files, "size_bytes": found.size_bytes}
     return {**_facts(found.sha256, found.revision), **known}
 
 

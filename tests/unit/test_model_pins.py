@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.llm.on_eks.plugins.module_utils.models import job
 from ansible_collections.llm.on_eks.plugins.module_utils.models.errors import AccessError, SyncError
 from ansible_collections.llm.on_eks.plugins.module_utils.models.http import Client, Patience
 from ansible_collections.llm.on_eks.plugins.module_utils.models.sync import Access
@@ -138,3 +141,27 @@ def test_a_gated_or_missing_repository_is_found_before_anything_is_changed():
     (warning,) = looked(**there)["warnings"]
     assert warning.endswith("the sync Job will ask again.")
     assert "warnings" not in looked("s3://bucket/prefix", revision="sha256:" + "1" * 64)
+
+
+def test_a_folder_of_this_machine_is_streamed_as_its_manifest_and_its_files(tmp_path, capsys):
+    folder = tmp_path / "mine"
+    (folder / "sub").mkdir(parents=True)
+    header = json.dumps({"w": {"dtype": "U8", "shape": [9], "data_offsets": [0, 9]}}).encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"123456789")
+    (folder / "sub" / "config.json").write_text("{}")
+    found = looked(f"file://{folder}", revision="", cache=str(tmp_path / "cache"))
+    assert (found["folder"], found["in_cluster"]) == (True, False)
+    stream = b"".join(Path(name).read_bytes() for name in found["files"])
+    line = ["--root", str(tmp_path / "models"), "publish", "--name=m", "--manifest", f"--size={found['size_bytes']}"]
+    assert job.main([*line, f"--sha256={found['sha256']}"], io.BytesIO(stream)) == 0
+    published = tmp_path / "models" / "m" / found["revision"]
+    assert (published / "sub" / "config.json").read_text() == "{}"
+    assert job.main([*line, f"--sha256={found['sha256']}"], io.BytesIO(stream)) == 0
+    assert "already published" in capsys.readouterr().out
+    flipped = bytearray(stream)
+    flipped[-1] ^= 1
+    other = ["--root", str(tmp_path / "others"), *line[2:]]
+    assert job.main([*other, f"--sha256={found['sha256']}"], io.BytesIO(bytes(flipped))) == 3
+    assert job.main([*other, f"--sha256={'0' * 64}"], io.BytesIO(stream)) == 3
+    with pytest.raises(SyncError, match="and its revision says"):
+        looked(f"file://{folder}", revision="sha256:" + "1" * 64, cache=str(tmp_path / "cache"))

@@ -47,7 +47,7 @@ def components():
 @pytest.fixture(scope="module")
 def pod(components):
     (job,) = components["model-llama-3-1-8b"]["jobs"]
-    assert "stdin_file" not in job
+    assert "stdin_files" not in job
     return job["manifest"]["spec"]["template"]["spec"]
 
 

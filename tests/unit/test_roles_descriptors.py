@@ -89,7 +89,7 @@ def test_an_absent_entry_is_described_as_absent(described):
 def test_a_job_is_named_after_what_it_publishes(described, weights):
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     (job,) = described["model-llama-3-1-tiny"]["jobs"]
-    assert job["stdin_file"] == str(weights)
+    assert job["stdin_files"] == [str(weights)]
     assert job["manifest"]["metadata"]["name"] == f"sync-llama-3-1-tiny-{digest[:8]}"
     arguments = job["manifest"]["spec"]["template"]["spec"]["containers"][0]["args"]
     assert f"--sha256={digest}" in arguments

@@ -13,18 +13,19 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from ..errors import LlmOnEksError
 from . import collect
 from .errors import AccessError, ContentError, MissingError, SpaceError, SyncError, UnknownSourceError
 from .http import Client, Patience, token_from_environment
 from .select import Wanted
-from .store import BusyError, ModelStore, ModelStoreError, WrongContentError, manifest_of
+from .store import BusyError, Manifest, ModelStore, ModelStoreError, WrongContentError, manifest_of
 from .sync import Access, Request, plan, sync
 from .transfer import Bounds
 
 _REPORT_EVERY_S = 2.0
+_LONGEST_LINE_BYTES = 32 << 20
 _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (WrongContentError, 3),
     (ContentError, 3),
@@ -86,13 +87,42 @@ def _plan(store: ModelStore, chosen: argparse.Namespace) -> None:
 
 
 def _publish(store: ModelStore, chosen: argparse.Namespace, stdin: BinaryIO) -> None:
-    manifest = manifest_of(chosen.name, chosen.source, chosen.sha256, chosen.size)
+    manifest = _announced(stdin, chosen) if chosen.manifest else manifest_of(*_file(chosen))
     started = time.monotonic()
-    new = store.publish(manifest, lambda _file: stdin, reporter(_say), chosen.wait)
+    new = store.publish(manifest, lambda _file: cast(BinaryIO, _Left(stdin)), reporter(_say), chosen.wait)
     if new:
         _say(f"published {chosen.name}/{manifest.revision} in {time.monotonic() - started:.1f} s")
     else:
         _say(f"{chosen.name}/{manifest.revision} is already published")
+
+
+def _file(chosen: argparse.Namespace) -> tuple[str, str, str, int]:
+    return chosen.name, chosen.source, chosen.sha256, chosen.size
+
+
+def _announced(stdin: BinaryIO, chosen: argparse.Namespace) -> Manifest:
+    """The manifest of several files, whose bytes follow one after the other. WrongContentError for another than was announced."""
+    try:
+        manifest = Manifest.from_json(stdin.readline(_LONGEST_LINE_BYTES).decode())
+    except UnicodeDecodeError as problem:
+        raise ModelStoreError("the stream does not begin with a manifest") from problem
+    if (manifest.name, manifest.digest) != (chosen.name, chosen.sha256):
+        raise WrongContentError(
+            f"{chosen.name}: the stream's manifest has digest {manifest.digest}, not {chosen.sha256}"
+        )
+    return manifest
+
+
+class _Left:
+    """A stream that stays open when one of its files has been read."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.read1 = getattr(stream, "read1", stream.read)
+
+    def __enter__(self) -> _Left:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 def _verify(store: ModelStore, chosen: argparse.Namespace) -> None:
@@ -167,7 +197,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", default="/models", help="where the volume is mounted")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_sources(commands)
-    publish = commands.add_parser("publish", help="publish one file from stdin")
+    publish = commands.add_parser("publish", help="publish what comes on stdin")
+    publish.add_argument(
+        "--manifest", action="store_true", help="several files: a line with their manifest comes first"
+    )
     publish.add_argument("--size", type=int, required=True, help="bytes to read")
     publish.add_argument("--sha256", required=True, help="what they must hash to")
     publish.add_argument("--source", default="", help="where it is from, for the manifest")

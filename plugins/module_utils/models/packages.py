@@ -99,13 +99,13 @@ def locate(source: str, revision: str, cache: Path) -> Fetched:
         path = Path(parsed.place)
         if not path.is_file():
             raise SourceError(f"source {source}: there is no such file on this machine")
-        found = _known_sha256(path, cache)
+        found = known_sha256(path, cache)
         _want(source, found, wanted)
         return Fetched(source, found, str(path), path.stat().st_size)
     if not wanted:
         raise SourceError(f"source {source} needs a revision: write sha256: and the digest of the model file")
     for path in sorted((cache / f"sha256-{wanted}").glob("*")):
-        if _known_sha256(path, cache) == wanted:
+        if known_sha256(path, cache) == wanted:
             return Fetched(source, wanted, str(path), path.stat().st_size)
     return Fetched(source, wanted)
 
@@ -194,7 +194,8 @@ def _want(source: str, found: str, wanted: str) -> None:
         )
 
 
-def _known_sha256(path: Path, cache: Path) -> str:
+def known_sha256(path: Path, cache: Path) -> str:
+    """A local file's digest. It is read again only when its size, time or inode have changed."""
     note = _note(path, cache)
     try:
         kept = json.loads(note.read_text(encoding="utf-8"))

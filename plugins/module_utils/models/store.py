@@ -85,6 +85,10 @@ class Manifest:
         lines = [f"{file.sha256} {file.size_bytes} {file.path}\n" for file in sorted(self.files, key=lambda f: f.path)]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
+    def to_line(self) -> str:
+        """The same on one line: the head of a stream with its files."""
+        return json.dumps({**asdict(self), "digest": self.digest}, sort_keys=True) + "\n"
+
     def to_json(self) -> str:
         return json.dumps({**asdict(self), "digest": self.digest}, indent=1, sort_keys=True) + "\n"
 

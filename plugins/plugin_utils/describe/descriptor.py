@@ -67,10 +67,13 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A Job that runs to completion. `stdin_file`: a file on the controller that is streamed into its pod; `timeout` in seconds."""
+    """A Job that runs to completion. `stdin_files`: files on the controller that are streamed into its pod, one after the other.
+
+    `timeout` in seconds.
+    """
 
     manifest: Document
-    stdin_file: str = ""
+    stdin_files: list[str] = []
     timeout: int = 600
 
 

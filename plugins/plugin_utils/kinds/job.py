@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Job that runs to completion once for each content; a file may be streamed into its pod."""
+"""A Job that runs to completion once for each content; files may be streamed into its pod."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class JobNode:
             live = None
         if live is None:
             client.apply(resource, document)
-        if self.job.stdin_file:
+        if self.job.stdin_files:
             self._feed(context, client, resource, document)
         metadata = document["metadata"]
         wait = Wait(kind="Job", name=metadata["name"], condition="Complete", timeout=self.job.timeout)
@@ -88,11 +88,12 @@ class JobNode:
         return document
 
     def _feed(self, context: Context, client: Client, resource: Resource, document: Document) -> None:
-        """Stream the file into the Job's pod; when the pod dies, into the Job's next pod."""
-        file = Path(self.job.stdin_file)
-        if not file.is_file():
+        """Stream the files into the Job's pod; when the pod dies, into the Job's next pod."""
+        files = [Path(name) for name in self.job.stdin_files]
+        missing = next((file for file in files if not file.is_file()), None)
+        if missing:
             raise NodeError(
-                f"{subject(document)}: the file {file} to be streamed into it does not exist on this machine"
+                f"{subject(document)}: the file {missing} to be streamed into it does not exist on this machine"
             )
         metadata = document["metadata"]
         end = time.monotonic() + self.job.timeout
@@ -105,7 +106,7 @@ class JobNode:
             if pod is not None:
                 try:
                     container = pod["spec"]["containers"][0]["name"]
-                    client.stream_file(metadata["namespace"], pod["metadata"]["name"], container, file)
+                    client.stream_files(metadata["namespace"], pod["metadata"]["name"], container, files)
                     return
                 except ConnectionError as error:
                     # The pod may have found its result published already and ended; the Job's status tells. A pod that
@@ -117,7 +118,7 @@ class JobNode:
             context.waits.note(subject(document), "a pod that takes the file")
             if context.run.stop.wait(1.0 if failures else 0.3):
                 raise NodeError(f"{subject(document)}: waiting was interrupted")
-        raise NodeError(f"{subject(document)}: the file {file} did not get into it: {failures[-1]}")
+        raise NodeError(f"{subject(document)}: the file {files[0]} did not get into it: {failures[-1]}")
 
 
 def _running_pod(client: Client, job: Document) -> Document | None:

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -334,8 +334,8 @@ class Client:
         except (ApiError, ConnectionError):
             return ""
 
-    def stream_file(self, namespace: str, pod: str, container: str, file: Path) -> None:
-        """Stream a file into a container's standard input, and close it.
+    def stream_files(self, namespace: str, pod: str, container: str, files: Sequence[Path]) -> None:
+        """Stream files, one after the other, into a container's standard input, and close it.
 
         Protocol: https://pkg.go.dev/k8s.io/apimachinery/pkg/util/remotecommand (v5: channel 255 closes a channel).
         """
@@ -359,15 +359,16 @@ class Client:
                 max_size=None,
                 open_timeout=30,
             ) as socket:
-                with file.open("rb") as source:
-                    while chunk := source.read(_STDIN_CHUNK):
-                        socket.send(b"\x00" + chunk)
+                for file in files:
+                    with file.open("rb") as source:
+                        while chunk := source.read(_STDIN_CHUNK):
+                            socket.send(b"\x00" + chunk)
                 socket.send(b"\xff\x00")
                 for _ in socket:  # until the server closes: the container has read all of it
                     continue
         except (WebSocketException, OSError) as error:
             raise ConnectionError(
-                f"pod {namespace}/{pod}: streaming {file.name} into it broke off: {_plain(error)}"
+                f"pod {namespace}/{pod}: streaming {files[0].name} into it broke off: {_plain(error)}"
             ) from None
 
 
