@@ -64,13 +64,13 @@ def test_a_compressed_body_reaches_the_engine_as_it_was(wild: Wild, coding: str,
     ("coding", "body", "status"),
     [
         ("compress", BODY, 415),
-        ("gzip, gzip", gzip.compress(gzip.compress(BODY)), 415),
+        ("gzip, gzip", gzip.compress(gzip.compress(BODY, mtime=0), mtime=0), 415),
         ("gzip", BODY, 415),
-        ("gzip", gzip.compress(BODY)[:-20], 415),
+        ("gzip", gzip.compress(BODY, mtime=0)[:-20], 415),
         ("deflate", b"", 415),
-        ("gzip", gzip.compress(b" " * (2 << 20)), 413),
-        ("gzip", gzip.compress(b" " * (1 << 19)) * 5, 413),
-        ("deflate", zlib.compress(b" " * (2 << 20)), 413),
+        ("gzip", gzip.compress(b" " * (2 << 20), mtime=0), 413),
+        ("gzip", gzip.compress(b" " * (1 << 19), mtime=0) * 5, 413),
+        ("deflate", zlib.compress(b" " * (2 << 20), mtime=0), 413),
     ],
 )
 def test_a_body_that_cannot_be_read_is_refused(wild: Wild, coding: str, body: bytes, status: int) -> None:
