@@ -14,6 +14,8 @@ import yaml
 from ...module_utils.errors import LlmOnEksError
 
 TEMPLATE = Path("templates", "components.yml.j2")
+# In C where it is there: all roles are read, several times in a run.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 ACCOUNT, EKS = "account", "eks"
 SKIP = "skip"
 
@@ -43,7 +45,7 @@ def discover(roles: Path) -> dict[str, ComponentRole]:
 def _read(role: Path) -> ComponentRole:
     file = role / "vars" / "main.yml"
     # Templates in the file are not rendered: only plain values are read here.
-    own = yaml.safe_load(file.read_bytes()) or {} if file.exists() else {}
+    own = yaml.load(file.read_bytes(), Loader=_LOADER) or {} if file.exists() else {}  # noqa: S506
     scope, needs = own.get(f"{role.name}_scope", ""), tuple(own.get(f"{role.name}_needs", ()))
     return ComponentRole(role.name, scope, needs, _default_state(role))
 
