@@ -70,7 +70,7 @@ def test_a_compressed_body_reaches_the_engine_as_it_was(wild: Wild, coding: str,
         ("deflate", b"", 415),
         ("gzip", gzip.compress(b" " * (2 << 20), mtime=0), 413),
         ("gzip", gzip.compress(b" " * (1 << 19), mtime=0) * 5, 413),
-        ("deflate", zlib.compress(b" " * (2 << 20), mtime=0), 413),
+        ("deflate", zlib.compress(b" " * (2 << 20)), 413),
     ],
 )
 def test_a_body_that_cannot_be_read_is_refused(wild: Wild, coding: str, body: bytes, status: int) -> None:
