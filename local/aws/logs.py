@@ -31,6 +31,15 @@ def cluster_gone(session: Session, cluster: str, *, writes: bool) -> None:
         until[f"/aws/eks/{cluster}/cluster"] = session.world.clock.now + late
 
 
+@guard("logs", "DeleteLogGroup")
+def forget_tags(session: Session, params: Params) -> None:
+    """A new group of this name has none of the tags, which moto keeps by ARN."""
+    backend = logs_backends[session.account][session.region]
+    group = backend.groups.get(params["logGroupName"])
+    if group is not None:
+        backend.tagger.delete_all_tags_for_resource(group.arn)
+
+
 @overlay("logs", "DeleteLogGroup")
 def delete_log_group(session: Session, params: Params, result: Result) -> Result:
     name = params["logGroupName"]
@@ -43,8 +52,6 @@ def _make(session: Session, name: str) -> None:
     backend = logs_backends[session.account][session.region]
     if name not in backend.groups:
         backend.create_log_group(name, {})
-        # The new group has none of the old one's tags, which moto keeps by ARN.
-        backend.tagger.delete_all_tags_for_resource(backend.groups[name].arn)
 
 
 def _late(session: Session) -> dict[str, float]:

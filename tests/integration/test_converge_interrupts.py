@@ -21,7 +21,7 @@ from tests.support.playbooks import Playbooks
 
 pytestmark = pytest.mark.apiserver
 # A tenth by default: both ways of stopping, a few points each.
-SEEDS = [seed if seed < 2 else pytest.param(seed, marks=pytest.mark.full) for seed in range(20)]
+SEEDS = [seed if seed < 2 else pytest.param(seed, marks=pytest.mark.full) for seed in range(50)]
 
 
 @pytest.fixture(scope="module")
