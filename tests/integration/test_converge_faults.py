@@ -272,7 +272,7 @@ def test_a_webhook_that_overrules_what_is_described_is_never_silent(client, name
     with hook(patch({"op": "replace", "path": "/data/key", "value": "theirs"}), mutating=True):
         for _ in range(2):
             result = engine.converge(engine.Request(descriptors=wanted, client=client))
-            assert any("overrules data.key: ours → theirs" in note for note in result.components[name].notes)
+            assert any("the server changes data.key: ours → theirs" in note for note in result.components[name].notes)
         assert result.actions == []
 
 
@@ -281,9 +281,7 @@ def test_a_webhook_that_changes_the_write_but_not_the_plan_is_noted(client, name
     wanted = [component(name, config_map("first"), config_map("second", key="ours"))]
     with hook(lambda request: allow(request) if request.get("dryRun") else change(request), mutating=True):
         result = engine.converge(engine.Request(descriptors=wanted, client=client))
-    assert any(
-        "the server made 1 fields different, data.key: ours → theirs" in note for note in result.components[name].notes
-    )
+    assert any("the server changed 1 fields, data.key: ours → theirs" in note for note in result.components[name].notes)
 
 
 def test_a_webhook_that_does_not_answer_is_an_error_that_names_it(client, name, hook, impatient):

@@ -288,15 +288,15 @@ def _check_kinds(component: Component) -> None:
     for document in component.crds:
         if document["kind"] != "CustomResourceDefinition":
             raise DescriptorError(
-                f"component {component.name}: {document['kind']} {document['metadata']['name']} stands in `crds`; "
-                "write it into `manifests`"
+                f"component {component.name}: {document['kind']} {document['metadata']['name']} is listed in `crds`, which takes CustomResourceDefinitions; "
+                "move it to `manifests`"
             )
     for job in component.jobs:
         document = job.manifest
         if (document["apiVersion"], document["kind"]) != ("batch/v1", "Job"):
             raise DescriptorError(
-                f"component {component.name}: {document['kind']} {document['metadata']['name']} stands in `jobs`, which wants "
-                "a Job of batch/v1; write it into `manifests`"
+                f"component {component.name}: {document['kind']} {document['metadata']['name']} is listed in `jobs`, which takes "
+                "Jobs of batch/v1; move it to `manifests`"
             )
 
 

@@ -43,7 +43,7 @@ class AwsNode:
     def run(self, context: Context) -> Outcome:
         properties = context.outputs.resolve(self.entry.properties)
         if not context.run.check and is_unknown(properties):
-            raise NodeError(f"{self.name}: {_unknown_in(properties)} refers to something that does not exist yet")
+            raise NodeError(f"{self.name}: {_unknown_in(properties)} refers to an output that has no value yet")
         resource = make(context, self.component, self.entry, properties)
         if not is_unknown(resource.identity):
             kept = self.entry.adopt or self.entry.retain

@@ -162,8 +162,8 @@ class ChartNode:
             other = seen.setdefault(key_of(document, self.namespace), document)
             if other != document:
                 raise NodeError(
-                    f"{self.release.name}: the chart makes {subject(document)} twice, with different texts; one object has one "
-                    "text, switch one of them off in the values"
+                    f"{self.release.name}: the chart makes {subject(document)} twice, with different content; "
+                    "switch one of them off in the values"
                 )
 
     def _is_helms(self, context: Context) -> bool:

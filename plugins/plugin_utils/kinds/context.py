@@ -227,7 +227,7 @@ class Outputs:
         try:
             return resolve(value, known)
         except UnresolvedError as error:
-            raise NodeError(f"the output {error.args[0]} is referred to, but no component of this run has it") from None
+            raise NodeError(f"${{out:{error.args[0]}}} refers to an output that no component of this run has") from None
 
     def resolve_known(self, value: Any) -> Any:
         """The same for data that is only looked up: an output that nobody has is unknown, in every mode."""

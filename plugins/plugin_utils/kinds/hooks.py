@@ -119,7 +119,9 @@ def _delete(context: Context, document: Document, *, adopted: bool = False) -> N
             return
         if context.run.stop.wait(0.2):
             raise NodeError(f"{subject(document)}: waiting for its end was interrupted")
-    raise NodeError(f"{subject(document)}: its earlier run is not gone {GONE_WITHIN_S} s after its deletion")
+    raise NodeError(
+        f"{subject(document)}: its previous run still exists {GONE_WITHIN_S} s after it was deleted; see its finalizers"
+    )
 
 
 def _raise_when_pod_fails(context: Context, document: Document, target: str, timeout_s: int) -> None:

@@ -92,9 +92,7 @@ class JobNode:
         files = [Path(name) for name in self.job.stdin_files]
         missing = next((file for file in files if not file.is_file()), None)
         if missing:
-            raise NodeError(
-                f"{subject(document)}: the file {missing} to be streamed into it does not exist on this machine"
-            )
+            raise NodeError(f"{subject(document)}: its input file {missing} does not exist on this machine")
         metadata = document["metadata"]
         end = time.monotonic() + self.job.timeout
         failures: list[str] = []
@@ -114,11 +112,13 @@ class JobNode:
                     failures.append(str(error))
             elif time.monotonic() > end:
                 reason = diagnose.why(client, live)
-                raise NodeError(f"{subject(document)}: no pod of it ran within {self.job.timeout} s: {reason}")
+                raise NodeError(f"{subject(document)}: none of its pods ran within {self.job.timeout} s: {reason}")
             context.waits.note(subject(document), "a pod that takes the file")
             if context.run.stop.wait(1.0 if failures else 0.3):
                 raise NodeError(f"{subject(document)}: waiting was interrupted")
-        raise NodeError(f"{subject(document)}: the file {files[0]} did not get into it: {failures[-1]}")
+        raise NodeError(
+            f"{subject(document)}: its input file {files[0]} could not be streamed into a pod: {failures[-1]}"
+        )
 
 
 def _running_pod(client: Client, job: Document) -> Document | None:

@@ -308,16 +308,18 @@ def _dry_run(
             # Force only after all fields of controllers were removed from the document: force would take these over,
             # too.
             force = all(not conflict.left_to_them for conflict in conflicts)
-    raise NodeError(
-        f"{subject(document)}: other field managers take its fields over again and again; see its managedFields"
-    )
+    raise NodeError(f"{subject(document)}: other field managers keep changing its fields; see metadata.managedFields")
 
 
 def _admission_notes(wanted: Document, planned: Document) -> list[str]:
     """Notes about admission webhooks that change a described field: they would do so in every run, and the user should know."""
     found = admission_changes(wanted, planned)
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    return [f"{subject(wanted)}: the server overrules {found[0]}{more}; see its admission webhooks"] if found else []
+    return (
+        [f"{subject(wanted)}: the server changes {found[0]}{more}; see the admission webhooks of the cluster"]
+        if found
+        else []
+    )
 
 
 def _read_back(context: Context, resource: Resource, made: Document, planned: Document) -> list[str]:
@@ -329,7 +331,7 @@ def _read_back(context: Context, resource: Resource, made: Document, planned: Do
             f"{subject(made)}: the API accepted it, but it is not there; an admission webhook or a controller removes it"
         )
     surprises = [change for change in changes(planned, made) if not is_unknown(change.before)]
-    return [f"{subject(made)}: the server made {len(surprises)} fields different, {surprises[0]}"] if surprises else []
+    return [f"{subject(made)}: the server changed {len(surprises)} fields, {surprises[0]}"] if surprises else []
 
 
 @dataclass

@@ -70,7 +70,7 @@ class SecretNode:
             if context.run.check and context.desired.makes_object(Identity("", "Secret", namespace, how.secret)):
                 return None
             raise NodeError(
-                f"Secret {self.namespace}/{self.secret.name} follows from key {how.key} of Secret {namespace}/{how.secret}, which is not there"
+                f"Secret {self.namespace}/{self.secret.name} is derived from key {how.key} of Secret {namespace}/{how.secret}, which does not exist"
             )
         value = base64.b64decode(encoded)
         context.run.masker.learn(value.decode())

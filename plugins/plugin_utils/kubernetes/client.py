@@ -99,8 +99,8 @@ class Client:
             context = ssl.create_default_context(cadata=self.connection.authority.decode("ascii", "ignore"))
         except ssl.SSLError as error:
             raise ConnectionError(
-                f"the certificates that {self.connection.server} is to be trusted by cannot be used ({_plain(error)}); "
-                "see certificate-authority in the kubeconfig, or what EKS says of the cluster"
+                f"the CA certificates for {self.connection.server} cannot be used ({_plain(error)}); "
+                "see certificate-authority in the kubeconfig, or the certificateAuthority of the EKS cluster"
             ) from None
         # Python 3.13 wants key identifiers, which the CA that EKS makes for a cluster does not have; kubectl wants none either.
         # https://github.com/kubernetes-client/python/issues/2394. Chain, dates and name are verified as ever.

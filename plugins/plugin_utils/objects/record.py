@@ -109,7 +109,7 @@ class Recorder:
                 revisions = msgspec.json.decode(document["data"]["revisions"], type=list[Revision])
             except (msgspec.MsgspecError, KeyError, TypeError) as error:
                 raise RecordError(
-                    f"ConfigMap {NAMESPACE_SYSTEM}/{document['metadata']['name']} is no record of ours ({error}); "
+                    f"ConfigMap {NAMESPACE_SYSTEM}/{document['metadata']['name']} cannot be read as a record ({error}); "
                     "delete it; the next run writes a new one"
                 ) from None
             found[document["data"]["component"]] = revisions

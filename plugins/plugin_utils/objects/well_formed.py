@@ -66,10 +66,10 @@ def fault(document: Any, home: str = "") -> str:
 def _faults(document: Document) -> Iterator[str]:
     kind, group = document["kind"], document["apiVersion"].rpartition("/")[0]
     if kind.endswith("List") and "items" in document:
-        yield "a List is no object; write its items one by one"
+        yield "a List cannot be applied; write its items one by one"
     yield from _metadata(document.get("metadata"))
     if (group, kind) in _WITH_SPEC and not isinstance(document.get("spec"), Mapping):
-        yield f"spec is {_word(document.get('spec'))}, a map of fields is wanted"
+        yield f"spec is {_word(document.get('spec'))}; it must be a map"
     if (group, kind) == ("", "Secret"):
         yield from _secret(document)
     if (group, kind) == ("", "ConfigMap"):
@@ -82,16 +82,16 @@ def _faults(document: Document) -> Iterator[str]:
 
 def _metadata(metadata: Any) -> Iterator[str]:
     if not isinstance(metadata, Mapping):
-        yield f"metadata is {_word(metadata)}, a map with a name is wanted"
+        yield f"metadata is {_word(metadata)}; it must be a map with a name"
         return
     name = metadata.get("name")
     if name is None and metadata.get("generateName"):
-        yield "it has generateName and no metadata.name; an object that is kept true needs a name"
+        yield "it has generateName but no metadata.name; give it a name, by which the next run finds it"
     if not isinstance(name, str) or not name:
-        yield f"metadata.name is {_shown(name)}, a text is wanted{_quoted(name)}"
+        yield f"metadata.name is {_shown(name)}; it must be a string{_quoted(name)}"
     namespace = metadata.get("namespace")
     if namespace is not None and not isinstance(namespace, str):
-        yield f"metadata.namespace is {_shown(namespace)}, a text is wanted{_quoted(namespace)}"
+        yield f"metadata.namespace is {_shown(namespace)}; it must be a string{_quoted(namespace)}"
     for field in ("labels", "annotations"):
         yield from _texts(metadata.get(field), f"metadata.{field}")
 
@@ -101,13 +101,13 @@ def _texts(value: Any, path: str, *, nulls: bool = False) -> Iterator[str]:
     if value is None:
         return
     if not isinstance(value, Mapping):
-        yield f"{path} is {_word(value)}, a map of texts is wanted"
+        yield f"{path} is {_word(value)}; it must be a map of strings"
         return
     for key, item in value.items():
         if not isinstance(key, str):
-            yield f"{path} has the key {_shown(key)}, a text is wanted{_quoted(key)}"
+            yield f"{path} has the key {_shown(key)}; it must be a string{_quoted(key)}"
         elif not isinstance(item, str) and not (nulls and item is None):
-            yield f"{path}.{key} is {_word(item)}, a text is wanted{_quoted(item)}"
+            yield f"{path}.{key} is {_word(item)}; it must be a string{_quoted(item)}"
 
 
 def _secret(document: Document) -> Iterator[str]:
@@ -115,7 +115,7 @@ def _secret(document: Document) -> Iterator[str]:
     yield from _texts(document.get("stringData"), "stringData", nulls=True)
     for key, value in (document.get("data") or {}).items():
         if isinstance(value, str) and not _is_base64(value):
-            yield f"data.{key} is not base64; write plain text into stringData"
+            yield f"data.{key} is not base64; write plain text to stringData"
 
 
 def _is_base64(value: str) -> bool:
@@ -128,13 +128,13 @@ def _is_base64(value: str) -> bool:
 
 def _crd(spec: Document) -> Iterator[str]:
     if not isinstance(spec.get("group"), str) or not spec["group"]:
-        yield "spec.group is no text"
+        yield "spec.group must be a string"
     names = spec.get("names")
     if not isinstance(names, Mapping) or not all(isinstance(names.get(key), str) for key in ("kind", "plural")):
-        yield "spec.names wants kind and plural"
+        yield "spec.names must have kind and plural"
     versions = spec.get("versions")
     if not isinstance(versions, list) or not versions:
-        yield "spec.versions is empty, at least one version is wanted"
+        yield "spec.versions is empty; it needs at least one version"
     elif not all(isinstance(one, Mapping) and isinstance(one.get("name"), str) for one in versions):
         yield "spec.versions has an entry without a name"
 
@@ -144,11 +144,11 @@ def _pod(document: Document, path: tuple[str, ...]) -> Iterator[str]:
     for index, step in enumerate(path):
         spec = spec.get(step)
         if not isinstance(spec, Mapping):
-            yield f"{'.'.join(path[: index + 1])} is {_word(spec)}, a map of fields is wanted"
+            yield f"{'.'.join(path[: index + 1])} is {_word(spec)}; it must be a map"
             return
     where = ".".join(path)
     if not spec.get("containers") or not isinstance(spec["containers"], list):
-        yield f"{where}.containers is {_word(spec.get('containers'))}, a list with a container is wanted"
+        yield f"{where}.containers is {_word(spec.get('containers'))}; it must be a list of at least one container"
     for field in _CONTAINERS:
         yield from _containers(spec.get(field), f"{where}.{field}")
     yield from _twice(spec.get("volumes"), ("name",), f"{where}.volumes")
@@ -158,7 +158,7 @@ def _containers(containers: Any, where: str) -> Iterator[str]:
     if containers is None:
         return
     if not isinstance(containers, list) or not all(isinstance(one, Mapping) for one in containers):
-        yield f"{where} is {_word(containers)}, a list of containers is wanted"
+        yield f"{where} is {_word(containers)}; it must be a list of containers"
         return
     yield from _twice(containers, ("name",), where)
     for container in containers:
@@ -167,7 +167,7 @@ def _containers(containers: Any, where: str) -> Iterator[str]:
             yield from _twice(container.get(field), keys, f"{place}.{field}")
         for entry in container.get("env") or []:
             if entry.get("value") is not None and not isinstance(entry["value"], str):
-                yield f"{place}.env[{entry.get('name')}] is {_word(entry['value'])}, a text is wanted{_quoted(entry['value'])}"
+                yield f"{place}.env[{entry.get('name')}] is {_word(entry['value'])}; it must be a string{_quoted(entry['value'])}"
 
 
 def _twice(items: Any, keys: tuple[str, ...], where: str) -> Iterator[str]:
@@ -175,7 +175,7 @@ def _twice(items: Any, keys: tuple[str, ...], where: str) -> Iterator[str]:
     if items is None:
         return
     if not isinstance(items, list) or not all(isinstance(one, Mapping) for one in items):
-        yield f"{where} is {_word(items)}, a list of maps is wanted"
+        yield f"{where} is {_word(items)}; it must be a list of maps"
         return
     seen: set[tuple[str, ...]] = set()
     for item in items:
@@ -198,7 +198,7 @@ def _word(value: Any) -> str:
     """The type of a value in words, without the value itself, which may be a secret."""
     if value is None:
         return "missing"
-    words = {bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list", dict: "a map"}
+    words = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list", dict: "a map"}
     empty = "an empty " if isinstance(value, list | dict | str) and not value else ""
     word = words.get(type(value), type(value).__name__)
     return f"{empty}{word.removeprefix('a ')}" if empty else word
@@ -213,4 +213,4 @@ def _shown(value: Any) -> str:
 
 
 def _quoted(value: Any) -> str:
-    return "; put it in quotes" if isinstance(value, bool | int | float) else ""
+    return " (put it in quotes)" if isinstance(value, bool | int | float) else ""

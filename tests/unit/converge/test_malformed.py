@@ -34,23 +34,23 @@ def crd(**spec):
 
 FAULTS = {
     "name is a number": (object_(meta={"name": 5}), "metadata.name is a number (5)"),
-    "no name": (object_(meta={"name": ""}), "metadata.name is an empty text"),
+    "no name": (object_(meta={"name": ""}), "metadata.name is an empty string"),
     "generateName": (object_(meta={"name": None, "generateName": "a-"}), "generateName"),
     "namespace is a number": (object_(meta={"namespace": 44}), "metadata.namespace is a number (44)"),
     "labels is a list": (object_(meta={"labels": ["a"]}), "metadata.labels is a list"),
-    "labels is a text": (object_(meta={"labels": "a=b"}), "metadata.labels is a text"),
+    "labels is a text": (object_(meta={"labels": "a=b"}), "metadata.labels is a string"),
     "a label is a number": (object_(meta={"labels": {"v": 1}}), "metadata.labels.v is a number"),
     "an annotation is a switch": (
         object_(meta={"annotations": {"x": True}}),
-        "metadata.annotations.x is true or false",
+        "metadata.annotations.x is a boolean",
     ),
-    "data is a text": (object_(data="x"), "data is a text"),
-    "a value is a number": (object_(data={"a": 1}), "data.a is a number, a text is wanted; put it in quotes"),
+    "data is a string": (object_(data="x"), "data is a string"),
+    "a value is a number": (object_(data={"a": 1}), "data.a is a number; it must be a string (put it in quotes)"),
     "metadata is a list": ({"apiVersion": "v1", "kind": "ConfigMap", "metadata": []}, "metadata is an empty list"),
-    "a text": ("kind: ConfigMap", "an object is a text"),
+    "a text": ("kind: ConfigMap", "an object is a string"),
     "a List": (object_("List", items=[]), "write its items one by one"),
     "CRD without versions": (crd(versions=None), "spec.versions is empty"),
-    "CRD without names": (crd(names={}), "spec.names wants kind and plural"),
+    "CRD without names": (crd(names={}), "spec.names must have kind and plural"),
     "CRD without spec": (object_("CustomResourceDefinition", "apiextensions.k8s.io/v1"), "spec is missing"),
     "Deployment without spec": (object_("Deployment", "apps/v1"), "spec is missing"),
     "Job without spec": (object_("Job", "batch/v1", spec=None), "spec is missing"),
@@ -60,7 +60,7 @@ FAULTS = {
     "env twice": (deployment(containers=[{"name": "c", "env": [{"name": "A"}, {"name": "A"}]}]), "name A twice"),
     "no base64": (object_("Secret", data={"k": "not base64!"}), "data.k is not base64"),
     "stringData a number": (object_("Secret", stringData={"k": 5}), "stringData.k is a number"),
-    "Secret data a text": (object_("Secret", data="x"), "data is a text"),
+    "Secret data a text": (object_("Secret", data="x"), "data is a string"),
 }
 
 
