@@ -62,10 +62,17 @@ def described():
 
 def alone(components):
     """Without AWS's part: its resources are none, and what they would be called is a word."""
-    text = re.sub(r"\$\{out:[^}]+\}", "simulated", json.dumps(components))
+    text = re.sub(r"\$\{out:([^}]+)\}", _stand_in, json.dumps(components))
     names = {one["name"] for one in [*components, *HOMES]}
     found = [{key: value for key, value in one.items() if key not in ("aws", "outputs")} for one in json.loads(text)]
     return [{**one, "requires": [name for name in one.get("requires", []) if name in names]} for one in found]
+
+
+def _stand_in(reference):
+    """An id of the form that CRDs ask for."""
+    output = reference[1]
+    kinds = {"security_group_id": "sg-0", "network.private": "subnet-0", "network.vpc": "vpc-0"}
+    return next((said for part, said in kinds.items() if part in output), "simulated")
 
 
 def stood_on(described, components):
