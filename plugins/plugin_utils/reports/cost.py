@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a million tokens cost, by model and by key: node hours from OpenCost, tokens from the gateway. Money is in whole cents."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any
+
+import msgspec
+
+from ...module_utils.errors import LlmOnEksError
+from ..kubernetes.client import Client
+from ..run.run_plan import aligned
+
+_CENT = Decimal("0.01")
+# https://opencost.io/docs/integrations/api-examples/ - OpenCost calls pods without the label and idle nodes so.
+_IDLE, _OTHERS = "__idle__", "__unallocated__"
+
+
+class CostError(LlmOnEksError):
+    """OpenCost or Prometheus does not say what is asked."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What OpenCost and the gateway say of a period. Costs in USD by model, as OpenCost has them, not rounded.
+
+    `idle`: of nodes that nothing asked for; `others`: of pods that are no engines.
+    """
+
+    models: Mapping[str, Decimal]
+    idle: Decimal
+    others: Decimal
+    tokens: Mapping[str, int]
+    key_tokens: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Row:
+    """`own`: of its pods, `shared`: its share of idle nodes and of what all use; whole cents, in USD. `tokens`: in and out."""
+
+    name: str
+    own: Decimal
+    shared: Decimal
+    tokens: int
+
+    @property
+    def total(self) -> Decimal:
+        return self.own + self.shared
+
+    @property
+    def per_million(self) -> Decimal | None:
+        """USD for a million tokens; None where there were none."""
+        return (self.total / self.tokens * 1_000_000).quantize(_CENT) if self.tokens else None
+
+
+def by_model(spent: Spent) -> list[Row]:
+    """One row a model, the dearest first. Their totals are the bill, to the cent.
+
+    What belongs to no model is shared by what the models' own pods cost; without any, by tokens.
+    """
+    names = sorted({*spent.models, *spent.tokens})
+    own = shares(sum(spent.models.values(), Decimal()), [spent.models.get(name, Decimal()) for name in names])
+    weights = own if any(own) else [Decimal(spent.tokens.get(name, 0)) for name in names]
+    bill = (sum(spent.models.values(), Decimal()) + spent.idle + spent.others).quantize(_CENT, ROUND_HALF_EVEN)
+    shared = shares(bill - sum(own, Decimal()), weights)
+    rows = [Row(name, own[at], shared[at], spent.tokens.get(name, 0)) for at, name in enumerate(names)]
+    return sorted(rows, key=lambda row: (-row.total, row.name))
+
+
+def by_key(spent: Spent) -> list[Row]:
+    """One row a key: the whole bill, shared by tokens."""
+    names = sorted(spent.key_tokens)
+    bill = sum((row.total for row in by_model(spent)), Decimal())
+    parts = shares(bill, [Decimal(spent.key_tokens[name]) for name in names])
+    rows = [Row(name, Decimal(), parts[at], spent.key_tokens[name]) for at, name in enumerate(names)]
+    return sorted(rows, key=lambda row: (-row.total, row.name))
+
+
+def shares(amount: Decimal, weights: Sequence[Decimal]) -> list[Decimal]:
+    """`amount`, rounded to cents, divided by weight: the parts are whole cents, and their sum is the amount.
+
+    The cents that rounding down leaves go to the largest remainders. Without weights nobody gets anything.
+    """
+    cents, total = int(amount.quantize(_CENT, ROUND_HALF_EVEN) * 100), sum(weights, Decimal())
+    if not total:
+        return [Decimal()] * len(weights)
+    exact = [cents * weight / total for weight in weights]
+    parts = [int(part) for part in exact]
+    order = sorted(range(len(weights)), key=lambda at: (parts[at] - exact[at], at))
+    for at in order[: cents - sum(parts)]:
+        parts[at] += 1
+    return [Decimal(part) / 100 for part in parts]
+
+
+def idle_share(spent: Spent) -> Decimal:
+    """Which part of the bill is of idle nodes; 0 to 1."""
+    bill = sum(spent.models.values(), Decimal()) + spent.idle + spent.others
+    return spent.idle / bill if bill else Decimal()
+
+
+def ask(client: Client, days: int, *, opencost: str, prometheus: str) -> Spent:
+    """The last `days`. `opencost`, `prometheus`: NAMESPACE/SERVICE:PORT, reached through the API server. Raises CostError."""
+    given = {"window": f"{days}d", "aggregate": "label:llm_on_eks_model", "includeIdle": "true", "accumulate": "true"}
+    answer = _get(client, opencost, "allocation", given)
+    costs = {
+        str(name): Decimal(str(one.get("totalCost") or 0))
+        for found in answer.get("data") or []
+        for name, one in found.items()
+    }
+    return Spent(
+        {name: cost for name, cost in costs.items() if not name.startswith("__")},
+        costs.get(_IDLE, Decimal()),
+        costs.get(_OTHERS, Decimal()),
+        _increase(client, prometheus, "llm_gateway_tokens_total", "model", days),
+        _increase(client, prometheus, "llm_gateway_key_tokens_total", "key", days),
+    )
+
+
+def _increase(client: Client, prometheus: str, series: str, label: str, days: int) -> dict[str, int]:
+    answer = _get(client, prometheus, "api/v1/query", {"query": f"sum by ({label}) (increase({series}[{days}d]))"})
+    found = (answer.get("data") or {}).get("result") or []
+    return {one["metric"].get(label, ""): round(float(one["value"][1])) for one in found}
+
+
+def _get(client: Client, place: str, path: str, query: Mapping[str, str]) -> dict[str, Any]:
+    namespace, _, service = place.partition("/")
+    address = f"/api/v1/namespaces/{namespace}/services/{service}/proxy/{path}"
+    try:
+        return dict(msgspec.json.decode(client.request("GET", address, query=query, what=place)))
+    except (LlmOnEksError, msgspec.DecodeError) as error:
+        raise CostError(f"{place} does not answer: {error}; roles cost and prometheus install what is asked") from error
+
+
+def render(spent: Spent, days: int) -> str:
+    """Both tables for people."""
+    models, keys = by_model(spent), by_key(spent)
+    bill = sum((row.total for row in models), Decimal())
+    lines = [f"  {days} days: {bill} USD, {idle_share(spent):.1%} of it for idle nodes"]
+    for title, rows in (("model", models), ("key", keys)):
+        lines += ["", *aligned([[title, "own", "shared", "total", "tokens", "USD a million"], *map(_cells, rows)])]
+    return "\n".join(lines)
+
+
+def page(spent: Spent, cluster: str, days: int) -> str:
+    """The same as an HTML page, with a bar for each row."""
+    parts = [f"<h1>{html.escape(cluster)}: {days} days</h1><pre>{html.escape(render(spent, days))}</pre>"]
+    for title, rows in (("By model", by_model(spent)), ("By key", by_key(spent))):
+        most = max((row.total for row in rows), default=Decimal()) or Decimal(1)
+        bars = [
+            f'<tr><td>{html.escape(row.name)}</td><td><div style="background:#36c;height:1em;width:{row.total / most * 30:.2f}em"></div></td>'
+            f"<td>{row.total} USD</td></tr>"
+            for row in rows
+        ]
+        parts.append(f"<h2>{title}</h2><table>{''.join(bars)}</table>")
+    style = "<style>body{font:15px sans-serif;margin:2em}td{padding:.2em .6em}</style>"
+    return f'<!doctype html><meta charset="utf-8"><title>Cost</title>{style}{"".join(parts)}\n'
+
+
+def _cells(row: Row) -> list[str]:
+    million = "" if row.per_million is None else str(row.per_million)
+    return [row.name, str(row.own), str(row.shared), str(row.total), str(row.tokens), million]

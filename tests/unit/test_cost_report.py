@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cost report against vectors that were computed by hand, and its sums against the bill, to the cent."""
+
+from __future__ import annotations
+
+import json
+import random
+from decimal import Decimal
+
+import pytest
+
+from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.cost import (
+    CostError,
+    Spent,
+    ask,
+    by_key,
+    by_model,
+    idle_share,
+    page,
+    render,
+    shares,
+)
+
+
+def usd(text):
+    return Decimal(text)
+
+
+# 600 + 200 USD of engines, 100 idle, 100 for everything else: 1000. a has 3/4 of the shared 200.
+# a: 600 + 150 = 750 for 500 million tokens = 1.50; b: 200 + 50 = 250 for 25 million = 10.00.
+BY_HAND = Spent(
+    {"a": usd("600"), "b": usd("200")},
+    usd("100"),
+    usd("100"),
+    {"a": 500_000_000, "b": 25_000_000},
+    {"team-x": 420_000_000, "team-y": 105_000_000},
+)
+
+
+def test_a_month_computed_by_hand():
+    a, b = by_model(BY_HAND)
+    assert (a.own, a.shared, a.total, a.per_million) == (usd("600"), usd("150"), usd("750"), usd("1.50"))
+    assert (b.own, b.shared, b.total, b.per_million) == (usd("200"), usd("50"), usd("250"), usd("10.00"))
+    assert idle_share(BY_HAND) == usd("0.1")
+    x, y = by_key(BY_HAND)
+    assert (x.name, x.total, y.name, y.total) == ("team-x", usd("800"), "team-y", usd("200"))
+    # 800 USD for 420 million tokens.
+    assert x.per_million == usd("1.90")
+
+
+def test_three_equal_parts_of_a_dollar_are_a_dollar():
+    assert shares(usd("1.00"), [usd("1")] * 3) == [usd("0.34"), usd("0.33"), usd("0.33")]
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_the_sums_are_the_bill_to_the_cent(seed):
+    chance = random.Random(seed)
+
+    def money():
+        return Decimal(chance.randrange(10**9)) / Decimal(10**6)
+
+    names = [f"m{n}" for n in range(chance.randrange(1, 9))]
+    tokens = {name: chance.randrange(1, 10**9) for name in names}
+    spent = Spent({name: money() for name in names}, money(), money(), tokens, {"k1": 1, "k2": 2, "k3": 4})
+    bill = (sum(spent.models.values()) + spent.idle + spent.others).quantize(usd("0.01"))
+    assert sum(row.total for row in by_model(spent)) == bill
+    assert sum(row.total for row in by_key(spent)) == bill
+    assert all(row.own >= 0 and row.shared >= usd("-0.01") for row in by_model(spent))
+
+
+def test_a_model_without_tokens_has_a_cost_and_no_price():
+    (row,) = by_model(Spent({"a": usd("3")}, usd("0"), usd("0"), {}, {}))
+    assert (row.total, row.per_million) == (usd("3.00"), None)
+    assert "USD a million" in render(Spent({"a": usd("3")}, usd("0"), usd("0"), {}, {}), 30)
+
+
+def test_a_page_shows_names_as_text():
+    spent = Spent({"<b>": usd("1")}, usd("0"), usd("0"), {"<b>": 1}, {})
+    assert "<td>&lt;b&gt;</td>" in page(spent, "demo", 30)
+
+
+class Recorded:
+    """A client that answers as OpenCost's and Prometheus' documents show, and keeps what it was asked."""
+
+    def __init__(self, *, broken=False):
+        self.asked = []
+        self.broken = broken
+
+    def request(self, method, path, *, query, what):
+        self.asked.append((path, dict(query)))
+        if self.broken:
+            return b"<html>no</html>"
+        if path.endswith("/allocation"):
+            costs = {"a": 600, "b": 200, "__idle__": 100, "__unallocated__": 100}
+            return json.dumps(
+                {"code": 200, "data": [{k: {"name": k, "totalCost": v} for k, v in costs.items()}]}
+            ).encode()
+        label = "model" if "tokens_total[" in query["query"] and "key_tokens" not in query["query"] else "key"
+        tokens = {"model": BY_HAND.tokens, "key": BY_HAND.key_tokens}[label]
+        result = [{"metric": {label: name}, "value": [1, str(count)]} for name, count in tokens.items()]
+        return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
+
+
+def test_what_opencost_and_prometheus_answer_becomes_the_report():
+    client = Recorded()
+    assert ask(client, 30, opencost="opencost/opencost:9003", prometheus="monitoring/p:9090") == BY_HAND
+    paths = [path for path, _ in client.asked]
+    assert paths[0] == "/api/v1/namespaces/opencost/services/opencost:9003/proxy/allocation"
+    assert client.asked[1][1] == {"query": "sum by (model) (increase(llm_gateway_tokens_total[30d]))"}
+
+
+def test_an_answer_that_is_none_is_said_with_what_installs_it():
+    with pytest.raises(CostError, match=r"opencost/opencost:9003 does not answer: .*; roles cost and prometheus"):
+        ask(Recorded(broken=True), 30, opencost="opencost/opencost:9003", prometheus="monitoring/p:9090")
