@@ -37,6 +37,9 @@ _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; a failure prints one sentence and returns its exit code."""
     chosen = _parser().parse_args(arguments)
+    if chosen.command == "metrics" and chosen.serve:
+        metrics.serve(Path(chosen.root), chosen.serve)
+        return 0
     if chosen.command == "metrics":
         print(metrics.text(Path(chosen.root)), end="", flush=True)
         return 0
@@ -148,7 +151,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--namespace", default="", help="ask which artifacts the pods of this namespace mount: those stay")
     add("--claim", default="models")
     add("--check", action="store_true", help="remove nothing")
-    commands.add_parser("metrics", help="print hits, misses and seconds for Prometheus")
+    said = commands.add_parser("metrics", help="print hits, misses and seconds for Prometheus")
+    said.add_argument("--serve", type=int, default=0, metavar="PORT", help="answer /metrics instead")
     return parser
 
 

@@ -7,7 +7,10 @@ ROOT/.metrics/MODEL.BACKEND.json; one Job at a time writes a file.
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from dataclasses import asdict, dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 _FOLDER = ".metrics"
@@ -41,6 +44,27 @@ def count(
     part = file.with_suffix(".part")
     part.write_text(json.dumps(asdict(counts)), encoding="utf-8")
     part.replace(file)
+
+
+def serve(root: Path, port: int) -> None:
+    """Answer /metrics with `text`, until the process ends."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = self.path in ("/metrics", "/healthz")
+            body = text(root).encode() if found else b"there is /metrics\n"
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Probes and scrapes are no news."""
+
+    with ThreadingHTTPServer(("", port), Handler) as server:
+        signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+        server.serve_forever()
 
 
 def text(root: Path) -> str:
