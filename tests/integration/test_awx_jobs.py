@@ -150,32 +150,30 @@ def planned(jobs):
     return jobs.run("playbooks/plan.yml", {"plan_artifact": True})
 
 
+def carried_out(*command, **options):
+    """A command that must end well."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500, **options)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+
+
 def test_checkout_installed_collection_and_job_make_the_same_plan(planned, jobs, project, programs, tmp_path):
     env = jobs.environment(tmp_path / "home")
-    places = ["-i", project / "inventories" / "dev"]
-    subprocess.run(
-        [programs / "ansible-playbook", *places, "playbooks/plan.yml", "-e", f"plan_out={tmp_path / 'checkout.json'}"],
-        cwd=project, env=env, check=True, capture_output=True,
-    )  # fmt: skip
+    play = [programs / "ansible-playbook", "-i", project / "inventories" / "dev"]
+    checkout, elsewhere = tmp_path / "checkout.json", tmp_path / "installed.json"
+    carried_out(*play, "playbooks/plan.yml", "-e", f"plan_out={checkout}", cwd=project, env=env)
     galaxy = [programs / "ansible-galaxy", "collection"]
-    subprocess.run([*galaxy, "build", project, "--output-path", tmp_path], check=True, capture_output=True, env=env)
+    # Not in a checkout, whose ansible.cfg says that the collection is there already.
+    carried_out(*galaxy, "build", project, "--output-path", tmp_path, cwd=tmp_path, env=env)
     (archive,) = tmp_path.glob("*.tar.gz")
-    installed = tmp_path / "installed"
-    subprocess.run(
-        [*galaxy, "install", archive, "-p", installed, "--no-deps", "--offline"],
-        check=True,
-        capture_output=True,
-        env=env,
+    carried_out(
+        *galaxy, "install", archive, "-p", tmp_path / "installed", "--no-deps", "--offline", cwd=tmp_path, env=env
     )
-    paths = f"{installed}:{REPO / '.venv' / 'collections'}"
-    subprocess.run(
-        [programs / "ansible-playbook", *places, "llm.on_eks.plan", "-e", f"plan_out={tmp_path / 'installed.json'}"],
-        cwd=tmp_path, env={**env, "ANSIBLE_COLLECTIONS_PATH": paths}, check=True, capture_output=True,
-    )  # fmt: skip
+    paths = {"ANSIBLE_COLLECTIONS_PATH": f"{tmp_path / 'installed'}:{REPO / '.venv' / 'collections'}"}
+    carried_out(*play, "llm.on_eks.plan", "-e", f"plan_out={elsewhere}", cwd=tmp_path, env={**env, **paths})
     _, artifacts = planned
     job = artifacts["plan_artifacts"]["llm-dev"]
-    assert job.strip() == (tmp_path / "checkout.json").read_text().strip()
-    assert (tmp_path / "checkout.json").read_bytes() == (tmp_path / "installed.json").read_bytes()
+    assert job.strip() == checkout.read_text().strip()
+    assert checkout.read_bytes() == elsewhere.read_bytes()
     assert len(json.loads(job)["actions"]) > 50
 
 
