@@ -42,6 +42,7 @@ _POD = {
 _POD_GROUPS = ("", "apps", "batch")
 # Lists of a container whose entries must differ in these fields: the API refuses duplicates, or silently drops one.
 _KEYED = {"env": ("name",), "ports": ("containerPort", "protocol"), "volumeMounts": ("mountPath",)}
+_LONGEST_SHOWN = 80
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 
 
@@ -92,8 +93,23 @@ def _metadata(metadata: Any) -> Iterator[str]:
     namespace = metadata.get("namespace")
     if namespace is not None and not isinstance(namespace, str):
         yield f"metadata.namespace is {_shown(namespace)}; it must be a string{_quoted(namespace)}"
+    if isinstance(name, str):
+        yield from _path_segment(name, "metadata.name", 253)
+    if isinstance(namespace, str) and namespace:
+        yield from _path_segment(namespace, "metadata.namespace", 63)
     for field in ("labels", "annotations"):
         yield from _texts(metadata.get(field), f"metadata.{field}")
+
+
+def _path_segment(name: str, path: str, longest: int) -> Iterator[str]:
+    """Of a name, which is a part of the object's address.
+
+    https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#path-segment-names
+    """
+    if len(name) > longest:
+        yield f"{path} has {len(name)} characters; {longest} at most are allowed"
+    if name in (".", "..") or "/" in name or "%" in name:
+        yield f"{path} is {name!r}; it must not be . or .., and must not contain / or %"
 
 
 def _texts(value: Any, path: str, *, nulls: bool = False) -> Iterator[str]:
@@ -191,7 +207,12 @@ def _named(document: Document, home: str) -> str:
     if not isinstance(metadata, Mapping) or not isinstance(metadata.get("name"), str) or not metadata["name"]:
         return ""
     place = "" if document.get("kind") in CLUSTER_WIDE else metadata.get("namespace") or home
-    return f" {f'{place}/' if isinstance(place, str) and place else ''}{metadata['name']}"
+    where = f"{place}/" if isinstance(place, str) and place else ""
+    return (
+        f" {where}{metadata['name']}"
+        if len(metadata["name"]) <= _LONGEST_SHOWN
+        else f" {where}{metadata['name'][:_LONGEST_SHOWN]}..."
+    )
 
 
 def _word(value: Any) -> str:

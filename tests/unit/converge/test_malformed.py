@@ -35,6 +35,9 @@ def crd(**spec):
 FAULTS = {
     "name is a number": (object_(meta={"name": 5}), "metadata.name is a number (5)"),
     "no name": (object_(meta={"name": ""}), "metadata.name is an empty string"),
+    "name too long": (object_(meta={"name": "a" * 254}), "metadata.name has 254 characters; 253 at most"),
+    "name with a slash": (object_(meta={"name": "a/status"}), "must not contain / or %"),
+    "namespace too long": (object_(meta={"namespace": "n" * 64}), "metadata.namespace has 64 characters"),
     "generateName": (object_(meta={"name": None, "generateName": "a-"}), "generateName"),
     "namespace is a number": (object_(meta={"namespace": 44}), "metadata.namespace is a number (44)"),
     "labels is a list": (object_(meta={"labels": ["a"]}), "metadata.labels is a list"),
