@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every value that a role sets is one that its chart has: a typo in a chart's value is ignored by Helm without a word.
+Every object that a role describes itself fits the schema of its kind, which a chart brings.
 
 With the real charts, from a folder that LLM_ON_EKS_TEST_CHARTS names; nothing is started.
 """
@@ -7,14 +8,17 @@ With the real charts, from a folder that LLM_ON_EKS_TEST_CHARTS names; nothing i
 from __future__ import annotations
 
 import os
+import re
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
+from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.documents import parse
 from tests.support.described import REPO
 
 MIRROR = Path(os.environ.get("LLM_ON_EKS_TEST_CHARTS", ""))
@@ -118,3 +122,75 @@ def test_every_value_that_a_role_sets_is_one_of_its_charts(name):
     if known is None:
         pytest.skip(f"{MIRROR} has no {release['chart']['name']} {release['chart']['version']}")
     assert list(unknown(release["values"], known, UNLISTED.get(release["chart"]["name"], set()))) == []
+
+
+# --- objects of our own
+
+
+def manifests() -> Iterator[tuple[str, dict[str, Any]]]:
+    for file in SNAPSHOTS:
+        for component in yaml.safe_load(file.read_text()).get("descriptor", []):
+            for found in component.get("manifests", []):
+                group = found["apiVersion"].rpartition("/")[0]
+                if "." in group and (not group.endswith(".k8s.io") or group.startswith("gateway.")):
+                    yield f"{file.parent.parent.name}-{file.stem}-{found['kind']}-{found['metadata']['name']}", found
+
+
+CUSTOM = dict(manifests())
+
+
+@pytest.fixture(scope="module")
+def schemas() -> dict[tuple[str, str], dict[str, Any]]:
+    """(apiVersion, kind) → schema, of every CRD that a chart of the folder has."""
+    texts = [file.read_text() for file in MIRROR.glob("*.yaml")]
+    for file in MIRROR.glob("*.tgz"):
+        with tarfile.open(file) as archive:
+            members = [name for name in archive.getnames() if name.endswith((".yaml", ".yml"))]
+            texts += [read.read().decode() for name in members if (read := archive.extractfile(name))]
+    found = {}
+    for text in texts:
+        for part in re.split(r"(?m)^---\s*$", text) if "kind: CustomResourceDefinition" in text else []:
+            # Templates of labels stand in some; they are no part of a schema.
+            lines = "\n".join(line for line in part.splitlines() if "{{" not in line)
+            try:
+                documents = parse(lines)
+            except Exception:
+                # A template that is no YAML without its conditions.
+                continue
+            for one in documents:
+                if one["kind"] == "CustomResourceDefinition":
+                    for version in one["spec"]["versions"]:
+                        key = (f"{one['spec']['group']}/{version['name']}", one["spec"]["names"]["kind"])
+                        found[key] = _closed(version.get("schema", {}).get("openAPIV3Schema") or {})
+    return found
+
+
+def _closed(schema: Any) -> Any:
+    """The schema as JSON Schema, in which a field that it does not name is wrong: the API server would drop it."""
+    if isinstance(schema, list):
+        return [_closed(one) for one in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    made = {key: _closed(value) for key, value in schema.items() if key != "format"}
+    if made.get("x-kubernetes-int-or-string"):
+        made = {key: value for key, value in made.items() if key not in ("type", "pattern", "anyOf")}
+        made["type"] = ["integer", "string"]
+    if "properties" in made and not made.get("x-kubernetes-preserve-unknown-fields"):
+        made.setdefault("additionalProperties", False)
+    if made.get("nullable"):
+        made["type"] = [made["type"], "null"]
+    return made
+
+
+@pytest.mark.parametrize("name", sorted(CUSTOM))
+def test_every_object_that_a_role_describes_fits_its_kinds_schema(name, schemas):
+    given = CUSTOM[name]
+    schema = schemas.get((given["apiVersion"], given["kind"]))
+    if schema is None:
+        pytest.skip(f"no chart of {MIRROR} has {given['apiVersion']} {given['kind']}")
+    schema = {**schema, "properties": {**schema["properties"], "apiVersion": {}, "kind": {}, "metadata": {}}}
+    # What AWS will have made has an id of another form than the reference to it.
+    wrong = [
+        error for error in jsonschema.Draft7Validator(schema).iter_errors(given) if "${out:" not in str(error.instance)
+    ]
+    assert [f"{list(error.path)}: {error.message}" for error in wrong] == []
