@@ -14,21 +14,16 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.reports import console,
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.report import result_of
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine, run_plan
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
-    AWS_OPTIONS,
-    CHART_OPTIONS,
-    COMPONENT_OPTIONS,
-    CONNECTION_OPTIONS,
+    RUN_OPTIONS,
     aws_from,
-    charts_from,
     client_from,
-    lock_file_from,
-    names_from,
     plain,
 )
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.requests import request_from
 
 display = Display()
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    **COMPONENT_OPTIONS,
+    **RUN_OPTIONS,
     "concurrency": {"type": "int", "default": 6},
     "lose_data": {"type": "list", "elements": "str", "default": []},
     "assume_empty": {"type": "bool", "default": False},
@@ -38,9 +33,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "plan_file": {"type": "path", "default": ""},
     "plan_text": {"type": "str", "default": ""},
     "report_out": {"type": "path", "default": ""},
-    **CHART_OPTIONS,
-    **CONNECTION_OPTIONS,
-    **AWS_OPTIONS,
 }
 
 
@@ -56,23 +48,18 @@ class ActionModule(ActionBase):
         try:
             empty = check and options["assume_empty"]
             aws = aws_from(options, empty=empty)
-            expect = None if check else _expected(options)
-            run = engine.converge(
-                engine.Request(
-                    descriptors=options["components"],
-                    client=None if aws or empty else client_from(options),
-                    aws=aws,
-                    check=check,
-                    only=names_from(options["only"]),
-                    concurrency=options["concurrency"],
-                    lock_timeout_s=options["lock_timeout"],
-                    expect=expect,
-                    lose_data=options["lose_data"],
-                    charts=charts_from(options),
-                    lock_file=lock_file_from(options),
-                    hooks=console.hooks(display.display),
-                )
+            request = request_from(
+                options,
+                None if aws or empty else client_from(options),
+                aws,
+                check=check,
+                concurrency=options["concurrency"],
+                lock_timeout_s=options["lock_timeout"],
+                expect=None if check else _expected(options),
+                lose_data=options["lose_data"],
+                hooks=console.hooks(display.display),
             )
+            run = engine.converge(request)
         except LlmOnEksError as error:
             return {**result, "failed": True, "changed": False, "msg": str(error), "components": {}}
         said = result_of(run, diff=self._task.diff)

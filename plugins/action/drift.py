@@ -11,25 +11,19 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
-from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.data_loss import ALL
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports import drift
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
-    AWS_OPTIONS,
-    CHART_OPTIONS,
-    COMPONENT_OPTIONS,
-    CONNECTION_OPTIONS,
+    RUN_OPTIONS,
     aws_from,
-    charts_from,
     client_from,
-    lock_file_from,
-    names_from,
     plain,
 )
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.requests import comparison_from
 
 display = Display()
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    **COMPONENT_OPTIONS,
+    **RUN_OPTIONS,
     "ignore": {
         "type": "list",
         "elements": "dict",
@@ -38,9 +32,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "out": {"type": "path", "default": ""},
     "fail": {"type": "bool", "default": False},
-    **CHART_OPTIONS,
-    **CONNECTION_OPTIONS,
-    **AWS_OPTIONS,
 }
 
 
@@ -55,20 +46,7 @@ class ActionModule(ActionBase):
         ignore = [{key: value for key, value in rule.items() if value is not None} for rule in options["ignore"]]
         try:
             aws = aws_from(options)
-            run = engine.converge(
-                engine.Request(
-                    descriptors=options["components"],
-                    client=None if aws else client_from(options),
-                    aws=aws,
-                    check=True,
-                    # Drift deletes nothing, so an object that a run would refuse to delete is a difference like any
-                    # other.
-                    lose_data=[ALL],
-                    only=names_from(options["only"]),
-                    charts=charts_from(options),
-                    lock_file=lock_file_from(options),
-                )
-            )
+            run = engine.converge(comparison_from(options, None if aws else client_from(options), aws))
             report = drift.report_of(run, options["cluster"], ignore)
         except LlmOnEksError as error:
             report = drift.failed(options["cluster"], str(error))

@@ -12,30 +12,21 @@ from ansible.utils.display import Display
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse
 from ansible_collections.llm.on_eks.plugins.plugin_utils.locks.lease import last_run
-from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.data_loss import ALL
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.status import pages_of, render, status
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
-    AWS_OPTIONS,
-    CHART_OPTIONS,
-    COMPONENT_OPTIONS,
-    CONNECTION_OPTIONS,
+    RUN_OPTIONS,
     aws_from,
-    charts_from,
     client_from,
-    lock_file_from,
-    names_from,
     plain,
 )
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.requests import comparison_from
 
 display = Display()
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    **COMPONENT_OPTIONS,
+    **RUN_OPTIONS,
     "programs": {"type": "dict", "default": {}},
     "front_door": {"type": "str", "default": ""},
-    **CHART_OPTIONS,
-    **CONNECTION_OPTIONS,
-    **AWS_OPTIONS,
 }
 
 
@@ -50,21 +41,7 @@ class ActionModule(ActionBase):
         try:
             aws = aws_from(options)
             client = client_from(options, aws)
-            planned = engine.converge(
-                engine.Request(
-                    descriptors=options["components"],
-                    client=client,
-                    aws=aws,
-                    check=True,
-                    # Status deletes nothing, so an object that a run would refuse to delete is a difference like any
-                    # other.
-                    lose_data=[ALL],
-                    only=names_from(options["only"]),
-                    charts=charts_from(options),
-                    lock_file=lock_file_from(options),
-                )
-            )
-            rows = status(client, planned)
+            rows = status(client, engine.converge(comparison_from(options, client, aws)))
             when, _ = last_run(client)
         except LlmOnEksError as error:
             return {**result, "changed": False, "failed": True, "msg": str(error)}

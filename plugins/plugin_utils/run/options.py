@@ -61,6 +61,10 @@ COMPONENT_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+# What actions take that compare or converge the described components.
+RUN_OPTIONS: dict[str, dict[str, Any]] = {**COMPONENT_OPTIONS, **CHART_OPTIONS, **CONNECTION_OPTIONS, **AWS_OPTIONS}
+
+
 def lock_file_from(options: Mapping[str, Any]) -> Path | None:
     """The lock file; None where none is given."""
     return Path(options["lock_file"]) if options["lock_file"] else None
