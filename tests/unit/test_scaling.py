@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.engines import scaling
 from ansible_collections.llm.on_eks.plugins.plugin_utils.karpenter.pools import PoolError, pools
+from tests.support.described import REPO
 
 SETTINGS = {
     "node_class": "accelerated",
@@ -75,6 +78,13 @@ def test_every_metric_of_an_autoscaler_is_recorded_and_offered(signal):
     assert rule["record"] == asked["metric"]["name"]
     assert rule["labels"] == {"namespace": "llm-engines", "service": asked["describedObject"]["name"]}
     assert asked["metric"]["name"] in {rule["name"]["as"] for rule in scaling.adapter_rules()}
+
+
+def test_the_metric_of_the_gateways_own_autoscaler_is_offered():
+    template = (REPO / "roles" / "gateway" / "templates" / "components.yml.j2").read_text()
+    asked = re.search(r"gateway_autoscaling.metric \| default\('(\w+)'\)", template)
+    assert asked
+    assert asked[1] in {rule["name"]["as"] for rule in scaling.adapter_rules()}
 
 
 def test_a_pool_for_each_type_with_the_models_order_as_weight_and_their_pods_as_limit():

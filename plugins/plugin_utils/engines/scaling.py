@@ -110,7 +110,7 @@ def recorded(models: Sequence[Scaled]) -> Document:
 
 
 def adapter_rules(signals: Sequence[str] = SIGNALS) -> list[Document]:
-    """prometheus-adapter's custom rules, for the metrics of these signals and for the walk-through's."""
+    """prometheus-adapter's custom rules, for the metrics of these signals, for the walk-through's, and for the gateway's own."""
     own = [
         {
             "seriesQuery": f'{metric}{{namespace!="",service!=""}}',
@@ -120,13 +120,22 @@ def adapter_rules(signals: Sequence[str] = SIGNALS) -> list[Document]:
         }
         for metric in (_METRICS[signal] for signal in signals)
     ]
-    walk_through = {
-        "seriesQuery": 'tgi_request_count{namespace!="",pod!=""}',
+    walk_through = _of_pods("tgi_request_count", "tgi_request_per_second", "rate(<<.Series>>{<<.LabelMatchers>>}[2m])")
+    # What role gateway's own autoscaler reads (gateway_autoscaling).
+    gateway = _of_pods(
+        "llm_gateway_requests_in_flight", "llm_gateway_requests_in_flight", "<<.Series>>{<<.LabelMatchers>>}"
+    )
+    return [*own, walk_through, gateway]
+
+
+def _of_pods(series: str, name: str, value: str) -> Document:
+    """The rule of a metric of pods."""
+    return {
+        "seriesQuery": f'{series}{{namespace!="",pod!=""}}',
         "resources": {"overrides": {"namespace": {"resource": "namespace"}, "pod": {"resource": "pod"}}},
-        "name": {"as": "tgi_request_per_second"},
-        "metricsQuery": "sum(rate(<<.Series>>{<<.LabelMatchers>>}[2m])) by (<<.GroupBy>>)",
+        "name": {"as": name},
+        "metricsQuery": f"sum({value}) by (<<.GroupBy>>)",
     }
-    return [*own, walk_through]
 
 
 def _scaled_object(model: Scaled, prometheus: str) -> Document:

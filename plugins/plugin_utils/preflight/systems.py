@@ -52,6 +52,10 @@ def _missing(values: Mapping[str, Any], present: set[str]) -> Iterator[Finding]:
 
 
 def _nobody_scales(values: Mapping[str, Any], present: set[str]) -> Iterator[Finding]:
+    gateway = values.get("gateway_autoscaling")
+    if isinstance(gateway, Mapping) and gateway.get("enabled") and "prometheus_adapter" not in present:
+        said = "is enabled, but nobody offers the metric that it reads"
+        yield _warning(values, "gateway_autoscaling", said, "set prometheus_adapter_state to present")
     catalog = [entry for entry in values.get("model_catalog") or [] if isinstance(entry, Mapping)]
     if present & {"keda", "prometheus_adapter"}:
         return

@@ -33,6 +33,12 @@ def test_a_model_that_nobody_scales_is_named():
     assert said(model_catalog=[{**entry, "autoscaling": None}, "no mapping"]) == {}
 
 
+def test_a_gateway_that_scales_by_a_metric_that_nobody_offers_is_named():
+    assert "nobody offers the metric" in said(gateway_autoscaling={"enabled": True})["gateway_autoscaling"]
+    both = {"prometheus_adapter_state": "present", "prometheus_state": "present"}
+    assert said(gateway_autoscaling={"enabled": True}, **both) == {}
+
+
 def test_a_kubernetes_version_outside_of_a_systems_window_is_named():
     assert "made for 1.32 to 1.36" in said(istio_state="present", cluster_version="1.31")["istio_state"]
     assert said(istio_state="present", cluster_version="1.36") == {}
