@@ -38,6 +38,7 @@ class Reply:
         "chunked",
         "client",
         "engine_lines",
+        "events",
         "head_sent",
         "limit_lines",
         "more_lines",
@@ -56,6 +57,7 @@ class Reply:
         self.engine_lines = b""
         self.head_sent = False
         self.chunked = False
+        self.events = False  # it is a stream of events
 
     def write(self, data: bytes) -> None:
         """Bytes as they are."""
@@ -119,6 +121,7 @@ class Reply:
         """The head of a stream, to be written before all else. `content_type` is the engine's; a translation has its own."""
         client = self.client
         self.head_sent = True
+        self.events = content_type.startswith(EVENT_STREAM)
         if client.http11:
             self.chunked = True
             framing = b"transfer-encoding: chunked\r\n"
@@ -182,12 +185,15 @@ class Reply:
         self.event(comment)
         return True
 
-    def interim(self) -> bool:
-        """An interim reply, which changes nothing (RFC 9110 section 15.2); of them, all clients know 100. False for HTTP/1.0, which has none."""
-        if not self.client.http11:
-            return False
-        self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return True
+    def knock(self, *, comment: bool) -> bool:
+        """Send something that changes nothing: an interim reply (RFC 9110 section 15.2; of them, all clients know 100), or a `comment`, where one
+        may stand. False for HTTP/1.0, which has neither, before its reply has begun."""
+        if not self.head_sent and self.client.http11:
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            return True
+        if comment:
+            self.comment()
+        return self.head_sent
 
     def _error_event(self, error: ApiError, *, done: bool) -> bytes:
         if self.translation is not None:
