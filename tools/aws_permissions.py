@@ -20,7 +20,21 @@ _CODE = (
     *("plugins/module_utils/aws", "plugins/plugin_utils/locks", "plugins/plugin_utils/preflight/aws"),
     *("plugins/plugin_utils/kubernetes", "tools/images"),
 )
-SERVICES = ("ec2", "ecr", "efs", "eks", "elbv2", "events", "iam", "kms", "logs", "s3", "service-quotas", "sqs")
+SERVICES = (
+    "ec2",
+    "ecr",
+    "efs",
+    "eks",
+    "elbv2",
+    "events",
+    "iam",
+    "kms",
+    "logs",
+    "pricing",
+    "s3",
+    "service-quotas",
+    "sqs",
+)
 # IAM's prefix of a service, where it differs from botocore's name.
 _PREFIXES = {"efs": "elasticfilesystem", "elbv2": "elasticloadbalancing", "service-quotas": "servicequotas"}
 # IAM's name of an action where it is not the operation's.

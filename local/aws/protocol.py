@@ -21,14 +21,16 @@ from werkzeug.exceptions import HTTPException
 
 from . import shapes
 from .errors import Refusal
+from .shapes_known import known_wish
 
 # Services whose name in a signature differs from the name of botocore's model.
 MODELS = {
     "elasticfilesystem": "efs",
     "servicequotas": "service-quotas",
-    "elasticloadbalancing": "elbv2",
     "api.pricing": "pricing",
 }
+# The API version of classic load balancers.
+_CLASSIC = "2012-06-01"
 _READS = re.compile(r"(Describe|List|Get|Head|Lookup|BatchGet|Simulate|Search|Select)[A-Z].*")
 _CREDENTIAL = re.compile(r"Credential=([^/]+)/(\d{8})/([^/]+)/([^/]+)/aws4_request")
 
@@ -112,6 +114,9 @@ def identify(request: Request) -> Call | None:
         return None
     access_key, region, name = signed
     service = MODELS.get(name, name)
+    if name == "elasticloadbalancing":
+        # Classic load balancers are signed with the same name.
+        service = "elb" if f"Version={_CLASSIC}" in request.get_data(as_text=True) else "elbv2"
     try:
         model = get_service_model(service)
     except UnknownServiceError:
@@ -145,7 +150,11 @@ def check_request(call: Call, body: bytes) -> None:
             problems.append(str(error))
         if call.protocol in ("json", "rest-json"):
             problems += shapes.unknown_in_json(call.operation.input_shape, body)
-        problems += shapes.wrong_enums(call.operation.input_shape, call.params)
+        problems += [
+            problem
+            for problem in shapes.wrong_enums(call.operation.input_shape, call.params)
+            if not known_wish(call.service, problem)
+        ]
     if problems:
         code = "InvalidParameterException" if call.service == "eks" else "ValidationException"
         raise Refusal(code, "; ".join(problems).replace("\n", " "))

@@ -88,7 +88,17 @@ class Emulator:
         return [] if request.method == "HEAD" else [answer.body]
 
     def answer(self, entry: Entry) -> Answer:
-        """Answer one live request. Requests are serialised: moto's state has no locks."""
+        """Answer one live request. A long poll of a queue is asked again and again meanwhile, so that others are answered."""
+        until = entry.at + queues.wait_s(entry)
+        while True:
+            answer = self._answer(entry)
+            if time.time() >= until or not answer.ok or not queues.is_empty(answer.body):
+                return answer
+            time.sleep(queues.LOOK_AGAIN_S)
+            entry = replace(entry, at=time.time())
+
+    def _answer(self, entry: Entry) -> Answer:
+        """Requests are serialised: moto's state has no locks."""
         path = urlsplit(entry.url).path
         with self._lock:
             if path.startswith(admin.ROOT):
@@ -121,6 +131,8 @@ class Emulator:
             first = call is not None and (call.service, call.region) not in self._seen
             reads = call.reads if call else entry.method in ("GET", "HEAD")
             answer = self._carry_out(entry, call)
+            # A poll that found nothing changed nothing.
+            reads = reads or ((call is not None and call.name == "ReceiveMessage") and queues.is_empty(answer.body))
             if first or not (reads or self._refused):
                 self._keep(entry, call)
             return answer
@@ -174,6 +186,8 @@ class Emulator:
             return call.serialize(self.pages.cut(*key, call.params, OPERATIONS[key](session, call.params)))
         if key in GUARDS:
             GUARDS[key](session, call.params)
+        if key == ("sqs", "ReceiveMessage"):
+            entry = queues.at_once(entry)
         if key in s3.CONDITIONAL:
             entry = replace(entry, headers=s3.without_conditions(entry.headers))
         answer = self._ask_moto(entry)

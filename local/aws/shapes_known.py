@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from .protocol import Call
+if TYPE_CHECKING:
+    from .protocol import Call
 
 # service -> patterns of problems that are accepted; clients drop members that their model does not have
 _KNOWN = {
@@ -21,6 +23,23 @@ _KNOWN = {
         r"DescribeRuleResponse\.\w+: not a member of .*",
     ),
 }
+
+
+# The same for requests.
+_WISHES = {
+    # AWS takes the names of message attributes here, although the model lists those of queues:
+    # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html
+    "sqs": (
+        r"ReceiveMessageRequest\.AttributeNames\[\d+\]: '(SenderId|SentTimestamp|ApproximateReceiveCount"
+        r"|ApproximateFirstReceiveTimestamp|SequenceNumber|MessageDeduplicationId|MessageGroupId|AWSTraceHeader"
+        r"|DeadLetterQueueSourceArn)' is not one of .*",
+    ),
+}
+
+
+def known_wish(service: str, problem: str) -> bool:
+    """Whether AWS takes a value that the model does not have."""
+    return any(re.fullmatch(known, problem) for known in _WISHES.get(service, ()))
 
 
 def known_deviations(call: Call, problem: str) -> bool:

@@ -27,6 +27,8 @@ def create_nodegroup(session: Session, params: Params) -> Result:
     scaling = {"minSize": 1, "maxSize": 2, "desiredSize": 2} | (params.get("scalingConfig") or {})
     _check_scaling(scaling)
     version = params.get("version") or cluster.row["version"]
+    if version != cluster.row["version"]:
+        raise refuse("eks.nodegroup_version", version=version, cluster=cluster.row["version"])
     row = without_none(
         {
             "nodegroupName": name,

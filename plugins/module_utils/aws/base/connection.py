@@ -110,7 +110,9 @@ class Connection:
         except BotoCoreError as error:
             raise AwsError(sentence("AWS", "sign in", error, profile=profile)) from error
         return cls(
-            lambda service: session.client(service, endpoint_url=endpoint_url or None, config=config),
+            lambda service: session.client(
+                service, _home(service, region), endpoint_url=endpoint_url or None, config=config
+            ),
             region,
             say=say,
             profile=core.profile or "",
@@ -184,6 +186,16 @@ class Connection:
         """Wait, unless the run is being ended. Raises AwsError then."""
         if self.stop.wait(seconds):
             raise AwsError("AWS: the run was interrupted; run it again to go on from here")
+
+
+def _home(service: str, region: str) -> str | None:
+    """The region whose endpoint answers for a service; prices of all regions are told in one.
+
+    https://docs.aws.amazon.com/general/latest/gr/billing.html
+    """
+    if service == "pricing":
+        return "cn-northwest-1" if region.startswith("cn-") else "us-east-1"
+    return None
 
 
 class EmptyAccount(Connection):

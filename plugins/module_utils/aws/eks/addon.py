@@ -14,7 +14,7 @@ from ..base.plan import Rules, State
 from ..base.resource import Settled
 from ..base.tagging import Tagging
 from ..base.unknown import Unknown, is_unknown
-from .base import ROLE_UNKNOWN, EksMember
+from .base import ROLE_UNKNOWN, EksMember, newer
 
 _ASSOCIATION = {"service_account": text(required=True), "role_arn": text(required=True)}
 
@@ -106,12 +106,9 @@ class EksAddon(EksMember):
         wanted: str = self.params["version"]
         if wanted not in ("default", "latest"):
             return wanted
-        kubernetes = self.params["kubernetes_version"]
+        kubernetes = newer(self.params["kubernetes_version"] or "", self._running())
         if not kubernetes:
-            try:
-                kubernetes = self.call("describe_cluster", name=self.params["cluster"])["cluster"]["version"]
-            except NotFound:
-                return Unknown("version of the cluster")
+            return Unknown("version of the cluster")
         name = self.params["name"]
         try:
             found = self.listed("describe_addon_versions", "addons", addonName=name, kubernetesVersion=kubernetes)
@@ -121,6 +118,15 @@ class EksAddon(EksMember):
         if not version:
             raise AwsError(f"{self.subject}: no version for Kubernetes {kubernetes}; choose another add-on or version")
         return version
+
+    def _running(self) -> str:
+        """The cluster's version; empty where there is none yet."""
+        if is_unknown(self.params["cluster"]):
+            return ""
+        try:
+            return str(self.call("describe_cluster", name=self.params["cluster"])["cluster"]["version"])
+        except NotFound:
+            return ""
 
     def create(self, desired: State) -> None:
         conflicts = self.params["conflicts"].replace("PRESERVE", "OVERWRITE")

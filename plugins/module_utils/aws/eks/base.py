@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -42,6 +43,16 @@ ROLE_UNKNOWN: dict[str, tuple[str, ...]] = {
 }
 for _later in ("addon", "pod_identity_association"):
     ROLE_UNKNOWN[f"update_{_later}"] = ROLE_UNKNOWN[f"create_{_later}"]
+
+
+def newer(one: str, other: str) -> str:
+    """The newer of two Kubernetes versions; what is none, or not known yet, is taken as it is. AWS upgrades clusters by itself, and none goes back.
+
+    https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html
+    """
+    if not all(re.fullmatch(r"\d+\.\d+", version) for version in (one, other)):
+        return one or other
+    return max(one, other, key=lambda version: [int(part) for part in version.split(".")])
 
 
 class EksResource(AwsResource):

@@ -15,7 +15,7 @@ from ..base.resource import Settled
 from ..base.tagging import Tagging, tag_map
 from ..base.unknown import is_unknown
 from ..reference.prices import per_hour_of
-from .base import ROLE_UNKNOWN, EksResource
+from .base import ROLE_UNKNOWN, EksResource, newer
 
 if TYPE_CHECKING:
     from ..survey.item import Item, Looker
@@ -97,12 +97,18 @@ class EksCluster(EksResource):
 
     def desired(self, current: State | None) -> State:
         p = self.params
-        if said := version_fault(current["version"] if current else "", p["version"]):
+        if said := version_fault(p["version"]):
             raise AwsError(f"{self.subject}: {said}")
+        version = newer(p["version"], current["version"]) if current and p["version"] else p["version"]
+        if version != p["version"]:
+            # EKS upgrades a cluster by itself at the end of its version's support.
+            self.connection.say(
+                f"{self.subject}: it stays at version {version}, for EKS goes back to no older one ({p['version']})"
+            )
         network = given(serviceIpv4Cidr=p["service_ipv4_cidr"], ipFamily=p["ip_family"])
         key = p["encryption_key_arn"]
         return {
-            "version": p["version"],
+            "version": version,
             "roleArn": p["role_arn"],
             "resourcesVpcConfig": given(
                 subnetIds=p["subnet_ids"],
@@ -220,17 +226,12 @@ def _logging(on: list[str], before: set[str] | None = None) -> State:
     return {"clusterLogging": parts + ([{"types": off, "enabled": False}] if off else [])}
 
 
-def version_fault(current: str, wanted: str | None) -> str:
-    """Why a cluster cannot get the wanted version, in words; empty where it can. `current`: empty for a new cluster."""
+def version_fault(wanted: str | None) -> str:
+    """Why no cluster can get a version, in words; empty where one can."""
     if not wanted or is_unknown(wanted):
         return ""
     if not re.fullmatch(r"1\.\d+", wanted):
         return f"version {wanted!r} is none of Kubernetes, such as 1.35"
-    if current and _minor(current) > _minor(wanted):
-        # EKS upgrades a cluster by itself at the end of its version's support.
-        return (
-            f"it has version {current}, and EKS goes back to no older one ({wanted}); set version to {current} or newer"
-        )
     return ""
 
 

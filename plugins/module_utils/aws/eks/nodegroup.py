@@ -10,7 +10,7 @@ from ..base.errors import AwsError
 from ..base.plan import Rules, State
 from ..base.resource import Settled
 from ..base.tagging import Tagging
-from .base import ROLE_UNKNOWN, EksMember
+from .base import ROLE_UNKNOWN, EksMember, newer
 
 _TAINT = {
     "key": text(required=True),
@@ -106,7 +106,7 @@ class EksNodegroup(EksMember):
             "scalingConfig": self._scaling(current),
             "labels": p["labels"],
             "taints": [given(**taint) for taint in p["taints"]],
-            "version": p["version"],
+            "version": newer(p["version"], current["version"]) if current and p["version"] else p["version"],
             "releaseVersion": p["release_version"],
             "launchTemplate": template or None,
             "updateConfig": update or None,
@@ -125,7 +125,9 @@ class EksNodegroup(EksMember):
         return given(minSize=least, maxSize=most, desiredSize=size)
 
     def create(self, desired: State) -> None:
-        self.call("create_nodegroup", **self.where, **desired, tags=self.tags)
+        # EKS takes no other version for a new group than the cluster's, which may have been upgraded meanwhile.
+        given = {key: value for key, value in desired.items() if key != "version"}
+        self.call("create_nodegroup", **self.where, **given, tags=self.tags)
 
     def update(self, changed: State, current: State) -> None:
         config: State = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-AS_OF = "2025"
+AS_OF = "2025-12-31"
 REGION = "us-east-1"
 
 INSTANCES: dict[str, float] = {

@@ -19,6 +19,7 @@ Check = Callable[[Facts, Wanted], Iterable[Finding]]
 CHECKS: dict[str, Check] = {
     "permissions": account.permissions,
     "version": lifecycle.version,
+    "age": lifecycle.ages,
     "names": lifecycle.names,
     "ranges": network.ranges,
     "reach": network.reach,
@@ -92,6 +93,8 @@ class Review:
             return "not looked at" if facts.denied is None else "all that a deployer needs"
         if kind == "version":
             return f"Kubernetes {wanted.version}" if wanted.version and not wanted.adopt else "as the cluster has it"
+        if kind == "age":
+            return f"as of {wanted.reference.get('as_of') or min(lifecycle.AGES.values())}"
         if kind == "names":
             return f"{len(wanted.names)} names are free or ours"
         if kind == "ranges":

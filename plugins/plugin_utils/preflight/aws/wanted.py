@@ -38,7 +38,10 @@ class Model:
 
 @dataclass(frozen=True)
 class Wanted:
-    """`adopt`: use an existing cluster as it is. `places`: where the inventory sets a variable."""
+    """`adopt`: use an existing cluster as it is. `places`: where the inventory sets a variable.
+
+    `reference`: what playbooks/lock.yml wrote; `addons`: those without a version of their own.
+    """
 
     cluster: str
     region: str
@@ -56,6 +59,9 @@ class Wanted:
     state_bucket: str = ""
     karpenter: bool = False
     prices: Mapping[str, float] = field(default_factory=dict)
+    reference: Mapping[str, Any] = field(default_factory=dict)
+    addons: tuple[str, ...] = ()
+    protected: bool = False
     places: Mapping[str, Place] = field(default_factory=dict)
 
     @property
@@ -71,6 +77,7 @@ def wanted(values: Values, components: Sequence[Values] = (), places: Mapping[st
     found = entries(components)
     made = cluster(found)
     said = made.properties if made else {}
+    reference = values.get("platform_reference") or {}
     return Wanted(
         cluster=str(values.get("platform_cluster_name") or ""),
         region=str(values.get("platform_aws_region") or ""),
@@ -88,7 +95,17 @@ def wanted(values: Values, components: Sequence[Values] = (), places: Mapping[st
         kinds=tuple(sorted({entry.kind for entry in found})),
         state_bucket=str(values.get("platform_state_bucket") or ""),
         karpenter=any(entry.component.startswith("karpenter") for entry in found),
-        prices={str(kind): float(price) for kind, price in (values.get("platform_prices") or {}).items()},
+        prices={
+            str(kind): float(price)
+            for kind, price in {**(reference.get("prices") or {}), **(values.get("platform_prices") or {})}.items()
+        },
+        reference=reference,
+        addons=tuple(
+            str(entry.properties["name"])
+            for entry in found
+            if entry.kind == "eks_addon" and entry.properties.get("version") in (None, "default", "latest")
+        ),
+        protected=bool(values.get("platform_protected")),
         places=places or {},
     )
 

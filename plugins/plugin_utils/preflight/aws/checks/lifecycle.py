@@ -3,13 +3,20 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 
 from .....module_utils.aws.estimate.advice import kubernetes_version
+from .....module_utils.aws.reference import kubernetes, prices, quotas
 from .....module_utils.names import TAG_CLUSTER
 from ...findings import Finding, Severity
 from ..facts import Facts
 from ..wanted import Wanted
+
+# Subjects of data that ages → the day it is as of; what the account is asked anyway is not among them.
+AGES = {"prices": prices.AS_OF, "quota codes": quotas.AS_OF, "kubernetes": kubernetes.AS_OF}
+_MOST_DAYS = 90
+_REFRESH = "run playbooks/lock.yml, which asks the account, and commit what it writes; or take a newer release of this collection"
 
 
 def version(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
@@ -23,8 +30,24 @@ def version(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
             yield Finding("cluster_version", f"{wanted.version} {advice.problem}", advice.mend, place, severity)
     here = facts.cluster
     if here and here.owner == wanted.cluster and _minor(wanted.version) < _minor(here.version):
-        problem = f"is {wanted.version}, and the cluster runs {here.version}: EKS does not go back"
-        yield Finding("cluster_version", problem, f"set it to {here.version} or higher", place)
+        problem = f"is {wanted.version}, and the cluster runs {here.version}: it stays there, for EKS does not go back"
+        yield Finding("cluster_version", problem, f"set it to {here.version} or higher", place, "warning")
+
+
+def ages(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
+    """What AWS publishes and changes is known as of a day that is not long ago, and a protected cluster's add-ons are pinned."""
+    known = wanted.reference
+    days = {subject: str(known.get("as_of") or day) if known.get(subject) else day for subject, day in AGES.items()}
+    for subject, day in days.items():
+        old = (facts.today - datetime.date.fromisoformat(day)).days
+        if old > _MOST_DAYS:
+            problem = f"{subject} are known as of {day}, {old} days ago"
+            yield Finding("platform_reference", problem, _REFRESH, severity="warning")
+    pinned = (known.get("addons") or {}).get(wanted.version) or {}
+    floating = [name for name in wanted.addons if name not in pinned]
+    if wanted.protected and floating:
+        problem = f"pins no version of {', '.join(floating)} for Kubernetes {wanted.version}: AWS moves its defaults, and a run follows them"
+        yield Finding("platform_reference", problem, _REFRESH, severity="warning")
 
 
 def names(facts: Facts, wanted: Wanted) -> Iterator[Finding]:

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask the AWS account for what ages, and write it into the environment."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.connection import Connection
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.observed import observed
+from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
+from ansible_collections.llm.on_eks.plugins.module_utils.files import write_whole
+from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.wanted import wanted
+
+display = Display()
+_HEAD = "# What AWS publishes and changes, as the account said. Written by playbooks/lock.yml; never by hand.\n---\n"
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "components": {"type": "list", "elements": "dict", "required": True},
+    "models": {"type": "list", "elements": "dict", "default": []},
+    "region": {"type": "str", "required": True},
+    "profile": {"type": "str", "default": ""},
+    "credentials_file": {"type": "str", "default": ""},
+    "endpoint_url": {"type": "str", "default": ""},
+    "file": {"type": "path", "required": True},
+}
+
+
+class ActionModule(ActionBase):
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        asked = wanted({"platform_aws_region": given["region"], "model_catalog": given["models"]}, given["components"])
+        way_in = {name: given[name] for name in ("profile", "credentials_file", "endpoint_url")}
+        file = Path(given["file"])
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        try:
+            connection = Connection.open(given["region"], **way_in)
+            found, unseen = observed(connection, today, asked.instance_types, _addons(given["components"]))
+        except LlmOnEksError as error:
+            return {**result, "failed": True, "changed": False, "msg": str(error)}
+        for sentence in unseen:
+            display.warning(f"not asked: {sentence}")
+        text = _HEAD + yaml.safe_dump({"platform_reference": found}, sort_keys=True)
+        before = file.read_text(encoding="utf-8") if file.exists() else ""
+        changed = before != text
+        if changed and not self._task.check_mode:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(file, text.encode())
+        diff = {"before": before, "after": text, "before_header": str(file), "after_header": str(file)}
+        return {**result, "changed": changed, "file": str(file), "unseen": unseen, "diff": diff}
+
+
+def _addons(components: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Kubernetes version → EKS add-ons that the components describe."""
+    found: dict[str, list[str]] = {}
+    for component in components:
+        for entry in component.get("aws") or []:
+            given = entry.get("properties") or {}
+            version = str(given.get("kubernetes_version") or "")
+            if entry["type"] == "eks_addon" and version and "${out:" not in version:
+                found.setdefault(version, []).append(str(given["name"]))
+    return found
