@@ -21,19 +21,7 @@ _CODE = (
     *("plugins/plugin_utils/kubernetes", "tools/images"),
 )
 SERVICES = (
-    "ec2",
-    "ecr",
-    "efs",
-    "eks",
-    "elbv2",
-    "events",
-    "iam",
-    "kms",
-    "logs",
-    "pricing",
-    "s3",
-    "service-quotas",
-    "sqs",
+    *("ec2", "ecr", "efs", "eks", "elbv2", "events", "iam", "kms", "logs", "pricing", "s3", "service-quotas", "sqs"),
 )
 # IAM's prefix of a service, where it differs from botocore's name.
 _PREFIXES = {"efs": "elasticfilesystem", "elbv2": "elasticloadbalancing", "service-quotas": "servicequotas"}

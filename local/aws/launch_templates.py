@@ -108,3 +108,25 @@ def _row(session: Session, template: Any) -> Result:
         "LatestVersionNumber": template.latest_version_number,
         "Tags": [{"Key": tag["key"], "Value": tag["value"]} for tag in template.get_tags()],
     }
+
+
+@overlay("ec2", "CreateFleet")
+def create_fleet(session: Session, params: Params, result: Result) -> Result:
+    """moto's instances lack their template's security groups."""
+    backend = network.ec2(session)
+    for row in result.get("Instances") or []:
+        given = (row.get("LaunchTemplateAndOverrides") or {}).get("LaunchTemplateSpecification") or {}
+        found = {"id": given.get("LaunchTemplateId"), "version": str(given.get("Version") or "$Default")}
+        groups = _groups(version_of(session, found)[1].data)
+        for identifier in row["InstanceIds"] if groups else []:
+            instance = backend.get_instance(identifier)
+            wanted = [backend.get_security_group_from_id(group) for group in groups]
+            instance.security_groups = wanted
+            for eni in instance.nics.values():
+                eni._group_set = wanted
+    return result
+
+
+def _groups(data: dict[str, Any]) -> list[str]:
+    first = (data.get("NetworkInterfaces") or [{}])[0]
+    return list(data.get("SecurityGroupIds") or first.get("Groups") or [])

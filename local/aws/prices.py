@@ -24,7 +24,7 @@ def on_demand(instance_type: str) -> float:
     if row is None:
         return 0.0
     chips = sum(one.get("Count", 0) for one in [*_of(row, "GpuInfo", "Gpus"), *_of(row, "NeuronInfo", "NeuronDevices")])
-    size = row["VCpuInfo"]["DefaultVCpus"] * _VCPU + row["MemoryInfo"]["SizeInMiB"] / 1024 * _GIB + chips * _CHIP
+    size: float = row["VCpuInfo"]["DefaultVCpus"] * _VCPU + row["MemoryInfo"]["SizeInMiB"] / 1024 * _GIB + chips * _CHIP
     # Types of the same size differ a little.
     return round(size * (1 + _share(instance_type) / 10), 5)
 

@@ -23,7 +23,7 @@ def wait_s(entry: Entry) -> float:
         return 0
     try:
         given = _fields(entry).get(_WAIT, 0)
-        return min(max(float(given), 0), _LONGEST_S)
+        return min(max(float(str(given)), 0), _LONGEST_S)
     except ValueError:
         return 0
 

@@ -20,7 +20,21 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 from werkzeug.wrappers import Request as PlainRequest
 
-from . import admin, ec2, efs, elb, kms, launch_templates, logs, quotas, s3, simulation  # noqa: F401 - their operations register themselves
+from . import (  # noqa: F401 - their operations register themselves
+    admin,
+    ec2,
+    efs,
+    elb,
+    images,
+    kms,
+    launch_templates,
+    logs,
+    prices,
+    queues,
+    quotas,
+    s3,
+    simulation,
+)
 from .callers import caller_of
 from .clock import Clock, rule_moto
 from .compaction import compacted

@@ -49,6 +49,7 @@ WANTED = Wanted(
     network=Network(cidr="10.0.0.0/16", zones=ZONES, nat_gateways=1),
     node_groups=(SYSTEM,),
     models=(LLAMA,),
+    reference={"as_of": "2026-11-22", "prices": {"m7i.large": 0.1}},
     places={"cluster_version": Place("group_vars/all.yml", 7)},
 )
 FACTS = Facts(
@@ -140,10 +141,30 @@ def test_a_version_without_a_future_is_said_with_its_line(version, severity, wor
     assert level == severity and words in text and text.startswith("group_vars/all.yml:7: ")
 
 
-def test_a_version_below_the_running_cluster_is_refused():
+def test_a_version_below_the_running_cluster_is_a_warning():
     facts = replace(FACTS, cluster=Cluster("1.36", "demo"))
-    assert "the cluster runs 1.36: EKS does not go back" in one(lifecycle.version, facts)[1]
+    severity, text = one(lifecycle.version, facts)
+    assert severity == "warning" and "the cluster runs 1.36: it stays there, for EKS does not go back" in text
     assert found(lifecycle.version, facts, replace(WANTED, adopt=True)) == [], "an adopted one stays as it is"
+
+
+def test_what_is_known_of_aws_for_long_is_a_warning_until_the_account_was_asked():
+    said = [text for _, text in found(lifecycle.ages, asked=replace(WANTED, reference={}))]
+    assert len(said) == 1 and "prices are known as of 2025-12-31, 326 days ago; run playbooks/lock.yml" in said[0]
+    asked = replace(WANTED, reference={"as_of": "2026-11-01", "prices": {"m7i.large": 0.1}})
+    assert found(lifecycle.ages, asked=asked) == []
+    later = replace(FACTS, today=datetime.date(2027, 2, 1))
+    assert "prices are known as of 2026-11-01, 92 days ago" in found(lifecycle.ages, later, asked)[0][1]
+
+
+def test_addons_of_a_protected_cluster_are_pinned():
+    young = {"as_of": "2026-11-01", "prices": {"m7i.large": 0.1}}
+    asked = replace(WANTED, reference=young, addons=("vpc-cni", "coredns"), protected=True)
+    severity, text = one(lifecycle.ages, asked=asked)
+    assert severity == "warning" and "pins no version of vpc-cni, coredns for Kubernetes 1.35" in text
+    pinned = {**young, "addons": {"1.35": {"vpc-cni": "v1", "coredns": "v2"}}}
+    assert found(lifecycle.ages, asked=replace(asked, reference=pinned)) == []
+    assert found(lifecycle.ages, asked=replace(asked, protected=False)) == []
 
 
 @pytest.mark.parametrize(
