@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/efs/latest/ug/API_Operations.html
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,13 +19,14 @@ Row = dict[str, Any]
 
 @dataclass
 class Store:
-    """Rows by id; `lifecycle`, `backup` by file system, `groups` by mount target."""
+    """Rows by id; `lifecycle`, `backup`, `policies` by file system, `groups` by mount target."""
 
     systems: dict[str, Row] = field(default_factory=dict)
     targets: dict[str, Row] = field(default_factory=dict)
     points: dict[str, Row] = field(default_factory=dict)
     lifecycle: dict[str, list[Row]] = field(default_factory=dict)
     backup: dict[str, str] = field(default_factory=dict)
+    policies: dict[str, str] = field(default_factory=dict)
 
 
 def _store(session: Session) -> Store:
@@ -155,6 +157,26 @@ def put_backup_policy(session: Session, params: Params) -> Result:
 def describe_backup_policy(session: Session, params: Params) -> Result:
     _system(session, params["FileSystemId"])
     return {"BackupPolicy": {"Status": _store(session).backup[params["FileSystemId"]]}}
+
+
+@operation("efs", "PutFileSystemPolicy")
+def put_file_system_policy(session: Session, params: Params) -> Result:
+    _available(session, params["FileSystemId"])
+    arn = _system(session, params["FileSystemId"])["FileSystemArn"]
+    statements = json.loads(params["Policy"]).get("Statement") or []
+    if not statements or any(one.get("Resource", arn) != arn for one in statements):
+        raise refuse("efs.policy")
+    _store(session).policies[params["FileSystemId"]] = params["Policy"]
+    return {"FileSystemId": params["FileSystemId"], "Policy": params["Policy"]}
+
+
+@operation("efs", "DescribeFileSystemPolicy")
+def describe_file_system_policy(session: Session, params: Params) -> Result:
+    _system(session, params["FileSystemId"])
+    found = _store(session).policies.get(params["FileSystemId"])
+    if found is None:
+        raise refuse("efs.no_policy", id=params["FileSystemId"])
+    return {"FileSystemId": params["FileSystemId"], "Policy": found}
 
 
 @operation("efs", "CreateMountTarget")

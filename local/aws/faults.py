@@ -66,7 +66,7 @@ class Fault:
         if self.kind == "throttle":
             code, status = THROTTLED.get(service, ("ThrottlingException", 429))
             return Refusal(code, "Rate exceeded", status)
-        if self.kind == "transient":
+        if self.kind in ("transient", "lost"):
             return Refusal("ServiceUnavailable", "The request has failed due to a temporary failure", 503)
         return Refusal(self.code, self.message or self.code, self.status)
 
@@ -85,8 +85,10 @@ class Faults:
             raise EmulatorError(f"aws emulator: a fault has no {unknown[0]!r}")
         if given.get("refusal") and given["refusal"] not in recorded():
             raise EmulatorError(f"aws emulator: no recorded refusal {given['refusal']!r}")
-        if given.get("kind", "throttle") not in ("throttle", "transient", "error"):
-            raise EmulatorError(f"aws emulator: fault kind {given['kind']!r}; known are throttle, transient, error")
+        if given.get("kind", "throttle") not in ("throttle", "transient", "error", "lost"):
+            raise EmulatorError(
+                f"aws emulator: fault kind {given['kind']!r}; known are throttle, transient, error, lost"
+            )
         fault = Fault(**given)
         fault.dice.seed(fault.seed)
         with self._lock:
@@ -100,6 +102,14 @@ class Faults:
         """The error for this call, if any."""
         with self._lock:
             for fault in self._faults:
-                if fault.strikes(service, operation):
+                if fault.kind != "lost" and fault.strikes(service, operation):
+                    return fault.error(service)
+        return None
+
+    def lose(self, service: str, operation: str) -> Refusal | None:
+        """The error in place of the answer of this call, which was carried out, if any."""
+        with self._lock:
+            for fault in self._faults:
+                if fault.kind == "lost" and fault.strikes(service, operation):
                     return fault.error(service)
         return None

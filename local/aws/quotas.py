@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Service quotas of EC2: vCPUs by family and purchase option. Values are those of data/quotas.json until an admin changes them."""
+"""Service quotas: vCPUs by family and purchase option, addresses, VPCs. Values are those of data/quotas.json until an admin changes them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from . import network
 from .errors import refuse
-from .world import Params, Result, Session, operation
+from .world import Params, Result, Session, guard, operation
 
+_NAMES = {
+    "ec2": "Amazon Elastic Compute Cloud (Amazon EC2)",
+    "vpc": "Amazon Virtual Private Cloud (Amazon VPC)",
+}
 _DATA = Path(__file__).parent / "data" / "quotas.json"
 
 
@@ -23,9 +28,9 @@ def quotas(session: Session) -> dict[str, dict[str, Any]]:
 
 def _row(session: Session, row: dict[str, Any], value: float) -> dict[str, Any]:
     return {
-        "ServiceCode": "ec2",
-        "ServiceName": "Amazon Elastic Compute Cloud (Amazon EC2)",
-        "QuotaArn": session.arn("servicequotas", f"ec2/{row['code']}"),
+        "ServiceCode": _service(row),
+        "ServiceName": _NAMES[_service(row)],
+        "QuotaArn": session.arn("servicequotas", f"{_service(row)}/{row['code']}"),
         "QuotaCode": row["code"],
         "QuotaName": row["name"],
         "Value": float(value),
@@ -37,7 +42,7 @@ def _row(session: Session, row: dict[str, Any], value: float) -> dict[str, Any]:
 
 def _find(session: Session, params: Params) -> dict[str, Any]:
     found = quotas(session).get(params["QuotaCode"])
-    if params["ServiceCode"] != "ec2" or found is None:
+    if found is None or params["ServiceCode"] != _service(found):
         raise refuse("quotas.no_quota")
     return found
 
@@ -56,6 +61,21 @@ def get_aws_default_service_quota(session: Session, params: Params) -> Result:
 
 @operation("service-quotas", "ListServiceQuotas")
 def list_service_quotas(session: Session, params: Params) -> Result:
-    if params["ServiceCode"] != "ec2":
-        return {"Quotas": []}
-    return {"Quotas": [_row(session, row, row["value"]) for row in quotas(session).values()]}
+    rows = [row for row in quotas(session).values() if _service(row) == params["ServiceCode"]]
+    return {"Quotas": [_row(session, row, row["value"]) for row in rows]}
+
+
+@guard("ec2", "AllocateAddress")
+def limit_addresses(session: Session, params: Params) -> None:
+    if len(network.ec2(session).addresses) >= quotas(session)["L-0263D0A3"]["value"]:
+        raise refuse("ec2.address_limit")
+
+
+@guard("ec2", "CreateVpc")
+def limit_vpcs(session: Session, params: Params) -> None:
+    if len(network.ec2(session).vpcs) >= quotas(session)["L-F678F1CE"]["value"]:
+        raise refuse("ec2.vpc_limit")
+
+
+def _service(row: dict[str, Any]) -> str:
+    return str(row.get("service", "ec2"))

@@ -73,6 +73,8 @@ class Emulator:
         self._seen: set[tuple[str, str]] = set()
         self._refused = False
         self._object_writes = 0
+        # Answers to calls with a token that makes them idempotent: the same call again does nothing more.
+        self._answers: dict[tuple[str, ...], Answer] = {}
 
     def replay(self) -> int:
         """Restore the state from the journal; the number of requests."""
@@ -149,7 +151,8 @@ class Emulator:
             reads = reads or ((call is not None and call.name == "ReceiveMessage") and queues.is_empty(answer.body))
             if first or not (reads or self._refused):
                 self._keep(entry, call)
-            return answer
+            lost = self.faults.lose(call.service, call.name) if call is not None and answer.ok else None
+            return call.serialize_error(lost) if call is not None and lost else answer
 
     def _call(self, entry: Entry) -> Call | None:
         if urlsplit(entry.url).path.startswith(admin.ROOT):
@@ -175,6 +178,9 @@ class Emulator:
         if call is None:
             return self._ask_moto(entry)
         self._seen.add((call.service, call.region))
+        token = _token(call)
+        if token in self._answers:
+            return self._answers[token]
         try:
             answer = self._result(call, entry)
             self._refused = not answer.ok
@@ -188,6 +194,8 @@ class Emulator:
         if problems:
             log.error("%s %s: %s", call.service, call.name, "; ".join(problems))
             return call.serialize_error(Refusal("EmulatorContract", "; ".join(problems)[:800], 400))
+        if answer.ok and token:
+            self._answers[token] = answer
         return answer
 
     def _result(self, call: Call, entry: Entry) -> Answer:
@@ -221,6 +229,15 @@ class Emulator:
         if answer.status == 500 and answer.body.lstrip().lower().startswith(b"<!doctype"):
             raise Refusal("NotImplemented", "the emulator cannot do this; its log says why", 501)
         return answer
+
+
+def _token(call: Call) -> tuple[str, ...]:
+    """Identifies a call that may be repeated without effect; empty for a call that names no token.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Run_Instance_Idempotency.html
+    """
+    given = [str(call.params[member]) for member in call.operation.idempotent_members if call.params.get(member)]
+    return (call.service, call.name, call.region, *given) if given else ()
 
 
 def _environ(entry: Entry) -> dict[str, Any]:

@@ -281,7 +281,6 @@ def test_files_and_roles_do_not_wait_for_the_cluster(described):
             waiting.add(key)
     free = {
         ("storage_efs", "files"),
-        ("storage_efs", "mount_1"),
         ("storage_efs", "models"),
         ("identity", "efs_csi_role"),
         ("karpenter_aws", "queue"),

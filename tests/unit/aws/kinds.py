@@ -85,6 +85,11 @@ def sample(kind: str, ground: Ground, aws: EmulatedAws) -> Sample:
     if kind == "ec2_internet_gateway":
         first, second = (aws.client("ec2").create_vpc(CidrBlock="10.8.0.0/16")["Vpc"]["VpcId"] for _ in range(2))
         return Sample({"name": name, "vpc_id": first}, {"vpc_id": second})
+    if kind == "ec2_flow_log":
+        vpc = aws.client("ec2").create_vpc(CidrBlock="10.8.0.0/16")["Vpc"]["VpcId"]
+        aws.client("logs").create_log_group(logGroupName=f"/vpc/{name}")
+        role = make_role(aws, name, "vpc-flow-logs.amazonaws.com")
+        return Sample({"name": name, "vpc_id": vpc, "log_group": f"/vpc/{name}", "role_arn": role}, {})
     if kind == "ec2_launch_template":
         config = {"instance": {"localStorage": {"strategy": "RAID0"}}}
         params = {"name": name, "root_gib": 100, "root_throughput": 500, "node_config": config}

@@ -389,3 +389,61 @@ def test_a_private_api_is_reached_only_where_a_rule_lets_in(aws, ground, let_in)
     build("eks_cluster", aws, {**params, "endpoint_public_access": False}).apply()
     endpoint = build("eks_cluster", aws, params).wait()["endpoint"]
     assert (endpoint == "https://127.0.0.1:6443") is let_in
+
+
+def test_a_creation_whose_answer_was_lost_is_not_made_twice(aws, ground):
+    """botocore makes a token for each try: with the first one's, AWS answers the second try as it answered the first."""
+    params = sample("eks_nodegroup", ground, aws).params
+    aws.admin("POST", "faults", {"kind": "lost", "operation": "CreateNodegroup", "count": 1})
+    group = build("eks_nodegroup", aws, params)
+    assert group.apply().verb == "create"
+    assert group.wait()["status"] == "ACTIVE"
+    nat = sample("ec2_nat_gateway", ground, aws).params
+    aws.admin("POST", "faults", {"kind": "lost", "operation": "CreateNatGateway", "count": 1})
+    build("ec2_nat_gateway", aws, nat).apply()
+    found = aws.client("ec2").describe_nat_gateways(Filter=[{"Name": "tag:Name", "Values": [nat["name"]]}])
+    assert len(found["NatGateways"]) == 1
+
+
+def test_files_are_mounted_by_tls_and_by_nobody_as_root(aws):
+    params = {"name": "safe-files", "tls_only": True}
+    plan = build("efs_file_system", aws, params).plan()
+    assert "(known after apply)" in str(plan.desired["policy"])
+    made = build("efs_file_system", aws, params)
+    made.apply()
+    identifier = made.wait()["FileSystemId"]
+    document = json.loads(aws.client("efs").describe_file_system_policy(FileSystemId=identifier)["Policy"])
+    effects = {one["Sid"]: one for one in document["Statement"]}
+    assert "ClientRootAccess" not in json.dumps(document)
+    assert effects["TlsOnly"]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    assert build("efs_file_system", aws, params).plan().verb == "none"
+    other = json.dumps({**document, "Statement": document["Statement"][:1]})
+    aws.client("efs").put_file_system_policy(FileSystemId=identifier, Policy=other)
+    assert build("efs_file_system", aws, params).plan().verb == "update"
+
+
+def test_old_versions_of_records_do_not_stay_for_ever(aws):
+    params = {"name": "llm-records-old", "old_versions_days": 30}
+    build("s3_bucket", aws, params).apply()
+    (rule,) = aws.client("s3").get_bucket_lifecycle_configuration(Bucket="llm-records-old")["Rules"]
+    assert rule["NoncurrentVersionExpiration"]["NoncurrentDays"] == 30
+    assert build("s3_bucket", aws, params).plan().verb == "none"
+    assert build("s3_bucket", aws, {**params, "old_versions_days": 7}).plan().verb == "update"
+
+
+@pytest.mark.parametrize(
+    ("code", "service", "operation", "given", "words"),
+    [
+        ("L-0263D0A3", "ec2", "allocate_address", {"Domain": "vpc"}, "AddressLimitExceeded"),
+        ("L-F678F1CE", "vpc", "create_vpc", {"CidrBlock": "10.1.0.0/16"}, "VpcLimitExceeded"),
+    ],
+)
+def test_addresses_and_vpcs_have_a_limit(aws, code, service, operation, given, words):
+    region = "us-west-2"
+    aws.admin("PUT", f"quotas/{region}/{code}", {"value": 0})
+    try:
+        assert lookups.quota(connect(aws), service, code)["value"] == 0
+        with pytest.raises(Exception, match=words):
+            getattr(aws.client("ec2"), operation)(**given)
+    finally:
+        aws.admin("PUT", f"quotas/{region}/{code}", {"value": 200})

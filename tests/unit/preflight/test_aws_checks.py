@@ -157,6 +157,19 @@ def test_what_is_known_of_aws_for_long_is_a_warning_until_the_account_was_asked(
     assert "prices are known as of 2026-11-01, 92 days ago" in found(lifecycle.ages, later, asked)[0][1]
 
 
+def test_a_network_of_ones_own_needs_addresses_and_one_more_vpc():
+    facts = replace(FACTS, counts={"elastic-ip": (5.0, 3), "vpc": (5.0, 5)})
+    asked = replace(WANTED, network=replace(WANTED.network, nat_gateways=3))
+    said = dict.fromkeys(text for _, text in found(capacity.counts, facts, asked))
+    assert list(said) == [
+        "the quota of elastic IP addresses is 5, and 3 are needed beside 3 of others; "
+        "ask for 6 or more (Service Quotas, ec2 L-0263D0A3), or give some back.",
+        "the quota of VPCs is 5, and 1 is needed beside 5 of others; "
+        "ask for 6 or more (Service Quotas, vpc L-F678F1CE), or give some back.",
+    ]
+    assert found(capacity.counts, replace(facts, counts={"elastic-ip": (6.0, 3), "vpc": (6.0, 5)}), asked) == []
+
+
 def test_addons_of_a_protected_cluster_are_pinned():
     young = {"as_of": "2026-11-01", "prices": {"m7i.large": 0.1}}
     asked = replace(WANTED, reference=young, addons=("vpc-cni", "coredns"), protected=True)

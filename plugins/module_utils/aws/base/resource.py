@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -318,6 +319,11 @@ class AwsResource:
 
         name = service or self.service
         started = time.monotonic()
+        try:
+            tokens = _tokens(self.connection.client(name), operation)
+        except (BotoCoreError, ClientError) as error:
+            raise self._failure(name, operation, error) from error
+        parameters = {**tokens, **parameters}
         while True:
             try:
                 method = getattr(self.connection.client(name), operation)
@@ -381,3 +387,12 @@ class AwsResource:
         return kind(
             sentence(self.subject, operation, error, action=action, profile=self.connection.profile), code_of(error)
         )
+
+
+def _tokens(client: Any, operation: str) -> dict[str, str]:
+    """A token for each parameter that makes a call idempotent: the same for all tries, of which one may have worked unseen."""
+    names = client.meta.method_to_api_mapping
+    if operation not in names:
+        return {}
+    members = client.meta.service_model.operation_model(names[operation]).idempotent_members
+    return {member: str(uuid.uuid4()) for member in members}

@@ -22,7 +22,7 @@ INTERFACE = "network interface"
 # EC2 is eventually consistent: a new resource is not visible everywhere at once. Calls that follow our own creations
 # may meet `InvalidVpcID.NotFound` and the like.
 # https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
-YOUNG = dict.fromkeys(
+YOUNG: dict[str, tuple[str, ...]] = dict.fromkeys(
     (
         *("modify_vpc_attribute", "modify_subnet_attribute", "create_subnet", "create_route_table", "create_route"),
         *("associate_route_table", "attach_internet_gateway", "create_nat_gateway", "create_security_group"),
@@ -93,7 +93,7 @@ class Ec2Resource(AwsResource):
     resource_type: ClassVar[str] = ""
     # States of a resource that no longer exists but is still listed.
     dead: ClassVar[tuple[str, ...]] = ("deleted", "deleting")
-    passing = YOUNG
+    passing: ClassVar[Mapping[str, tuple[str, ...]]] = YOUNG
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -132,9 +132,8 @@ class Ec2Resource(AwsResource):
     def read(self) -> State | None:
         operation, result, by_id, _ = self.describe
         filters = {by_id: self.adopted_id} if self.adopted_id else self.filters()
-        rows = self.listed(
-            operation, result, Filters=[{"Name": key, "Values": [text]} for key, text in filters.items()]
-        )
+        wanted: dict[str, Any] = {self.filters_in: [{"Name": key, "Values": [text]} for key, text in filters.items()]}
+        rows = self.listed(operation, result, **wanted)
         alive = [row for row in rows if self.state_of(row) not in self.dead]
         if len(alive) > 1:
             ids = ", ".join(row[self.describe[3]] for row in alive)

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..base.arguments import flag, given, text
 from ..base.errors import AwsError
 from ..base.plan import Rules, State
 from ..base.tagging import Tagging
+from ..base.unknown import Unknown
 from ..reference.prices import per_hour_of
 from .base import EfsResource, marked_systems
 
@@ -29,7 +31,11 @@ class EfsFileSystem(EfsResource):
     tagging = Tagging("ResourceId", "FileSystemId")
     noun = "EFS file system"
     produces = ("id", "arn", "name")
-    rules = Rules(fixed=("Encrypted", "KmsKeyId", "PerformanceMode", "AvailabilityZoneName"), exact=("lifecycle",))
+    rules = Rules(
+        fixed=("Encrypted", "KmsKeyId", "PerformanceMode", "AvailabilityZoneName"),
+        exact=("lifecycle",),
+        documents=("policy",),
+    )
     arguments = {
         "name": text(required=True),
         "encrypted": flag(True),
@@ -39,6 +45,7 @@ class EfsFileSystem(EfsResource):
         "provisioned_throughput_mibps": {"type": "float"},
         "availability_zone": text(),
         "backup": flag(),
+        "tls_only": flag(),
         "transition_to_ia": text(choices=_AGES),
         "transition_to_archive": text(choices=_AGES),
         "transition_to_primary": text(choices=["AFTER_1_ACCESS"]),
@@ -66,7 +73,17 @@ class EfsFileSystem(EfsResource):
             row["lifecycle"] = {key: value for policy in policies for key, value in policy.items()}
             if self.params["backup"] is not None:
                 row["backup"] = self._backup(where)
+            if self.params["tls_only"]:
+                row["policy"] = self._policy(where)
         return row
+
+    def _policy(self, where: State) -> str:
+        try:
+            return str(self.call("describe_file_system_policy", **where)["Policy"])
+        except AwsError as error:
+            if error.code != "PolicyNotFound":
+                raise
+            return ""
 
     def _backup(self, where: State) -> bool:
         try:
@@ -93,18 +110,24 @@ class EfsFileSystem(EfsResource):
             "AvailabilityZoneName": p["availability_zone"],
             "lifecycle": lifecycle,
             "backup": p["backup"],
+            "policy": json.dumps(_tls_policy(self._arn(current)), sort_keys=True) if p["tls_only"] else None,
         }
+
+    def _arn(self, current: State | None) -> str:
+        if current is None:
+            return Unknown(f"{self.subject}.arn")
+        return str(current.get("FileSystemArn") or "")
 
     def create(self, desired: State) -> None:
         p = self.params
-        fields = {key: value for key, value in desired.items() if key not in ("lifecycle", "backup")}
+        fields = {key: value for key, value in desired.items() if key not in ("lifecycle", "backup", "policy")}
         extra = given(Backup=desired.get("backup"))
-        made = self.call(
-            "create_file_system", CreationToken=p["name"], **fields, **extra, Tags=_tags(p["name"], self.tags)
-        )
-        if desired.get("lifecycle"):
-            self.wait()
-            self._put_lifecycle(made["FileSystemId"], desired["lifecycle"])
+        self.call("create_file_system", CreationToken=p["name"], **fields, **extra, Tags=_tags(p["name"], self.tags))
+        later = {key: desired[key] for key in ("lifecycle",) if desired.get(key)}
+        if later or p["tls_only"]:
+            current = self.wait()
+            policy = self.desired(current)["policy"]
+            self.update({**later, **given(policy=policy)}, current)
 
     def update(self, changed: State, current: State) -> None:
         identifier = current["FileSystemId"]
@@ -117,6 +140,8 @@ class EfsFileSystem(EfsResource):
             self.wait()
         if "lifecycle" in changed:
             self._put_lifecycle(identifier, changed["lifecycle"])
+        if "policy" in changed:
+            self.call("put_file_system_policy", FileSystemId=identifier, Policy=changed["policy"])
         if "backup" in changed:
             status = "ENABLED" if changed["backup"] else "DISABLED"
             self.call("put_backup_policy", FileSystemId=identifier, BackupPolicy={"Status": status})
@@ -130,6 +155,33 @@ class EfsFileSystem(EfsResource):
 
     def made(self, current: State) -> State:
         return given(id=current["FileSystemId"], arn=current.get("FileSystemArn"), name=current["CreationToken"])
+
+
+def _tls_policy(arn: str) -> dict[str, Any]:
+    """Clients mount and write by TLS through a mount target, and nobody is root there.
+
+    https://docs.aws.amazon.com/efs/latest/ug/iam-access-control-nfs-efs.html
+    """
+    who: dict[str, Any] = {"Principal": {"AWS": "*"}, "Resource": arn}
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                **who,
+                "Sid": "MountAndWrite",
+                "Effect": "Allow",
+                "Action": ["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"],
+                "Condition": {"Bool": {"elasticfilesystem:AccessedViaMountTarget": "true"}},
+            },
+            {
+                **who,
+                "Sid": "TlsOnly",
+                "Effect": "Deny",
+                "Action": "*",
+                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            },
+        ],
+    }
 
 
 def _tags(name: str, tags: dict[str, str]) -> list[dict[str, str]]:

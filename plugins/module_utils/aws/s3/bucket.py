@@ -22,6 +22,7 @@ _UNSET = {
     "NoSuchTagSet",
     "NoSuchBucketPolicy",
     "NoSuchPublicAccessBlockConfiguration",
+    "NoSuchLifecycleConfiguration",
     "ServerSideEncryptionConfigurationNotFoundError",
 }
 
@@ -44,6 +45,7 @@ class S3Bucket(AwsResource):
         "versioning": flag(True),
         "kms_key_arn": text(),
         "tls_only": flag(True),
+        "old_versions_days": {"type": "int"},
         "force_destroy": flag(False),
     }
 
@@ -73,8 +75,17 @@ class S3Bucket(AwsResource):
             "encryption": default.get("SSEAlgorithm"),
             "kms_key": default.get("KMSMasterKeyID"),
             "policy": self._get("get_bucket_policy").get("Policy"),
+            "old_versions_days": self._old_versions_days(),
             "tags": self._get("get_bucket_tagging").get("TagSet", []),
         }
+
+    def _old_versions_days(self) -> int | None:
+        """For how long versions are kept that were overwritten or deleted; None: for ever."""
+        if self.params["old_versions_days"] is None:
+            return None
+        rules = self._get("get_bucket_lifecycle_configuration").get("Rules", [])
+        found = [(rule.get("NoncurrentVersionExpiration") or {}).get("NoncurrentDays") for rule in rules]
+        return next((int(days) for days in found if days), None)
 
     def _get(self, operation: str) -> dict[str, Any]:
         try:
@@ -93,6 +104,7 @@ class S3Bucket(AwsResource):
             "encryption": "aws:kms" if p["kms_key_arn"] else "AES256",
             "kms_key": p["kms_key_arn"],
             "policy": json.dumps(_tls_policy(arn), sort_keys=True) if p["tls_only"] else None,
+            "old_versions_days": p["old_versions_days"],
         }
 
     def create(self, desired: State) -> None:
@@ -117,6 +129,9 @@ class S3Bucket(AwsResource):
             default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key} if key else {"SSEAlgorithm": "AES256"}
             rule = {"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": bool(key)}
             self.call("put_bucket_encryption", **self.where, ServerSideEncryptionConfiguration={"Rules": [rule]})
+        if "old_versions_days" in changed:
+            rules = {"Rules": [_old_versions(changed["old_versions_days"])]}
+            self.call("put_bucket_lifecycle_configuration", **self.where, LifecycleConfiguration=rules)
         if "policy" in changed:
             self.call("put_bucket_policy", **self.where, Policy=changed["policy"])
 
@@ -137,6 +152,17 @@ class S3Bucket(AwsResource):
             "name": self.params["name"],
             "arn": f"arn:{self.connection.identity.partition}:s3:::{self.params['name']}",
         }
+
+
+def _old_versions(days: int) -> dict[str, Any]:
+    """A lock is written anew every few seconds, and each version would be kept and paid for."""
+    return {
+        "ID": "old-versions",
+        "Status": "Enabled",
+        "Filter": {"Prefix": ""},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": days},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+    }
 
 
 def _tls_policy(arn: str) -> dict[str, Any]:

@@ -65,7 +65,8 @@ class Facts:
     """A field that is None was not asked for, or was refused; `refused` then has the sentence, by topic.
 
     `denied`: IAM actions that the caller may not do, with who forbids them; `zones`: zone → zone id; `quotas` and
-    `in_use` (by others than this cluster): (family, on-demand or spot) → vCPUs; `bucket`: free, ours or foreign.
+    `in_use` (by others than this cluster): (family, on-demand or spot) → vCPUs; `counts`: name in reference.quotas.COUNTS →
+    (quota, how many others have); `bucket`: free, ours or foreign.
     """
 
     account: str
@@ -76,6 +77,7 @@ class Facts:
     offers: tuple[Offering, ...] | None = None
     quotas: Mapping[tuple[str, str], float] | None = None
     in_use: Mapping[tuple[str, str], int] | None = None
+    counts: Mapping[str, tuple[float, int]] | None = None
     versions: tuple[Version, ...] | None = None
     cluster: Cluster | None = None
     vpcs: tuple[Vpc, ...] | None = None

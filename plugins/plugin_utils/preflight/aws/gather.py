@@ -15,7 +15,7 @@ from ....module_utils.aws.base.connection import Connection
 from ....module_utils.aws.base.errors import AwsError, NotFound
 from ....module_utils.aws.base.tagging import tag_map
 from ....module_utils.aws.catalog import RESOURCES
-from ....module_utils.aws.reference.quotas import QUOTAS, quota_key
+from ....module_utils.aws.reference.quotas import COUNTS, QUOTAS, quota_key
 from ....module_utils.aws.survey import lookups, simulation
 from ....module_utils.aws.survey.lookups import ask
 from ....module_utils.names import TAG_CLUSTER
@@ -39,6 +39,7 @@ def gather(connection: Connection, wanted: Wanted, policy: Path) -> Facts:
         "cluster": lambda: _cluster(connection, wanted.cluster),
         "networks": lambda: _vpcs(connection),
         "peerings": lambda: _peerings(connection),
+        "quotas of addresses and VPCs": lambda: _counts(connection, wanted),
     }
     if wanted.network.vpc_id:
         asked["subnets"] = lambda: _subnets(connection, wanted.network.vpc_id)
@@ -60,6 +61,7 @@ def gather(connection: Connection, wanted: Wanted, policy: Path) -> Facts:
         offers=found["offers"],
         quotas={key: value for key, value in limits.items() if value is not None},
         in_use=found["vCPUs in use"],
+        counts=found["quotas of addresses and VPCs"],
         versions=found["Kubernetes versions"],
         cluster=found["cluster"],
         vpcs=found["networks"],
@@ -116,6 +118,23 @@ def _families(wanted: Wanted) -> list[tuple[str, str]]:
 
 def _quota(connection: Connection, key: tuple[str, str]) -> float:
     return float(lookups.quota(connection, "ec2", QUOTAS[key])["value"])
+
+
+def _counts(connection: Connection, wanted: Wanted) -> dict[str, tuple[float, int]]:
+    """What a network of our own takes, and what others have of it."""
+    if wanted.network.vpc_id or not wanted.network.cidr:
+        return {}
+    rows = {
+        "elastic-ip": ask(connection, "addresses", "ec2", "describe_addresses", "Addresses"),
+        "vpc": ask(connection, "VPCs", "ec2", "describe_vpcs", "Vpcs"),
+    }
+    return {
+        name: (
+            float(lookups.quota(connection, *COUNTS[name][:2])["value"]),
+            sum(1 for row in found if tag_map(row.get("Tags") or []).get(TAG_CLUSTER) != wanted.cluster),
+        )
+        for name, found in rows.items()
+    }
 
 
 def _cluster(connection: Connection, name: str) -> Cluster | None:

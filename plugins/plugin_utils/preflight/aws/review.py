@@ -28,6 +28,7 @@ CHECKS: dict[str, Check] = {
     "offers": capacity.offers,
     "models": models.models,
     "quotas": capacity.quotas,
+    "counts": capacity.counts,
     "secrets": account.secrets,
     "not seen": account.unseen,
 }
@@ -116,6 +117,8 @@ class Review:
             return (
                 ", ".join(f"{family} {option} {vcpus:g} vCPUs" for (family, option), vcpus in quotas) or "none is used"
             )
+        if kind == "counts":
+            return "room for the network" if facts.counts else "no network of our own"
         if kind == "models":
             return f"{len(self.models)} of {len(wanted.models)} have an instance"
         return "none is missing"

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .....module_utils.aws.reference.quotas import QUOTAS, quota_key
+from .....module_utils.aws.reference.quotas import COUNTS, QUOTAS, quota_key
 from ...findings import Finding
 from ..described import NodeGroup
 from ..facts import Facts
@@ -79,6 +79,18 @@ def quotas(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
     for key, found in sorted(uses.items()):
         if key in facts.quotas:
             yield from _compare(facts, wanted, key, found)
+
+
+def counts(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
+    """The account may have one more VPC, and an address for each NAT gateway: without, nodes never join."""
+    needed = {"vpc": 1, "elastic-ip": wanted.network.nat_gateways}
+    places = {"vpc": "network_vpc_id", "elastic-ip": "network_nat"}
+    for name, (quota, others) in (facts.counts or {}).items():
+        if needed[name] and others + needed[name] > quota:
+            service, code, noun = COUNTS[name]
+            problem = f"is {quota:g}, and {needed[name]} {'is' if needed[name] == 1 else 'are'} needed beside {others} of others"
+            mend = f"ask for {others + needed[name]} or more (Service Quotas, {service} {code}), or give some back"
+            yield Finding(f"the quota of {noun}", problem, mend, wanted.places.get(places[name]))
 
 
 def _add_group(facts: Facts, group: NodeGroup, uses: dict[tuple[str, str], list[_Use]]) -> None:
