@@ -116,7 +116,11 @@ def require_role(session: Session, arn: str, operation: str, service: str) -> No
 def require_principal(session: Session, arn: str, identifier: str) -> None:
     """A role, a user, the root or the caller."""
     known = {role.arn for role in iam(session).get_roles()} | {user.arn for user in iam(session).users.values()}
-    known |= {session.world.config.caller_arn, f"arn:{session.partition}:iam::{session.account}:root"}
+    known |= {
+        session.caller_arn,
+        session.world.config.caller_arn,
+        f"arn:{session.partition}:iam::{session.account}:root",
+    }
     if arn not in known:
         raise refuse(identifier, principal=arn)
 

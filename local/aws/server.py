@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 from moto.core.request import Request
 from moto.moto_api._internal import mock_random
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.utilities.utils import get_partition
 from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 from werkzeug.wrappers import Request as PlainRequest
@@ -88,7 +89,10 @@ class Emulator:
         return count
 
     def session(self, region: str, access_key: str) -> Session:
-        return Session(self.world, self.config.account, region, caller_of(self.config, access_key).arn)
+        arn = caller_of(self.config, access_key).arn
+        return Session(
+            self.world, self.config.account, region, arn.replace("arn:aws:", f"arn:{get_partition(region)}:", 1)
+        )
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = PlainRequest(environ)
