@@ -194,7 +194,7 @@ class Emulator:
         except Exception:  # the outermost handler: a defect of ours must not look like a broken connection
             log.exception("%s %s", call.service, call.name)
             return call.serialize_error(Refusal("NotImplemented", "the emulator failed; its log says why", 501))
-        problems = [problem for problem in check_answer(call, answer) if not known_deviations(call, problem)]
+        problems = [problem for problem in check_answer(call, answer) if not known_deviations(call.service, problem)]
         if problems:
             log.error("%s %s: %s", call.service, call.name, "; ".join(problems))
             return call.serialize_error(Refusal("EmulatorContract", "; ".join(problems)[:800], 400))

@@ -4,10 +4,6 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .protocol import Call
 
 # service -> patterns of problems that are accepted; clients drop members that their model does not have
 _KNOWN = {
@@ -42,6 +38,6 @@ def known_wish(service: str, problem: str) -> bool:
     return any(re.fullmatch(known, problem) for known in _WISHES.get(service, ()))
 
 
-def known_deviations(call: Call, problem: str) -> bool:
+def known_deviations(service: str, problem: str) -> bool:
     """Whether the problem is one of those."""
-    return any(re.fullmatch(known, problem) for known in _KNOWN.get(call.service, ()))
+    return any(re.fullmatch(known, problem) for known in _KNOWN.get(service, ()))
