@@ -50,6 +50,8 @@ _EC2_TAGGED = (
 )
 _IMPLIED = {
     **{f"ec2:{operation}": ["ec2:CreateTags"] for operation in _EC2_TAGGED},
+    # https://github.com/hashicorp/terraform-provider-aws/issues/14038
+    "ec2:CreateFlowLogs": ["ec2:CreateTags", "iam:PassRole"],
     "ecr:CreateRepository": ["ecr:TagResource"],
     # With the token that it gives, the registry is asked over HTTP:
     # https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
@@ -99,7 +101,10 @@ _IMPLIED = {
     "sqs:CreateQueue": ["sqs:TagQueue"],
 }
 # Services to which we pass roles; instances in China have a principal of their own.
-_PASSED_TO = ["eks.amazonaws.com", "ec2.amazonaws.com", "ec2.amazonaws.com.cn", "pods.eks.amazonaws.com"]
+_PASSED_TO = [
+    *("eks.amazonaws.com", "ec2.amazonaws.com", "ec2.amazonaws.com.cn", "pods.eks.amazonaws.com"),
+    "vpc-flow-logs.amazonaws.com",
+]
 _HANDED_ON = "iam:PassRole"
 _READ = re.compile(r"[a-z0-9-]+:(Describe|List|Get)[A-Z].*")
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import json
 from pathlib import Path
@@ -176,6 +177,22 @@ def delete_nat_gateway(session: Session, params: Params, result: Result) -> Resu
 
     session.world.after(session.delay("nat-gateway-delete"), gone)
     return result
+
+
+@guard("ec2", "CreateFlowLogs")
+def require_flow_log_role(session: Session, params: Params) -> None:
+    """A role that is new, or that does not trust the service, cannot be assumed."""
+    arn = params.get("DeliverLogsPermissionArn")
+    if not arn:
+        return
+    role = next((one for one in network.iam(session).get_roles() if one.arn == arn), None)
+    young = datetime.timedelta(seconds=session.delay("role"))
+    if (
+        role is None
+        or session.now() - role.create_date.replace(tzinfo=datetime.UTC) < young
+        or "vpc-flow-logs.amazonaws.com" not in str(role.assume_role_policy_document)
+    ):
+        raise refuse("ec2.flow_log_role", arn=arn)
 
 
 @guard("ec2", "CreateVpcEndpoint")

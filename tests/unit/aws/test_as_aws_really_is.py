@@ -415,6 +415,9 @@ def test_files_are_mounted_by_tls_and_by_nobody_as_root(aws):
     document = json.loads(aws.client("efs").describe_file_system_policy(FileSystemId=identifier)["Policy"])
     effects = {one["Sid"]: one for one in document["Statement"]}
     assert "ClientRootAccess" not in json.dumps(document)
+    assert "elasticfilesystem:ClientMount" in effects["MountAndWrite"]["Action"], (
+        "a policy without it lets nobody mount"
+    )
     assert effects["TlsOnly"]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
     assert build("efs_file_system", aws, params).plan().verb == "none"
     other = json.dumps({**document, "Statement": document["Statement"][:1]})
@@ -447,3 +450,21 @@ def test_addresses_and_vpcs_have_a_limit(aws, code, service, operation, given, w
             getattr(aws.client("ec2"), operation)(**given)
     finally:
         aws.admin("PUT", f"quotas/{region}/{code}", {"value": 200})
+
+
+def test_a_flow_log_waits_for_its_role_and_is_refused_a_strange_one(slow):
+    vpc = slow.client("ec2").create_vpc(CidrBlock="10.3.0.0/16")["Vpc"]["VpcId"]
+    slow.client("logs").create_log_group(logGroupName="/vpc/flow")
+    role = make_role(slow, "flow-logs", "vpc-flow-logs.amazonaws.com")
+    params = {"name": "flow", "vpc_id": vpc, "log_group": "/vpc/flow", "role_arn": role}
+    assert build("ec2_flow_log", slow, params).apply().verb == "create"
+    assert build("ec2_flow_log", slow, params).plan().verb == "none"
+    strange = make_role(slow, "strange", "ec2.amazonaws.com")
+    with pytest.raises(Exception, match="Unable to assume given IAM role"):
+        slow.client("ec2").create_flow_logs(
+            ResourceIds=[vpc],
+            ResourceType="VPC",
+            TrafficType="ALL",
+            LogGroupName="/vpc/flow",
+            DeliverLogsPermissionArn=strange,
+        )

@@ -20,7 +20,7 @@ class Ec2FlowLog(Ec2Resource):
     describe = ("describe_flow_logs", "FlowLogs", "flow-log-id", "FlowLogId")
     filters_in = "Filter"
     not_found = ("InvalidFlowLogId.NotFound",)
-    # The role's trust is not known everywhere at once: https://github.com/hashicorp/terraform-provider-aws/issues/14579
+    # The role's trust is not known everywhere at once: https://github.com/hashicorp/terraform-provider-aws/issues/29323
     passing = {**YOUNG, "create_flow_logs": (".NotFound", "Unable to assume given IAM role")}
     produces = ("id",)
     rules = Rules(replaced=("ResourceId", "TrafficType", "LogGroupName", "DeliverLogsPermissionArn"))
