@@ -22,7 +22,9 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.documents import p
 from tests.support.described import REPO
 
 MIRROR = Path(os.environ.get("LLM_ON_EKS_TEST_CHARTS", ""))
-SNAPSHOTS = sorted(REPO.glob("roles/*/tests/*.yml"))
+# Without charts nothing is read.
+SNAPSHOTS = sorted(REPO.glob("roles/*/tests/*.yml")) if MIRROR.name else []
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Values that templates read although values.yaml does not list them. Each was seen to do its work in what was rendered.
 UNLISTED = {
     "alloy": {"configReloader.resources.limits"},
@@ -58,7 +60,7 @@ pytestmark = pytest.mark.skipif(not MIRROR.name, reason="LLM_ON_EKS_TEST_CHARTS 
 
 def releases() -> Iterator[tuple[str, dict[str, Any]]]:
     for file in SNAPSHOTS:
-        for component in yaml.safe_load(file.read_text()).get("descriptor", []):
+        for component in yaml.load(file.read_text(), _LOADER).get("descriptor", []):
             for release in component.get("releases", []):
                 if release.get("values"):
                     yield f"{file.parent.parent.name}-{file.stem}-{release['name']}", release
@@ -82,7 +84,7 @@ def defaults(chart: Mapping[str, Any]) -> dict[str, Any] | None:
             if parts[1:-1:2] != ["charts"] * len(at):
                 continue
             read = archive.extractfile(member)
-            own = yaml.load(read, yaml.CSafeLoader) if read else {}
+            own = yaml.load(read, _LOADER) if read else {}
             place = found
             for name in at:
                 place = place.setdefault(name, {})
@@ -129,7 +131,7 @@ def test_every_value_that_a_role_sets_is_one_of_its_charts(name):
 
 def manifests() -> Iterator[tuple[str, dict[str, Any]]]:
     for file in SNAPSHOTS:
-        for component in yaml.safe_load(file.read_text()).get("descriptor", []):
+        for component in yaml.load(file.read_text(), _LOADER).get("descriptor", []):
             for found in component.get("manifests", []):
                 group = found["apiVersion"].rpartition("/")[0]
                 if "." in group and (not group.endswith(".k8s.io") or group.startswith("gateway.")):
