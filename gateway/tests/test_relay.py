@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from gateway_support import streams
 
 from llm_gateway.data_path.relay import Relay
 from llm_gateway.data_path.usage import asking
@@ -46,6 +47,17 @@ def test_a_stream_cut_anywhere_is_the_same_stream(name: str, hide: bool) -> None
     expected = relayed([whole], hide=hide)
     assert expected[1] == (1234, 567)
     assert (b'"usage"' in expected[0]) is not hide
+    for at in range(1, len(whole)):
+        assert relayed([whole[:at], whole[at:]], hide=hide) == expected
+    assert relayed([whole[at : at + 1] for at in range(len(whole))], hide=hide) == expected
+
+
+@pytest.mark.parametrize("hide", [False, True])
+@pytest.mark.parametrize("which", [*streams.STREAMS, "texts"])
+def test_so_is_every_recorded_one_and_its_counts(which: str, hide: bool) -> None:
+    whole = streams.STREAMS.get(which, streams.TEXTS)
+    expected = relayed([whole], hide=hide)
+    assert hide or expected[0] == whole
     for at in range(1, len(whole)):
         assert relayed([whole[:at], whole[at:]], hide=hide) == expected
     assert relayed([whole[at : at + 1] for at in range(len(whole))], hide=hide) == expected
