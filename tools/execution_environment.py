@@ -45,6 +45,12 @@ def pinned() -> str:
     return "".join(f"{name}=={versions[name.lower()]}\n" for name in wanted)
 
 
+def create(programs: Path, context: Path) -> None:
+    """The build context, with a Containerfile that all builders take."""
+    options = ("--file", "execution-environment.yml", "--output-filename", "Containerfile")
+    run(programs / "ansible-builder", "create", *options, "--context", context)
+
+
 def run(*command: str | Path) -> None:
     subprocess.run([str(part) for part in command], check=True, cwd=REPO, stdin=subprocess.DEVNULL)
 
@@ -56,7 +62,7 @@ def main() -> None:
     arguments = parser.parse_args()
     programs = extra_venv.obtain("quality", default_cache()) / "bin"
     collect(default_cache(), programs)
-    run(programs / "ansible-builder", "create", "--file", "execution-environment.yml", "--context", arguments.context)
+    create(programs, arguments.context)
     if arguments.build:
         engine = next((name for name in ENGINES if shutil.which(name)), "")
         if not engine:
