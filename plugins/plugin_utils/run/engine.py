@@ -13,6 +13,7 @@ from typing import Any
 
 from ...module_utils.names import NAMESPACE_SYSTEM
 from ..describe.descriptor import Component, DescriptorError, claims_of, is_in_kubernetes, parse
+from ..describe.digest import digest
 from ..helm.lock_file import locked
 from ..helm.options import ChartOptions
 from ..kinds import remove
@@ -264,6 +265,11 @@ def _run(job: _Job, context: Context) -> Result:
         context.desired.claim(claims_of(component))
     installed = context.run.recorder.components()
     components = [*components, *lapsed(components, installed)]
+    # Before the run learns more secrets: the same descriptors have the same digests then.
+    results = {
+        component.name: ComponentResult(component.state, described=digest(component, context.run.masker))
+        for component in components
+    }
     vertices = build(components, installed, job.described)
     nodes = scheduler.run(
         vertices,
@@ -272,7 +278,6 @@ def _run(job: _Job, context: Context) -> Result:
         finished=lambda done: hooks.finished(done, context.run.check, context.run.masker),
         running=hooks.running,
     )
-    results = {component.name: ComponentResult(component.state) for component in components}
     for node in nodes:
         # A component outside the run that was only looked up gets a row only when that failed.
         if node.component not in results and node.state == "ok":
@@ -282,7 +287,7 @@ def _run(job: _Job, context: Context) -> Result:
 
 
 def _refuse_stale(expected: Plan, now: Plan) -> None:
-    if expected.digest == now.digest:
+    if expected.allows(now):
         return
     raise StalePlanError(
         f"the plan is stale: {expected.difference(now)}; nothing was changed. Plan again with playbooks/plan.yml"

@@ -14,10 +14,11 @@ from .scheduler import Done
 
 @dataclass
 class ComponentResult:
-    """The result of one component. `seconds`: since the run's start, when its last node ended."""
+    """The result of one component. `seconds`: since the run's start, when its last node ended; `described`: digest of its descriptor."""
 
     state: str
     seconds: float = 0.0
+    described: str = ""
     actions: list[Action] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)

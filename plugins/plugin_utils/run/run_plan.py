@@ -49,7 +49,11 @@ class PlannedAction(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class PlannedComponent(msgspec.Struct, frozen=True):
-    """One row of the table. `seconds`: the duration of the last run that changed the component; 0 when none is recorded."""
+    """One row of the table. `seconds`: the duration of the last run that changed the component; 0 when none is recorded.
+
+    `described`: digest of the component's descriptor. What is created has no fields to compare, so this says what it will be. Empty in plans
+    of earlier versions.
+    """
 
     name: str
     state: str
@@ -58,15 +62,22 @@ class PlannedComponent(msgspec.Struct, frozen=True):
     counts: dict[str, int]
     notes: list[str]
     errors: list[str]
+    described: str = ""
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """`digest`: over the actions alone, so that two plans of the same actions have the same digest."""
+    """`digest`: over the actions, and over the descriptors of the components that have any."""
 
     form: int
     digest: str
     actions: list[PlannedAction]
     components: list[PlannedComponent]
+
+    def allows(self, other: Plan) -> bool:
+        """Whether the other plan does exactly this. A plan of an earlier version says nothing of descriptors."""
+        if any(row.described for row in self.components):
+            return self.digest == other.digest
+        return self.actions == other.actions
 
     def difference(self, other: Plan) -> str:
         """What the other plan would do differently, in words."""
@@ -78,9 +89,23 @@ class Plan(msgspec.Struct, frozen=True):
             for _, verb, subject in mine
             if (_, verb, subject) in theirs and mine[_, verb, subject] != theirs[_, verb, subject]
         ]
+        were = {row.name: row.described for row in self.components if row.counts}
+        moved += [
+            f"{row.name} is described differently"
+            for row in other.components
+            if were.get(row.name) and row.described != were[row.name]
+        ]
         said = [*added, *gone, *moved]
         more = f" and {len(said) - 3} more" if len(said) > 3 else ""
         return ", ".join(said[:3]) + more
+
+
+def _digest(actions: Sequence[PlannedAction], rows: Sequence[PlannedComponent]) -> str:
+    digest = hashlib.sha256(msgspec.json.encode(actions, order="sorted"))
+    for row in rows:
+        if row.described and row.counts:
+            digest.update(f"\0{row.name}\0{row.described}".encode())
+    return f"sha256:{digest.hexdigest()}"
 
 
 def _key(action: PlannedAction) -> tuple[str, str, str]:
@@ -110,10 +135,18 @@ def plan_of(result: Result) -> Plan:
         seconds = last.seconds if last and counts else 0.0
         notes = [result.masker.text(note) for note in component.notes]
         rows.append(
-            PlannedComponent(name, component.state, component.disruption, seconds, counts, notes, component.errors)
+            PlannedComponent(
+                name,
+                component.state,
+                component.disruption,
+                seconds,
+                counts,
+                notes,
+                component.errors,
+                component.described,
+            )
         )
-    digest = hashlib.sha256(msgspec.json.encode(actions, order="sorted")).hexdigest()
-    return Plan(FORM, f"sha256:{digest}", actions, rows)
+    return Plan(FORM, _digest(actions, rows), actions, rows)
 
 
 def _change(change: Change, result: Result) -> PlannedChange:
@@ -148,8 +181,7 @@ def parse(data: str | bytes, what: str) -> Plan:
         plan = msgspec.json.decode(data, type=Plan)
     except msgspec.MsgspecError as error:
         raise PlanError(f"{what} is no plan of ours ({error}); make it with playbooks/plan.yml") from None
-    digest = hashlib.sha256(msgspec.json.encode(plan.actions, order="sorted")).hexdigest()
-    if plan.form != FORM or plan.digest != f"sha256:{digest}":
+    if plan.form != FORM or plan.digest != _digest(plan.actions, plan.components):
         raise PlanError(f"{what} was edited, or is of another version; make a new one with playbooks/plan.yml")
     return plan
 

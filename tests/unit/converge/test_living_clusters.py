@@ -42,7 +42,22 @@ def planned():
 
 def test_a_plan_file_of_an_earlier_version_is_still_the_same_plan():
     earlier = run_plan.read(WRITTEN / "plan.json")
-    assert run_plan.plan_of(planned()).digest == earlier.digest
+    assert earlier.allows(run_plan.plan_of(planned()))
+
+
+def test_a_plan_of_something_new_holds_only_for_what_it_described():
+    """What is created has no fields to compare: the descriptor says what it will be."""
+    now = run_plan.plan_of(planned())
+    assert now.allows(run_plan.plan_of(planned()))
+    other = described()
+    for document in other[0]["manifests"]:
+        document.setdefault("metadata", {}).setdefault("annotations", {})["said"] = "otherwise"
+    later = run_plan.plan_of(engine.converge(engine.Request(descriptors=other, check=True)))
+    assert [action.subject for action in later.actions] == [action.subject for action in now.actions]
+    assert not now.allows(later)
+    assert f"{other[0]['name']} is described differently" in now.difference(later)
+    again = run_plan.parse(run_plan.text(now), "the plan")
+    assert again.allows(now)
 
 
 def test_a_record_of_an_earlier_version_is_read_and_needs_no_new_revision():
