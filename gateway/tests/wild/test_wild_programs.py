@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that cannot be had here: the shapes of their requests, as their sources write them, said again. docs/compatibility.md names them."""
+"""Programs that are too large to be run in tests: the shapes of their requests, as their sources write them (aider's: as it was seen), said again.
+
+docs/compatibility.md names them."""
 
 from __future__ import annotations
 
@@ -92,8 +94,14 @@ CHATS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "aider": (
-        "/chat/completions",
-        {"messages": [SYSTEM, {"role": "user", "content": "hi"}], "model": "m", "stream": True, "temperature": 0},
+        "/v1/chat/completions",
+        {
+            "stream_options": {"include_usage": True},
+            "messages": [SYSTEM, {"role": "user", "content": "hi"}],
+            "model": "m",
+            "stream": True,
+            "temperature": 0,
+        },
     ),
 }
 
