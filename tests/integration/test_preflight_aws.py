@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import subprocess
@@ -25,6 +26,9 @@ GOOD = {
     "platform_provider": "eks",
     "platform_aws_region": REGION,
     "platform_aws_profile": "",
+    "platform_protected": False,
+    # As playbooks/lock.yml wrote it today.
+    "platform_reference": {"as_of": datetime.date.today().isoformat(), "prices": {"m7i.large": 0.1008}},
     "network_cidr": "10.20.0.0/16",
     "network_zones": ["a", "b", "c"],
     "cluster_version": "1.36",
@@ -264,6 +268,7 @@ def test_what_refuses_to_be_looked_at_is_a_warning_and_the_rest_comes(aws, compo
         "warning: quota of g instances, on-demand",
         "warning: quota of inf instances, on-demand",
         "warning: quota of standard instances, on-demand",
+        "warning: quotas of addresses and VPCs",
         "warning: vCPUs in use",
     ]
     assert found[0].startswith("error: cluster_version 1.29 is not offered")

@@ -103,9 +103,8 @@ def until_done(aws, components):
     raise AssertionError(f"somebody would have to mend this: {said}")
 
 
-@pytest.mark.parametrize(
-    "seed", [pytest.param(seed, marks=[pytest.mark.full] if seed > 1 else []) for seed in range(50)]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("seed", range(50))
 def test_nobody_mends_anything_by_hand(described, seed):
     dice = random.Random(seed)
     with EmulatedAws("--delay", "role=0.2", "--delay", "late-logs=0.5") as aws:
