@@ -40,7 +40,7 @@ GOOD = {
             "source": "s3://models/llama-3.1-8b",
             "revision": "sha256:" + "5" * 64,
             "engine": "vllm",
-            "accelerators": ["inf2.xlarge", "g6.xlarge"],
+            "accelerators": ["inf2.xlarge"],
             "replicas": {"min": 1, "max": 2},
             "context": 8192,
         }
@@ -148,9 +148,11 @@ def test_all_planted_causes_are_found_at_once(aws, preflight):
     ec2.create_tags(Resources=[vpc], Tags=[{"Key": "Name", "Value": "taken"}])
     aws.admin("PUT", f"quotas/{REGION}/L-1216C47A", {"value": 3})
     aws.admin("PUT", f"quotas/{REGION}/L-1945791B", {"value": 6})
+    aws.admin("PUT", f"quotas/{REGION}/L-417A185B", {"value": 192})
     catalog = [
         GOOD["model_catalog"][0],
-        {**pinned("llama-3.1-70b", "hf://a/b", "5" * 40), "accelerators": ["g4dn.xlarge"]},
+        # Not in our table: only the account can tell its size.
+        {**pinned("llama-3.1-405b", "hf://a/b", "5" * 40), "accelerators": ["p3dn.24xlarge"]},
         {**pinned("mystery", "s3://models/b", "sha256:" + "5" * 64), "accelerators": ["g6.xlarge", "g99.huge"]},
     ]
     code, said = preflight(
@@ -174,11 +176,11 @@ def test_all_planted_causes_are_found_at_once(aws, preflight):
         "platform_state_bucket is nobody-has-this-one, which does not exist yet",
         "network_cidr (10.20.0.0/16) overlaps cluster_service_cidr (10.20.128.0/20)",
         "network_zones names us-west-2x, which us-west-2 does not show this account",
-        "model_catalog[llama-3.1-70b].accelerators finds no instance: g4dn.xlarge: too small: weights 130.4 GiB",
+        "model_catalog[llama-3.1-405b].accelerators finds no instance: p3dn.24xlarge: too small: weights 75",
         "model_catalog[mystery] has a size that nobody can tell",
         "the quota of standard instances, on-demand, is 3 vCPUs, and 4 are needed at the start",
         "the quota of inf instances, on-demand, is 6 vCPUs, and 8 are needed when all are at their largest",
-        "HF_TOKEN is not set, and llama-3.1-70b comes from Hugging Face",
+        "HF_TOKEN is not set, and llama-3.1-405b comes from Hugging Face",
     ):
         assert words in said, f"{words}\n{said}"
     assert "8 findings must be mended; nothing was changed." in said
@@ -265,7 +267,6 @@ def test_what_refuses_to_be_looked_at_is_a_warning_and_the_rest_comes(aws, compo
     assert [text.split(" could not be looked at")[0] for text in found] == [
         found[0],
         "warning: permissions",
-        "warning: quota of g instances, on-demand",
         "warning: quota of inf instances, on-demand",
         "warning: quota of standard instances, on-demand",
         "warning: quotas of addresses and VPCs",

@@ -91,6 +91,12 @@ class Walk:
             if resource.delete().verb == "delete":
                 yield resource.subject
 
+    def prune(self, before: Walk) -> None:
+        """Remove what an earlier description had and this one has not, as the engine does at the end of a run."""
+        for key in reversed(before.entries):
+            if key not in self.entries:
+                before.make(key).delete()
+
     def look(self) -> None:
         """The outputs of what is there, as a run that removes finds them."""
         for key in self.entries:
