@@ -39,6 +39,9 @@ options:
   backup:
     description: Whether AWS Backup keeps copies. Left out, it stays as it is.
     type: bool
+  tls_only:
+    description: Whether a policy refuses mounts without TLS. Without it, a policy is left alone.
+    type: bool
   transition_to_ia:
     description: When files that nobody reads go to Infrequent Access; left out is never.
     type: str
