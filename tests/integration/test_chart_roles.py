@@ -52,7 +52,7 @@ def node(client, api_server):
 def described():
     platform = {
         "platform_cluster_name": "demo",
-        "platform_provider": "existing",
+        "platform_provider": "eks",
         "platform_aws_region": "us-west-2",
         "model_catalog": [],
     }
