@@ -60,7 +60,6 @@ class ModelServer:
     signatures: set[str] = field(default_factory=set)
     issued: int = 0
     asked: list[Asked] = field(default_factory=list)
-    host: str = "127.0.0.1"
 
     def __enter__(self) -> ModelServer:
         server = self
@@ -84,7 +83,7 @@ class ModelServer:
                 pass  # clients go away on purpose
 
         self._lock = threading.Lock()
-        self._server = Server((self.host, 0), Handler)
+        self._server = Server(("127.0.0.1", 0), Handler)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
@@ -98,7 +97,7 @@ class ModelServer:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def sent_bytes(self) -> int:
