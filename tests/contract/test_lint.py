@@ -36,7 +36,15 @@ READ += (
     "plugins/module_utils",
     "plugins/doc_fragments",
 )
-READ += (".ansible-lint", ".yamllint", "ansible.cfg")
+READ += (
+    "extensions",
+    "mkdocs.yml",
+    "execution-environment.yml",
+    "requirements-awx.yml",
+    ".ansible-lint",
+    ".yamllint",
+    "ansible.cfg",
+)
 _FOUND_GOOD = ContentCache("lint")
 
 
