@@ -16,8 +16,8 @@ from . import network
 from .errors import refuse
 from .world import Params, Result, Session, guard, operation, overlay
 
-# moto names these two differently in DescribeTags.
-ec2_utils.EC2_PREFIX_TO_RESOURCE.update(eipalloc="elastic-ip", nat="natgateway")
+# moto names these differently in DescribeTags.
+ec2_utils.EC2_PREFIX_TO_RESOURCE.update({"eipalloc": "elastic-ip", "nat": "natgateway", "fl": "vpc-flow-log"})
 
 
 @guard("ec2", "DeleteSubnet")

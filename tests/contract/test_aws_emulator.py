@@ -17,6 +17,7 @@ from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.unknown import
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey import lookups
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.census import census
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.observed import price_of
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.gather import gather
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.wanted import wanted
 from tests.support.emulated_aws import REGION, EmulatedAws, make_role
@@ -57,6 +58,7 @@ def walked():
         lookups.cluster_versions(connection)
         lookups.quota(connection, "ec2", "L-DB2E81BA")
         lookups.offerings(connection, ["g5.xlarge"])
+        price_of(connection, "g5.xlarge")
         by_us |= set(aws.admin("GET", "calls"))
         callers = [None, _plant(aws, ground)]
         aws.admin("DELETE", "calls")

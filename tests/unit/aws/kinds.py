@@ -117,7 +117,9 @@ def sample(kind: str, ground: Ground, aws: EmulatedAws) -> Sample:
     if kind == "ecr_repository":
         return Sample({"name": f"llm/{name}"}, {"keep_images": 10, "mutable": True})
     if kind == "efs_file_system":
-        return Sample({"name": name}, {"transition_to_ia": "AFTER_30_DAYS", "throughput_mode": "bursting"})
+        return Sample(
+            {"name": name}, {"transition_to_ia": "AFTER_30_DAYS", "throughput_mode": "bursting", "tls_only": True}
+        )
     if kind == "efs_mount_target":
         tags = [{"Key": key, "Value": value} for key, value in OWNER.tags.items()]
         efs = aws.client("efs")
