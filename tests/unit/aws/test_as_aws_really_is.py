@@ -405,6 +405,26 @@ def test_a_creation_whose_answer_was_lost_is_not_made_twice(aws, ground):
     assert len(found["NatGateways"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "operation"), [("efs_file_system", "CreateFileSystem"), ("efs_access_point", "CreateAccessPoint")]
+)
+def test_efs_refuses_a_token_while_what_it_made_is_there_and_takes_it_again_afterwards(aws, ground, kind, operation):
+    params = sample(kind, ground, aws).params
+    for _ in range(2):
+        aws.admin("POST", "faults", {"kind": "lost", "operation": operation, "count": 1})
+        assert build(kind, aws, params).apply().verb == "create"
+        assert build(kind, aws, params).wait(5)["LifeCycleState"] == "available"
+        assert build(kind, aws, params).delete().verb == "delete"
+
+
+def test_a_file_system_that_a_stranger_made_meanwhile_is_not_taken_for_ours(aws):
+    late = build("efs_file_system", aws, {"name": "contested"})
+    desired = late.plan().desired
+    aws.client("efs").create_file_system(CreationToken="contested")
+    with pytest.raises(NotOurs, match="not marked as ours"):
+        late.create(desired)
+
+
 def test_files_are_mounted_by_tls_and_by_nobody_as_root(aws):
     params = {"name": "safe-files", "tls_only": True}
     plan = build("efs_file_system", aws, params).plan()

@@ -67,8 +67,9 @@ class EfsAccessPoint(EfsResource):
     def create(self, desired: State) -> None:
         p = self.params
         token = f"{p['file_system_id']}-{p['name']}"[:64]
-        self.call(
+        self.create_once(
             "create_access_point",
+            "AccessPointAlreadyExists",
             ClientToken=token,
             FileSystemId=p["file_system_id"],
             **desired,

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..base.errors import AwsError
 from ..base.plan import State
 from ..base.resource import AwsResource, Settled
 from ..base.tagging import tag_map
@@ -24,6 +25,16 @@ class EfsResource(AwsResource):
 
     def settled(self, current: State) -> Settled:
         return Settled(current["LifeCycleState"], good=frozenset({"available"}), bad=frozenset({"error"}))
+
+    def create_once(self, operation: str, exists: str, **parameters: Any) -> None:
+        """Create with a token, which EFS refuses with the code `exists` while what was made with it is there. Raises AwsError."""
+        try:
+            self.call(operation, **parameters)
+        except AwsError as error:
+            # A try whose answer was lost may have made it; a stranger's is none of ours.
+            if error.code != exists or (found := self.look()) is None:
+                raise
+            self._refuse_strangers(found)
 
 
 def marked_systems(looker: Looker) -> Iterator[tuple[State, dict[str, str]]]:

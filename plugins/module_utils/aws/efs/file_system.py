@@ -122,7 +122,8 @@ class EfsFileSystem(EfsResource):
         p = self.params
         fields = {key: value for key, value in desired.items() if key not in ("lifecycle", "backup", "policy")}
         extra = given(Backup=desired.get("backup"))
-        self.call("create_file_system", CreationToken=p["name"], **fields, **extra, Tags=_tags(p["name"], self.tags))
+        once = {"CreationToken": p["name"], "Tags": _tags(p["name"], self.tags)}
+        self.create_once("create_file_system", "FileSystemAlreadyExists", **once, **fields, **extra)
         later = {key: desired[key] for key in ("lifecycle",) if desired.get(key)}
         if later or p["tls_only"]:
             current = self.wait()
