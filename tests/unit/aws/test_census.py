@@ -98,6 +98,7 @@ class Planted:
 
 
 KEYS = {
+    "ec2_flow_log": "FlowLogId",
     "ec2_launch_template": "LaunchTemplateId",
     "ec2_endpoint": "VpcEndpointId",
     "ec2_internet_gateway": "InternetGatewayId",
