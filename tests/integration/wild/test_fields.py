@@ -113,6 +113,14 @@ def hold_to_new_form(client, name, *besides, **more):
         assert holds(one["spec"], live["spec"]), one["metadata"]["name"]
 
 
+def wait_for_controllers(kubectl, home, *besides):
+    """The Deployment controller has annotated what a hand wrote; a plan made before would not be what a run then finds."""
+    for one in all_of(0, *besides):
+        if one["kind"] == "Deployment":
+            annotated = "jsonpath={.metadata.annotations.deployment\\.kubernetes\\.io/revision}"
+            kubectl("-n", home, "wait", f"deployment/{one['metadata']['name']}", f"--for={annotated}", "--timeout=90s")
+
+
 def holds(wanted, live):
     """Whether the live value is what was wanted, and nothing of the earlier form is left."""
     if isinstance(wanted, dict):
@@ -129,15 +137,12 @@ def test_our_own_objects_take_a_new_form(client, home):
 
 def test_objects_that_kubectl_applied_take_the_described_form(client, kubectl, home):
     kubectl("-n", home, "apply", "-f", "-", given={"apiVersion": "v1", "kind": "List", "items": all_of(0)})
+    wait_for_controllers(kubectl, home)
     hold_to_new_form(client, home, adopt=True)
 
 
 def test_objects_that_a_hand_gave_another_form_are_set_back(client, kubectl, home):
     apply(client, [component(home, *all_of(1, *ADDED))])
     kubectl("-n", home, "replace", "-f", "-", given={"apiVersion": "v1", "kind": "List", "items": all_of(0, *ADDED)})
-    # The replacement took the controller's annotation away; a plan must not see it come back.
-    for one in all_of(0, *ADDED):
-        if one["kind"] == "Deployment":
-            annotated = "jsonpath={.metadata.annotations.deployment\\.kubernetes\\.io/revision}"
-            kubectl("-n", home, "wait", f"deployment/{one['metadata']['name']}", f"--for={annotated}", "--timeout=30s")
+    wait_for_controllers(kubectl, home, *ADDED)
     hold_to_new_form(client, home, *ADDED)
