@@ -213,7 +213,9 @@ class Recorder:
         if not self._client:
             raise AssertionError
         resource = self._client.resource("v1", "ConfigMap")
-        return bool(resource and self._client.delete(resource, name, NAMESPACE_SYSTEM))
+        # Nothing depends on a record. In the foreground it would stay until the garbage collector comes, and take with it
+        # what the next run writes there meanwhile.
+        return bool(resource and self._client.delete(resource, name, NAMESPACE_SYSTEM, policy="Background"))
 
 
 def name_of(component: str) -> str:
