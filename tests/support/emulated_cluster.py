@@ -16,6 +16,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 from local.aws.webhook import webhook_kubeconfig
 from local.kubernetes.cluster import Cluster
 from local.kubernetes.config import ClusterConfig
+from tests.support.cluster_client import new_client
 from tests.support.emulated_aws import KEYS, REGION, EmulatedAws
 
 _SESSION = boto3.session.Session(region_name=REGION, **KEYS)
@@ -31,6 +32,7 @@ class EmulatedEks:
     def account(self, *arguments: str) -> Iterator[EmulatedAws]:
         """A new account whose cluster of this name is the API server. `arguments` as of `python -m local.aws serve`."""
         config = self.cluster.config
+        self._forget()
         aws = EmulatedAws("--listen", self.listen, *arguments).start()
         try:
             aws.real_cluster = {"endpoint": config.api_url, "ca": (config.state / "pki" / "ca.crt").read_text()}
@@ -38,6 +40,13 @@ class EmulatedEks:
             yield aws
         finally:
             aws.kill()
+
+    def _forget(self) -> None:
+        """What runs of the account before recorded: a new account's cluster is empty."""
+        client = new_client(self.cluster.kubeconfig)
+        config_maps = client.resource("v1", "ConfigMap")
+        for one in client.list(config_maps, "llm-system"):
+            client.delete(config_maps, one["metadata"]["name"], "llm-system", policy="Background")
 
 
 @contextmanager
