@@ -4,19 +4,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm import bundle, lock_file
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.action import Action
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
     CHART_OPTIONS,
     charts_from,
     lock_file_from,
-    plain,
 )
 
 display = Display()
@@ -28,27 +26,20 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ActionBase):
-    _requires_connection = False
+class ActionModule(Action):
     _supports_check_mode = False
+    arguments = ARGUMENTS
+    constraints: ClassVar = {"required_one_of": [["out", "verify"]], "mutually_exclusive": [["out", "verify"]]}
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        _, given = self.validate_argument_spec(
-            argument_spec=ARGUMENTS, required_one_of=[["out", "verify"]], mutually_exclusive=[["out", "verify"]]
-        )
-        options = plain(given)
-        try:
-            return {**result, **(_verified(options) if options["verify"] else _written(options))}
-        except LlmOnEksError as error:
-            return {**result, "failed": True, "changed": False, "msg": str(error)}
+    def answer(self, options: dict[str, Any]) -> dict[str, Any]:
+        return _verified(options) if options["verify"] else _written(options)
 
 
 def _verified(options: dict[str, Any]) -> dict[str, Any]:
     folder = Path(options["verify"])
     count = bundle.verify(folder)
     display.display(f"  {folder}: {count} files, all as they were written")
-    return {"changed": False, "files": count}
+    return {"files": count}
 
 
 def _written(options: dict[str, Any]) -> dict[str, Any]:

@@ -6,12 +6,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.census import Census, census
-from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
-from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import AWS_OPTIONS, aws_from, plain
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.action import Action
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import AWS_OPTIONS, aws_from
 
 display = Display()
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -21,27 +20,18 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ActionBase):
-    _requires_connection = False
-    _supports_check_mode = True
+class ActionModule(Action):
+    arguments = ARGUMENTS
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        options = plain(given)
+    def answer(self, options: dict[str, Any]) -> dict[str, Any]:
         aws = aws_from(options)
         if aws is None:
             return {
-                **result,
-                "changed": False,
                 "items": [],
                 "skipped": True,
                 "msg": "aws.region is not set; there is no account",
             }
-        try:
-            found = census(aws.connection, aws.cluster)
-        except LlmOnEksError as error:
-            return {**result, "failed": True, "changed": False, "msg": str(error)}
+        found = census(aws.connection, aws.cluster)
         left = _not_kept(found, options["components"])
         head = f"  {aws.cluster} in {aws.connection.region}: "
         table = found.table()
@@ -53,8 +43,7 @@ class ActionModule(ActionBase):
                 ]
             )
         )
-        said = {
-            "changed": False,
+        said: dict[str, Any] = {
             "items": [dataclasses.asdict(item) for item in found.items],
             "price_per_hour": found.price_per_hour,
             "unseen": list(found.unseen),
@@ -68,7 +57,7 @@ class ActionModule(ActionBase):
                 else found.unseen[0]
             )
             said.update(failed=True, msg=what)
-        return {**result, **said}
+        return said
 
 
 def _not_kept(found: Census, components: list[dict[str, Any]]) -> list[Any]:

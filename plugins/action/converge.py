@@ -6,18 +6,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports import console, run_report
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.report import result_of
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine, run_plan
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.action import Action
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
     RUN_OPTIONS,
     aws_from,
     client_from,
-    plain,
 )
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.requests import request_from
 
@@ -36,32 +34,25 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ActionBase):
-    _requires_connection = False
-    _supports_check_mode = True
+class ActionModule(Action):
+    arguments = ARGUMENTS
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        options = plain(given)
+    def answer(self, options: dict[str, Any]) -> dict[str, Any]:
         check = bool(self._task.check_mode)
-        try:
-            empty = check and options["assume_empty"]
-            aws = aws_from(options, empty=empty)
-            request = request_from(
-                options,
-                None if aws or empty else client_from(options),
-                aws,
-                check=check,
-                concurrency=options["concurrency"],
-                lock_timeout_s=options["lock_timeout"],
-                expect=None if check else _expected(options),
-                lose_data=options["lose_data"],
-                hooks=console.hooks(display.display),
-            )
-            run = engine.converge(request)
-        except LlmOnEksError as error:
-            return {**result, "failed": True, "changed": False, "msg": str(error), "components": {}}
+        empty = check and options["assume_empty"]
+        aws = aws_from(options, empty=empty)
+        request = request_from(
+            options,
+            None if aws or empty else client_from(options),
+            aws,
+            check=check,
+            concurrency=options["concurrency"],
+            lock_timeout_s=options["lock_timeout"],
+            expect=None if check else _expected(options),
+            lose_data=options["lose_data"],
+            hooks=console.hooks(display.display),
+        )
+        run = engine.converge(request)
         said = result_of(run, diff=self._task.diff)
         if check:
             planned = run_plan.plan_of(run)
@@ -73,7 +64,7 @@ class ActionModule(ActionBase):
                 run_plan.write(planned, Path(options["plan_out"]))
         elif options["report_out"]:
             run_report.write(run, Path(options["report_out"]))
-        return {**result, **said}
+        return said
 
 
 def _expected(options: dict[str, Any]) -> run_plan.Plan | None:

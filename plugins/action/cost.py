@@ -6,18 +6,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.module_utils.files import write_whole
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports import cost
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.action import Action
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
     AWS_OPTIONS,
     CONNECTION_OPTIONS,
     aws_from,
     client_from,
-    plain,
 )
 
 display = Display()
@@ -31,26 +29,17 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ActionBase):
-    _requires_connection = False
-    _supports_check_mode = True
+class ActionModule(Action):
+    arguments = ARGUMENTS
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        options = plain(given)
-        try:
-            client = client_from(options, aws_from(options))
-            spent = cost.ask(client, options["days"], opencost=options["opencost"], prometheus=options["prometheus"])
-        except LlmOnEksError as error:
-            return {**result, "changed": False, "failed": True, "msg": str(error)}
+    def answer(self, options: dict[str, Any]) -> dict[str, Any]:
+        client = client_from(options, aws_from(options))
+        spent = cost.ask(client, options["days"], opencost=options["opencost"], prometheus=options["prometheus"])
         display.display(cost.render(spent, options["days"]))
         if options["out"] and not self._task.check_mode:
             write_whole(Path(options["out"]), cost.page(spent, options["cluster"], options["days"]).encode())
         rows = {"models": cost.by_model(spent), "keys": cost.by_key(spent)}
         return {
-            **result,
-            "changed": False,
             "idle_share": float(cost.idle_share(spent)),
             **{kind: [_plain(row) for row in found] for kind, found in rows.items()},
         }

@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports import drift
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.action import Action
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
     RUN_OPTIONS,
     aws_from,
     client_from,
-    plain,
 )
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.requests import comparison_from
 
@@ -35,14 +34,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ActionBase):
-    _requires_connection = False
-    _supports_check_mode = True
+class ActionModule(Action):
+    arguments = ARGUMENTS
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        options = plain(given)
+    def answer(self, options: dict[str, Any]) -> dict[str, Any]:
         ignore = [{key: value for key, value in rule.items() if value is not None} for rule in options["ignore"]]
         try:
             aws = aws_from(options)
@@ -52,9 +47,9 @@ class ActionModule(ActionBase):
             report = drift.failed(options["cluster"], str(error))
         files = drift.write(report, Path(options["out"])) if options["out"] else []
         display.display(drift.lines(report))
-        said = {"changed": False, "drift": msgspec.to_builtins(report), "files": [str(file) for file in files]}
+        said: dict[str, Any] = {"drift": msgspec.to_builtins(report), "files": [str(file) for file in files]}
         if report.state == "error":
             said.update(failed=True, msg="\n".join(report.errors))
         elif report.state == "drift" and options["fail"]:
             said.update(failed=True, msg=f"{len(report.findings)} objects have drifted from the inventory")
-        return {**result, **said}
+        return said

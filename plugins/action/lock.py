@@ -7,10 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.module_utils.models.http import Client, Patience, token_from_environment
 from ansible_collections.llm.on_eks.plugins.module_utils.models.sync import Access
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse
@@ -20,7 +18,8 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.images import reference
 from ansible_collections.llm.on_eks.plugins.plugin_utils.images.registry import Registry
 from ansible_collections.llm.on_eks.plugins.plugin_utils.images.wanted import upstream
 from ansible_collections.llm.on_eks.plugins.plugin_utils.models import pins
-from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import CHART_OPTIONS, charts_from, plain
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.action import Action
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import CHART_OPTIONS, charts_from
 
 display = Display()
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -34,28 +33,21 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ActionBase):
-    _requires_connection = False
-    _supports_check_mode = True
+class ActionModule(Action):
+    arguments = ARGUMENTS
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        options = plain(given)
+    def answer(self, options: dict[str, Any]) -> dict[str, Any]:
         file = Path(options["lock_file"])
-        try:
-            before = lock_file.read(file)
-            components = parse(options["components"])
-            charts = lock_file.resolve(components, charts_from(options)).charts
-            after = lock_file.LockFile(charts, _models(options), _images([*options["images"], *upstream(components)]))
-        except LlmOnEksError as error:
-            return {**result, "failed": True, "changed": False, "msg": str(error)}
+        before = lock_file.read(file)
+        components = parse(options["components"])
+        charts = lock_file.resolve(components, charts_from(options)).charts
+        after = lock_file.LockFile(charts, _models(options), _images([*options["images"], *upstream(components)]))
         moved = lock_file.moves(before, after)
         display.display("\n".join(f"  {line}" for line in moved) or f"  {file.name}: nothing moved")
         changed = before != after
         if changed and not self._task.check_mode:
             lock_file.write(after, file)
-        return {**result, "changed": changed, "moved": moved, "file": str(file)}
+        return {"changed": changed, "moved": moved, "file": str(file)}
 
 
 def _models(options: dict[str, Any]) -> list[lock_file.LockedModel]:

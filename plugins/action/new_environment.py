@@ -6,13 +6,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.module_utils.files import write_whole
 from ansible_collections.llm.on_eks.plugins.plugin_utils.environments import new
 from ansible_collections.llm.on_eks.plugins.plugin_utils.environments.environment import find
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.action import Action
 
 COLLECTION = Path(__file__).resolve().parents[2]
 display = Display()
@@ -24,25 +23,19 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ActionBase):
-    _requires_connection = False
-    _supports_check_mode = True
+class ActionModule(Action):
+    arguments = ARGUMENTS
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        _, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+    def answer(self, options: dict[str, Any]) -> dict[str, Any]:
         inventories = Path(options["inventories"]).absolute()
-        try:
-            like = self._like(str(options["like"]), inventories)
-            schema = COLLECTION / "docs" / "inventory.schema.json"
-            files = new.files(str(options["name"]), like, inventories, str(options["region"]), schema)
-        except LlmOnEksError as error:
-            return {**result, "failed": True, "changed": False, "msg": str(error)}
+        like = self._like(str(options["like"]), inventories)
+        schema = COLLECTION / "docs" / "inventory.schema.json"
+        files = new.files(str(options["name"]), like, inventories, str(options["region"]), schema)
         for file, text in files.items() if not self._task.check_mode else ():
             write_whole(file, text)
         asked, secret = new.asked(files), new.left_out(like)
         display.display(self._page(inventories / options["name"], list(files), asked, secret))
-        return {**result, "changed": True, "files": [str(file) for file in files], "asked": asked, "left_out": secret}
+        return {"changed": True, "files": [str(file) for file in files], "asked": asked, "left_out": secret}
 
     def _like(self, name: str, inventories: Path) -> Path:
         """Your own environment of this name; otherwise the one that comes with the collection."""

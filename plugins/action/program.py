@@ -9,10 +9,9 @@ import threading
 from collections import deque
 from typing import IO, Any
 
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import plain
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.action import Action
 
 display = Display()
 # When a program fails, the message contains this many lines of its output.
@@ -23,15 +22,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ActionBase):
-    _requires_connection = False
+class ActionModule(Action):
     # In check mode the caller passes the program's own check option.
-    _supports_check_mode = True
+    arguments = ARGUMENTS
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        options = plain(given)
+    def answer(self, options: dict[str, Any]) -> dict[str, Any]:
         try:
             process = subprocess.Popen(
                 options["argv"],
@@ -42,7 +37,7 @@ class ActionModule(ActionBase):
                 text=True,
             )
         except OSError as error:
-            return {**result, "failed": True, "changed": False, "msg": f"{options['argv'][0]} cannot be run: {error}"}
+            return {"failed": True, "msg": f"{options['argv'][0]} cannot be run: {error}"}
         last: deque[str] = deque(maxlen=LAST_LINES)
         if not (process.stdout and process.stderr):
             raise AssertionError
@@ -54,9 +49,9 @@ class ActionModule(ActionBase):
         if code:
             # Our programs end with one sentence; the lines before it were progress, which has been shown.
             message = last[-1] if last else f"{options['argv'][0]} ended with {code} and said nothing"
-            return {**result, "failed": True, "changed": False, "rc": code, "msg": message}
+            return {"failed": True, "rc": code, "msg": message}
         answer: dict[str, Any] = json.loads(said)
-        return {**result, "changed": bool(answer.get("changed")), "answer": answer}
+        return {"changed": bool(answer.get("changed")), "answer": answer}
 
 
 def _tell(stream: IO[str], last: deque[str]) -> None:

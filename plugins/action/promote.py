@@ -6,16 +6,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleError
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.module_utils.files import write_whole
 from ansible_collections.llm.on_eks.plugins.plugin_utils.environments.loading import load
 from ansible_collections.llm.on_eks.plugins.plugin_utils.environments.release_set import promotion
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm import lock_file
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.specs import prefixes
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.action import Action
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 display = Display()
@@ -26,21 +24,13 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ActionBase):
-    _requires_connection = False
-    _supports_check_mode = True
+class ActionModule(Action):
+    arguments = ARGUMENTS
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        _, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+    def answer(self, options: dict[str, Any]) -> dict[str, Any]:
         inventories, ours = Path(options["inventories"]).absolute(), prefixes(ROLES)
-        try:
-            source, target = (
-                load(str(options[side]), inventories, ours, self._loader) for side in ("source", "target")
-            )
-            made = promotion(source, target)
-        except (LlmOnEksError, AnsibleError) as error:
-            return {**result, "failed": True, "changed": False, "msg": str(error)}
+        source, target = (load(str(options[side]), inventories, ours, self._loader) for side in ("source", "target"))
+        made = promotion(source, target)
         lines = [*made.moved, *(f"= {line}" for line in made.left)]
         display.display(
             "\n".join(f"  {line}" for line in lines) or f"  {target.name} has the release set of {source.name}"
@@ -50,4 +40,4 @@ class ActionModule(ActionBase):
                 write_whole(file, text)
             if source.lock.charts and source.lock != target.lock:
                 lock_file.write(source.lock, target.lock_path)
-        return {**result, "changed": bool(made.moved), "moved": made.moved, "left": made.left}
+        return {"changed": bool(made.moved), "moved": made.moved, "left": made.left}

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.connection import Connection
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.observed import observed
-from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.module_utils.files import write_whole
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.wanted import wanted
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.action import Action
 
 display = Display()
 _HEAD = "# What AWS publishes and changes, as the account said. Written by playbooks/lock.yml; never by hand.\n---\n"
@@ -30,22 +29,18 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ActionBase):
-    _requires_connection = False
-    _supports_check_mode = True
+class ActionModule(Action):
+    arguments = ARGUMENTS
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        asked = wanted({"platform_aws_region": given["region"], "model_catalog": given["models"]}, given["components"])
-        way_in = {name: given[name] for name in ("profile", "credentials_file", "endpoint_url")}
-        file = Path(given["file"])
+    def answer(self, options: dict[str, Any]) -> dict[str, Any]:
+        asked = wanted(
+            {"platform_aws_region": options["region"], "model_catalog": options["models"]}, options["components"]
+        )
+        way_in = {name: options[name] for name in ("profile", "credentials_file", "endpoint_url")}
+        file = Path(options["file"])
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
-        try:
-            connection = Connection.open(given["region"], **way_in)
-            found, unseen = observed(connection, today, asked.instance_types, _addons(given["components"]))
-        except LlmOnEksError as error:
-            return {**result, "failed": True, "changed": False, "msg": str(error)}
+        connection = Connection.open(options["region"], **way_in)
+        found, unseen = observed(connection, today, asked.instance_types, _addons(options["components"]))
         for sentence in unseen:
             display.warning(f"not asked: {sentence}")
         text = _HEAD + yaml.safe_dump({"platform_reference": found}, sort_keys=True)
@@ -55,7 +50,7 @@ class ActionModule(ActionBase):
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, text.encode())
         diff = {"before": before, "after": text, "before_header": str(file), "after_header": str(file)}
-        return {**result, "changed": changed, "file": str(file), "unseen": unseen, "diff": diff}
+        return {"changed": changed, "file": str(file), "unseen": unseen, "diff": diff}
 
 
 def _addons(components: list[dict[str, Any]]) -> dict[str, list[str]]:

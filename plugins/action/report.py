@@ -5,28 +5,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.closing import Closing, render
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.action import Action
 
 display = Display()
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "cluster": {"type": "str", "required": True},
+    "converge": {"type": "dict", "default": {}},
+    "verify": {"type": "dict", "default": {}},
+    "stages": {"type": "dict", "default": {}},
+}
 
 
-class ActionModule(ActionBase):
-    _requires_connection = False
-    _supports_check_mode = True
+class ActionModule(Action):
+    arguments = ARGUMENTS
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        _, options = self.validate_argument_spec(
-            argument_spec={
-                "cluster": {"type": "str", "required": True},
-                "converge": {"type": "dict", "default": {}},
-                "verify": {"type": "dict", "default": {}},
-                "stages": {"type": "dict", "default": {}},
-            }
-        )
+    def answer(self, options: dict[str, Any]) -> dict[str, Any]:
         components = options["converge"].get("components") or {}
         verify = options["verify"]
         closing = Closing(
@@ -45,4 +41,4 @@ class ActionModule(ActionBase):
             },
         )
         display.display(render(closing))
-        return {**result, "changed": False}
+        return {}

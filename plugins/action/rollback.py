@@ -5,18 +5,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports import console
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.report import result_of
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.action import Action
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
     AWS_OPTIONS,
     CONNECTION_OPTIONS,
     aws_from,
     client_from,
-    plain,
 )
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.rollback import rollback
 
@@ -31,24 +29,17 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ActionBase):
-    _requires_connection = False
-    _supports_check_mode = True
+class ActionModule(Action):
+    arguments = ARGUMENTS
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        options = plain(given)
-        try:
-            run = rollback(
-                client_from(options, aws_from(options)),
-                options["component"],
-                options["revision"],
-                check=bool(self._task.check_mode),
-                lock_timeout_s=options["lock_timeout"],
-                lose_data=options["lose_data"],
-                hooks=console.hooks(display.display),
-            )
-        except LlmOnEksError as error:
-            return {**result, "failed": True, "changed": False, "msg": str(error)}
-        return {**result, **result_of(run, diff=self._task.diff)}
+    def answer(self, options: dict[str, Any]) -> dict[str, Any]:
+        run = rollback(
+            client_from(options, aws_from(options)),
+            options["component"],
+            options["revision"],
+            check=bool(self._task.check_mode),
+            lock_timeout_s=options["lock_timeout"],
+            lose_data=options["lose_data"],
+            hooks=console.hooks(display.display),
+        )
+        return result_of(run, diff=self._task.diff)

@@ -6,19 +6,17 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse
 from ansible_collections.llm.on_eks.plugins.plugin_utils.locks.lease import last_run
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.status import pages_of, render, status
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.action import Action
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
     RUN_OPTIONS,
     aws_from,
     client_from,
-    plain,
 )
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.requests import comparison_from
 
@@ -30,21 +28,14 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ActionBase):
-    _requires_connection = False
-    _supports_check_mode = True
+class ActionModule(Action):
+    arguments = ARGUMENTS
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        options = plain(given)
-        try:
-            aws = aws_from(options)
-            client = client_from(options, aws)
-            rows = status(client, engine.converge(comparison_from(options, client, aws)))
-            when, _ = last_run(client)
-        except LlmOnEksError as error:
-            return {**result, "changed": False, "failed": True, "msg": str(error)}
+    def answer(self, options: dict[str, Any]) -> dict[str, Any]:
+        aws = aws_from(options)
+        client = client_from(options, aws)
+        rows = status(client, engine.converge(comparison_from(options, client, aws)))
+        when, _ = last_run(client)
         pages = pages_of(parse(options["components"]), rows)
         display.display(render(rows, options["programs"], options["front_door"], when, pages))
-        return {**result, "changed": False, "components": [dataclasses.asdict(row) for row in rows], "pages": pages}
+        return {"components": [dataclasses.asdict(row) for row in rows], "pages": pages}

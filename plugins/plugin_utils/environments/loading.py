@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible.errors import AnsibleError
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.vars.manager import VariableManager
 
+from ...module_utils.errors import LlmOnEksError
 from ..helm import lock_file
 from ..preflight.findings import place_of
 from ..run.options import plain
@@ -20,8 +22,14 @@ HIDDEN = "(encrypted)"
 
 
 def load(given: str, inventories: Path, prefixes: Sequence[str], loader: DataLoader) -> Environment:
-    """The environment that `given` names. Raises UnknownEnvironment, and Ansible's own errors for files that it cannot read."""
-    folder, wanted = find(given, inventories)
+    """The environment that `given` names. Raises UnknownEnvironment; LlmOnEksError for files that Ansible cannot read."""
+    try:
+        return _load(*find(given, inventories), prefixes, loader)
+    except AnsibleError as error:
+        raise LlmOnEksError(str(error)) from error
+
+
+def _load(folder: Path, wanted: str, prefixes: Sequence[str], loader: DataLoader) -> Environment:
     inventory = InventoryManager(loader=loader, sources=[str(folder)])
     cluster = choose(folder, _clusters(inventory), wanted)
     everything = VariableManager(loader=loader, inventory=inventory).get_vars(host=inventory.get_host(cluster))
