@@ -70,7 +70,7 @@ class NeuronModel:
                     self.backend.generate(inputs, sampling, sequence.push, logits_processor)
                 finally:
                     self._progress_at = None
-        except Exception as problem:
+        except Exception as problem:  # a backend fails in its own ways; the request is told which
             if problem is not sequence.interrupted:
                 ticket.failure = problem if isinstance(problem, OverlayError) else GenerationError(_sentence(problem))
             raise
@@ -131,7 +131,7 @@ class _Sequence:
             for criterion in self._criteria:
                 told = criterion(self.ids, None)
                 stop = bool(told.any() if hasattr(told, "any") else told) or stop
-        except BaseException as raised:
+        except BaseException as raised:  # told apart, when it comes back, from a failure of the backend
             self.interrupted = raised
             raise
         return stop

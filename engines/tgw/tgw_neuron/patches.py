@@ -127,7 +127,7 @@ class Patches:
                         f"model {model_name} could not be loaded by {chosen}: see the lines before this"
                     )
                 self._engine.loaded(model_name, str(chosen), model, started)
-            except BaseException as problem:
+            except BaseException as problem:  # whatever ended the loading, readiness says it
                 self._engine.failed = f"model {model_name} could not be loaded: {problem}"
                 raise
             return model, tokenizer
@@ -149,7 +149,7 @@ class Patches:
         before, shared.args.cpu = getattr(shared.args, "cpu", False), True
         try:
             model, tokenizer = load(model_name, "Transformers")
-        except BaseException:
+        except BaseException:  # upstream's setting is given back, whatever ended the loading
             shared.args.cpu = before
             raise
         finally:

@@ -131,7 +131,7 @@ class Front:
         timer = asyncio.get_running_loop().call_later(self.engine.settings.request_timeout_s, self._too_long, ticket)
         try:
             await self.app(scope, client.receive, answer.send)
-        except Exception as problem:
+        except Exception as problem:  # the rim of a request
             # With a failure in the ticket, what comes up here is that failure in upstream's wrapping.
             if ticket.failure is None and not ticket.cancelled:
                 log.exception("%s failed", ticket.route)

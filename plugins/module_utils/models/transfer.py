@@ -258,7 +258,7 @@ class _Workers:
                     left[0] -= 1
                 if left[0] <= 0 and all(one.whole for one in assembly.parts):
                     self._finish(assembly, done)
-            except BaseException as problem:
+            except BaseException as problem:  # the rim of a thread; the run raises it
                 self._run.failures.append(_explained(problem, assembly.remote))
                 self._run.stopped.set()
 

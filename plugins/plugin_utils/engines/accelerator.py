@@ -11,18 +11,6 @@ from ...module_utils.aws.reference.accelerators import KINDS, AcceleratorKind, f
 from ...module_utils.errors import LlmOnEksError
 
 _TYPE_LABEL = "node.kubernetes.io/instance-type"
-# GiB of the host's own memory, the smallest of a family first.
-HOST_GIB: Mapping[str, int] = {
-    "inf2.xlarge": 16,
-    "inf2.8xlarge": 128,
-    "inf2.24xlarge": 384,
-    "inf2.48xlarge": 768,
-    "trn1.2xlarge": 32,
-    "trn1.32xlarge": 512,
-    "trn1n.32xlarge": 512,
-    "trn2.48xlarge": 2048,
-    "trn2u.48xlarge": 2048,
-}
 
 
 class AcceleratorError(LlmOnEksError):

@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from ...module_utils.aws.reference.accelerators import HOST_GIB
 from ...module_utils.neuron.compiler import BACKENDS
-from .accelerator import HOST_GIB, Accelerator
+from .accelerator import Accelerator
 from .merge import merged
 from .size import need_of
 

@@ -10,18 +10,23 @@ from ...module_utils.aws.estimate.model_size import Given, estimate
 from ...module_utils.aws.estimate.sizing import Need
 
 
-def need_of(entry: Mapping[str, Any]) -> Need | None:
-    """The memory that the entry's model needs on an accelerator, in MiB; None where its size is not known."""
-    given = Given(
+def given_of(entry: Mapping[str, Any], file_size_bytes: int = 0) -> Given:
+    """What a catalogue entry says about its model's size. `file_size_bytes`: where its source is a file that can be looked at."""
+    return Given(
         name=str(entry["name"]),
         source=str(entry.get("source") or ""),
         context=int(entry.get("context") or 4096),
         parameters=str(entry.get("parameters") or ""),
         weights_gib=float(entry["weights_gib"]) if entry.get("weights_gib") else None,
         quantization=str(entry.get("quantization") or ""),
+        file_size_bytes=file_size_bytes,
     )
+
+
+def need_of(entry: Mapping[str, Any]) -> Need | None:
+    """The memory that the entry's model needs on an accelerator, in MiB; None where its size is not known."""
     try:
-        return estimate(given).need
+        return estimate(given_of(entry)).need
     except ValueError:
         return None
 

@@ -90,8 +90,8 @@ def run(
                 now = time.monotonic()
                 nodes = [(vertex.component, vertex.node.name, now - since) for vertex, since in busy.values()]
                 running(Running(now - started, nodes, context.waits.reasons(), len(waiting)))
-    except BaseException:
-        context.run.stop.set()  # Ctrl-C: waits end at once, writes are completed
+    except BaseException:  # also Ctrl-C: waits end at once, writes are completed
+        context.run.stop.set()
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -193,6 +193,18 @@ FAMILIES: Mapping[str, Family] = {
     # Its sizes are not known here yet.
     "trn3": Family("neuron", "Trainium3", 0, {}, compiles_as="trn3"),
 }
+# GiB of the host's own memory, the smallest of a family first: where Neuron graphs are compiled.
+HOST_GIB: Mapping[str, int] = {
+    "inf2.xlarge": 16,
+    "inf2.8xlarge": 128,
+    "inf2.24xlarge": 384,
+    "inf2.48xlarge": 768,
+    "trn1.2xlarge": 32,
+    "trn1.32xlarge": 512,
+    "trn1n.32xlarge": 512,
+    "trn2.48xlarge": 2048,
+    "trn2u.48xlarge": 2048,
+}
 # Families that are newer than the table; g4ad has GPUs of AMD, g6f fractions of one that no pod can ask for.
 _NEURON, _GPU, _NO_GPU = re.compile(r"trn\d|inf[2-9]"), re.compile(r"gr?\d|p\d"), re.compile(r"g4ad|gr?6f")
 # Processors of AWS: m7g, c8gn, im4gn, g5g; and Grace in p6e-gb200. https://docs.aws.amazon.com/ec2/latest/instancetypes/instance-type-names.html

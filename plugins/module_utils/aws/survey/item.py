@@ -56,7 +56,7 @@ class Looker:
         if mine:
             try:
                 answer.set_result(ask(self.connection, service, service, operation, result, **parameters))
-            except Exception as error:
+            except Exception as error:  # whoever waits for the answer gets it
                 answer.set_exception(error)
         return answer.result()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ....module_utils.aws.estimate.model_size import Given
+from ...engines.size import given_of
 from ..findings import Place
 from .described import Api, Name, Network, NodeGroup, api, cluster, entries, names, network, node_groups
 
@@ -119,15 +120,7 @@ def _models(catalog: Sequence[Values]) -> list[Model]:
         least = int(replicas.get("min", 1))
         named = entry.get("accelerators") or "cpu"
         types = [named] if isinstance(named, str) else list(named)
-        given = Given(
-            name=str(entry["name"]),
-            source=str(entry.get("source") or ""),
-            context=int(entry.get("context") or 4096),
-            parameters=str(entry.get("parameters") or ""),
-            weights_gib=float(entry["weights_gib"]) if entry.get("weights_gib") else None,
-            quantization=str(entry.get("quantization") or ""),
-            file_size_bytes=size_here(str(entry.get("source") or "")),
-        )
+        given = given_of(entry, size_here(str(entry.get("source") or "")))
         chosen = tuple(str(kind) for kind in types if kind != "cpu")
         most = int(replicas.get("max", max(least, 1)))
         found.append(Model(given, chosen, least, most, str(entry.get("engine") or "")))
