@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run that is cut off at any call: the next one completes it, with nothing twice and nothing left over."""
+"""A run that is cut off at any call, or never hears the answer: nothing is made twice, and nothing is left over."""
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
+from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.errors import AwsError
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.census import census
 
@@ -97,6 +100,62 @@ def test_a_run_that_was_cut_off_at_some_call_is_completed(aws, ground, kind):
 def test_a_run_that_was_cut_off_at_any_call_is_completed(aws, ground, kind):
     for point in range(1, cut_points(kind, aws, ground) + 1):
         cut_and_complete(kind, aws, ground, point)
+
+
+def lose(aws, **which):
+    aws.reset()
+    aws.admin("POST", "faults", {"kind": "lost", **which})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_made_twice_where_the_first_answer_to_each_call_is_lost(aws, ground, kind):
+    example = sample(kind, ground, aws)
+    before = number_of(aws, kind) if kind in LISTINGS else 0
+    lose(aws, each=True)
+    assert build(kind, aws, example.params).apply().verb == "create"
+    aws.reset()
+    build(kind, aws, example.params).wait()
+    assert build(kind, aws, example.params).plan().verb == "none"
+    if kind in LISTINGS:
+        assert number_of(aws, kind) == before + 1, "made twice"
+    if example.changed:
+        lose(aws, each=True)
+        assert build(kind, aws, {**example.params, **example.changed}).apply().changes_anything
+        aws.reset()
+        build(kind, aws, {**example.params, **example.changed}).wait()
+        assert build(kind, aws, {**example.params, **example.changed}).plan().verb == "none"
+    lose(aws, each=True)
+    assert build(kind, aws, example.params).delete().verb == "delete"
+    aws.reset()
+    assert build(kind, aws, example.params).plan_delete().verb == "none"
+
+
+@pytest.mark.parametrize("error", [ReadTimeoutError(endpoint_url="x"), ConnectionClosedError(endpoint_url="x")])
+def test_a_connection_that_breaks_before_the_answer_makes_nothing_twice(aws, ground, error):
+    example = sample("ec2_vpc", ground, aws)
+    before = number_of(aws, "ec2_vpc")
+    vpc = build("ec2_vpc", aws, example.params)
+    broken = []
+
+    def break_off(model, **_):
+        if model.name == "CreateVpc" and not broken:
+            broken.append(model.name)
+            raise error
+
+    vpc.connection.client("ec2").meta.events.register("after-call", break_off)
+    assert vpc.apply().verb == "create"
+    assert (broken, number_of(aws, "ec2_vpc")) == (["CreateVpc"], before + 1)
+    assert build("ec2_vpc", aws, example.params).delete().verb == "delete"
+
+
+def test_an_answer_that_never_comes_is_an_error_in_the_end(aws, ground):
+    vpc = build("ec2_vpc", aws, sample("ec2_vpc", ground, aws).params)
+    aws.admin("POST", "faults", {"kind": "transient", "operation": "CreateVpc"})
+    vpc.connection.sleep = lambda seconds: None
+    clock = itertools.count(step=5)
+    vpc.connection.now = lambda: next(clock)
+    with pytest.raises(AwsError, match="create vpc failed: ServiceUnavailable"):
+        vpc.apply()
 
 
 def removal_points(kind, aws, ground):

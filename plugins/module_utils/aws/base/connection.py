@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The connection to AWS of a run: clients, retries, identity, and a record of all calls.
 
-Retries are those of amazon.aws (exponential, with jitter), with the throttling codes that its list lacks.
+Retries are those of amazon.aws (exponential, with jitter), with the throttling codes that its list lacks. A change that AWS
+may have carried out already is not repeated: whoever asked for it has to look first.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from urllib.parse import urlsplit
 from .errors import AwsError, NotFound, code_of, sentence
 from .unknown import Unknown, is_unknown
 
+# Error codes for throttling: the call was refused before it did anything.
+THROTTLED = (
+    *("Throttling", "ThrottlingException", "TooManyRequests", "TooManyRequestsException", "RequestLimitExceeded"),
+    *("RequestThrottled", "RequestThrottledException", "SlowDown", "PriorRequestNotComplete"),
+)
 # Error codes for throttling and temporary faults; amazon.aws knows only some of them.
 RETRIED = [
-    "ThrottlingException",
-    "TooManyRequests",
-    "RequestThrottled",
-    "RequestThrottledException",
-    "SlowDown",
+    *THROTTLED,
     "ServerException",
     "ServiceUnavailableException",
     "InternalServerError",
     "InternalServiceError",
-    "PriorRequestNotComplete",
     # The answer to a HEAD has no body, and so no error code but its status.
     "429",
     "503",
@@ -97,7 +98,8 @@ class Connection:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
-        config = Config(retries={"mode": "standard", "total_max_attempts": 2}, user_agent_extra="llm.on_eks")
+        # botocore would repeat a change whose answer was lost: `retrying` does it in its place.
+        config = Config(retries={"mode": "standard", "total_max_attempts": 1}, user_agent_extra="llm.on_eks")
         if urlsplit(endpoint_url).hostname in ("127.0.0.1", "localhost", "::1"):
             # An emulator on this machine has no proxy and no FIPS or dual-stack endpoints.
             config = config.merge(Config(proxies={}, use_fips_endpoint=False, use_dualstack_endpoint=False))
@@ -138,14 +140,24 @@ class Connection:
     def _record(self, model: Any, **_: Any) -> None:
         self.calls.add((str(model.service_model.service_name), str(model.name)))
 
-    def retrying(self, call: Callable[[], Any]) -> Any:
-        """The call's result, retried while the service throttles or fails temporarily. Raises botocore's exceptions."""
+    def retrying(self, call: Callable[[], Any], *, repeatable: bool = True) -> Any:
+        """The call's result, retried while the service throttles or fails temporarily. Raises botocore's exceptions.
+
+        `repeatable`: whether the call may be carried out twice; if not, one whose outcome is not known is not repeated.
+        """
         from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
 
-        retry = AWSRetry.jittered_backoff(
+        class Refused(AWSRetry):  # type: ignore[misc]
+            """Retries only what was surely not carried out."""
+
+            @staticmethod
+            def found(response_code: str, catch_extra_error_codes: Any = None) -> bool:
+                return response_code in THROTTLED
+
+        retry = (AWSRetry if repeatable else Refused).jittered_backoff(
             retries=_TRIES, delay=self.retry_delay_s, max_delay=20, catch_extra_error_codes=RETRIED
         )
-        return retry(call)()
+        return retry(functools.partial(_connected, call, repeatable))()
 
     def pages(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
         """A listing with all its pages; an operation without pages is called once."""
@@ -182,10 +194,41 @@ class Connection:
             return name.replace("arn:aws:", f"arn:{self.identity.partition}:", 1)
         return f"arn:{self.identity.partition}:iam::aws:policy/{name}"
 
+    def now(self) -> float:
+        """Seconds of the clock by which waits are measured."""
+        return time.monotonic()
+
     def sleep(self, seconds: float) -> None:
         """Wait, unless the run is being ended. Raises AwsError then."""
         if self.stop.wait(seconds):
             raise AwsError("AWS: the run was interrupted; run it again to go on from here")
+
+
+def _connected(call: Callable[[], Any], repeatable: bool) -> Any:
+    """The call's result; asked once more where the connection failed before it was sent, or where it may be repeated."""
+    from botocore.exceptions import ConnectionError as NotSent
+    from botocore.exceptions import HTTPClientError
+
+    try:
+        return call()
+    except (NotSent, HTTPClientError) as error:
+        if not repeatable and is_unclear(error):
+            raise
+        return call()
+
+
+def is_unclear(error: Exception) -> bool:
+    """Whether AWS may have carried out the call that failed so: its answer was lost, or it failed on AWS's side.
+
+    https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html
+    """
+    from botocore.exceptions import HTTPClientError
+
+    if isinstance(error, HTTPClientError):
+        return True
+    response: dict[str, Any] = getattr(error, "response", None) or {}
+    status = (response.get("ResponseMetadata") or {}).get("HTTPStatusCode", 0)
+    return bool(status >= 500) and code_of(error) not in THROTTLED
 
 
 def _home(service: str, region: str) -> str | None:
@@ -216,7 +259,3 @@ class EmptyAccount(Connection):
 def patience(elapsed_s: float) -> float:
     """Seconds until the next look: short at first, so that quick changes are seen soon; longer later, to save calls."""
     return min(15.0, max(0.25, elapsed_s * 0.05))
-
-
-def deadline(timeout_s: float) -> float:
-    return time.monotonic() + timeout_s

@@ -25,6 +25,10 @@ class NotOurs(AwsError):
     """The resource exists, but does not carry our mark."""
 
 
+class Unclear(AwsError):
+    """The answer to a change was lost: AWS may have carried it out or not."""
+
+
 _HINTS = {
     "AccessDenied": "{caller} needs the permission {action}",
     "AccessDeniedException": "{caller} needs the permission {action}",

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import functools
-import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...names import TAG_CLUSTER, TAG_COMPONENT
 from .arguments import COMMON, checked
-from .connection import Connection, patience
-from .errors import AwsError, NotFound, NotOurs, code_of, sentence
+from .connection import Connection, is_unclear, patience
+from .errors import AwsError, NotFound, NotOurs, Unclear, code_of, sentence
 from .plan import Plan, Rules, State, Tags, anew, decide, removal
 from .tagging import Tagging, fault, tag_map
 from .unknown import Unknown, is_unknown
@@ -23,6 +22,11 @@ if TYPE_CHECKING:
 
 # How long a refusal may last: IAM changes propagate within seconds, a queue's name is free again after a minute.
 _PASSING_S = 90
+# How often a change whose answer was lost is taken up again, and how long what it made may take to be seen.
+_TRIES = 9
+_SEEN_S = 20
+# Operations with these names change nothing.
+_READING = ("describe_", "get_", "list_", "head_", "simulate_")
 
 
 @dataclass(frozen=True)
@@ -191,8 +195,25 @@ class AwsResource:
         return plan
 
     def apply(self) -> Plan:
-        """Create or change the resource; returns what was done. It does not wait. Raises AwsError."""
-        plan = self.plan()
+        """Create or change the resource; returns what was done. It does not wait. Raises AwsError.
+
+        Where the answer to a change was lost, it goes on from what is there then, as a next run would.
+        """
+        plan = done = self.plan()
+        for last in [False] * (_TRIES - 1) + [True]:
+            try:
+                self._carry_out(plan)
+                break
+            except Unclear:
+                if last:
+                    raise
+                self._look_after(plan)
+                plan = self.plan()
+        if done.changes_anything:
+            self._current = None
+        return done
+
+    def _carry_out(self, plan: Plan) -> None:
         current = self._current
         if plan.verb == "create":
             if current is not None:
@@ -212,14 +233,18 @@ class AwsResource:
                 self.update(plan.changed, current)
             if plan.set_tags or plan.unset_tags:
                 self.write_tags(current, plan.set_tags, list(plan.unset_tags))
-        if plan.changes_anything:
-            self._current = None
-        return plan
+
+    def _look_after(self, plan: Plan) -> None:
+        """Wait for what an unanswered creation may have made: a new resource is not seen at once. Raises AwsError."""
+        self.connection.say(f"{self.subject}: AWS's answer was lost; looking what came of it")
+        until = self.connection.now() + (_SEEN_S if plan.verb in ("create", "replace") else 0)
+        while self.look() is None and self.connection.now() < until:
+            self.connection.sleep(1)
 
     def wait(self, timeout_s: float | None = None) -> State:
         """Wait until the resource is settled; returns its state. Raises AwsError with what it waited for and why that failed."""
         limit = timeout_s or self.params.get("wait_timeout") or self.timeout_s
-        started, said = time.monotonic(), ""
+        started, said = self.connection.now(), ""
         while True:
             current = self.look()
             found = self.settled(current) if current is not None else Settled("not there", frozenset())
@@ -227,7 +252,7 @@ class AwsResource:
                 if current is None:
                     raise AssertionError
                 return current
-            elapsed = time.monotonic() - started
+            elapsed = self.connection.now() - started
             if found.is_bad:
                 raise AwsError(f"{self.subject} is {found}")
             if elapsed > limit:
@@ -255,10 +280,8 @@ class AwsResource:
         plan = self.plan_delete()
         current = self._current
         if plan.verb == "delete":
-            if current is None:
-                raise AssertionError
             try:
-                self.remove(current)
+                self._remove()
             except NotFound:
                 self._current = None
                 return plan
@@ -267,12 +290,26 @@ class AwsResource:
         self._current = None
         return plan
 
+    def _remove(self) -> None:
+        """Remove it; where the answer to that was lost, what is left of it. Raises NotFound or AwsError."""
+        for last in [False] * (_TRIES - 1) + [True]:
+            if self._current is None:
+                raise AssertionError
+            try:
+                self.remove(self._current)
+                return
+            except Unclear:
+                if last:
+                    raise
+                if self.plan_delete().verb != "delete":
+                    return
+
     def wait_gone(self, timeout_s: float | None = None) -> None:
         """Wait until it no longer exists. Raises AwsError."""
         limit = timeout_s or self.params.get("wait_timeout") or self.timeout_s
-        started, said = time.monotonic(), False
+        started, said = self.connection.now(), False
         while (current := self.look()) is not None and self.settled(current).state != "deleted":
-            elapsed = time.monotonic() - started
+            elapsed = self.connection.now() - started
             state = self.settled(current)
             if "FAILED" in state.state.upper():
                 raise AwsError(f"{self.subject} could not be deleted: {state}")
@@ -314,26 +351,30 @@ class AwsResource:
         return self.look()
 
     def call(self, operation: str, *, service: str = "", **parameters: Any) -> dict[str, Any]:
-        """One API call, retried while a refusal in `passing` lasts. Raises NotFound or AwsError."""
+        """One API call, retried while a refusal in `passing` lasts. Raises NotFound, Unclear or AwsError."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         name = service or self.service
-        started = time.monotonic()
+        started = self.connection.now()
         try:
             tokens = _tokens(self.connection.client(name), operation)
         except (BotoCoreError, ClientError) as error:
             raise self._failure(name, operation, error) from error
+        repeatable = bool(tokens) or operation.startswith(_READING)
         parameters = {**tokens, **parameters}
         while True:
             try:
-                method = getattr(self.connection.client(name), operation)
-                return dict(self.connection.retrying(functools.partial(method, **parameters)) or {})
+                method = functools.partial(getattr(self.connection.client(name), operation), **parameters)
+                return dict(self.connection.retrying(method, repeatable=repeatable) or {})
             except (BotoCoreError, ClientError) as error:
-                elapsed = time.monotonic() - started
+                elapsed = self.connection.now() - started
                 if self._passes(operation, error) and elapsed < _PASSING_S:
                     self.connection.sleep(max(1.0, patience(elapsed)))
                     continue
-                raise self._failure(name, operation, error) from error
+                failure = self._failure(name, operation, error)
+                if not repeatable and is_unclear(error):
+                    raise Unclear(str(failure), failure.code) from error
+                raise failure from error
 
     def _passes(self, operation: str, error: Exception) -> bool:
         said = str(error).lower()
@@ -354,9 +395,9 @@ class AwsResource:
     ) -> None:
         """Wait for the end of something smaller than a resource, for example an update. Raises AwsError."""
         limit = self.params.get("wait_timeout") or self.timeout_s
-        started = time.monotonic()
+        started = self.connection.now()
         while (state := look()) != good:
-            elapsed = time.monotonic() - started
+            elapsed = self.connection.now() - started
             if state in bad:
                 raise AwsError(f"{self.subject}: {what} is {state}: {why()}")
             if elapsed > limit:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -164,7 +163,7 @@ class Ec2Resource(AwsResource):
 
     def freed(self, operation: str, **parameters: Any) -> None:
         """Delete a resource that others may use: wait for those that are being deleted, name those that stay. Raises AwsError."""
-        started, said = time.monotonic(), False
+        started, said = self.connection.now(), False
         while True:
             try:
                 self.call(operation, **parameters)
@@ -173,7 +172,7 @@ class Ec2Resource(AwsResource):
                 if error.code != "DependencyViolation":
                     raise
                 holders = self.holders()
-                elapsed = time.monotonic() - started
+                elapsed = self.connection.now() - started
                 if elapsed > (_SETTLING_S if holders and not self.leaving(holders) else _LEAVING_S):
                     named = f"it still holds {', '.join(holders[:5])}" if holders else str(error)
                     raise AwsError(

@@ -6,7 +6,6 @@ By their mark only.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -54,11 +53,11 @@ def left_behind(connection: Connection, cluster: str, described: Collection[str]
 def remove(connection: Connection, cluster: str, item: Item, *, timeout_s: float = 600) -> None:
     """Take one away and wait until it is gone. Raises AwsError."""
     service, operation, parameters = _REMOVE[item.kind]
-    started, said = time.monotonic(), False
+    started, said = connection.now(), False
     if item.kind == "elb_load_balancer":
         _unprotect(connection, item)
     while True:
-        elapsed = time.monotonic() - started
+        elapsed = connection.now() - started
         try:
             call(connection, f"{item.kind} {item.name or item.id}", service, operation, **parameters(item.id))
         except AwsError as error:
