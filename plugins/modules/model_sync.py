@@ -42,7 +42,7 @@ options:
     description:
       - With O(state=fetched), ask the source of a model that is fetched in the cluster for the wanted files, so that a missing repository, revision
         or file and a gated repository without a token are found before anything is changed. A source that does not answer is a warning.
-      - S3 is not asked. The rights are those of the sync Job.
+      - A bucket that this machine may not read says nothing, since the sync Job has rights of its own.
     type: bool
     default: false
   token_elsewhere:
@@ -162,6 +162,14 @@ moved_bytes:
   description: What was fetched, or in check mode would be.
   returned: unless O(state=absent)
   type: int
+source_files:
+  description: How many files the sync Job would fetch; 0 where the source was not asked, or did not say.
+  returned: unless O(state=absent)
+  type: int
+source_bytes:
+  description: Their size.
+  returned: unless O(state=absent)
+  type: int
 sha256:
   description: Digest of a model that is one file, hex; else empty.
   returned: always
@@ -242,8 +250,8 @@ def _fetched(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     if source.scheme in sources.IN_CLUSTER:
         sources.check_pin(source, params["revision"])
         return {
-            **(_looked(source, params) if params["look"] and source.scheme != "s3" else {}),
             **_facts("", sources.folder_of(params["revision"])),
+            **(_looked(params) if params["look"] else {}),
             "changed": False,
             "in_cluster": True,
             "folder": False,
@@ -284,19 +292,27 @@ def _folder(source: sources.Source, params: dict[str, Any], check_mode: bool) ->
     }
 
 
-def _looked(source: sources.Source, params: dict[str, Any]) -> dict[str, Any]:
-    """A warning where the source does not answer. Raises SyncError for what the Job would fail with."""
+def _looked(params: dict[str, Any]) -> dict[str, Any]:
+    """What the Job would fetch; a warning where the source does not answer. Raises SyncError for what the Job would fail with."""
     client = Client(Patience(tries=2, timeout_s=10))
     request = Request(params["name"], params["source"], params["revision"], _wanted(params))
     try:
-        wanted_files(client, request, Access(params["hub_endpoint"], params["token"] or ""))
+        files = wanted_files(client, request, _access(params))
+        return {"source_files": len(files), "source_bytes": sum(file.size_bytes for file in files)}
     except ServerError as problem:
         return {"warnings": [f"{params['name']}: {problem}; the sync Job will ask again."]}
-    except (AccessError, MissingError):
-        # The Hub answers 404 for a private repository, too.
-        if not params["token_elsewhere"] or params["token"]:
+    except (AccessError, MissingError) as problem:
+        if not _is_elsewhere(problem, params):
             raise
     return {}
+
+
+def _is_elsewhere(problem: AccessError | MissingError, params: dict[str, Any]) -> bool:
+    """Whether the sync Job, with rights of its own, may see what this machine does not."""
+    if sources.parse(params["source"]).scheme == "s3":
+        return isinstance(problem, AccessError)
+    # The Hub answers 404 for a private repository, too.
+    return params["token_elsewhere"] and not params["token"]
 
 
 def _published(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -312,11 +328,10 @@ def _published(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def _synced(store: ModelStore, params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     request = Request(params["name"], params["source"], params["revision"], _wanted(params))
-    access = Access(params["hub_endpoint"], params["token"] or "", params["region"], params["s3_endpoint"])
     if check_mode:
-        outcome = plan(store, request, Client(), access)
+        outcome = plan(store, request, Client(), _access(params))
     else:
-        outcome = sync(store, request, Client(), access, bounds=Bounds(connections=params["connections"]))
+        outcome = sync(store, request, Client(), _access(params), bounds=Bounds(connections=params["connections"]))
     return _outcome_facts(outcome, params["revision"])
 
 
@@ -354,6 +369,10 @@ def _fetch(params: dict[str, Any], check_mode: bool) -> tuple[Fetched, bool]:
     return (found if check_mode else fetch(params["source"], params["revision"], cache)), True
 
 
+def _access(params: dict[str, Any]) -> Access:
+    return Access(params["hub_endpoint"], params["token"] or "", params["region"], params["s3_endpoint"])
+
+
 def _wanted(params: dict[str, Any]) -> Wanted:
     return Wanted(tuple(params["include"]), tuple(params["exclude"]), params["quantization"], params["allow_pickle"])
 
@@ -365,6 +384,8 @@ def _facts(sha256: str, revision: str) -> dict[str, Any]:
         "files": [],
         "size_bytes": 0,
         "moved_bytes": 0,
+        "source_files": 0,
+        "source_bytes": 0,
         "sha256": sha256,
         "revision": revision,
     }

@@ -8,6 +8,7 @@ an address of their own, signed and short-lived, on another host name.
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import threading
 import time
@@ -56,7 +57,11 @@ class ModelServer:
     fault: Callable[[Asked], Fault | None] = lambda asked: None
     gated: bool = False
     page_size: int = 1000
+    # Listings say so many bytes more than a file has.
+    announced_more: int = 0
     bytes_per_s: float = 0.0
+    # Where it listens; pods reach the address of their node.
+    host: str = "127.0.0.1"
     signatures: set[str] = field(default_factory=set)
     issued: int = 0
     asked: list[Asked] = field(default_factory=list)
@@ -83,7 +88,7 @@ class ModelServer:
                 pass  # clients go away on purpose
 
         self._lock = threading.Lock()
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server((self.host, 0), Handler)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
@@ -97,7 +102,12 @@ class ModelServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def other_name(self) -> str:
+        """Another host, as far as clients know: "localhost", or the address as one number."""
+        return "localhost" if self.host == "127.0.0.1" else str(int(ipaddress.ip_address(self.host)))
 
     @property
     def sent_bytes(self) -> int:
@@ -157,11 +167,12 @@ class ModelServer:
 
     def _entry(self, name) -> dict:
         data = self.files[name]
-        entry = {"type": "file", "path": name, "size": len(data), "oid": git_sha1(data)}
+        size = len(data) + self.announced_more
+        entry = {"type": "file", "path": name, "size": size, "oid": git_sha1(data)}
         if len(data) >= LARGE_BYTES:
             digest = hashlib.sha256(data).hexdigest()
             # xetHash is another hash than sha256, of the same length.
-            entry |= {"lfs": {"oid": digest, "size": len(data), "pointerSize": 134}, "xetHash": "f" * 64}
+            entry |= {"lfs": {"oid": digest, "size": size, "pointerSize": 134}, "xetHash": "f" * 64}
         return entry
 
     def _resolve(self, handler, asked, fault, name) -> None:
@@ -178,7 +189,7 @@ class ModelServer:
             self.issued += 1
             self.signatures.add(signature)
         digest = hashlib.sha256(data).hexdigest()
-        where = f"http://localhost:{self.port}/cdn/{urllib.parse.quote(name)}?signature={signature}"
+        where = f"http://{self.other_name}:{self.port}/cdn/{urllib.parse.quote(name)}?signature={signature}"
         headers = {
             "Location": where,
             "X-Linked-Etag": f'"{digest}"',

@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import json
 import os
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import boto3
 import pytest
@@ -23,11 +20,18 @@ from ansible_collections.llm.on_eks.plugins.module_utils.models.bucket import (
     find_credentials,
     sign,
 )
-from ansible_collections.llm.on_eks.plugins.module_utils.models.errors import AccessError, ContentError, MissingError
+from ansible_collections.llm.on_eks.plugins.module_utils.models.errors import (
+    AccessError,
+    ContentError,
+    MissingError,
+    ServerError,
+)
 from ansible_collections.llm.on_eks.plugins.module_utils.models.http import Client, Patience
 from ansible_collections.llm.on_eks.plugins.module_utils.models.store import FileEntry, Manifest, ModelStore
 from ansible_collections.llm.on_eks.plugins.module_utils.models.sync import Access, Request, sync
 from ansible_collections.llm.on_eks.plugins.module_utils.models.transfer import Bounds
+from ansible_collections.llm.on_eks.plugins.plugin_utils.models.pins import resolve
+from tests.support.pod_identity_agent import PodIdentityAgent
 
 FILES = {"config.json": b"{}", "sub/model.gguf": b"GGUF" + os.urandom(300_000), "a b+c/ü.json": b"[1]"}
 
@@ -125,36 +129,68 @@ def test_signatures_are_those_of_botocore(url, token):
     assert ours["Authorization"].endswith(f"Signature={signature}")
 
 
-def test_pod_identity_gives_the_credentials(tmp_path):
-    """https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html"""
-    seen = []
+@pytest.fixture
+def agent():
+    with PodIdentityAgent("127.0.0.1", {"eyJ": CREDENTIALS}) as made:
+        yield made
 
-    class Agent(BaseHTTPRequestHandler):
-        def do_GET(self):
-            seen.append(self.headers["Authorization"])
-            found = {"AccessKeyId": "A", "SecretAccessKey": "S", "Token": "T", "Expiration": "2099-01-01T00:00:00Z"}
-            body = json.dumps(found).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
 
-        def log_message(self, *_):
-            pass
+CREDENTIALS = {"AccessKeyId": "A", "SecretAccessKey": "S", "Token": "T", "AccountId": "1"}
 
-    agent = ThreadingHTTPServer(("127.0.0.1", 0), Agent)
-    Thread(target=agent.serve_forever, daemon=True).start()
-    (tmp_path / "token").write_text("eyJ\n")
-    found = find_credentials(
-        client(),
-        {
-            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{agent.server_address[1]}/v1/credentials",
-            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(tmp_path / "token"),
-        },
-    )
-    agent.shutdown()
-    assert (found.key_id, found.secret, found.token, found.ends.year) == ("A", "S", "T", 2099)
-    assert seen == ["eyJ"]
+
+def asked(agent, tmp_path, token, *, tries=3):
+    (tmp_path / "token").write_text(f"{token}\n")
+    given = {
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": agent.url,
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(tmp_path / "token"),
+    }
+    return find_credentials(Client(Patience(tries=tries, first_wait_s=0.01, timeout_s=5)), given)
+
+
+def test_pod_identity_gives_the_credentials(agent, tmp_path):
+    found = asked(agent, tmp_path, "eyJ")
+    assert (found.key_id, found.secret, found.token) == ("A", "S", "T")
+    assert found.ends > datetime.datetime.now(datetime.UTC)
+    assert agent.asked == ["eyJ"]
+
+
+def test_the_agent_is_asked_without_the_proxy_of_the_job(agent, tmp_path, monkeypatch):
+    """https://github.com/awsdocs/amazon-eks-user-guide/pull/878"""
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert asked(agent, tmp_path, "eyJ", tries=1).key_id == "A"
+
+
+def test_a_service_account_without_an_association_is_told_so(agent, tmp_path):
+    with pytest.raises(AccessError, match=r"gives no credentials: has the service account .* an association.*Denied"):
+        asked(agent, tmp_path, "eyK")
+    agent.__exit__()
+    with pytest.raises(ServerError, match="gives no credentials"):
+        asked(agent, tmp_path, "eyJ")
+
+
+def test_one_object_is_a_source_and_its_neighbours_are_not(tmp_path, endpoint):
+    """https://github.com/kserve/kserve/issues/2473, https://github.com/kserve/kserve/issues/3776"""
+    s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    s3.create_bucket(Bucket="models")
+    for name in ("tiny.gguf", "tiny.gguf-logs", "tiny.gguf-report/x"):
+        s3.put_object(Bucket="models", Key=f"{tmp_path.name}/{name}", Body=b"GGUF" + name.encode(), ChecksumAlgorithm="SHA256")
+    entry = {"name": "m", "engine": "llamacpp", "source": f"s3://models/{tmp_path.name}/tiny.gguf", "revision": ""}
+    [locked] = resolve([entry], Access(s3_endpoint=endpoint), client())
+    store, outcome = run(tmp_path, endpoint, f"{tmp_path.name}/tiny.gguf", locked.revision.removeprefix("sha256:"))
+    [file] = outcome.manifest.files
+    assert (store.root / "m" / outcome.manifest.revision / file.path).read_bytes() == b"GGUFtiny.gguf"
+
+
+def test_a_prefix_with_one_gguf_file_has_the_digest_that_was_locked(tmp_path, endpoint):
+    s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    s3.create_bucket(Bucket="models")
+    s3.put_object(Bucket="models", Key=f"{tmp_path.name}/tiny.gguf", Body=b"GGUF", ChecksumAlgorithm="SHA256")
+    entry = {"name": "m", "engine": "llamacpp", "source": f"s3://models/{tmp_path.name}", "revision": ""}
+    [locked] = resolve([entry], Access(s3_endpoint=endpoint), client())
+    assert run(tmp_path, endpoint, tmp_path.name, locked.revision.removeprefix("sha256:"))[1].changed
 
 
 def test_without_credentials_the_sentence_says_what_to_do(monkeypatch):

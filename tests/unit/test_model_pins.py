@@ -115,6 +115,8 @@ def looked(source, **more):
         "allow_pickle": False,
         "token": "",
         "hub_endpoint": "",
+        "s3_endpoint": "",
+        "region": "",
         "token_elsewhere": False,
     }
     return model_sync._fetched(
@@ -135,12 +137,12 @@ def test_a_gated_or_missing_repository_is_found_before_anything_is_changed():
             looked(**there, token="hf_wrong", token_elsewhere=True)
         with pytest.raises(SyncError, match="allow_pickle"):
             looked(**there, token=TOKEN)
-        assert looked(**there, token=TOKEN, allow_pickle=True)["in_cluster"]
+        found = looked(**there, token=TOKEN, allow_pickle=True)
+        assert (found["source_files"], found["source_bytes"]) == (2, len(b"{}") + len(b"\\x80"))
         with pytest.raises(SyncError, match="has no such revision or does not exist"):
             looked("hf://ORG/OTHER", hub_endpoint=hub.url)
     (warning,) = looked(**there)["warnings"]
     assert warning.endswith("the sync Job will ask again.")
-    assert "warnings" not in looked("s3://bucket/prefix", revision="sha256:" + "1" * 64)
 
 
 def test_a_folder_of_this_machine_is_streamed_as_its_manifest_and_its_files(tmp_path, capsys):

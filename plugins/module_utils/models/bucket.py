@@ -16,10 +16,10 @@ import threading
 import urllib.parse
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .errors import AccessError, MissingError
+from .errors import AccessError, MissingError, ServerError, SyncError
 from .http import Client
 from .listing import Address, Listing, RemoteFile
 
@@ -62,7 +62,7 @@ class Bucket:
         self._lock = threading.Lock()
 
     def list(self, prefix: str) -> Listing:
-        """Every object below the prefix; names are relative to it. MissingError for none."""
+        """Every object below the prefix, with names relative to it; or the one object of this name. MissingError for none."""
         start = f"{prefix}/" if prefix else ""
         files: list[RemoteFile] = []
         query = {"list-type": "2", "prefix": start}
@@ -77,13 +77,21 @@ class Bucket:
             if not more:
                 break
             query = {**query, "continuation-token": more}
-        if not files:
-            raise MissingError(f"s3://{self.name}/{prefix} holds nothing: is it the right prefix?")
-        return Listing(tuple(files))
+        return Listing(tuple(files) or (self._object(prefix),))
 
-    def sha256_of(self, key: str) -> str:
-        """The digest that S3 keeps of a whole object, hex; empty where it was uploaded without one, or in parts."""
+    def _object(self, key: str) -> RemoteFile:
         url = self._url(key)
+        try:
+            if not key:
+                raise MissingError("the bucket is empty")
+            found = self._client.head(url, sign("HEAD", url, {}, self._credentials(), self.region))
+        except MissingError as problem:
+            raise MissingError(f"s3://{self.name}/{key} holds nothing: is it the right prefix?") from problem
+        return RemoteFile(key.rpartition("/")[2], int(found.get("content-length", 0)), self._address(key))
+
+    def sha256_of(self, file: RemoteFile) -> str:
+        """The digest that S3 keeps of a whole object, hex; empty where it was uploaded without one, or in parts."""
+        url, _ = file.address()
         headers = sign("HEAD", url, {"x-amz-checksum-mode": "ENABLED"}, self._credentials(), self.region)
         found = self._client.head(url, headers).get("x-amz-checksum-sha256", "")
         return base64.b64decode(found).hex() if found and "-" not in found else ""
@@ -161,21 +169,31 @@ def find_credentials(client: Client, environment: Mapping[str, str] | None = Non
         )
     if given.get("AWS_CONTAINER_CREDENTIALS_FULL_URI"):
         return _from_pod_identity(client, given)
-    try:
-        import botocore.session
-    except ImportError:
-        found = None
-    else:
-        found = botocore.session.get_session().get_credentials()
+    found = _from_botocore()
     if found is None:
         raise AccessError(
             "there are no AWS credentials here: give the service account of the sync Job a role by Pod Identity, "
             "or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
-    frozen = found.get_frozen_credentials()
-    return Credentials(
-        frozen.access_key, frozen.secret_key, frozen.token or "", datetime.datetime.now(datetime.UTC) + 2 * _MARGIN
-    )
+    return found
+
+
+def _from_botocore() -> Credentials | None:
+    """None where botocore is not there, or finds none."""
+    try:
+        import botocore.exceptions
+        import botocore.session
+    except ImportError:
+        return None
+    try:
+        found = botocore.session.get_session().get_credentials()
+        frozen = found and found.get_frozen_credentials()
+    except botocore.exceptions.BotoCoreError as problem:
+        raise AccessError(f"AWS credentials cannot be had: {problem}") from problem
+    if not frozen:
+        return None
+    ends = datetime.datetime.now(datetime.UTC) + 2 * _MARGIN
+    return Credentials(frozen.access_key, frozen.secret_key, frozen.token or "", ends)
 
 
 def _from_pod_identity(client: Client, given: Mapping[str, str]) -> Credentials:
@@ -183,7 +201,17 @@ def _from_pod_identity(client: Client, given: Mapping[str, str]) -> Credentials:
     headers = {}
     if token_file := given.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"):
         headers["Authorization"] = Path(token_file).read_text(encoding="utf-8").strip()
-    found, _ = client.json(given["AWS_CONTAINER_CREDENTIALS_FULL_URI"], headers)
+    # The agent is on the node: a proxy does not reach it.
+    direct = replace(client, proxied=False)
+    try:
+        found, _ = direct.json(given["AWS_CONTAINER_CREDENTIALS_FULL_URI"], headers)
+    except SyncError as problem:
+        # An agent that does not run yet on a new node is there for the next try.
+        kind = ServerError if isinstance(problem, ServerError) else AccessError
+        raise kind(
+            "the node's Pod Identity agent gives no credentials: has the service account of the sync Job an association, "
+            f"and does its role trust pods.eks.amazonaws.com? ({problem})"
+        ) from problem
     ends = (
         datetime.datetime.fromisoformat(found["Expiration"].replace("Z", "+00:00")) if "Expiration" in found else None
     )

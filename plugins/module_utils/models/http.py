@@ -12,6 +12,7 @@ import http.client
 import json
 import os
 import random
+import re
 import ssl
 import threading
 import time
@@ -29,6 +30,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 10
 # Headers that are meant for one server alone.
 _PRIVATE = ("authorization", "cookie", "proxy-authorization")
+# What is left, and in how many seconds there is more: https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
+_RATE_LIMIT = re.compile(r";\s*r\s*=\s*(\d+)\s*;\s*t\s*=\s*(\d+)")
 
 Say = Callable[[str], None]
 Headers = Mapping[str, str] | Callable[[], Mapping[str, str]]
@@ -64,6 +67,8 @@ class Client:
     say: Say = lambda _sentence: None
     stopped: threading.Event = field(default_factory=threading.Event)
     user_agent: str = "llm.on_eks-model-store"
+    # False: proxies of the environment are not asked.
+    proxied: bool = True
 
     def __post_init__(self) -> None:
         self._local = threading.local()
@@ -189,7 +194,7 @@ class Client:
 
     def _connect(self, parts: urllib.parse.SplitResult) -> http.client.HTTPConnection:
         host, port, secure = parts.hostname or "", parts.port, parts.scheme == "https"
-        proxy = _proxy(parts)
+        proxy = _proxy(parts) if self.proxied else None
         at, at_port = (proxy.hostname or "", proxy.port or 80) if proxy else (host, port)
         made: http.client.HTTPConnection
         if secure:
@@ -239,7 +244,13 @@ def _for(first: str, url: str, headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _retry_after(response: http.client.HTTPResponse) -> float | None:
-    """Seconds, or a date: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after"""
+    """Seconds, or a date: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+
+    The Hub says it in RateLimit: https://huggingface.co/docs/hub/rate-limits
+    """
+    limit = _RATE_LIMIT.search(response.headers.get("RateLimit", ""))
+    if limit and limit[1] == "0":
+        return float(limit[2]) + 1  # it counts whole seconds
     value = response.headers.get("Retry-After", "").strip()
     if value.isdigit():
         return float(value)

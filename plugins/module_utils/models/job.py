@@ -181,7 +181,9 @@ def _request(chosen: argparse.Namespace) -> Request:
 def _access(chosen: argparse.Namespace) -> Access:
     region = chosen.region or os.environ.get("AWS_REGION", "") or os.environ.get("AWS_DEFAULT_REGION", "")
     endpoint = chosen.hub_endpoint or os.environ.get("HF_ENDPOINT", "")
-    return Access(endpoint, token_from_environment(), region, chosen.s3_endpoint)
+    # https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
+    s3 = chosen.s3_endpoint or os.environ.get("AWS_ENDPOINT_URL_S3", "") or os.environ.get("AWS_ENDPOINT_URL", "")
+    return Access(endpoint, token_from_environment(), region, s3)
 
 
 def _bytes(count: float) -> str:
@@ -234,7 +236,7 @@ def _add_sources(commands: Any) -> None:
         add("--quantization", default="", help="of a GGUF repository")
         add("--allow-pickle", action="store_true")
         add("--hub-endpoint", default="", help="a mirror of the Hub; default: HF_ENDPOINT")
-        add("--s3-endpoint", default="", help="a store that is not AWS's")
+        add("--s3-endpoint", default="", help="a store that is not AWS's; default: AWS_ENDPOINT_URL_S3")
         add("--region", default="", help="the bucket's; default: AWS_REGION")
         add("--connections", type=int, default=8)
         add("--tries", type=int, default=8, help="without any progress between them")

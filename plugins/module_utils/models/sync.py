@@ -109,9 +109,13 @@ def wanted_files(client: Client, request: Request, access: Access) -> tuple[Remo
     files = choose(found.files, request.wanted, request.source)
     for file in files:
         check_path(file.path)
+    return as_published(files)
+
+
+def as_published(files: tuple[RemoteFile, ...]) -> tuple[RemoteFile, ...]:
+    """With their names on the volume: a single GGUF file always gets the same, so that a plan can name it before the download."""
     if len(files) == 1 and files[0].path.endswith(".gguf"):
-        # A single GGUF file always gets the same name, so that a plan can name it before the download.
-        files = (replace(files[0], path=PUBLISHED_FILE),)
+        return (replace(files[0], path=PUBLISHED_FILE),)
     return files
 
 

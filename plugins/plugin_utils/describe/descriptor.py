@@ -69,12 +69,13 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A Job that runs to completion. `stdin_files`: files on the controller that are streamed into its pod, one after the other.
 
-    `timeout` in seconds.
+    `timeout` in seconds. `about`: what it does, noted where it runs, and in a plan where it would.
     """
 
     manifest: Document
     stdin_files: list[str] = []
     timeout: int = 600
+    about: str = ""
 
 
 class Generate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -44,13 +44,13 @@ class JobNode:
         document = self._document(context)
         target = subject(document)
         context.desire(self.component, [document], self.name)
-        action = Action("run", target, after=document)
+        outcome = Outcome([Action("run", target, after=document)], [self.job.about] if self.job.about else [])
         context.desired.make_object(identity(document))
         resource = context.resource(document)
         if resource is None or (
             context.run.check and context.desired.makes_namespace(document["metadata"]["namespace"])
         ):
-            return Outcome([action])
+            return outcome
         client = context.run.api()
         live = client.get(resource, document["metadata"]["name"], document["metadata"]["namespace"])
         refuse_stranger(document, live, self.policy)
@@ -63,7 +63,7 @@ class JobNode:
         if live is not None and current and condition(live, "Complete").get("status") == "True":
             return Outcome()
         if context.run.check:
-            return Outcome([action])
+            return outcome
         if live is not None and (not current or condition(live, "Failed").get("status") == "True"):
             client.delete(
                 resource, document["metadata"]["name"], document["metadata"]["namespace"], uid=live["metadata"]["uid"]
@@ -77,7 +77,7 @@ class JobNode:
         metadata = document["metadata"]
         wait = Wait(kind="Job", name=metadata["name"], condition="Complete", timeout=self.job.timeout)
         until(context, target, wait, metadata["namespace"])
-        return Outcome([action])
+        return outcome
 
     def _document(self, context: Context) -> Document:
         document = labelled(context.outputs.resolve(self.job.manifest), self.component)

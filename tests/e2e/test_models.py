@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models of a hub on a real node: Jobs fetch and compile them, the gateway serves them, and they go with all they have."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import openai
+import pytest
+import yaml
+
+from tests.support.local_platform import REPO, recap
+from tests.support.model_server import COMMIT, TOKEN, Fault, ModelServer
+from tests.support.tiny_model import make_tiny_folder, make_tiny_gguf
+from tools.images.__main__ import cache
+from tools.images.build import Options, Plan, build
+from tools.images.catalog import Image, context_files, digest, reference
+from tools.progress import Progress
+
+pytestmark = [pytest.mark.cluster, pytest.mark.full, pytest.mark.timeout(2400)]
+
+OVERLAY = {
+    f"tgw_neuron/{file.relative_to(REPO / 'engines/tgw/tgw_neuron').as_posix()}": file.relative_to(REPO).as_posix()
+    for file in sorted((REPO / "engines/tgw/tgw_neuron").rglob("*.py"))
+}
+
+
+@pytest.fixture(scope="module")
+def node(platform):
+    """Its address, which its pods reach."""
+    path = "jsonpath={.items[0].status.addresses[?(@.type=='InternalIP')].address}"
+    return platform.kubectl("get", "nodes", "-o", path)
+
+
+@pytest.fixture(scope="module")
+def client(platform):
+    endpoint = platform.endpoint
+    return openai.OpenAI(base_url=f"{endpoint['url']}/v1", api_key=endpoint["api_key"], max_retries=0, timeout=60)
+
+
+@contextmanager
+def catalogue(platform, *more, **variables):
+    """The platform's variables with further models; as before at the end."""
+    file = platform.inventory.parent / "host_vars" / f"{platform.name}.yml"
+    before = file.read_text()
+    given = yaml.safe_load(before)
+    given["model_catalog"] = [*given["model_catalog"], *more]
+    file.write_text(yaml.safe_dump({**given, **variables}))
+    try:
+        yield
+    finally:
+        file.write_text(before)
+
+
+def hub_of(host, files, **more):
+    """A hub whose first answer of each large file is cut."""
+    cut = set()
+
+    def fault(asked):
+        if asked.path.startswith("/cdn/") and asked.path not in cut:
+            cut.add(asked.path)
+            return Fault(cut_at=50_000)
+        return None
+
+    return ModelServer(files, **{"fault": fault, "host": host, **more})
+
+
+def objects_of(platform, model):
+    kinds = "deployments,services,jobs,networkpolicies,poddisruptionbudgets"
+    return platform.kubectl("-n", "llm-engines", "get", kinds, "-l", f"llm.on-eks/model={model}", "-o", "name")
+
+
+def log_of(platform, model, job):
+    """Of the pods of the model's Jobs of this name."""
+    found = platform.kubectl("-n", "llm-engines", "get", "jobs", "-l", f"llm.on-eks/model={model}", "-o", "name")
+    [name] = [one for one in found.split() if one.startswith(f"job.batch/{job}-")]
+    return platform.kubectl("-n", "llm-engines", "logs", name, "--all-containers", "--tail=-1")
+
+
+def clean(platform):
+    """What the CronJob says when it is run now."""
+    platform.kubectl("-n", "llm-engines", "create", "job", "clean", "--from=cronjob/models-clean")
+    try:
+        platform.kubectl("-n", "llm-engines", "wait", "job/clean", "--for=condition=Complete", "--timeout=100s")
+        return platform.kubectl("-n", "llm-engines", "logs", "job/clean", "--all-containers")
+    finally:
+        platform.kubectl("-n", "llm-engines", "delete", "job", "clean")
+
+
+def test_a_gated_model_is_fetched_in_the_cluster_served_and_removed_with_its_entry(platform, node, client, tmp_path):
+    weights = make_tiny_gguf(tmp_path / "weights.gguf", kind="bigram", seed=1)
+    model = {"name": "hub-1.0", "source": "hf://ORG/NAME", "revision": COMMIT, "engine": "llamacpp", "context": 512}
+    files = {"tiny.gguf": weights.read_bytes(), "README.md": b"# tiny", "config.json": b"{}"}
+    platform.kubectl("-n", "llm-engines", "create", "secret", "generic", "hub-token", f"--from-literal=token={TOKEN}")
+    with (
+        hub_of(node, files, gated=True) as hub,
+        catalogue(platform, model, models_environment={"HF_ENDPOINT": hub.url}, models_hub_token_secret="hub-token"),
+    ):
+        said = platform.playbook("site.yml").stdout
+        job = log_of(platform, "hub-1.0", "sync")
+        assert "published hub-1.0: 1 files" in job
+        assert len(weights.read_bytes()) <= hub.sent_bytes < len(weights.read_bytes()) + 100_000
+        assert TOKEN not in job + said
+        assert TOKEN not in platform.kubectl("-n", "llm-engines", "get", "pods,jobs", "-o", "yaml")
+        assert client.completions.create(model="hub-1.0", prompt="This is a cake", max_tokens=4).usage.completion_tokens
+        platform.playbook("playbooks/verify.yml", "-e", "verify_model=hub-1.0")
+        assert recap(platform.playbook("site.yml").stdout)["changed"] == 0
+    with catalogue(platform, models_removed="delete"):
+        plan = platform.playbook("site.yml", "--check", "--diff").stdout
+        assert "Deployment llm-engines/engine-hub-1-0" in plan
+        platform.playbook("site.yml")
+        assert objects_of(platform, "hub-1.0") == ""
+        with pytest.raises(openai.NotFoundError):
+            client.completions.create(model="hub-1.0", prompt="x")
+        pods = ("wait", "pod", "-l", "llm.on-eks/model=hub-1.0", "--for=delete", "--timeout=100s")
+        platform.kubectl("-n", "llm-engines", *pods)
+        said = clean(platform)
+        assert f"hub-1.0/{COMMIT[:12]}" in said and "goes" in said
+        assert recap(platform.playbook("site.yml").stdout)["changed"] == 0
+
+
+@pytest.fixture(scope="module")
+def tgw_image(platform):
+    """Text Generation WebUI with our overlay, on the node; it and the Neuron library are stand-ins."""
+    image = Image("tgw-stand-in", "tests/support/tgw", OVERLAY)
+    options, files = Options(cache()), context_files(image, REPO)
+    ref = reference(image.name, digest(files, {}))
+    one = Plan(image, ref, files, options.cache / f"{image.name}-{ref.rpartition(':')[2]}.tar")
+    build([one], options, Progress({image.name: 20}, lambda _text: None))
+    command = [sys.executable, "-m", "local.kubernetes", "import-images", "--name", platform.name]
+    subprocess.run([*command, f"{ref}={one.archive}"], cwd=REPO, check=True, capture_output=True)
+    return ref
+
+
+@pytest.fixture
+def neuron_device(platform):
+    """The node as one with a Neuron device, as its plugin would show it."""
+    [name] = platform.kubectl("get", "nodes", "-o", "name").split()
+    platform.kubectl("label", name, "node.kubernetes.io/instance-type=inf2.xlarge", "--overwrite")
+    shown = json.dumps({"status": {kind: {"aws.amazon.com/neuroncore": "2"} for kind in ("capacity", "allocatable")}})
+    platform.kubectl("patch", name, "--subresource=status", "--type=merge", "-p", shown)
+
+
+def test_a_model_is_compiled_once_before_its_engine_loads_it_and_again_for_another_shape(
+    platform, node, client, tgw_image, neuron_device, tmp_path
+):
+    folder = make_tiny_folder(tmp_path / "tiny")
+    files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+    small = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}
+    model = {
+        "name": "neuron-1.0",
+        "source": "hf://ORG/NAME",
+        "revision": COMMIT,
+        "engine": "tgw",
+        "context": 256,
+        "accelerators": ["inf2.xlarge"],
+        "neuron": {"resources": small},
+        "resources": small,
+    }
+    with hub_of(node, files) as hub:
+        given = {
+            "models_environment": {"HF_ENDPOINT": hub.url},
+            "engine_tgw_image": tgw_image,
+            "engine_tgw_backend": "tnx",
+            "engine_tgw_start_timeout": 120,
+        }
+        with catalogue(platform, model, **given):
+            platform.playbook("site.yml")
+            first = log_of(platform, "neuron-1.0", "compile")
+            assert '"status": "compiled"' in first
+            whole = client.completions.create(model="neuron-1.0", prompt="This is a cake", max_tokens=4)
+            assert whole.usage.completion_tokens
+            assert recap(platform.playbook("site.yml").stdout)["changed"] == 0
+        with catalogue(platform, {**model, "context": 128}, **given):
+            platform.playbook("site.yml")
+            again = log_of(platform, "neuron-1.0", "compile")
+            assert '"status": "compiled"' in again and "n_positions" in again
+            assert client.completions.create(model="neuron-1.0", prompt="This is a cake", max_tokens=4).choices[0].text
+    with catalogue(platform, models_removed="delete"):
+        platform.playbook("site.yml")
+        assert objects_of(platform, "neuron-1.0") == ""
+        pods = ("wait", "pod", "-l", "llm.on-eks/model=neuron-1.0", "--for=delete", "--timeout=100s")
+        platform.kubectl("-n", "llm-engines", *pods)
+        assert clean(platform).count("neuron-1.0.tnx/") == 2
+
+
+def test_each_failure_is_one_sentence_and_no_engine_is_started(platform, node, tmp_path):
+    weights = make_tiny_gguf(tmp_path / "weights.gguf", kind="bigram", seed=1).read_bytes()
+    model = {"source": "hf://ORG/NAME", "revision": COMMIT, "engine": "llamacpp", "context": 512}
+    hubs = {
+        "gated": (hub_of(node, {"tiny.gguf": weights}, gated=True), "is gated or private"),
+        "large": (hub_of(node, {"tiny.gguf": weights}, announced_more=10**15), "there is no room"),
+        "corrupt": (ModelServer({"tiny.gguf": weights}, lambda _asked: Fault(flip=800_000), host=node), "sha256 is"),
+    }
+    for name, (hub, sentence) in hubs.items():
+        with (
+            hub,
+            catalogue(
+                platform,
+                {**model, "name": name},
+                models_environment={"HF_ENDPOINT": hub.url},
+                models_check_sources=False,
+            ),
+        ):
+            done = platform.playbook("site.yml", "-e", f"platform_only=engine-{name}", check=False)
+            assert done.returncode != 0
+            assert sentence in done.stdout, done.stdout[-3000:]
+            assert "Traceback" not in done.stdout
+            found = platform.kubectl(
+                "-n", "llm-engines", "get", "deploy", "-l", f"llm.on-eks/model={name}", "-o", "name"
+            )
+            assert found == "", "an engine without its model would crash for ever"
+            pods = ("get", "pods", "-l", f"llm.on-eks/model={name}", "-o", "name")
+            assert len(platform.kubectl("-n", "llm-engines", *pods).split()) == 1, "trying again does not help"
+    platform.playbook("site.yml")
