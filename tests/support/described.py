@@ -38,12 +38,18 @@ COMMON = {
 # What a whole run up to its descriptors is made of, besides variables.
 SOURCES = ("roles", "playbooks", "plugins", "ansible.cfg", "tests/support/described.py")
 DESCRIBE = [{"include_tasks": str(REPO / "playbooks" / "tasks" / "describe.yml")}]
+_ALONE = "query('llm.on_eks.component_roles', role_alone, provider=platform_provider | default('existing'))"
+_ON_AWS = "query('llm.on_eks.component_roles', provider=platform_provider | default('existing'), scope='eks')"
+# Two loops, as in playbooks/tasks/describe.yml: with one, hosts without AWS would change the order for those that have it.
 DESCRIBE_ALONE = [
-    {
-        "include_role": {"name": "llm.on_eks.{{ needed }}", "tasks_from": "describe"},
-        "loop": "{{ query('llm.on_eks.component_roles', role_alone, provider=platform_provider | default('existing')) }}",
-        "loop_control": {"loop_var": "needed"},
-    },
+    *(
+        {
+            "include_role": {"name": "llm.on_eks.{{ needed }}", "tasks_from": "describe"},
+            "loop": f"{{{{ {_ALONE} | {which}('in', {_ON_AWS}) | list }}}}",
+            "loop_control": {"loop_var": "needed"},
+        }
+        for which in ("select", "reject")
+    ),
     {"set_fact": {"platform_components": "{{ lookup('vars', role_alone ~ '_components') }}"}},
 ]
 

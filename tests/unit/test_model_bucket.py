@@ -176,7 +176,9 @@ def test_one_object_is_a_source_and_its_neighbours_are_not(tmp_path, endpoint):
     s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
     s3.create_bucket(Bucket="models")
     for name in ("tiny.gguf", "tiny.gguf-logs", "tiny.gguf-report/x"):
-        s3.put_object(Bucket="models", Key=f"{tmp_path.name}/{name}", Body=b"GGUF" + name.encode(), ChecksumAlgorithm="SHA256")
+        s3.put_object(
+            Bucket="models", Key=f"{tmp_path.name}/{name}", Body=b"GGUF" + name.encode(), ChecksumAlgorithm="SHA256"
+        )
     entry = {"name": "m", "engine": "llamacpp", "source": f"s3://models/{tmp_path.name}/tiny.gguf", "revision": ""}
     [locked] = resolve([entry], Access(s3_endpoint=endpoint), client())
     store, outcome = run(tmp_path, endpoint, f"{tmp_path.name}/tiny.gguf", locked.revision.removeprefix("sha256:"))
