@@ -7,6 +7,7 @@ an address of their own, signed and short-lived, on another host name.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import ipaddress
 import json
@@ -24,10 +25,14 @@ LARGE_BYTES = 1000  # from this size on a file is one of git-lfs
 
 @dataclass
 class Fault:
-    """What happens to one answer. `cut_at`: bytes of the body after which the connection ends; `flip`: which bit of the body is turned."""
+    """What happens to one answer. `cut_at`: bytes of the body after which the connection ends; `flip`: which bit of the body is turned.
+
+    `stall_at`: bytes after which nothing comes any more while the connection stays open. `encoding`: the body is compressed.
+    """
 
     status: int = 0
     retry_after: str = ""
+    rate_limit: str = ""
     cut_at: int | None = None
     flip: int | None = None
     length: int | None = None
@@ -37,6 +42,8 @@ class Fault:
     location: str = ""
     pause_s: float = 0.0
     forget_length: bool = False
+    stall_at: int | None = None
+    encoding: str = ""
 
 
 @dataclass
@@ -88,11 +95,13 @@ class ModelServer:
                 pass  # clients go away on purpose
 
         self._lock = threading.Lock()
+        self._closing = threading.Event()
         self._server = Server((self.host, 0), Handler)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *_):
+        self._closing.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -127,6 +136,7 @@ class ModelServer:
         time.sleep(fault.pause_s)
         if fault.status or fault.location:
             retry = {"Retry-After": fault.retry_after} if fault.retry_after else {}
+            retry |= {"RateLimit": fault.rate_limit} if fault.rate_limit else {}
             to = {"Location": fault.location} if fault.location else {}
             self._send(handler, asked, fault.status or 302, b"{}", {**retry, **to})
         elif path.startswith("/files/"):
@@ -229,6 +239,9 @@ class ModelServer:
             turned = bytearray(body)
             turned[fault.flip // 8 - begin] ^= 1 << fault.flip % 8
             body = memoryview(turned)
+        if fault.encoding:  # as a cache on the way does, which compresses what it takes for text
+            more |= {"Content-Encoding": fault.encoding}
+            status, body = 200, memoryview(gzip.compress(data))
         self._send(handler, asked, status, body, more, fault)
 
     def _json(self, handler, asked, content, headers=None) -> None:
@@ -245,7 +258,8 @@ class ModelServer:
         handler.end_headers()
         if asked.method == "HEAD":
             return
-        end = len(body) if fault.cut_at is None else min(fault.cut_at, len(body))
+        ends = [one for one in (fault.cut_at, fault.stall_at) if one is not None]
+        end = min([len(body), *ends])
         step = 256 << 10 if not self.bytes_per_s else 16 << 10
         for at in range(0, end, step):
             piece = body[at : min(at + step, end)]
@@ -253,6 +267,8 @@ class ModelServer:
             asked.sent_bytes += len(piece)
             if self.bytes_per_s:
                 time.sleep(len(piece) / self.bytes_per_s)
+        if fault.stall_at is not None:
+            self._closing.wait(30)
         if end < len(body) or fault.length is not None or fault.forget_length:
             handler.close_connection = True
 

@@ -316,6 +316,32 @@ def test_a_server_that_asks_for_patience_gets_it(store, server, status):
     assert time.monotonic() - began >= 1
 
 
+def test_what_the_hub_says_of_its_rate_limit_is_kept(store, server):
+    """https://github.com/huggingface/huggingface_hub/issues/3312: it sends no Retry-After."""
+    server.fault = once(of_weights, Fault(status=429, rate_limit='"resolvers";r=0;t=1'))
+    began = time.monotonic()
+    run(store, server)
+    assert time.monotonic() - began >= 2
+
+
+def test_a_download_that_stalls_goes_on_where_it_was(store, server):
+    """https://github.com/kserve/kserve/issues/5611"""
+    server.fault = once(of_weights, Fault(stall_at=1000))
+    began = time.monotonic()
+    run(store, server, who=client(timeout_s=0.5))
+    assert time.monotonic() - began < 20
+
+
+def test_a_mirror_that_compresses_is_named(store, server):
+    """https://github.com/huggingface/huggingface_hub/issues/3307"""
+    server.fault = lambda asked: Fault(encoding="gzip") if asked.path.endswith("/config.json") else None
+    with pytest.raises(
+        ContentError,
+        match=r"config.json is \d+ bytes long on its server, and 23 were announced: it sends it compressed \(gzip\)",
+    ):
+        run(store, server)
+
+
 def test_a_date_to_come_again_is_kept(store, server):
     when = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 2))
     server.fault = once(of_weights, Fault(status=503, retry_after=when))

@@ -301,18 +301,24 @@ def _check_answer(response: http.client.HTTPResponse, remote: RemoteFile, part: 
     if response.status == 200:
         length = response.headers.get("Content-Length", "")
         if length and int(length) != remote.size_bytes:
-            raise ContentError(
-                f"{remote.path} is {length} bytes long on its server, and {remote.size_bytes} were announced"
-            )
+            raise _other_length(response, remote, length)
         _skip(response, part.at)
         return
     range_, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
     if total.isdigit() and int(total) != remote.size_bytes:
-        raise ContentError(f"{remote.path} is {total} bytes long on its server, and {remote.size_bytes} were announced")
+        raise _other_length(response, remote, total)
     if response.status != 206 or not range_.startswith(f"{part.at}-"):
         raise ServerError(
             f"{remote.path}: bytes from {part.at} were asked for, and the answer ({response.status}) is for {range_ or 'none'}"
         )
+
+
+def _other_length(response: http.client.HTTPResponse, remote: RemoteFile, length: str) -> ContentError:
+    encoding = response.headers.get("Content-Encoding", "identity")
+    why = f": it sends it compressed ({encoding}), although it was asked not to" if encoding != "identity" else ""
+    return ContentError(
+        f"{remote.path} is {length} bytes long on its server, and {remote.size_bytes} were announced{why}"
+    )
 
 
 def _skip(response: http.client.HTTPResponse, count: int) -> None:
