@@ -26,11 +26,12 @@ _value:
 
 from typing import Any
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils.engines import scaling
-
 
 def adapter_rules(signals: Any) -> Any:
     """See DOCUMENTATION."""
+    # Imported when it is used: ansible-doc also loads filters where the packages of requirements.txt are missing.
+    from ansible_collections.llm.on_eks.plugins.plugin_utils.engines import scaling
+
     return scaling.adapter_rules(list(signals))
 
 

@@ -33,11 +33,12 @@ _value:
 
 from typing import Any
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils.awx import objects
-from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import plain
-
 
 def awx_objects(inputs: Any, choices: Any, blueprint: Any) -> dict[str, Any]:
+    # Imported when it is used: ansible-doc also loads filters where the packages of requirements.txt are missing.
+    from ansible_collections.llm.on_eks.plugins.plugin_utils.awx import objects
+    from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import plain
+
     return objects(plain(inputs), plain(choices), plain(blueprint))
 
 

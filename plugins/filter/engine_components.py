@@ -40,11 +40,13 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
-from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.contract import components
 
 
 def engine_components(entry: Any, engine: Any, file: Any = None) -> Any:
     """See DOCUMENTATION."""
+    # Imported when it is used: ansible-doc also loads filters where the packages of requirements.txt are missing.
+    from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.contract import components
+
     try:
         return components(plain(entry), plain(engine), plain(file) or None)
     except LlmOnEksError as problem:

@@ -40,11 +40,13 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.llm.on_eks.plugins.filter.engine_components import plain
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.reference.accelerators import InstanceTypesError
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
-from ansible_collections.llm.on_eks.plugins.plugin_utils.karpenter.pools import pools
 
 
 def node_pools(catalog: Any, settings: Any, own: Any = None) -> Any:
     """See DOCUMENTATION."""
+    # Imported when it is used: ansible-doc also loads filters where the packages of requirements.txt are missing.
+    from ansible_collections.llm.on_eks.plugins.plugin_utils.karpenter.pools import pools
+
     try:
         return pools(plain(catalog), plain(settings), plain(own or {}))
     except (LlmOnEksError, InstanceTypesError) as problem:

@@ -40,11 +40,13 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
-from ansible_collections.llm.on_eks.plugins.plugin_utils.models import pins
 
 
 def pinned_models(catalog: Any, lock_file: str, *, locking: bool = False) -> list[Any]:
     """See DOCUMENTATION."""
+    # Imported when it is used: ansible-doc also loads filters where the packages of requirements.txt are missing.
+    from ansible_collections.llm.on_eks.plugins.plugin_utils.models import pins
+
     try:
         found = pins.pinned(catalog, Path(lock_file))
     except LlmOnEksError as problem:

@@ -40,11 +40,13 @@ _value:
 from typing import Any
 
 from ansible_collections.llm.on_eks.plugins.filter.engine_components import plain
-from ansible_collections.llm.on_eks.plugins.plugin_utils.engines import scaling
 
 
 def scalers(catalog: Any, by: str, signals: Any, prometheus: str = "") -> Any:
     """See DOCUMENTATION."""
+    # Imported when it is used: ansible-doc also loads filters where the packages of requirements.txt are missing.
+    from ansible_collections.llm.on_eks.plugins.plugin_utils.engines import scaling
+
     models = scaling.scaled(plain(catalog), plain(signals))
     if by == "keda":
         return scaling.scaled_objects(models, prometheus)

@@ -42,12 +42,14 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
-from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.lock_file import pinned_image
-from ansible_collections.llm.on_eks.plugins.plugin_utils.images.wanted import wanted
 
 
 def wanted_images(catalog: Any, components: Any, lock_file: str, base: str) -> dict[str, Any]:
     """See DOCUMENTATION."""
+    # Imported when it is used: ansible-doc also loads filters where the packages of requirements.txt are missing.
+    from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.lock_file import pinned_image
+    from ansible_collections.llm.on_eks.plugins.plugin_utils.images.wanted import wanted
+
     file = Path(lock_file)
     try:
         found = wanted(catalog, components)

@@ -6,7 +6,8 @@ DOCUMENTATION = r"""
 module: eks_nodegroup
 short_description: Make, change or remove a managed node group of Amazon EKS
 description:
-  - Labels, taints, sizes, versions and update settings are changed in place; what AWS cannot change (instance types, disk, subnets, role, AMI and capacity type) means a new group of the same name.
+  - Labels, taints, sizes, versions and update settings are changed in place.
+  - What AWS cannot change (instance types, disk, subnets, role, AMI and capacity type) means a new group of the same name.
 options:
   cluster:
     description: The cluster's name.

@@ -8,6 +8,7 @@ llama.cpp, and says so.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -69,8 +70,11 @@ def engines():
                 continue
             name = "tiny-neuron" if loader == "Neuron" else "tiny"
             yield pytest.param(("tgw", StartTgw(source, loader), name), id=f"tgw-{name_of(source)}-{loader}")
-    start = lambda folder: serving(folder, slots=4)  # noqa: E731
-    yield pytest.param(("vllm", start, "tiny"), id="vllm", marks=[pytest.mark.full, pytest.mark.timeout(1800)])
+    yield pytest.param(
+        ("vllm", functools.partial(serving, slots=4), "tiny"),
+        id="vllm",
+        marks=[pytest.mark.full, pytest.mark.timeout(1800)],
+    )
 
 
 @pytest.fixture(scope="module")

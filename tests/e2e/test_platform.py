@@ -5,7 +5,10 @@ import concurrent.futures
 import http.client
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 import urllib.parse
 from pathlib import Path
@@ -13,7 +16,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from tests.support.local_platform import recap
+from tests.support.local_platform import REPO, recap
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 
@@ -225,6 +228,42 @@ def test_a_program_killed_by_9_comes_back(platform, program):
         time.sleep(0.5)
     assert platform.pids(program) - killed
     assert platform.is_ready()
+
+
+@pytest.fixture
+def account(platform, monkeypatch):
+    """The emulated account, as amazon.aws and boto3 find it: by the environment. Its endpoint."""
+    command = [sys.executable, "-m", "local.kubernetes", "status", "--name", platform.name]
+    said = json.loads(subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True).stdout)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", said["aws_endpoint_url"])
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", said["aws_credentials_file"])
+    return said["aws_endpoint_url"]
+
+
+@pytest.mark.parametrize("way_in", ["kubeconfig", "token of EKS"])
+def test_tasks_of_ones_own_run_as_the_readme_has_them(platform, account, tmp_path, way_in):
+    (text,) = re.findall(r"```yaml\n(# mine.yml\n.*?)```", (REPO / "README.md").read_text(), re.DOTALL)
+    playbook = tmp_path / "mine.yml"
+    playbook.write_text(text)
+    signing_in = ("-e", "platform_kubeconfig=", "-e", f"platform_aws_endpoint_url={account}")
+    done = platform.playbook(str(playbook), "-vvv", *(signing_in if way_in != "kubeconfig" else ()))
+    assert re.search(r"[1-9] gateway pods, network 10\.[\d.]+/16", done.stdout)
+    assert "k8s-aws-v1." not in done.stdout + done.stderr
+
+
+def test_scenarios_of_molecule_pass_on_it(platform):
+    """Two of them; `make test-all` runs all, on a cluster of its own."""
+    command = [
+        sys.executable,
+        "-m",
+        "tools.molecule",
+        "--inventory",
+        platform.inventory.parent,
+        "converged",
+        "existing",
+    ]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
 
 
 def test_another_kubeconfig_is_the_other_way_in(platform, tmp_path):

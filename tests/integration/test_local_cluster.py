@@ -57,7 +57,10 @@ def traces(name):
 
 def machine():
     """What a cluster could leave that does not carry its name; without what belongs to clusters that run beside it."""
-    run = lambda *command: subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: E731
+
+    def run(*command):
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
     links = {line.split()[0].split("@")[0] for line in run("ip", "-br", "link").splitlines()}
     beside = [ClusterConfig(folder.name) for folder in STATE_ROOT.glob("*")]
     rules = {line for line in run("iptables-save").splitlines() if line.startswith("-A")}

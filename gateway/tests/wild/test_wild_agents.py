@@ -225,8 +225,10 @@ def test_more_tokens_than_the_context_holds_are_cut_to_it(wild: Wild) -> None:
 
 LENGTHS = {
     "vLLM": "This model's maximum context length is 4096 tokens. However, you requested 32050 tokens (50 in the messages, 32000 in the completion).",
-    "vLLM of late": "This model's maximum context length is 4096 tokens. However, you requested 32000 output tokens and your prompt contains at least 50 input tokens",
-    "SGLang": "Requested token count exceeds the model's maximum context length of 4096 tokens. You requested a total of 32050 tokens: 50 tokens from the input messages and 32000 tokens for the completion.",
+    "vLLM of late": "This model's maximum context length is 4096 tokens. However, you requested 32000 output tokens "
+    "and your prompt contains at least 50 input tokens",
+    "SGLang": "Requested token count exceeds the model's maximum context length of 4096 tokens. "
+    "You requested a total of 32050 tokens: 50 tokens from the input messages and 32000 tokens for the completion.",
     "TGI": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 50 `inputs` tokens and 32000 `max_new_tokens`",
 }
 

@@ -32,7 +32,10 @@ async def strict(asked: Asked, say: Say) -> None:
     elif any(tool["type"] != "function" for tool in said.get("tools", ())):
         wrong = "tools: Input should be 'function'"
     elif said.get("max_tokens", 0) > CONTEXT - 20000:
-        wrong = f"max_tokens is too large: {said['max_tokens']}. This model's maximum context length is {CONTEXT} tokens and your request has 20000 input tokens"
+        wrong = (
+            f"max_tokens is too large: {said['max_tokens']}. This model's maximum context length is {CONTEXT} tokens "
+            "and your request has 20000 input tokens"
+        )
     elif said.get("reasoning_effort") not in (None, "low", "medium", "high"):
         wrong = "reasoning_effort: Input should be 'low', 'medium' or 'high'"
     if wrong:

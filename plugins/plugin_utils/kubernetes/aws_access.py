@@ -60,6 +60,22 @@ class AwsAccess:
         authority = base64.b64decode(certificate_authority)
         return Client(KubernetesConnection(server=endpoint.rstrip("/"), authority=authority, token=Token(self._token)))
 
+    def kubeconfig(self) -> dict[str, Any]:
+        """A kubeconfig with a token that is good for 15 minutes. Raises NoClusterError, AwsError."""
+        found = self.found()
+        if not found:
+            raise NoClusterError(f"EKS cluster {self.cluster} is not there yet; run site.yml, which makes it")
+        cluster = {"server": found["endpoint"], "certificate-authority-data": found["certificate_authority"]}
+        name = self.cluster
+        return {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": name,
+            "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+            "clusters": [{"name": name, "cluster": cluster}],
+            "users": [{"name": name, "user": {"token": token(self.connection, name)}}],
+        }
+
     def _token(self) -> tuple[str, datetime.datetime]:
         return token(self.connection, self.cluster), datetime.datetime.now(datetime.UTC) + datetime.timedelta(
             seconds=LIFETIME_S

@@ -2,8 +2,8 @@
 """The record of what was applied, kept in the cluster: the last ten revisions of each component, with their objects and documents.
 
 They are ConfigMaps in namespace llm-system: `record-COMPONENT` holds the list of revisions, `record-COMPONENT-N` the
-documents of one (`record-COMPONENT-N.2` and so on those that do not fit). A revision is written before its first object, so that a run that is killed leaves no unknown object
-behind. A record holds no secret: values of Secrets are digests, other secrets are masked.
+documents of one (`record-COMPONENT-N.2` and so on those that do not fit). A revision is written before its first object,
+so that a run that is killed leaves no unknown object behind. A record holds no secret: values of Secrets are digests, other secrets are masked.
 """
 
 from __future__ import annotations

@@ -151,7 +151,10 @@ def test_eks_writes_its_log_group_again_after_its_end(slow):
     )
     assert cluster.delete().verb == "delete"
     logs.delete_log_group(logGroupName="/aws/eks/again/cluster")
-    groups = lambda: logs.describe_log_groups(logGroupNamePrefix="/aws/eks/again")["logGroups"]  # noqa: E731
+
+    def groups():
+        return logs.describe_log_groups(logGroupNamePrefix="/aws/eks/again")["logGroups"]
+
     _patiently(lambda: None, until=groups)
     (row,) = groups()
     assert logs.list_tags_for_resource(resourceArn=row["arn"].removesuffix(":*"))["tags"] == {}

@@ -99,7 +99,10 @@ def test_load_balancers_take_their_time_and_outlive_a_restart(tmp_path):
         vpc, subnets = make_subnets(aws)
         elb = aws.client("elbv2")
         arn = make_balancer(aws, (vpc, subnets), "slow")
-        state = lambda: elb.describe_load_balancers(LoadBalancerArns=[arn])["LoadBalancers"][0]["State"]["Code"]  # noqa: E731
+
+        def state():
+            return elb.describe_load_balancers(LoadBalancerArns=[arn])["LoadBalancers"][0]["State"]["Code"]
+
         assert state() == "provisioning"
         aws.kill()
         aws.start()
@@ -135,7 +138,10 @@ def test_an_instance_takes_its_interface_with_it(aws, ground):
 @pytest.mark.parametrize("kind", ["volume", "address", "snapshot"])
 def test_marked_things_outside_the_vpc_are_found_by_their_mark(aws, kind):
     ec2 = aws.client("ec2")
-    given = lambda word: {"TagSpecifications": [{"ResourceType": word, "Tags": [MARK]}]}  # noqa: E731
+
+    def given(word):
+        return {"TagSpecifications": [{"ResourceType": word, "Tags": [MARK]}]}
+
     marked = [{"Name": "tag:llm.on_eks/cluster", "Values": ["demo"]}]
     volume = ec2.create_volume(AvailabilityZone="us-west-2a", Size=1, **given("volume"))["VolumeId"]
     ec2.create_volume(AvailabilityZone="us-west-2a", Size=1)
@@ -157,9 +163,11 @@ def test_marked_things_outside_the_vpc_are_found_by_their_mark(aws, kind):
 
 def test_a_policy_that_is_attached_or_has_versions_does_not_go(aws):
     iam = aws.client("iam")
-    document = lambda action: json.dumps(  # noqa: E731
-        {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": action, "Resource": "*"}]}
-    )
+
+    def document(action):
+        allowed = {"Effect": "Allow", "Action": action, "Resource": "*"}
+        return json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+
     make_role(aws, "holder")
     arn = iam.create_policy(PolicyName="held", PolicyDocument=document("s3:*"))["Policy"]["Arn"]
     iam.attach_role_policy(RoleName="holder", PolicyArn=arn)

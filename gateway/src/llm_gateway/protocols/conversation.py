@@ -3,7 +3,8 @@
 
 Many templates know one system message, at the beginning, and want user and assistant to take turns; tool results are text. So what other
 languages put elsewhere is said where it can stand: further system messages join the first while nothing else was said, and are the user's words
-after that (moving them up would change the prompt's beginning, which engines keep computed); two messages of one side become one; pictures of a tool are shown in
+after that (moving them up would change the prompt's beginning, which engines keep computed);
+two messages of one side become one; pictures of a tool are shown in
 the user's name.
 """
 

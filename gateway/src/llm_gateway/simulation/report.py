@@ -135,8 +135,10 @@ h1 { font-size: 1.4rem; } h2 { font-size: 1rem; margin: 0 0 .6rem; } p { color: 
 .wide { grid-column: 1 / -1; overflow-x: auto; }
 svg { width: 100%; height: auto; } svg text { fill: var(--soft); font-size: 15px; } svg .axis { fill: var(--ink); }
 polyline { fill: none; stroke-width: 2; stroke-linejoin: round; } .grid { stroke: var(--line); }
-.legend span { margin-right: 1.2rem; white-space: nowrap; } .legend i { display: inline-block; width: 1rem; height: .3rem; border-radius: .15rem; margin-right: .4rem; vertical-align: .2em; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; } th, td { text-align: right; white-space: nowrap; padding: .4rem .8rem; border-bottom: 1px solid var(--line); }
+.legend span { margin-right: 1.2rem; white-space: nowrap; }
+.legend i { display: inline-block; width: 1rem; height: .3rem; border-radius: .15rem; margin-right: .4rem; vertical-align: .2em; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; white-space: nowrap; padding: .4rem .8rem; border-bottom: 1px solid var(--line); }
 th { font-weight: 500; color: var(--soft); } th:first-child, td:first-child { text-align: left; }
 """
 
