@@ -55,6 +55,13 @@ def tasks(items):
 
 
 @pytest.mark.parametrize("file", MODULES, ids=lambda file: file.stem)
+def test_modules_begin_and_are_signed_as_ansible_test_asks(file):
+    text = file.read_text(encoding="utf-8")
+    assert "GNU General Public License v3.0+ (see" in text[:400]
+    assert all("(@" in author for author in yaml.safe_load(texts(file)["DOCUMENTATION"])["author"])
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda file: file.stem)
 def test_examples_use_options_that_exist(file):
     examples = yaml.safe_load(texts(file)["EXAMPLES"])
     used = [task[OURS + file.stem] or {} for task in tasks(examples) if OURS + file.stem in task]
