@@ -9,8 +9,9 @@ The data path's own language is OpenAI's: the paths in `tables.NATIVE` go to the
 
 `tables.ERRORS[path]` words errors for which there is no translation yet. Both kinds may be at work in one exchange:
 client → CLIENTS → OpenAI → ENGINES → engine, and all the way back. Translations are pure: bytes in, bytes out, no I/O, no
-clock, no globals, so they are tested and fuzzed directly. What they are given comes from strangers: they raise `ApiError` for a request that cannot be done and for an error that an engine reports within its reply, `UntranslatableReply` for a reply that makes
-no sense, and nothing else. Keys, limits, choice, failover, usage and metrics see only the OpenAI form and need not know that there is a translation.
+clock, no globals, so they are tested and fuzzed directly. What they are given comes from strangers: they raise `ApiError`
+for a request that cannot be done and for an error that an engine reports within its reply, `UntranslatableReply` for a reply
+that makes no sense, and nothing else. Keys, limits, choice, failover, usage and metrics see only the OpenAI form and need not know that there is a translation.
 
 Nothing that a client says is dropped in silence: a field is said in other words, passed on as it came, done here, or refused by name
 (`fields.py`, which docs and tests read too).
