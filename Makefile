@@ -20,6 +20,9 @@ export http_proxy := $(or $(http_proxy),$(HTTP_PROXY))
 export https_proxy := $(or $(https_proxy),$(HTTPS_PROXY))
 endif
 
+# `make up models_extra=examples/tiny-vllm.yml`: more models for a trial.
+EXTRA := $(if $(models_extra),-e models_extra=$(models_extra))
+
 # What mypy checks (strict).
 TYPED := plugins/plugin_utils plugins/module_utils tools local gateway/src
 
@@ -36,13 +39,13 @@ venv-dev: ## the same, with the packages of the tests
 	@$(PYTHON) tools/venv.py --dev
 
 up: venv ## set everything up on this machine, and ask for a completion through the gateway
-	@$(PLAYBOOK) site.yml
+	@$(PLAYBOOK) site.yml $(EXTRA)
 
 down: venv ## remove all of it again, except the cache of binaries, images and models
 	@$(PLAYBOOK) destroy.yml -e platform_confirm=local
 
 status: venv ## what runs, and whether it is healthy
-	@$(PLAYBOOK) playbooks/status.yml
+	@$(PLAYBOOK) playbooks/status.yml $(EXTRA)
 
 logs: venv ## the local cluster's logs, live
 	@$(VENV)/python -m local.kubernetes logs --name local

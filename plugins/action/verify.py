@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.module_utils.files import write_whole
 from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_GATEWAY
-from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.conformance import Target, examine
+from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.conformance import examine, table
+from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.target import Target
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.closing import masked
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
@@ -29,6 +31,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
 )
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.verify import Answer, ask, first_key, list_models
 
+display = Display()
 FIRST_KEY = "llm-gateway-first-key"
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "front_door": {"type": "str", "required": True},
@@ -84,7 +87,11 @@ class ActionModule(ActionBase):
             )
         if options["conformance"]:
             return _examined(options, key)
-        answers = [ask(front_door, key, name, timeout_s=options["timeout"]) for name in served]
+        answers = [
+            ask(front_door, key, entry["name"], entry.get("task") or "generate", timeout_s=options["timeout"])
+            for entry in options["catalog"]
+            if _is_served(entry)
+        ]
         changed = False
         if options["endpoint_file"]:
             endpoint = {
@@ -113,8 +120,9 @@ def _examined(options: dict[str, Any], key: str) -> dict[str, Any]:
     entry = next((one for one in options["catalog"] if one["name"] == name and _is_served(one)), None)
     if entry is None:
         raise LlmOnEksError(f"verify: verify_model is {name!r}, which model_catalog does not serve")
-    target = Target(options["front_door"], name, entry["engine"], key, gateway=True, timeout_s=options["timeout"])
-    results = examine(target)
+    how: dict[str, Any] = {"gateway": True, "timeout_s": options["timeout"], "task": entry.get("task") or "generate"}
+    results = examine(Target(options["front_door"], name, entry["engine"], key, **how))
+    display.display(f"\n  {name} ({entry['engine']}) through {options['front_door']}\n{table(results)}\n")
     broken = [f"{one.question}: {one.sentence}" for one in results if one.outcome == "broken"]
     if broken:
         raise LlmOnEksError(f"verify: {name} does not hold {len(broken)} of {len(results)}: " + "; ".join(broken))

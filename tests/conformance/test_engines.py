@@ -17,7 +17,15 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.conformance import KNOWN, QUESTIONS, Target, examine
+from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.conformance import (
+    KNOWN,
+    QUESTIONS,
+    QUESTIONS_OF,
+    Result,
+    examine,
+    table,
+)
+from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.target import Target
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "gateway" / "tests"))
 
@@ -113,6 +121,46 @@ def test_it_holds_through_the_gateway_too(running, tmp_path):
         served = [one["id"] for one in front.get("/v1/models").json["data"]]
         results = examine(Target(front.url, served[0] if served else model, engine, key=KEY, gateway=True), known)
     assert broken(results) == []
+
+
+@pytest.fixture(scope="module")
+def embedding(tmp_path_factory):
+    with llamacpp(tmp_path_factory.mktemp("embedding"), "--embeddings", "--pooling", "mean") as engine:
+        yield engine.url
+
+
+KNOWN_OF_LLAMACPP = {"too_long": "it is answered 500", "unknown_model": "it answers for whatever is loaded"}
+
+
+def test_an_embedding_model_holds_what_clients_rely_on(embedding):
+    results = examine(Target(embedding, "tiny", "llamacpp", task="embed"), KNOWN_OF_LLAMACPP)
+    assert broken(results) == []
+    assert [one.question for one in results if one.outcome == "held"] == [
+        name for name in QUESTIONS_OF["embed"] if name not in KNOWN_OF_LLAMACPP
+    ]
+
+
+def test_an_embedding_model_holds_it_through_the_gateway_too(embedding, tmp_path):
+    with House(tmp_path) as house:
+        front = house.front(RealEngine(f"{embedding}?kind=llamacpp"))
+        target = Target(front.url, "tiny", "llamacpp", key=KEY, gateway=True, task="embed")
+        assert broken(examine(target, KNOWN_OF_LLAMACPP)) == []
+
+
+def test_the_table_says_what_was_asked_and_what_became_of_it():
+    said = table(
+        [
+            Result("greedy", "held", "", 0.25),
+            Result("stop", "broken", "it went on", 1.5),
+            Result("seed", "known", "none"),
+        ]
+    )
+    assert said.splitlines() == [
+        "  question  outcome    seconds",
+        "  greedy    held          0.25",
+        "  stop      BROKEN        1.50  it went on",
+        "  seed      not asked           none",
+    ]
 
 
 def test_what_is_known_of_an_engine_names_questions_that_there_are():

@@ -7,7 +7,8 @@ import pytest
 
 from ansible_collections.llm.on_eks.plugins.action.verify import _examined
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
-from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.conformance import Result
+from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.conformance import QUESTIONS_OF, Result, examine
+from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.target import Target
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.closing import Closing, masked, render
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.verify import VerifyError, ask
 
@@ -65,6 +66,34 @@ def test_anything_else_fails_loudly(front_door, status, body, said):
     reply.update(status=status, body=body)
     with pytest.raises(VerifyError, match=said):
         ask(url, "key", "m")
+
+
+@pytest.mark.parametrize("task", ["generate", "embed", "rerank"])
+def test_an_answer_of_another_form_is_a_sentence_and_all_questions_are_asked(front_door, task):
+    url, reply = front_door
+    reply.update(status=200, body=["not", "an", "object"])
+    results = examine(Target(url, "m", task=task, timeout_s=10))
+    assert [one.question for one in results] == list(QUESTIONS_OF[task])
+    assert all(one.sentence for one in results if one.outcome == "broken")
+    assert "broken" in {one.outcome for one in results}
+
+
+def test_a_model_of_vectors_is_asked_for_one(front_door):
+    url, reply = front_door
+    reply.update(status=200, body={"data": [{"embedding": [0.5, 0.25]}], "usage": {"prompt_tokens": 5}})
+    assert ask(url, "key", "m", "embed").text == "a vector of 2 numbers"
+    reply.update(body={"data": [{"embedding": []}], "usage": {"prompt_tokens": 5}})
+    with pytest.raises(VerifyError, match="answered no vector"):
+        ask(url, "key", "m", "embed")
+
+
+def test_a_model_of_scores_is_asked_for_some(front_door):
+    url, reply = front_door
+    reply.update(status=200, body={"results": [{"index": 0, "relevance_score": 0.5}]})
+    assert ask(url, "key", "m", "rerank").text == "scores 0.500"
+    reply.update(body={"results": [{"index": 0}]})
+    with pytest.raises(VerifyError, match="answered without"):
+        ask(url, "key", "m", "rerank")
 
 
 def test_nobody_listening_is_one_sentence():

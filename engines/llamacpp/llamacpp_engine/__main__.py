@@ -36,6 +36,10 @@ def _parameters(settings: Settings, file: Path) -> Any:
     chosen.timeout_read = chosen.timeout_write = settings.http_timeout_s
     chosen.api_keys = list(settings.api_keys)
     chosen.embedding = settings.embeddings
+    if settings.embeddings:
+        # A vector is pooled over the tokens of one computation. With a cache for each slot, texts of different lengths that are computed
+        # together are split, and the longer one is pooled over its last part.
+        chosen.kv_unified = True
     if settings.pooling:
         chosen.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{settings.pooling.upper()}")
     chosen.endpoint_metrics, chosen.endpoint_slots, chosen.ui = settings.metrics, False, False

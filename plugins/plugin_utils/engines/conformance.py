@@ -1,24 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """The same questions to every engine, directly or through the gateway: what clients of OpenAI's API may rely on.
 
+Those to models that write text are here, those to models that give vectors and scores in pooling.py.
+
 Each question returns a sentence that says what failed. `KNOWN` lists what an engine is known to lack: such a question
 is skipped, and the report says why. Shapes: https://platform.openai.com/docs/api-reference/completions, …/chat
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlsplit
 
-PROMPT = "This is a cake recipe:\n\n1. Mix the flour and the"
+from . import pooling
+from .target import PROMPT, NotHeldError, Target, holds, said
+
 # Letters of two to four bytes, one of two code points, and one that joins.
 UNICODE = "Ünïcode: 你好, мир, 👩‍🚀, e\u0301"
-_CANCEL_TOKENS = 400
 _FREE_WITHIN_S = 5.0
 
 # engine -> question -> why it is not asked
@@ -31,94 +32,6 @@ KNOWN: Mapping[str, Mapping[str, str]] = {
     "llamacpp": {"unknown_model": "it answers for whatever is loaded"},
     "tgi": {"unknown_model": "it answers for whatever is loaded"},
 }
-
-
-class NotHeldError(Exception):
-    """The engine's answer broke a rule; the message is the sentence for the report."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    """`events`: of a stream; `done`: it ended with [DONE]."""
-
-    status: int
-    json: Any = None
-    events: tuple[Any, ...] = ()
-    done: bool = False
-
-    @property
-    def text(self) -> str:
-        parts = self.events or (self.json,)
-        return "".join(_said(choice) for part in parts for choice in part.get("choices") or ())
-
-    @property
-    def finish(self) -> str:
-        parts = self.events or (self.json,)
-        found = [choice.get("finish_reason") for part in parts for choice in part.get("choices") or ()]
-        return str(next((one for one in reversed(found) if one), ""))
-
-
-@dataclass(frozen=True)
-class Target:
-    """The address and model to ask.
-
-    `engine`: the engine's name in the catalogue; `gateway`: whether requests go through the gateway.
-    """
-
-    url: str
-    model: str
-    engine: str = ""
-    key: str = ""
-    gateway: bool = False
-    timeout_s: float = 120.0
-    # What greedy text the model gives for PROMPT, where that is known.
-    golden: str = ""
-
-    def ask(self, path: str, body: Mapping[str, Any]) -> Reply:
-        """The whole answer. NotHeldError when the connection breaks."""
-        connection = self._connection()
-        try:
-            connection.request("POST", path, json.dumps(body), self._headers())
-            response = connection.getresponse()
-            return _read(response.status, response.getheader("Content-Type", ""), response.read())
-        except (OSError, HTTPException) as problem:
-            raise NotHeldError(f"{self.url}{path} broke off: {type(problem).__name__}: {problem}") from problem
-        finally:
-            connection.close()
-
-    def complete(self, **more: Any) -> Reply:
-        return self.ask(
-            "/v1/completions", {"model": self.model, "prompt": PROMPT, "max_tokens": 16, "temperature": 0, **more}
-        )
-
-    def chat(self, content: str, **more: Any) -> Reply:
-        messages = [{"role": "user", "content": content}]
-        body = {"model": self.model, "messages": messages, "max_tokens": 16, "temperature": 0, **more}
-        return self.ask("/v1/chat/completions", body)
-
-    def abandon(self, **more: Any) -> None:
-        """Begin a stream, take its first bytes and leave."""
-        connection = self._connection()
-        body = {
-            "model": self.model,
-            "prompt": PROMPT,
-            "max_tokens": _CANCEL_TOKENS,
-            "temperature": 1,
-            "stream": True,
-            **more,
-        }
-        connection.request("POST", "/v1/completions", json.dumps(body), self._headers())
-        connection.getresponse().read1(1)
-        connection.close()
-
-    def _headers(self) -> dict[str, str]:
-        key = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        return {"Content-Type": "application/json", **key}
-
-    def _connection(self) -> HTTPConnection:
-        parts = urlsplit(self.url)
-        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        return kind(parts.hostname or "", parts.port, timeout=self.timeout_s)
 
 
 @dataclass(frozen=True)
@@ -140,7 +53,7 @@ def examine(target: Target, known: Mapping[str, str] | None = None) -> list[Resu
 
 
 def _results(target: Target, known: Mapping[str, str]) -> Iterator[Result]:
-    for name, question in QUESTIONS.items():
+    for name, question in QUESTIONS_OF[target.task].items():
         if name in known and not (target.gateway and name == "unknown_model"):
             yield Result(name, "known", known[name])
             continue
@@ -149,6 +62,9 @@ def _results(target: Target, known: Mapping[str, str]) -> Iterator[Result]:
             question(target)
         except NotHeldError as problem:
             yield Result(name, "broken", str(problem), time.monotonic() - began)
+        except (OSError, HTTPException, LookupError, TypeError, ValueError, AttributeError) as problem:
+            sentence = f"the answer has another form: {type(problem).__name__}: {problem}"
+            yield Result(name, "broken", sentence, time.monotonic() - began)
         else:
             yield Result(name, "held", "", time.monotonic() - began)
 
@@ -156,92 +72,92 @@ def _results(target: Target, known: Mapping[str, str]) -> Iterator[Result]:
 def _greedy(target: Target) -> None:
     """The same text twice; and the expected text, where one is known."""
     first, again = target.complete(), target.complete()
-    _holds(first.status == 200, f"a completion was answered {first.status}: {first.json}")
-    _holds(first.text == again.text, f"temperature 0 gave {first.text!r}, then {again.text!r}")
+    holds(first.status == 200, f"a completion was answered {first.status}: {first.json}")
+    holds(first.text == again.text, f"temperature 0 gave {first.text!r}, then {again.text!r}")
     if target.golden:
         told = _common(first.text, target.golden)
-        _holds(told, f"greedy text is {first.text!r}, and other engines say {target.golden!r}")
+        holds(told, f"greedy text is {first.text!r}, and other engines say {target.golden!r}")
 
 
 def _shape(target: Target) -> None:
     reply = target.complete()
     for key in ("id", "object", "created", "model", "choices"):
-        _holds(key in reply.json, f"a completion has no {key!r}: {sorted(reply.json)}")
-    _holds(str(reply.json["object"]).startswith("text_completion"), f"a completion is a {reply.json['object']!r}")
-    _holds(reply.finish in ("stop", "length"), f"finish_reason is {reply.finish!r}")
+        holds(key in reply.json, f"a completion has no {key!r}: {sorted(reply.json)}")
+    holds(str(reply.json["object"]).startswith("text_completion"), f"a completion is a {reply.json['object']!r}")
+    holds(reply.finish in ("stop", "length"), f"finish_reason is {reply.finish!r}")
 
 
 def _usage(target: Target) -> None:
     used = target.complete(max_tokens=5).json.get("usage") or {}
-    _holds(
+    holds(
         used.get("prompt_tokens", 0) > 3, f"usage counts {used.get('prompt_tokens')} tokens of a prompt of more than 3"
     )
-    _holds(0 < used.get("completion_tokens", 0) <= 6, f"usage counts {used.get('completion_tokens')} tokens of 5")
+    holds(0 < used.get("completion_tokens", 0) <= 6, f"usage counts {used.get('completion_tokens')} tokens of 5")
     total = used.get("prompt_tokens", 0) + used.get("completion_tokens", 0)
-    _holds(used.get("total_tokens") == total, f"usage has {used.get('total_tokens')} in all, and {total} by its parts")
+    holds(used.get("total_tokens") == total, f"usage has {used.get('total_tokens')} in all, and {total} by its parts")
 
 
 def _max_tokens(target: Target) -> None:
     short, long = target.complete(max_tokens=2), target.complete(max_tokens=12)
-    _holds(long.text.startswith(short.text.rstrip()), f"2 tokens are {short.text!r}, and 12 are {long.text!r}")
-    _holds(len(short.text) < len(long.text), f"2 tokens are as long as 12: {short.text!r}")
+    holds(long.text.startswith(short.text.rstrip()), f"2 tokens are {short.text!r}, and 12 are {long.text!r}")
+    holds(len(short.text) < len(long.text), f"2 tokens are as long as 12: {short.text!r}")
 
 
 def _stop(target: Target) -> None:
     """The stop string ends the answer, and is no part of it, whole and in pieces."""
     whole = target.complete().text
     words = whole.split()
-    _holds(len(words) > 1, f"the model says too little to try it: {whole!r}")
+    holds(len(words) > 1, f"the model says too little to try it: {whole!r}")
     for stream in (False, True):
         reply = target.complete(stop=[words[1]], stream=stream)
         wanted = whole[: whole.index(words[1])]
         how = "in pieces" if stream else "whole"
-        _holds(reply.text == wanted, f"with stop {words[1]!r} the answer {how} is {reply.text!r}, not {wanted!r}")
+        holds(reply.text == wanted, f"with stop {words[1]!r} the answer {how} is {reply.text!r}, not {wanted!r}")
 
 
 def _stream(target: Target) -> None:
     """Pieces join to the whole, and the stream says that it is over."""
     whole, pieces = target.complete(), target.complete(stream=True)
-    _holds(
+    holds(
         pieces.status == 200 and bool(pieces.events),
         f"a stream was answered {pieces.status} with {len(pieces.events)} events",
     )
-    _holds(pieces.text == whole.text, f"in pieces it is {pieces.text!r}, whole {whole.text!r}")
-    _holds(pieces.done, "the stream does not end with [DONE]")
-    _holds(sum(bool(_texts(event)) for event in pieces.events) > 1, "the stream came in one piece")
+    holds(pieces.text == whole.text, f"in pieces it is {pieces.text!r}, whole {whole.text!r}")
+    holds(pieces.done, "the stream does not end with [DONE]")
+    holds(sum(bool(_texts(event)) for event in pieces.events) > 1, "the stream came in one piece")
 
 
 def _stream_usage(target: Target) -> None:
     reply = target.complete(stream=True, stream_options={"include_usage": True})
     counted = [event["usage"] for event in reply.events if event.get("usage")]
-    _holds(bool(counted), "stream_options.include_usage brings no usage")
-    _holds(counted[-1].get("completion_tokens", 0) > 0, f"a stream's usage is {counted[-1]}")
+    holds(bool(counted), "stream_options.include_usage brings no usage")
+    holds(counted[-1].get("completion_tokens", 0) > 0, f"a stream's usage is {counted[-1]}")
 
 
 def _chat(target: Target) -> None:
     whole, pieces = target.chat("How do I make a cake?"), target.chat("How do I make a cake?", stream=True)
-    _holds(whole.status == 200, f"a chat was answered {whole.status}: {whole.json}")
+    holds(whole.status == 200, f"a chat was answered {whole.status}: {whole.json}")
     message = whole.json["choices"][0].get("message") or {}
-    _holds(message.get("role") == "assistant", f"a chat's message is from {message.get('role')!r}")
-    _holds(pieces.text == whole.text, f"a chat in pieces is {pieces.text!r}, whole {whole.text!r}")
+    holds(message.get("role") == "assistant", f"a chat's message is from {message.get('role')!r}")
+    holds(pieces.text == whole.text, f"a chat in pieces is {pieces.text!r}, whole {whole.text!r}")
 
 
 def _seed(target: Target) -> None:
     texts = [target.complete(temperature=1.2, seed=seed, max_tokens=24).text for seed in (11, 11)]
-    _holds(texts[0] == texts[1], f"one seed gave {texts[0]!r} and {texts[1]!r}")
+    holds(texts[0] == texts[1], f"one seed gave {texts[0]!r} and {texts[1]!r}")
 
 
 def _logprobs(target: Target) -> None:
     reply = target.complete(logprobs=1, max_tokens=3)
     found = (reply.json["choices"][0].get("logprobs") or {}) if reply.status == 200 else {}
-    _holds(bool(found), f"logprobs were asked for, and {reply.status} came with none")
+    holds(bool(found), f"logprobs were asked for, and {reply.status} came with none")
 
 
 def _unicode(target: Target) -> None:
     reply = target.chat(UNICODE, stream=True)
-    _holds(reply.status == 200, f"a chat in several scripts was answered {reply.status}")
+    holds(reply.status == 200, f"a chat in several scripts was answered {reply.status}")
     whole = target.chat(UNICODE)
-    _holds(_common(reply.text, whole.text), f"in pieces it is {reply.text!r}, whole {whole.text!r}")
+    holds(_common(reply.text, whole.text), f"in pieces it is {reply.text!r}, whole {whole.text!r}")
 
 
 def _errors(target: Target) -> None:
@@ -252,17 +168,17 @@ def _errors(target: Target) -> None:
     ):
         path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
         reply = target.ask(path, body)
-        _holds(400 <= reply.status < 500, f"{body} was answered {reply.status}")
+        holds(400 <= reply.status < 500, f"{body} was answered {reply.status}")
 
 
 def _too_long(target: Target) -> None:
     reply = target.complete(prompt="flour " * 200_000)
-    _holds(400 <= reply.status < 500, f"a prompt far beyond the context was answered {reply.status}")
+    holds(400 <= reply.status < 500, f"a prompt far beyond the context was answered {reply.status}")
 
 
 def _unknown_model(target: Target) -> None:
     reply = target.ask("/v1/completions", {"model": "no-such-model", "prompt": PROMPT, "max_tokens": 1})
-    _holds(reply.status == 404, f"a model that is not there was answered {reply.status}")
+    holds(reply.status == 404, f"a model that is not there was answered {reply.status}")
 
 
 def _cancel(target: Target) -> None:
@@ -272,8 +188,8 @@ def _cancel(target: Target) -> None:
     began = time.monotonic()
     reply = target.complete(max_tokens=1)
     took = time.monotonic() - began
-    _holds(reply.status == 200, f"after 8 clients left, a request was answered {reply.status}")
-    _holds(took < _FREE_WITHIN_S, f"after 8 clients left, a request of one token took {took:.1f} s")
+    holds(reply.status == 200, f"after 8 clients left, a request was answered {reply.status}")
+    holds(took < _FREE_WITHIN_S, f"after 8 clients left, a request of one token took {took:.1f} s")
 
 
 QUESTIONS: Mapping[str, Callable[[Target], None]] = {
@@ -293,11 +209,26 @@ QUESTIONS: Mapping[str, Callable[[Target], None]] = {
     "unknown_model": _unknown_model,
     "cancel": _cancel,
 }
+QUESTIONS_OF: Mapping[str, Mapping[str, Callable[[Target], None]]] = {
+    "generate": QUESTIONS,
+    "embed": pooling.EMBED,
+    "rerank": pooling.RERANK,
+}
 
 
-def _holds(true: bool, sentence: str) -> None:
-    if not true:
-        raise NotHeldError(sentence)
+def table(results: list[Result]) -> str:
+    """What was asked and what became of it, as lines of text: question, outcome, seconds and the reason."""
+    words = {"known": "not asked", "broken": "BROKEN"}
+    rows = [
+        (one.question, words.get(one.outcome, one.outcome), f"{one.seconds:.2f}" if one.seconds else "", one.sentence)
+        for one in results
+    ]
+    rows.insert(0, ("question", "outcome", "seconds", ""))
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    return "\n".join(
+        f"  {name:<{widths[0]}}  {outcome:<{widths[1]}}  {seconds:>7}  {why}".rstrip()
+        for name, outcome, seconds, why in rows
+    )
 
 
 def _common(one: str, other: str) -> bool:
@@ -306,21 +237,5 @@ def _common(one: str, other: str) -> bool:
     return first.startswith(second) or second.startswith(first)
 
 
-def _said(choice: Mapping[str, Any]) -> str:
-    part = choice.get("message") or choice.get("delta")
-    return str((part.get("content") or "") if part is not None else choice.get("text") or "")
-
-
 def _texts(event: Mapping[str, Any]) -> str:
-    return "".join(_said(choice) for choice in event.get("choices") or ())
-
-
-def _read(status: int, kind: str, body: bytes) -> Reply:
-    if kind.startswith("text/event-stream"):
-        lines = [line[5:].strip() for line in body.decode(errors="replace").splitlines() if line.startswith("data:")]
-        events = tuple(json.loads(line) for line in lines if line != "[DONE]")
-        return Reply(status, None, events, bool(lines) and lines[-1] == "[DONE]")
-    try:
-        return Reply(status, json.loads(body))
-    except ValueError:
-        return Reply(status, {"text": body[:200].decode(errors="replace")})
+    return "".join(said(choice) for choice in event.get("choices") or ())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -46,18 +47,21 @@ def first_key(client: Client, namespace: str, name: str) -> str:
     return base64.b64decode(found["data"]["api_key"]).decode()
 
 
-def ask(front_door: str, api_key: str, model: str, *, max_tokens: int = 16, timeout_s: float = 120) -> Answer:
-    """One greedy completion of `PROMPT`. Raises VerifyError on anything but a well-formed, non-empty answer."""
-    body = {"model": model, "prompt": PROMPT, "max_tokens": max_tokens, "temperature": 0}
+def ask(front_door: str, api_key: str, model: str, task: str = "generate", *, timeout_s: float = 120) -> Answer:
+    """One greedy completion of `PROMPT`, its vector, or its scores, as the model's task is.
+
+    Raises VerifyError on anything but a well-formed, non-empty answer.
+    """
+    path, body, read = _QUESTIONS[task]
     started = time.monotonic()
-    status, payload = _request(front_door, "POST", "/v1/completions", api_key, body, timeout_s)
+    status, payload = _request(front_door, "POST", path, api_key, {"model": model, **body}, timeout_s)
     seconds = time.monotonic() - started
-    where = f"{front_door}/v1/completions, model {model}"
+    where = f"{front_door}{path}, model {model}"
     if status != 200:
         raise VerifyError(
             f"verify: {where} answered {status}: {_message(payload)}. See `kubectl -n llm-gateway logs deploy/llm-gateway`."
         )
-    return Answer(model, PROMPT, *_read_completion(where, model, payload), seconds=round(seconds, 2))
+    return Answer(model, PROMPT, *read(where, model, payload), seconds=round(seconds, 2))
 
 
 def list_models(front_door: str, api_key: str, *, timeout_s: float = 30) -> list[str]:
@@ -84,6 +88,34 @@ def _read_completion(where: str, model: str, payload: Any) -> tuple[str, int]:
             f"verify: {where} answered an empty or unfinished text: {text!r}, finish_reason {reason!r}, {tokens} tokens."
         )
     return text, int(tokens)
+
+
+def _read_vector(where: str, model: str, payload: Any) -> tuple[str, int]:
+    try:
+        vector, tokens = payload["data"][0]["embedding"], payload["usage"]["prompt_tokens"]
+    except (KeyError, IndexError, TypeError) as error:
+        raise VerifyError(f"verify: {where} answered without {error}: {str(payload)[:200]}") from None
+    if not isinstance(vector, list) or not any(vector):
+        raise VerifyError(f"verify: {where} answered no vector: {str(vector)[:200]}")
+    return f"a vector of {len(vector)} numbers", int(tokens)
+
+
+def _read_scores(where: str, model: str, payload: Any) -> tuple[str, int]:
+    try:
+        scores = [float(one["relevance_score"]) for one in payload["results"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise VerifyError(f"verify: {where} answered without {error}: {str(payload)[:200]}") from None
+    if not scores:
+        raise VerifyError(f"verify: {where} answered no scores.")
+    return f"scores {', '.join(f'{score:.3f}' for score in scores)}", 0
+
+
+# task -> path, what is asked, and how the answer is read
+_QUESTIONS: dict[str, tuple[str, dict[str, Any], Callable[[str, str, Any], tuple[str, int]]]] = {
+    "generate": ("/v1/completions", {"prompt": PROMPT, "max_tokens": 16, "temperature": 0}, _read_completion),
+    "embed": ("/v1/embeddings", {"input": PROMPT}, _read_vector),
+    "rerank": ("/v1/rerank", {"query": PROMPT, "documents": ["Paris.", "Mix the flour."]}, _read_scores),
+}
 
 
 def _request(front_door: str, method: str, path: str, api_key: str, body: Any, timeout_s: float) -> tuple[int, Any]:

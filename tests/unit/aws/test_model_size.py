@@ -22,7 +22,9 @@ from ansible_collections.llm.on_eks.plugins.module_utils.aws.estimate.model_size
         ("gemma3-270m", 270_000_000),
         ("mixtral-8x7b", 56_000_000_000),
         ("qwen3-30b-a3b", 30_000_000_000),
-        ("phi-4", 0),
+        ("phi-4", 14_700_000_000),
+        ("BAAI/bge-m3", 568_000_000),
+        ("my-bge-m30", 0),
         ("model-b2", 0),
     ],
 )

@@ -38,6 +38,20 @@ _PUBLISHED = (
     (70.6, 80, 8, 128),
     (406.0, 126, 8, 128),
 )
+# Published models whose names do not tell their size: https://huggingface.co/BAAI, /intfloat, /microsoft.
+_NAMED = {
+    "bge-m3": "568M",
+    "bge-reranker-v2-m3": "568M",
+    "bge-large": "335M",
+    "bge-base": "109M",
+    "bge-small": "33M",
+    "multilingual-e5-large": "560M",
+    "multilingual-e5-base": "278M",
+    "multilingual-e5-small": "118M",
+    "phi-3-mini": "3.82B",
+    "phi-4-mini": "3.84B",
+    "phi-4": "14.7B",
+}
 # 8b, 270m, 0.5B, 8x7b; not the 3B of A3B, which are the active ones.
 _PARAMETERS = re.compile(r"(?<![a-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
 _UNITS = {"b": 1_000_000_000, "m": 1_000_000}
@@ -107,8 +121,10 @@ def parse_parameters(text: str) -> int:
 
 
 def parameters_in(name: str) -> int:
-    """The largest number of parameters in a name; 0 for none."""
-    return max((_count(found) for found in _PARAMETERS.finditer(name)), default=0)
+    """The largest number of parameters in a name, or that of a published model of this name; 0 for none."""
+    told = max((_count(found) for found in _PARAMETERS.finditer(name)), default=0)
+    named = (size for model, size in _NAMED.items() if re.search(rf"(?<![a-z0-9]){model}(?![a-z0-9])", name.lower()))
+    return told or next(map(parse_parameters, named), 0)
 
 
 def published_like(parameters: int) -> tuple[int, int, int]:
