@@ -292,12 +292,14 @@ def _write(path: Path, name: str, shape: Shape, tokenizer: Tokenizer, weights: d
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("out", type=Path, help="the GGUF file to write")
+    parser.add_argument("out", type=Path, help="the GGUF file to write, or a folder for transformers and vLLM")
     parser.add_argument("--kind", choices=["random", "bigram"], default="bigram")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
-    path = make_tiny_gguf(chosen.out, chosen.kind, chosen.seed)
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    make = make_tiny_gguf if chosen.out.suffix == ".gguf" else make_tiny_folder
+    path = make(chosen.out, chosen.kind, chosen.seed)
+    files = [path] if path.is_file() else list(path.iterdir())
+    print(f"{path}: {sum(file.stat().st_size for file in files) / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -24,9 +24,15 @@ SERVER_METADATA = (
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
 )
-_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 # Kubernetes lists whose entries are identified by a key rather than by their position.
 _LIST_KEYS = ("name", "containerPort", "port", "mountPath", "type", "key", "ip")
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """Writes every kind of text as text: outputs that are not known yet are a kind of their own."""
+
+
+_Dumper.add_multi_representer(str, lambda dumper, text: dumper.represent_str(str(text)))
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ def to_yaml(document: Document | None) -> str:
     """Readable text of a cleaned object, for a diff; empty for none."""
     if not document:
         return ""
-    return str(yaml.dump(cleaned(document), Dumper=_DUMPER, sort_keys=True, allow_unicode=True, width=160))
+    return str(yaml.dump(cleaned(document), Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=160))
 
 
 def _walk(path: str, before: Any, after: Any) -> Iterator[Change]:

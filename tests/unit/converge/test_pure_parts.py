@@ -5,10 +5,11 @@ import base64
 
 import pytest
 
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.unknown import Unknown
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe import references
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import DescriptorError, parse
 from ansible_collections.llm.on_eks.plugins.plugin_utils.objects import disruption
-from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.compare import changes, paths
+from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.compare import changes, paths, to_yaml
 from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.conflicts import Conflict, read_conflicts, without
 from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.masking import Masker
 from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.ownership import extra_fields, owner_of
@@ -44,6 +45,14 @@ def test_a_secrets_values_are_compared_but_never_shown():
     (change,) = changes(secret(b"hunter2hunter2"), secret(b"correct horse"))
     assert change.path == "data.key"
     assert "hunter2" not in str(change) and base64.b64encode(b"hunter2hunter2").decode() not in str(change)
+
+
+def test_a_value_that_is_not_known_yet_can_be_shown():
+    volume = {
+        "kind": "PersistentVolume",
+        "spec": {"csi": {"volumeHandle": Unknown("storage_efs.models_volume_handle")}},
+    }
+    assert "volumeHandle: (known after apply)" in to_yaml(volume)
 
 
 def test_every_leaf_has_a_path():
