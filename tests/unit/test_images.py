@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tools.images import base, trust
-from tools.images.build import Options, plan
-from tools.images.catalog import IMAGES, Image, context_files, digest, reference
+from tools.images.build import Options, plan, require_packages
+from tools.images.catalog import IMAGES, USUAL, Image, context_files, digest, reference
 from tools.images.errors import ImageError
 
 REPO = Path(__file__).resolve().parents[2]
@@ -104,8 +104,31 @@ def test_a_planned_image_is_current_once_its_archive_is_there(tmp_path):
 
 
 def test_an_unknown_image_is_refused_with_the_known_ones(tmp_path):
-    with pytest.raises(ImageError, match="choose from gateway, llamacpp, tgw, model_store"):
+    with pytest.raises(ImageError, match="choose from gateway, llamacpp, tgw, vllm_cpu, model_store"):
         plan(["vllm"], REPO, Options(cache=tmp_path, base="debian:1"))
+
+
+def test_an_image_that_may_download_nothing_is_refused_until_its_packages_are_in_the_cache(tmp_path):
+    options = Options(cache=tmp_path / "images", base="debian:1")
+    plans = plan(["vllm_cpu"], REPO, options)
+    with pytest.raises(
+        ImageError, match=r"image vllm_cpu wants packages that are not in the cache .*; run python -m tools.vllm_cpu"
+    ):
+        require_packages(plans, options)
+    (tmp_path / IMAGES["vllm_cpu"].packages[0]).mkdir(parents=True)
+    require_packages(plans, options)
+
+
+def test_an_image_that_was_built_wants_no_packages(tmp_path):
+    options = Options(cache=tmp_path / "images", base="debian:1")
+    (one,) = plan(["vllm_cpu"], REPO, options)
+    one.archive.parent.mkdir()
+    one.archive.write_bytes(b"")
+    require_packages(plan(["vllm_cpu"], REPO, options), options)
+
+
+def test_the_usual_images_are_those_that_everybody_needs():
+    assert set(USUAL) == {"gateway", "llamacpp", "model_store"}
 
 
 def test_the_base_that_was_found_is_kept(tmp_path, monkeypatch):

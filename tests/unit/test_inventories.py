@@ -178,6 +178,24 @@ def test_a_typo_in_an_inventory_stops_preflight(tmp_path):
     assert wanted in (done.stdout + done.stderr)
 
 
+@pytest.mark.programs
+def test_more_models_for_a_trial_are_checked_with_their_own_lines_and_a_missing_file_is_said(tmp_path):
+    """models_extra, on the local inventory: nothing of it is started by preflight."""
+    local = str(REPO / "inventories" / "local")
+    wrong = tmp_path / "wrong.yml"
+    wrong.write_text("model_catalog:\n  - {name: more, source: 'file:///x', engine: llamacpp, contxt: 1}\n")
+    quick = ("playbooks/preflight.yml", "-e", "platform_cluster_name=none")
+    done = run("-i", local, *quick, "-e", f"models_extra={wrong}")
+    assert (
+        f"{wrong}:2: model_catalog[more].contxt is not a known key; did you mean context." in done.stdout + done.stderr
+    )
+    done = run("-i", local, *quick, "-e", f"models_extra={tmp_path}/gone.yml")
+    assert '/gone.yml", and there is no such file; nothing was changed.' in (done.stdout + done.stderr).replace(
+        '\\"', '"'
+    )
+    assert done.returncode != 0
+
+
 def test_the_catalogues_are_accepted():
     for environment in ENVIRONMENTS:
         assert [str(finding) for finding in check_catalog(written(environment)["model_catalog"])] == []
