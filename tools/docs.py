@@ -167,7 +167,18 @@ def table(role: Path) -> str:
 def role_readme(role: Path) -> str:
     spec = role_spec(role)
     more = f"{prose(spec['description'])}\n\n" if spec.get("description") else ""
-    return f"# {role.name}\n\n{prose(spec.get('short_description', ''))}.\n\n{more}<!-- {SPECS} -->\n\n{table(role)}\n"
+    head = f"# {role.name}\n\n{prose(spec.get('short_description', ''))}.\n\n{more}<!-- {SPECS} -->\n\n{table(role)}\n"
+    return f"{head}\n## Example\n\n{example(role)}"
+
+
+def example(role: Path) -> str:
+    """A play with this role alone. tests/contract/test_examples.py runs it."""
+    hosts = {"registry": "aws_accounts", "awx_config": "localhost"}.get(role.name, "eks_clusters")
+    state = f"{role.name}_state"
+    given = f"\n      vars: {{{state}: present}}" if state in role_spec(role).get("options", {}) else ""
+    words = "What the role needs comes with it. `playbooks/site.yml` runs all roles.\n\n" if is_component(role) else ""
+    play = f"- name: {role.name} alone\n  hosts: {hosts}\n  gather_facts: false\n  roles:\n    - role: llm.on_eks.{role.name}{given}\n"
+    return f"{words}```yaml\n{play}```\n"
 
 
 def descriptor_tables() -> str:

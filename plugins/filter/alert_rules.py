@@ -16,7 +16,7 @@ options:
     description: The numbers by name.
     type: dict
     required: true
-  off:
+  "off":
     description: Alerts that are left out.
     type: list
   runbooks:

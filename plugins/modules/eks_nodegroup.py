@@ -127,6 +127,12 @@ EXAMPLES = r"""
     instance_types: [m7i.large]
     min_size: 2
     disk_size: 50
+
+- name: Away with them, as must be before the cluster goes
+  llm.on_eks.eks_nodegroup:
+    cluster: demo
+    name: system
+    state: absent
 """
 
 RETURN = r"""

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -75,6 +77,35 @@ def test_examples_use_options_that_exist(file):
         for name, value in given.items():
             choices = options[name].get("choices")
             assert not choices or "{{" in str(value) or value in choices or isinstance(value, list), name
+
+
+@pytest.mark.parametrize("file", sorted(REPO.glob("plugins/filter/*.py")), ids=lambda file: file.stem)
+def test_filters_are_documented_as_ansible_doc_reads_it(file):
+    """An option that YAML takes for a truth value breaks ansible-doc; an example that is no YAML cannot be pasted."""
+    assert {type(name) for name in yaml.safe_load(texts(file)["DOCUMENTATION"])["options"]} == {str}
+    assert f"llm.on_eks.{file.stem}" in str(yaml.safe_load(texts(file)["EXAMPLES"]))
+
+
+ROLES = sorted(path.parent for path in REPO.glob("roles/*/README.md"))
+
+
+@pytest.mark.programs
+def test_examples_of_roles_are_plays_that_ansible_takes(tmp_path):
+    plays = [
+        re.search(r"## Example.*?```yaml\n(.*?)```", (role / "README.md").read_text(), re.DOTALL)[1] for role in ROLES
+    ]
+    play = tmp_path / "roles.yml"
+    play.write_text("\n".join(plays))
+    command = [
+        Path(sys.executable).parent / "ansible-playbook",
+        "-i",
+        REPO / "inventories" / "dev",
+        "--syntax-check",
+        play,
+    ]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "WARNING" not in done.stderr
 
 
 @pytest.mark.parametrize("file", sorted(REPO.glob("plugins/lookup/*.py")), ids=lambda file: file.stem)
