@@ -51,6 +51,8 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ready: str = ""
     # The interpreter in the image that asks the pod itself for a token before it is ready; empty where `ready` knows already.
     python: str = ""
+    # Metrics that tell a busy engine from one that hangs: requests under way, and steps that it has computed. With `python`.
+    progress: tuple[str, str] | None = None
     task: Literal["generate", "embed", "rerank"] = "generate"
     start_timeout: int = 300
     start_period: int = 2
@@ -232,7 +234,7 @@ class _Component:
     def _probes(self) -> dict[str, Any]:
         """Readiness means serving: a pod is ready once it has answered one completion itself.
 
-        After that only its health is checked.
+        After that only its health is checked, and that it gets on with its requests where its metrics tell.
         """
         engine = self.engine
         health = {"httpGet": {"path": engine.health, "port": "http"}}
@@ -245,8 +247,16 @@ class _Component:
         return {
             "startupProbe": {**start, "failureThreshold": tries},
             "readinessProbe": {**ready, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},
-            "livenessProbe": {**health, "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 6},
+            "livenessProbe": self._liveness(health),
         }
+
+    def _liveness(self, health: dict[str, Any]) -> dict[str, Any]:
+        """Healthy; or, with metrics of its progress, healthy and no longer than three minutes without a step."""
+        engine = self.engine
+        if not engine.progress:
+            return {**health, "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 6}
+        asked = [engine.python, "-c", still_working(engine.port, engine.health, *engine.progress)]
+        return {"exec": {"command": asked}, "periodSeconds": 30, "timeoutSeconds": 15, "failureThreshold": 6}
 
     def _resources(self) -> dict[str, Any]:
         found = merged(self.engine.resources, self.accelerator.resources(self.engine.devices))
@@ -318,6 +328,32 @@ def first_token(model: str, port: int, task: str) -> str:
         f"c = http.client.HTTPConnection('127.0.0.1', {port}, timeout=25)",
         f"c.request('POST', {path!r}, {json.dumps(body)!r}, {{'Content-Type': 'application/json'}})",
         "sys.exit(c.getresponse().status != 200)",
+    ]
+    return "\n".join(lines)
+
+
+def still_working(port: int, health: str, running: str, steps: str, file: str = "/tmp/.progress") -> str:  # noqa: S108
+    """A program that exits with 0 unless the engine is ill, or its requests have got no step further since the last time.
+
+    A process that answers for its health says nothing of the one that computes: https://github.com/vllm-project/vllm/issues/36960.
+    `running`, `steps`: beginnings of lines of its metrics.
+    """
+    lines = [
+        "import http.client, pathlib, sys",
+        "def get(path):",
+        f"    c = http.client.HTTPConnection('127.0.0.1', {port}, timeout=12)",
+        "    c.request('GET', path)",
+        "    r = c.getresponse()",
+        "    return r.read().decode() if r.status == 200 else sys.exit(1)",
+        f"get({health!r})",
+        "lines = get('/metrics').splitlines()",
+        "def total(name):",
+        "    return sum(float(line.rsplit(' ', 1)[1]) for line in lines if line.startswith(name))",
+        f"busy = total({running!r}) > 0 and any(line.startswith({steps!r}) for line in lines)",
+        f"file, now = pathlib.Path({file!r}), str(busy) + ' ' + str(total({steps!r}))",
+        "before = file.read_text() if file.exists() else ''",
+        "file.write_text(now)",
+        "sys.exit(now == before and now.startswith('True'))",
     ]
     return "\n".join(lines)
 

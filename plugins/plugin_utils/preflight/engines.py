@@ -18,6 +18,7 @@ from .findings import Finding, place_of
 # Engines that run on Neuron devices at all.
 _ON_NEURON = ("vllm", "tgw")
 _PACKED = ("awq", "gptq")
+_WITH_TOOL_PARSERS = ("vllm", "sglang")
 # Quantisations that no engine supports on Neuron. TGI and vLLM differ in what else they support there.
 _GIB = 1024
 # Graphs, scratch and the runtime on one NeuronCore.
@@ -80,6 +81,11 @@ def _check_task(entry: Mapping[str, Any]) -> Iterator[Finding]:
         yield _finding(entry, "task", f"is {task!r}, which {engine} does not do", "set engine to vllm")
     if entry.get("lora") and engine != "vllm":
         yield _finding(entry, "lora", f"is for vllm, and the engine is {engine}", "set engine to vllm, or leave it out")
+    if entry.get("tool_parser") and engine not in _WITH_TOOL_PARSERS:
+        said = (
+            f"is for {' and '.join(_WITH_TOOL_PARSERS)}, and {engine} reads calls of tools by the model's own template"
+        )
+        yield _finding(entry, "tool_parser", said, "leave it out")
 
 
 def _check_kind(entry: Mapping[str, Any], kind: str, family: str) -> Iterator[Finding]:
@@ -121,6 +127,13 @@ def _check_fit(entry: Mapping[str, Any], kind: str, name: str, device: Facts) ->
         mend = f"take {device.count} or less, or a larger type"
         yield _finding(entry, "tensor_parallel", f"is {parallel}, and {name} has {device.count} {noun}", mend)
         return
+    if kind == "gpu" and parallel & (parallel - 1):
+        # https://github.com/vllm-project/vllm/issues/4232
+        said = (
+            f"is {parallel}, by which the attention heads of few models can be divided: engines then end at their start"
+        )
+        mend = "take a power of two, unless the heads and KV heads in the model's config.json are multiples of it"
+        yield Finding(f"model_catalog[{entry['name']}].tensor_parallel", said, mend, place_of(entry), "warning")
     needed = per_device_mib(entry, kind, parallel)
     if needed is not None and needed > device.memory_mib:
         said = (

@@ -55,6 +55,14 @@ def findings(**more):
         ),
         ({"name": "llama-3.1-70b", "accelerators": ["g6.12xlarge"], "tensor_parallel": 4}, "on each of 4 GPUs"),
         ({"name": "llama-2-13b", "accelerators": ["inf2.xlarge"], "tensor_parallel": 1}, "on each of 1 NeuronCores"),
+        (
+            {"engine": "llamacpp", "tool_parser": "hermes"},
+            "is for vllm and sglang, and llamacpp reads calls of tools by",
+        ),
+        (
+            {"accelerators": ["g6.12xlarge"], "tensor_parallel": 3},
+            "engines then end at their start | take a power of two",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_with_its_mend(given, sentence):
@@ -76,6 +84,7 @@ def test_what_cannot_work_is_refused_with_its_mend(given, sentence):
         {"name": "llama-3.1-70b", "accelerators": ["g6e.12xlarge"], "tensor_parallel": 4},
         {"name": "llama-3.1-70b", "accelerators": ["g6.12xlarge"], "tensor_parallel": 4, "quantization": "awq"},
         {"engine": "llamacpp"},
+        {"accelerators": ["g6.12xlarge"], "tensor_parallel": 4, "tool_parser": "llama3_json"},
     ],
 )
 def test_what_can_work_is_let_alone(given):
