@@ -41,6 +41,9 @@ def parse() -> argparse.Namespace:
     serve.add_argument("--pace", type=float, default=0.0, help="0: everything at once; 1: as slow as AWS")
     kinds = ", ".join(REALISTIC_S)
     serve.add_argument("--delay", action="append", default=[], help=f"KIND=SECONDS, may be repeated; kinds: {kinds}")
+    serve.add_argument(
+        "--registry", default="", help="URL of a registry that holds the account's images, for ECR's logins"
+    )
     webhook = verbs.add_parser("webhook-kubeconfig", help="print the file for an API server's token review webhook")
     webhook.add_argument("--url", required=True, help="the emulator's address as the API server reaches it")
     webhook.add_argument("--region", required=True)
@@ -71,6 +74,7 @@ def configuration(arguments: argparse.Namespace) -> EmulatorConfig:
         caller=arguments.caller,
         pace=arguments.pace,
         delays=delays,
+        registry=arguments.registry,
     )
 
 

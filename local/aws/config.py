@@ -52,7 +52,7 @@ class EmulatorConfig:
 
     `delays` overrides single kinds of REALISTIC_S, in seconds. Signatures with `access_key` and `secret_key` are those
     of `caller`. `policy`: the permissions of deployers. `private`: calls that give rights on a cluster need such a
-    signature (guarded.py).
+    signature (guarded.py). `registry`: the address of a registry that holds the account's images; without one ECR has only its API.
     """
 
     listen: tuple[Address, ...] = (Address("127.0.0.1", 0),)
@@ -65,6 +65,7 @@ class EmulatorConfig:
     pace: float = 0.0
     delays: dict[str, float] = field(default_factory=dict)
     policy: Path | None = PERMISSIONS
+    registry: str = ""
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.delays) - set(REALISTIC_S))

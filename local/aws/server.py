@@ -24,6 +24,7 @@ from werkzeug.wrappers import Request as PlainRequest
 from . import (  # noqa: F401 - their operations register themselves
     admin,
     ec2,
+    ecr,
     efs,
     elb,
     images,

@@ -10,12 +10,15 @@ import pytest
 
 from tests.support.described import REPO, run
 from tests.support.emulated_aws import KEYS, REGION, EmulatedAws
+from tests.support.image_registry import Registry
 
 
 @pytest.fixture(scope="module")
 def aws():
-    with EmulatedAws() as made:
+    registry = Registry(password="123456789012-auth-token")
+    with EmulatedAws("--registry", f"http://{registry.host}") as made:
         yield made
+    registry.close()
 
 
 def way_in(aws, folder):
@@ -46,9 +49,21 @@ def test_an_account_has_it_once_for_all_inventories(aws, tmp_path):
 
 def test_what_a_push_would_do_is_told_and_written_nowhere(aws, tmp_path):
     before = (REPO / "inventories/dev/group_vars/eks_clusters/images.yml").read_text()
-    _, said = account(aws, tmp_path, "--check", "--diff", registry_push=True)
-    assert re.search(r"gateway: \d{12}\.dkr\.ecr\.[\w.-]+/llm\.on_eks/gateway:sha256-", said)
+    lock = tmp_path / "release.lock.yml"
+    base = {"reference": "docker.io/library/python:3.12-slim", "digest": "sha256:" + "1" * 64}
+    lock.write_text(json.dumps({"charts": [], "images": [base]}))
+    _, said = account(aws, tmp_path, "--check", "--diff", registry_push=True, platform_lock_file=str(lock))
+    assert re.search(r"gateway: [\d.:]+/llm\.on_eks/gateway:sha256-", said)
     assert (REPO / "inventories/dev/group_vars/eks_clusters/images.yml").read_text() == before
+
+
+def test_an_image_is_made_of_a_locked_base_alone(aws, tmp_path):
+    given = {**way_in(aws, tmp_path), "platform_state_bucket": "our-records", "registry_push": True}
+    given["platform_lock_file"] = str(tmp_path / "none.yml")
+    done = run("-i", str(REPO / "inventories/dev"), "playbooks/account.yml", "--check", "-e", json.dumps(given))
+    assert done.returncode != 0
+    assert "image docker.io/library/python:3.12-slim is not in" in done.stdout
+    assert "playbooks/lock.yml" in done.stdout
 
 
 def test_a_local_account_gets_repositories_and_no_images(aws, tmp_path):

@@ -19,13 +19,15 @@ import yaml
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.images import mirror
 from ansible_collections.llm.on_eks.plugins.plugin_utils.images.registry import Manifest, Registry, RegistryError
+from tests.support.emulated_aws import KEYS, REGION, EmulatedAws
+from tests.support.local_platform import recap
 from tools.debian import find, install_missing
 from tools.images.build import Options, plan
 
 REPO = Path(__file__).resolve().parents[2]
 
-# bcrypt of "secret": the registry reads no other form.
-HTPASSWD = "user:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"
+# bcrypt of "secret", and of what the emulated ECR gives: the registry reads no other form.
+HTPASSWD = "user:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\nAWS:$2y$05$abcdefghijklmnopqrstuu/4ofrUS75HrKu6f.iuRo0I/XlrmpqlC\n"
 BASIC = "Basic " + b64encode(b"user:secret").decode()
 
 
@@ -146,19 +148,20 @@ def test_what_cannot_be_read_or_written_is_said_in_one_sentence(registries):
 
 @pytest.mark.full
 @pytest.mark.programs
-def test_the_playbooks_lock_and_mirror_what_the_catalogue_needs_and_no_more(registries, tmp_path):
+@pytest.mark.parametrize("kind", ["another registry", "ECR"])
+def test_the_playbooks_lock_and_mirror_what_the_catalogue_needs_and_no_more(registries, tmp_path, kind):
     source, target = Registry(registries[0]), Registry(registries[1], BASIC)
     engine = published(source, "vllm/vllm-openai", "v33", "amd64")
     base = published(source, "library/python", "3.12-slim", "amd64")
     (tmp_path / "auth.json").write_text(json.dumps({"auths": {registries[1]: {"auth": BASIC.removeprefix("Basic ")}}}))
     model = {"name": "m", "source": "hf://ORG/NAME", "revision": "1" * 40, "engine": "vllm", "parameters": "8B"}
+    prefix = kind.split()[0].lower()
     variables = {
         "platform_provider": "existing",
         "platform_kubeconfig": str(tmp_path / "none"),
         "platform_lock_file": str(tmp_path / "release.lock.yml"),
         "engine_vllm_image": f"{registries[0]}/vllm/vllm-openai:v33",
         "registry_push_base": f"{registries[0]}/library/python:3.12-slim",
-        "images_registry": f"{registries[1]}/ours",
         "images_file": str(tmp_path / "images.yml"),
         "model_catalog": [
             {**model, "accelerators": ["g6.xlarge"]},
@@ -167,10 +170,10 @@ def test_the_playbooks_lock_and_mirror_what_the_catalogue_needs_and_no_more(regi
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
     }
-    groups = {"eks_clusters": {"hosts": {"c": variables}}, "aws_accounts": {"hosts": {"account": {}}}}
-    (tmp_path / "hosts.yml").write_text(json.dumps(groups))
 
     def play(name, *arguments):
+        groups = {"eks_clusters": {"hosts": {"c": variables}}, "aws_accounts": {"hosts": {"account": {}}}}
+        (tmp_path / "hosts.yml").write_text(json.dumps(groups))
         command = [
             Path(sys.executable).parent / "ansible-playbook",
             "-i",
@@ -182,26 +185,38 @@ def test_the_playbooks_lock_and_mirror_what_the_catalogue_needs_and_no_more(regi
             [*command, *arguments], cwd=REPO, env=environment, capture_output=True, text=True, check=False
         )
 
-    refused = play("images")
-    assert refused.returncode != 0
-    assert "is not in" in refused.stdout + refused.stderr, refused.stdout + refused.stderr
-    assert "playbooks/lock.yml" in refused.stdout + refused.stderr
-    done = play("lock")
-    assert done.returncode == 0, done.stdout
-    locked = yaml.safe_load((tmp_path / "release.lock.yml").read_text())["images"]
-    assert {one["reference"]: one["digest"] for one in locked} == {
-        variables["engine_vllm_image"]: engine,
-        variables["registry_push_base"]: base,
-    }
-    # Ours are not built here: the registry has them already, under the tags of their content.
-    plans = plan(
-        ["gateway", "model_store"], REPO, Options(tmp_path / "cache", f"{variables['registry_push_base']}@{base}")
-    )
-    for one in plans:
-        published(target, f"ours/{one.image.name}", one.ref.rpartition(":")[2], "amd64")
-    done = play("images")
-    assert done.returncode == 0, done.stdout
-    written = yaml.safe_load((tmp_path / "images.yml").read_text())["platform_images"]
-    assert written["vllm"] == f"{registries[1]}/ours/vllm@{engine}"
-    assert sorted(written) == ["gateway", "model_store", "vllm"]
-    assert target.manifest("ours/vllm", "v33").digest == engine
+    with EmulatedAws("--registry", f"http://{registries[1]}") as aws:
+        if kind == "ECR":
+            keys = tmp_path / "credentials"
+            keys.write_text("[default]\n" + "".join(f"{name} = {value}\n" for name, value in KEYS.items()))
+            variables |= {"platform_aws_endpoint_url": aws.url, "platform_aws_credentials_file": str(keys)}
+            variables |= {"platform_aws_region": REGION, "registry_prefix": prefix}
+        else:
+            variables["images_registry"] = f"{registries[1]}/{prefix}"
+        refused = play("images")
+        assert refused.returncode != 0
+        assert "is not in" in refused.stdout + refused.stderr, refused.stdout + refused.stderr
+        assert "playbooks/lock.yml" in refused.stdout + refused.stderr
+        done = play("lock")
+        assert done.returncode == 0, done.stdout
+        locked = yaml.safe_load((tmp_path / "release.lock.yml").read_text())["images"]
+        assert {one["reference"]: one["digest"] for one in locked} == {
+            variables["engine_vllm_image"]: engine,
+            variables["registry_push_base"]: base,
+        }
+        # Ours are not built here: the registry has them already, under the tags of their content.
+        plans = plan(
+            ["gateway", "model_store"], REPO, Options(tmp_path / "cache", f"{variables['registry_push_base']}@{base}")
+        )
+        for one in plans:
+            published(target, f"{prefix}/{one.image.name}", one.ref.rpartition(":")[2], "amd64")
+        assert recap(play("images", "--check").stdout)["changed"] == 1
+        done = play("images")
+        assert done.returncode == 0, done.stdout
+        written = yaml.safe_load((tmp_path / "images.yml").read_text())["platform_images"]
+        assert written["vllm"] == f"{registries[1]}/{prefix}/vllm@{engine}"
+        assert sorted(written) == ["gateway", "model_store", "vllm"]
+        assert target.manifest(f"{prefix}/vllm", f"v33-{engine[7:19]}").digest == engine
+        assert recap(play("images").stdout)["changed"] == 0
+        made = [row["repositoryName"] for row in aws.client("ecr").describe_repositories()["repositories"]]
+        assert made == (["ecr/vllm"] if kind == "ECR" else [])

@@ -7,18 +7,18 @@ import json
 import threading
 from pathlib import Path
 
-import boto3
 import pytest
 
-from tests.support.emulated_aws import KEYS, REGION, EmulatedAws
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.connection import Connection
+from tests.support.emulated_aws import REGION, EmulatedAws
 from tests.support.image_registry import Registry
 from tools.debian import install_missing
 from tools.images import sbom
-from tools.images.build import Options, Plan
+from tools.images.build import Plan
 from tools.images.buildah import open_store
 from tools.images.catalog import Image
 from tools.images.errors import ImageError
-from tools.images.push import Ecr, Login, push, upload
+from tools.images.push import Ecr, Login, mirror, upload
 
 
 @pytest.fixture
@@ -45,13 +45,23 @@ def built(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def aws():
-    with EmulatedAws() as made:
-        yield made
+def account():
+    """(the emulated account, its registry): ECR's API, and a registry that is as strict as ECR's."""
+    made: list[EmulatedAws] = []
+
+    def repositories():
+        found = made[0].client("ecr").describe_repositories()["repositories"]
+        return {row["repositoryName"] for row in found}
+
+    registry = Registry(password="123456789012-auth-token", repositories=repositories)
+    with EmulatedAws("--registry", f"http://{registry.host}") as aws:
+        made.append(aws)
+        yield aws, registry
+    registry.close()
 
 
 def ecr(aws):
-    return Ecr(boto3.client("ecr", endpoint_url=aws.url, region_name=REGION, **KEYS))
+    return Ecr(Connection(lambda service: aws.client(service), REGION), "account", 30)
 
 
 def test_an_image_is_pushed_with_the_password(registry, built):
@@ -106,21 +116,63 @@ def test_the_login_is_not_shown_and_leaves_no_file(registry):
     assert not file.exists()
 
 
-def test_what_the_account_has_is_not_pushed_again(aws, tmp_path):
-    options = Options(cache=tmp_path, base="docker.io/library/python:3.12-slim")
-    wanted = push(ecr(aws), ["gateway"], "llm.on_eks", options, check=True)
-    reference = wanted["images"]["gateway"]
-    assert wanted["changed"] is True
-    assert reference.startswith(f"123456789012.dkr.ecr.{REGION}.amazonaws.com/llm.on_eks/gateway:sha256-")
+def test_what_the_account_has_is_not_pushed_again(account, built):
+    aws, registry = account
+    _, one = built
+    target = ecr(aws)
+    assert not target.has("llm.on_eks/gateway", "sha256-1")
+    target.prepare("llm.on_eks/gateway")
+    upload(built[0], one, f"{registry.host}/llm.on_eks/gateway:sha256-1", target.login())
+    assert target.has("llm.on_eks/gateway", "sha256-1")
+
+
+def test_a_repository_is_made_with_tags_that_stay_scans_and_an_end_and_once(account):
+    aws, _ = account
+    target, client = ecr(aws), aws.client("ecr")
+    for _again in range(2):
+        target.prepare("llm.on_eks/vllm")
+    [row] = client.describe_repositories(repositoryNames=["llm.on_eks/vllm"])["repositories"]
+    assert row["imageTagMutability"] == "IMMUTABLE" and row["imageScanningConfiguration"] == {"scanOnPush": True}
+    policy = client.get_lifecycle_policy(repositoryName="llm.on_eks/vllm")["lifecyclePolicyText"]
+    assert json.loads(policy)["rules"][0]["selection"]["countNumber"] == 30
+    tags = {one["Key"]: one["Value"] for one in client.list_tags_for_resource(resourceArn=row["repositoryArn"])["tags"]}
+    assert tags["llm.on_eks/cluster"] == "account"
+
+
+def test_a_repository_of_someone_else_is_used_as_it_is(account):
+    aws, _ = account
     client = aws.client("ecr")
-    client.create_repository(repositoryName="llm.on_eks/gateway")
-    client.put_image(
-        repositoryName="llm.on_eks/gateway",
-        imageManifest="{}",
-        imageManifestMediaType="application/vnd.oci.image.manifest.v1+json",
-        imageTag=reference.rpartition(":")[2],
-    )
-    assert push(ecr(aws), ["gateway"], "llm.on_eks", options, check=False) == {**wanted, "changed": False}
+    client.create_repository(repositoryName="theirs/vllm", imageTagMutability="MUTABLE")
+    ecr(aws).prepare("theirs/vllm")
+    [row] = client.describe_repositories(repositoryNames=["theirs/vllm"])["repositories"]
+    assert row["imageTagMutability"] == "MUTABLE"
+
+
+def test_an_image_is_mirrored_into_ecr_once_and_a_moved_tag_does_not_stop_the_next(account):
+    aws, registry = account
+    source = Registry(password="")
+    reference = f"{source.host}/vllm/vllm-openai:v33"
+    try:
+        for content in (b"first", b"second"):
+            wanted = {"vllm": f"{reference}@{source.published('vllm/vllm-openai', 'v33', content)}"}
+            assert mirror(ecr(aws), wanted, "mirrored", check=True)[0]
+            changed, found = mirror(ecr(aws), wanted, "mirrored", check=False)
+            digest = wanted["vllm"].rpartition("@")[2]
+            assert changed and found == {"vllm": f"{registry.host}/mirrored/vllm@{digest}"}
+            assert mirror(ecr(aws), wanted, "mirrored", check=False) == (False, found)
+            assert f"mirrored/vllm:v33-{digest[7:19]}" in registry.tags
+    finally:
+        source.close()
+
+
+def test_without_the_right_to_it_ecr_is_one_sentence(account):
+    aws, _ = account
+    aws.admin("PUT", "denied", {"actions": ["ecr:GetAuthorizationToken"]})
+    try:
+        with pytest.raises(ImageError, match="does the caller have AmazonEC2ContainerRegistryPowerUser"):
+            ecr(aws).login()
+    finally:
+        aws.admin("PUT", "denied", {"actions": []})
 
 
 def test_what_an_image_contains_is_read_from_its_file_system(built, tmp_path):

@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-import boto3
-import botocore.session
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.connection import Connection
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.errors import AwsError, NotOurs
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.resource import Owner
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.ecr.repository import EcrRepository
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.download import registry_credentials
 from ansible_collections.llm.on_eks.plugins.plugin_utils.images.mirror import copy
-from ansible_collections.llm.on_eks.plugins.plugin_utils.images.reference import ReferenceError, parse
+from ansible_collections.llm.on_eks.plugins.plugin_utils.images.reference import Reference, ReferenceError, parse
 from ansible_collections.llm.on_eks.plugins.plugin_utils.images.registry import Registry, RegistryError, is_local
 from tools.progress import Progress
 
@@ -67,67 +68,66 @@ class Target(Protocol):
     def has(self, repository: str, tag: str) -> bool:
         """Whether the repository holds the tag or digest; a repository that does not exist holds none. Raises ImageError."""
 
+    def prepare(self, repository: str) -> None:
+        """Have the repository. Raises ImageError."""
+
 
 class Oci:
     """Any OCI registry, with the credentials that container tools have for it."""
 
     def __init__(self, host: str) -> None:
         self._login = Login(host, registry_credentials(host).removeprefix("Basic "), is_local(host))
-        self._registry = self._login.registry()
 
     def login(self) -> Login:
         return self._login
 
     def has(self, repository: str, tag: str) -> bool:
-        try:
-            return self._registry.has_manifest(repository, tag)
-        except RegistryError as error:
-            raise ImageError(str(error)) from None
+        return _held(self._login, repository, tag)
+
+    def prepare(self, repository: str) -> None:
+        """It makes repositories by itself."""
 
 
 class Ecr:
-    """The account's registry. `client`: of boto3, for `ecr`."""
+    """The account's registry. `account`: whose mark repositories carry that are made here; `keep_images`: how many each keeps."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    @classmethod
-    def open(cls, region: str, *, profile: str = "", credentials_file: str = "", endpoint_url: str = "") -> Ecr:
-        """`credentials_file`: the only place where credentials are taken from. Raises ImageError."""
-        try:
-            core = botocore.session.Session(profile=profile or ("default" if credentials_file else None))
-            for variable in ("credentials_file", "config_file") if credentials_file else ():
-                core.set_config_variable(variable, credentials_file)
-            session = boto3.session.Session(region_name=region, botocore_session=core)
-            config = Config(retries={"mode": "standard", "total_max_attempts": 6})
-            return cls(session.client("ecr", endpoint_url=endpoint_url or None, config=config))
-        except BotoCoreError as error:
-            raise ImageError(
-                f"ECR in {region} cannot be asked: {error}; check platform_aws_profile and region"
-            ) from None
+    def __init__(self, connection: Connection, account: str = "account", keep_images: int = 0) -> None:
+        self._connection, self._owner, self._keep = connection, Owner(account, "registry"), keep_images
+        self._login: Login | None = None
 
     def login(self) -> Login:
         """A token for the registry, good for 12 hours. Raises ImageError."""
-        [data] = self._ask("get_authorization_token")["authorizationData"]
-        where = urlsplit(data["proxyEndpoint"])
-        return Login(where.netloc, data["authorizationToken"], where.scheme == "http")
+        if self._login is None:
+            try:
+                [data] = self._connection.client("ecr").get_authorization_token()["authorizationData"]
+            except (ClientError, BotoCoreError) as error:
+                raise ImageError(f"ECR: {error}; does the caller have AmazonEC2ContainerRegistryPowerUser?") from None
+            where = urlsplit(data["proxyEndpoint"])
+            self._login = Login(where.netloc, data["authorizationToken"], where.scheme == "http")
+        return self._login
 
     def has(self, repository: str, tag: str) -> bool:
-        given = {
-            "repositoryName": repository,
-            "imageIds": [{"imageDigest" if tag.startswith("sha256:") else "imageTag": tag}],
-        }
-        return bool(self._ask("describe_images", **given).get("imageDetails"))
+        return _held(self.login(), repository, tag)
 
-    def _ask(self, operation: str, **given: Any) -> dict[str, Any]:
+    def prepare(self, repository: str) -> None:
+        """Make the repository as role `registry` makes them: tags that never move, scanned, so many images. One that exists stays as it is."""
+        settings = {"name": repository, "keep_images": self._keep}
         try:
-            return dict(getattr(self._client, operation)(**given))
-        except ClientError as error:
-            if error.response["Error"]["Code"] in ("ImageNotFoundException", "RepositoryNotFoundException"):
-                return {}
-            raise ImageError(f"ECR: {error}; does the caller have AmazonEC2ContainerRegistryPowerUser?") from None
-        except BotoCoreError as error:
-            raise ImageError(f"ECR: {error}; check credentials and region") from None
+            wanted = EcrRepository(self._connection, settings, self._owner)
+            if wanted.plan().verb == "create":
+                wanted.apply()
+                say(f"made the repository {repository}")
+        except NotOurs:
+            return
+        except AwsError as error:
+            raise ImageError(str(error).rstrip(".")) from None
+
+
+def _held(login: Login, repository: str, tag: str) -> bool:
+    try:
+        return login.registry().has_manifest(repository, tag)
+    except RegistryError as error:
+        raise ImageError(str(error)) from None
 
 
 def upload(buildah: Buildah, one: Plan, target: str, opened: Login) -> None:
@@ -154,12 +154,19 @@ def mirror(target: Target, images: Mapping[str, str], prefix: str, *, check: boo
                 continue
             changed = True
             if not check:
+                target.prepare(repository)
                 source = Registry(image.registry, registry_credentials(image.registry))
-                where = (opened.registry(), repository, image.tag or image.digest.replace(":", "-"))
+                where = (opened.registry(), repository, tag_of(image))
                 copy(source, image.repository, image.digest, *where, lambda text: say(f"mirroring {text}"))
         except (RegistryError, ReferenceError) as error:
             raise ImageError(f"{name} was not mirrored: {error}") from None
     return changed, found
+
+
+def tag_of(image: Reference) -> str:
+    """A tag of one content: where tags cannot move, one that its publisher has moved would be refused."""
+    content = image.digest.removeprefix("sha256:")
+    return f"{image.tag[:100]}-{content[:12]}" if image.tag else f"sha256-{content}"
 
 
 def push(ecr: Target, names: Sequence[str], prefix: str, options: Options, *, check: bool) -> dict[str, Any]:
@@ -178,6 +185,7 @@ def push(ecr: Target, names: Sequence[str], prefix: str, options: Options, *, ch
             build(missing, options, progress)
         buildah = open_store(options.cache / "store")
         for one in missing:
+            ecr.prepare(targets[one.image.name].removeprefix(f"{opened.host}/").rpartition(":")[0])
             upload(buildah, one, targets[one.image.name], opened)
     return {"changed": bool(missing), "images": targets}
 
@@ -193,6 +201,8 @@ def main() -> int:
     parser.add_argument("--mirror", action="append", default=[], metavar="NAME=REFERENCE@DIGEST")
     parser.add_argument("--nothing-of-ours", action="store_true", help="build none where no NAME is given")
     parser.add_argument("--region", default="", help="of ECR")
+    parser.add_argument("--account", default="account", help="whose mark ECR repositories carry that are made here")
+    parser.add_argument("--keep-images", type=int, default=0, help="how many each of them keeps; 0 for all")
     parser.add_argument("--profile", default="")
     parser.add_argument("--credentials-file", default="")
     parser.add_argument("--endpoint-url", default="")
@@ -218,7 +228,10 @@ def _target(chosen: argparse.Namespace) -> Target:
     if not chosen.region:
         raise ImageError("say --region for ECR, or --registry for another one")
     how = {name: getattr(chosen, name) for name in ("profile", "credentials_file", "endpoint_url")}
-    return Ecr.open(chosen.region, **how)
+    try:
+        return Ecr(Connection.open(chosen.region, **how), chosen.account, chosen.keep_images)
+    except AwsError as error:
+        raise ImageError(str(error).rstrip(".")) from None
 
 
 if __name__ == "__main__":
