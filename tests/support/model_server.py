@@ -63,6 +63,8 @@ class ModelServer:
     files: dict[str, bytes] = field(default_factory=dict)
     fault: Callable[[Asked], Fault | None] = lambda asked: None
     gated: bool = False
+    # As some mirrors do.
+    repeats_tokens: bool = False
     page_size: int = 1000
     # Listings say so many bytes more than a file has.
     announced_more: int = 0
@@ -152,6 +154,8 @@ class ModelServer:
         api = "/api/models/ORG/NAME"
         if self.gated and asked.authorization != f"Bearer {TOKEN}" and "ORG/NAME" in path:
             headers = {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to model ORG/NAME is restricted."}
+            if self.repeats_tokens:
+                headers["X-Error-Message"] += f" Authorization was {asked.authorization}"
             self._send(handler, asked, 401, b'{"error": "Access to model ORG/NAME is restricted."}', headers)
         elif path == f"{api}/revision/main" or path in (f"{api}/revision/{COMMIT}", api):
             siblings = [{"rfilename": name} for name in sorted(self.files)]

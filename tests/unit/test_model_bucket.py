@@ -6,9 +6,13 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import boto3
 import pytest
+import yaml
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as TheirCredentials
@@ -31,6 +35,7 @@ from ansible_collections.llm.on_eks.plugins.module_utils.models.store import Fil
 from ansible_collections.llm.on_eks.plugins.module_utils.models.sync import Access, Request, sync
 from ansible_collections.llm.on_eks.plugins.module_utils.models.transfer import Bounds
 from ansible_collections.llm.on_eks.plugins.plugin_utils.models.pins import resolve
+from tests.support.guarded_bucket import guarded_bucket
 from tests.support.pod_identity_agent import PodIdentityAgent
 
 FILES = {"config.json": b"{}", "sub/model.gguf": b"GGUF" + os.urandom(300_000), "a b+c/ü.json": b"[1]"}
@@ -169,6 +174,52 @@ def test_a_service_account_without_an_association_is_told_so(agent, tmp_path):
     agent.__exit__()
     with pytest.raises(ServerError, match="gives no credentials"):
         asked(agent, tmp_path, "eyJ")
+
+
+SNAPSHOT = Path(__file__).resolve().parents[2] / "roles/models/tests/bucket.yml"
+
+
+def program(tmp_path, agent, url, source, digest):
+    """The Job's program, with what EKS puts into its pod."""
+    (tmp_path / "token").write_text("eyJ")
+    (tmp_path / "models").mkdir(exist_ok=True)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    variables = {
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "AWS_ENDPOINT_URL_S3": url,
+        "AWS_REGION": "us-east-1",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": agent.url,
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(tmp_path / "token"),
+    }
+    module = "ansible_collections.llm.on_eks.plugins.module_utils.models.job"
+    arguments = [
+        f"--root={tmp_path / 'models'}",
+        "fetch",
+        "--name=m",
+        f"--source={source}",
+        f"--revision=sha256:{digest}",
+    ]
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, env={**kept, **variables}, capture_output=True, text=True, timeout=100, check=False)
+
+
+def test_the_roles_own_policy_lets_the_job_read_its_models_and_nothing_else(tmp_path):
+    """Signatures and the policy that role models describes are both checked."""
+    role = next(one for one in yaml.safe_load(SNAPSHOT.read_text())["descriptor"][0]["aws"] if one["name"] == "role")
+    policies = role["properties"]["inline_policies"]
+    files = {"llama-2-13b/config.json": b"{}", "other/config.json": b"[]"}
+    with guarded_bucket("127.0.0.1", "my-models", files, policies) as (url, credentials):
+        with PodIdentityAgent("127.0.0.1", {"eyJ": credentials}) as agent:
+            digest = digest_of({"config.json": b"{}"})
+            done = program(tmp_path, agent, url, "s3://my-models/llama-2-13b", digest)
+            assert done.returncode == 0, done.stdout + done.stderr
+            refused = program(tmp_path, agent, url, "s3://my-models/other", digest_of({"config.json": b"[]"}))
+        assert refused.returncode == 7
+        assert refused.stderr == f"model-store: {url}/my-models/other/config.json answered 403: Access Denied.\n"
+        said = done.stdout + done.stderr + refused.stdout + refused.stderr
+        assert not [
+            secret for secret in (credentials["SecretAccessKey"], credentials["Token"], "eyJ") if secret in said
+        ]
 
 
 def test_one_object_is_a_source_and_its_neighbours_are_not(tmp_path, endpoint):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -182,6 +183,20 @@ def test_a_token_goes_to_the_hub_alone(store, server):
     run(store, server, token=TOKEN)
     by_host = {(one.host.partition(":")[0], bool(one.authorization)) for one in server.asked}
     assert by_host == {("127.0.0.1", True), ("localhost", False)}
+
+
+@pytest.mark.parametrize("token", ["hf_canary_that_is_wrong", TOKEN])
+def test_a_token_is_in_no_argument_no_word_and_no_file(tmp_path, server, token):
+    """The whole program, at a hub that repeats the tokens that it refuses; slowly, so that it is seen while it runs."""
+    server.gated, server.repeats_tokens, server.bytes_per_s = True, True, 1e6
+    (tmp_path / "token").write_text(f"{token}\n")
+    process = job(tmp_path / "models", server, {"HF_TOKEN_PATH": str(tmp_path / "token")}, subprocess.PIPE)
+    arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    said = "".join(process.communicate(timeout=60))
+    assert process.returncode == (0 if token == TOKEN else 7), said
+    assert "published tiny" in said if token == TOKEN else "Authorization was Bearer ********" in said
+    files = [path.read_bytes() for path in (tmp_path / "models").rglob("*") if path.is_file()]
+    assert token not in said and not [one for one in (arguments, *files) if token.encode() in one]
 
 
 @pytest.mark.parametrize(
@@ -466,13 +481,15 @@ def test_a_kill_at_any_point_costs_at_most_one_part(tmp_path, times):
             assert again <= transfer.PART_BYTES, f"killed at {kill_at}: {again} bytes again"
 
 
-def job(root, server):
+def job(root, server, variables=None, output=subprocess.DEVNULL):
     arguments = ["--root", str(root), "fetch", "--name=tiny", "--source=hf://ORG/NAME", f"--revision={COMMIT}"]
     module = "ansible_collections.llm.on_eks.plugins.module_utils.models.job"
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments, f"--hub-endpoint={server.url}", "--connections=4", "--wait=30"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **(variables or {})},
+        stdout=output,
+        stderr=None if output == subprocess.DEVNULL else output,
+        text=True,
     )
 
 

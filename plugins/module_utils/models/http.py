@@ -18,7 +18,7 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,7 @@ _MOST_REDIRECTS = 10
 _PRIVATE = ("authorization", "cookie", "proxy-authorization")
 # What is left, and in how many seconds there is more: https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
 _RATE_LIMIT = re.compile(r";\s*r\s*=\s*(\d+)\s*;\s*t\s*=\s*(\d+)")
+_XML_MESSAGE = re.compile(r"<Message>([^<]{1,200})")
 
 Say = Callable[[str], None]
 Headers = Mapping[str, str] | Callable[[], Mapping[str, str]]
@@ -94,7 +95,7 @@ class Client:
         whole = False
         try:
             if response.status >= 400:
-                self._refuse(first, url, response)
+                self._refuse(first, url, response, _secrets(headers))
             yield response
             whole = response.isclosed()
         except (OSError, http.client.HTTPException) as problem:
@@ -213,9 +214,9 @@ class Client:
         for key in [key for key, one in kept.items() if one is connection]:
             del kept[key]
 
-    def _refuse(self, first: str, url: str, response: http.client.HTTPResponse) -> None:
+    def _refuse(self, first: str, url: str, response: http.client.HTTPResponse, secrets: Iterable[str]) -> None:
         status, where = response.status, shown(first)
-        body = response.read(2000).decode(errors="replace")
+        body = _masked(response.read(2000).decode(errors="replace"), secrets)
         if status in AGAIN:
             raise CutError(f"{urllib.parse.urlsplit(url).hostname} answered {status}", _retry_after(response))
         if url != first and status in (400, 401, 403, 404, 410):
@@ -223,7 +224,7 @@ class Client:
                 del self._redirected[first]
             raise ExpiredError(f"the address that {where} redirects to answered {status}")
         if status in (401, 403):
-            gate = response.headers.get("X-Error-Message") or _first_line(body)
+            gate = _masked(response.headers.get("X-Error-Message", ""), secrets) or _first_line(body)
             raise AccessError(f"{where} answered {status}: {gate}")
         if status in (404, 410):
             raise MissingError(f"{where} is not there ({status})")
@@ -241,6 +242,17 @@ def _for(first: str, url: str, headers: Mapping[str, str]) -> dict[str, str]:
     if urllib.parse.urlsplit(first).netloc == urllib.parse.urlsplit(url).netloc:
         return dict(headers)
     return {name: value for name, value in headers.items() if name.lower() not in _PRIVATE}
+
+
+def _secrets(headers: Mapping[str, str]) -> list[str]:
+    return [value.rpartition(" ")[2] for name, value in headers.items() if name.lower() in _PRIVATE and value]
+
+
+def _masked(text: str, secrets: Iterable[str]) -> str:
+    """Without what was sent: some servers repeat a token that they refuse."""
+    for secret in secrets:
+        text = text.replace(secret, "********")
+    return text
 
 
 def _retry_after(response: http.client.HTTPResponse) -> float | None:
@@ -261,6 +273,9 @@ def _retry_after(response: http.client.HTTPResponse) -> float | None:
 
 
 def _first_line(body: str) -> str:
+    """What an error's body says: JSON, S3's XML, or text."""
+    if said := _XML_MESSAGE.search(body):
+        return said[1]
     try:
         found = json.loads(body)
         body = str(found.get("error") or found.get("message") or body)
