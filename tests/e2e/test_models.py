@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -13,9 +14,14 @@ import openai
 import pytest
 import yaml
 
+from ansible_collections.llm.on_eks.plugins.module_utils.models.store import FileEntry, Manifest
+from tests.support.cluster_client import kubectl
+from tests.support.guarded_bucket import REGION, described_policies, guarded_bucket
 from tests.support.local_platform import REPO, recap
 from tests.support.model_server import COMMIT, TOKEN, Fault, ModelServer
+from tests.support.pod_identity_agent import PodIdentityAgent
 from tests.support.tiny_model import make_tiny_folder, make_tiny_gguf
+from tests.support.webhook import Webhook, allow, patch
 from tools.images.__main__ import cache
 from tools.images.build import Options, Plan, build
 from tools.images.catalog import Image, context_files, digest, reference
@@ -121,6 +127,73 @@ def test_a_gated_model_is_fetched_in_the_cluster_served_and_removed_with_its_ent
         said = clean(platform)
         assert f"hub-1.0/{COMMIT[:12]}" in said and "goes" in said
         assert recap(platform.playbook("site.yml").stdout)["changed"] == 0
+
+
+TOKEN_FOLDER = "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount"
+AUDIENCE = "pods.eks.amazonaws.com"
+
+
+def pod_identity(agent):
+    """What EKS puts into the pods of the sync Job's account (https://github.com/aws/amazon-eks-pod-identity-webhook)."""
+    token = {
+        "serviceAccountToken": {"audience": AUDIENCE, "expirationSeconds": 86400, "path": "eks-pod-identity-token"}
+    }
+    variables = {
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": agent.url,
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": f"{TOKEN_FOLDER}/eks-pod-identity-token",
+    }
+    container = "/spec/containers/0"
+    added = {
+        "/spec/volumes/-": {"name": "eks-pod-identity-token", "projected": {"sources": [token]}},
+        f"{container}/volumeMounts/-": {"name": "eks-pod-identity-token", "mountPath": TOKEN_FOLDER, "readOnly": True},
+    }
+    operations = [{"op": "add", "path": path, "value": value} for path, value in added.items()]
+    environment = [{"name": name, "value": value} for name, value in variables.items()]
+    operations += [{"op": "add", "path": f"{container}/env/-", "value": value} for value in environment]
+
+    def answer(request):
+        ours = request["object"]["spec"].get("serviceAccountName") == "models-sync"
+        return patch(*operations)(request) if ours else allow(request)
+
+    return answer
+
+
+def test_a_bucket_is_read_with_the_credentials_that_pod_identity_gives(platform, node, tmp_path):
+    kubeconfig = platform.endpoint["kubeconfig"]
+    weights = make_tiny_gguf(tmp_path / "weights.gguf", kind="bigram", seed=1).read_bytes()
+    platform.kubectl("-n", "llm-engines", "create", "serviceaccount", "models-sync")
+
+    def whose(token):
+        """As EKS Auth: the API server knows whose token it is, and the account has an association."""
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview"}
+        review["spec"] = {"token": token, "audiences": [AUDIENCE]}
+        said = kubectl(kubeconfig, "create", "-o", "json", "-f", "-", given=review)
+        status = json.loads(said)["status"]
+        ours = status.get("user", {}).get("username") == "system:serviceaccount:llm-engines:models-sync"
+        return credentials if status.get("authenticated") and ours else None
+
+    policies, files = described_policies(), {"llama-2-13b/tiny.gguf": weights}
+    with (
+        guarded_bucket(node, "my-models", files, policies) as (url, credentials),
+        PodIdentityAgent(node, {}, whose) as agent,
+        Webhook(kubeconfig, node, tmp_path, "llm-engines", pod_identity(agent), mutating=True, resources=("pods",)),
+    ):
+        digest = hashlib.sha256(weights).hexdigest()
+        revision = Manifest("", "", "", (FileEntry("model.gguf", len(weights), digest),)).digest
+        model = {"source": "s3://my-models/llama-2-13b", "revision": f"sha256:{revision}", "engine": "llamacpp"}
+        given = {
+            "models_service_account": "models-sync",
+            "models_environment": {"AWS_ENDPOINT_URL_S3": url, "AWS_REGION": REGION},
+        }
+        with catalogue(platform, {**model, "name": "bucket", "context": 512}, **given):
+            said = platform.playbook("site.yml").stdout
+            job = log_of(platform, "bucket", "sync")
+            assert "published bucket: 1 files" in job and len(agent.asked) == 1
+            described = platform.kubectl("-n", "llm-engines", "get", "pods,jobs", "-o", "yaml")
+            secrets = [credentials["SecretAccessKey"], credentials["Token"], *agent.asked]
+            assert not [secret for secret in secrets if secret in said + job + described]
+            assert recap(platform.playbook("site.yml").stdout)["changed"] == 0
+    platform.playbook("site.yml")
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,24 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import boto3
+import yaml
 from moto import settings
 from moto.core.responses import ActionAuthenticatorMixin
 from moto.server import ThreadedMotoServer
 
 REGION = "us-east-1"
+_SNAPSHOT = Path(__file__).resolve().parents[2] / "roles/models/tests/bucket.yml"
+
+
+def described_policies() -> Mapping[str, object]:
+    """What the sync Job's role may do for s3://my-models/llama-2-13b, as role models describes it."""
+    described = yaml.safe_load(_SNAPSHOT.read_text())["descriptor"][0]["aws"]
+    role = next(one for one in described if one["name"] == "role")
+    policies: Mapping[str, object] = role["properties"]["inline_policies"]
+    return policies
 
 
 @contextmanager

@@ -37,7 +37,9 @@ class Webhook:
         mutating: bool = False,
         side_effects: str = "None",
         timeout_s: int = 2,
+        resources: tuple[str, ...] = ("configmaps", "deployments"),
     ) -> None:
+        self._resources = list(resources)
         self.kubeconfig, self.namespace, self.answer = kubeconfig, namespace, answer
         self.kind = "MutatingWebhookConfiguration" if mutating else "ValidatingWebhookConfiguration"
         self.name = f"test-{namespace}"
@@ -69,7 +71,7 @@ class Webhook:
             "clientConfig": {"url": self._url, "caBundle": base64.b64encode(self._authority).decode()},
             "failurePolicy": "Fail",
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.namespace}},
-            "rules": [{**rule, "resources": ["configmaps", "deployments"]}],
+            "rules": [{**rule, "resources": self._resources}],
             **self._options,
         }
         return {

@@ -8,11 +8,9 @@ import hashlib
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import boto3
 import pytest
-import yaml
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as TheirCredentials
@@ -35,7 +33,7 @@ from ansible_collections.llm.on_eks.plugins.module_utils.models.store import Fil
 from ansible_collections.llm.on_eks.plugins.module_utils.models.sync import Access, Request, sync
 from ansible_collections.llm.on_eks.plugins.module_utils.models.transfer import Bounds
 from ansible_collections.llm.on_eks.plugins.plugin_utils.models.pins import resolve
-from tests.support.guarded_bucket import guarded_bucket
+from tests.support.guarded_bucket import described_policies, guarded_bucket
 from tests.support.pod_identity_agent import PodIdentityAgent
 
 FILES = {"config.json": b"{}", "sub/model.gguf": b"GGUF" + os.urandom(300_000), "a b+c/ü.json": b"[1]"}
@@ -176,9 +174,6 @@ def test_a_service_account_without_an_association_is_told_so(agent, tmp_path):
         asked(agent, tmp_path, "eyJ")
 
 
-SNAPSHOT = Path(__file__).resolve().parents[2] / "roles/models/tests/bucket.yml"
-
-
 def program(tmp_path, agent, url, source, digest):
     """The Job's program, with what EKS puts into its pod."""
     (tmp_path / "token").write_text("eyJ")
@@ -205,10 +200,8 @@ def program(tmp_path, agent, url, source, digest):
 
 def test_the_roles_own_policy_lets_the_job_read_its_models_and_nothing_else(tmp_path):
     """Signatures and the policy that role models describes are both checked."""
-    role = next(one for one in yaml.safe_load(SNAPSHOT.read_text())["descriptor"][0]["aws"] if one["name"] == "role")
-    policies = role["properties"]["inline_policies"]
     files = {"llama-2-13b/config.json": b"{}", "other/config.json": b"[]"}
-    with guarded_bucket("127.0.0.1", "my-models", files, policies) as (url, credentials):
+    with guarded_bucket("127.0.0.1", "my-models", files, described_policies()) as (url, credentials):
         with PodIdentityAgent("127.0.0.1", {"eyJ": credentials}) as agent:
             digest = digest_of({"config.json": b"{}"})
             done = program(tmp_path, agent, url, "s3://my-models/llama-2-13b", digest)
