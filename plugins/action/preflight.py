@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
@@ -34,6 +34,14 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "lock_file": {"type": "path", "default": ""},
     "locking": {"type": "bool", "default": False},
 }
+
+
+def _why(error: AnsibleError) -> tuple[str, str]:
+    """(problem, mend) of an input that cannot be rendered. `undef(hint=…)` in an inventory says itself what to write."""
+    text = str(error).rstrip(".")
+    if isinstance(error, AnsibleUndefinedVariable) and "is undefined" not in text and "has no attribute" not in text:
+        return "is not set", text
+    return f"cannot be worked out: {text}", "define what it refers to"
 
 
 class ActionModule(ActionBase):
@@ -77,14 +85,7 @@ class ActionModule(ActionBase):
             try:
                 values[name] = self._templar.template(variables[name])
             except AnsibleError as error:
-                findings.append(
-                    Finding(
-                        name,
-                        f"cannot be worked out: {error}",
-                        "define what it refers to",
-                        place_of(variables[name]),
-                    )
-                )
+                findings.append(Finding(name, *_why(error), place_of(variables[name])))
         return values, findings
 
     def _check_inputs(self, specs: dict[str, Any], values: dict[str, Any], variables: dict[str, Any]) -> list[Finding]:

@@ -113,8 +113,8 @@ def test_every_variable_is_explained(environment):
 
 @pytest.mark.programs
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_what_only_the_owner_knows_is_asked_for_in_preflight_with_file_and_line(environment):
-    done = run("-i", str(REPO / "inventories" / environment), "playbooks/preflight.yml")
+def test_what_only_the_owner_knows_is_asked_for_with_file_and_line(environment):
+    done = run("-i", str(REPO / "inventories" / environment), "playbooks/plan.yml")
     assert done.returncode != 0
     text = done.stdout + done.stderr
     asked = {name for name, value in written(environment).items() if "undef(" in str(value)}
@@ -125,9 +125,7 @@ def test_what_only_the_owner_knows_is_asked_for_in_preflight_with_file_and_line(
             for file in (REPO / "inventories" / environment).rglob("*.yml")
             if re.search(rf"^{name}:", file.read_text(), re.M)
         )
-        assert re.search(rf"{re.escape(str(file.relative_to(REPO)))}:\d+: {name} cannot be worked out: [a-z]", text), (
-            name
-        )
+        assert re.search(rf"{re.escape(str(file.relative_to(REPO)))}:\d+: {name} is not set; [a-z]", text), name
 
 
 # -- typos --------------------------------------------------------------------------------------------------------------
