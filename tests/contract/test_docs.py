@@ -94,6 +94,28 @@ def test_named_variables_exist(file):
     assert ours - known - roles - handed_on == set()
 
 
+def outline(file):
+    """What a translation keeps: levels of headings, commands and examples without their comments, tables' sizes, links, numbers in tables."""
+    text = (REPO / file).read_text(encoding="utf-8")
+    blocks = [re.sub(r"\s+#.*", "", block) for block in re.findall(r"```.*?```", text, re.DOTALL)]
+    rows = re.findall(r"^\|.*\|$", text, re.MULTILINE)
+    return {
+        "headings": [len(head) for head in re.findall(r"^(#+) ", _FENCE.sub("", text), re.MULTILINE)],
+        "blocks": blocks,
+        "rows": [(row.count("|"), re.findall(r"\d[\d.]*", row)) for row in rows],
+        "links": [one for one in _LINK.findall(text) if not one.startswith("README")],
+    }
+
+
+def test_the_chinese_readme_follows_the_english_one():
+    english, chinese = outline("README.md"), outline("README.zh.md")
+    for part, wanted in english.items():
+        if part == "links":
+            assert set(wanted) == set(chinese[part])
+        else:
+            assert wanted == chinese[part], part
+
+
 def test_every_page_is_in_the_navigation_once():
     nav = yaml.safe_load((REPO / "mkdocs.yml").read_text())["nav"]
     listed = docs_site.pages(nav)
