@@ -131,6 +131,12 @@ def test_the_pod_of_vllm_is_that_of_the_contract(platform):
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert container["command"] == ["vllm", "serve"]
     assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
+    program = "import os; s = os.statvfs('/dev/shm'); print(s.f_frsize * s.f_blocks, *(n for n in os.environ if '_SERVICE_' in n))"
+    name = pod["metadata"]["name"]
+    shared, *services = platform.kubectl("-n", "llm-engines", "exec", name, "--", "python3", "-c", program).split()
+    assert int(shared) == 2 << 30
+    # Nothing but the API server's own: a Service called vllm would set VLLM_PORT.
+    assert {one.partition("_SERVICE_")[0] for one in services} <= {"KUBERNETES"}
 
 
 @pytest.mark.parametrize("model", ["tiny-b", "tiny-vllm"])

@@ -99,6 +99,12 @@ def test_readiness_came_after_a_real_token(tgw):
     assert tgw.metric("textgen_generated_tokens_total") >= 1
 
 
+def test_a_pods_address_is_taken_for_a_host(tgw):
+    """https://github.com/oobabooga/textgen/issues/7020; probes and the gateway ask so."""
+    for path in ("/readyz", "/v1/models"):
+        assert tgw.get(path, Host="10.244.0.17:5000").status == 200
+
+
 def test_the_pieces_of_a_stream_are_the_whole_answer(tgw):
     whole, pieces = tgw.complete(PROMPT), tgw.complete(PROMPT, stream=True)
     assert whole.status == pieces.status == 200

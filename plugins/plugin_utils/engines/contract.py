@@ -246,7 +246,8 @@ class _Component:
         tries = -(-self.start_timeout // engine.start_period)
         return {
             "startupProbe": {**start, "failureThreshold": tries},
-            "readinessProbe": {**ready, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},
+            # A pod with much to do answers late: taken out of service, it would leave the others even more to do.
+            "readinessProbe": {**ready, "periodSeconds": 5, "timeoutSeconds": 10, "failureThreshold": 6},
             "livenessProbe": self._liveness(health),
         }
 
