@@ -101,8 +101,9 @@ def test_readiness_came_after_a_real_token(tgw):
 
 def test_a_pods_address_is_taken_for_a_host(tgw):
     """https://github.com/oobabooga/textgen/issues/7020; probes and the gateway ask so."""
-    for path in ("/readyz", "/v1/models"):
-        assert tgw.get(path, Host="10.244.0.17:5000").status == 200
+    address = "10.244.0.17:5000"
+    assert tgw.get("/readyz", Host=address).status == 200
+    assert tgw.post("/v1/completions", {"prompt": PROMPT, "max_tokens": 1}, Host=address).status == 200
 
 
 def test_the_pieces_of_a_stream_are_the_whole_answer(tgw):
