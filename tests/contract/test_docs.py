@@ -75,7 +75,7 @@ def test_make_targets_exist(file):
 def test_named_files_and_roles_exist(file):
     """Paths in code marks that begin with a folder of ours; roles by name."""
     text = _FENCE.sub("", file.read_text(encoding="utf-8"))
-    named = re.findall(r"`((?:tests|roles|playbooks|tools|engines|plugins|inventories)/[\w./-]*\w)`", text)
+    named = re.findall(r"`((?:tests|roles|playbooks|tools|engines|plugins|inventories)/[\w./-]*\w)(?:::\w+)?`", text)
     homes = [REPO, *([REPO / "gateway", REPO / "gateway" / "src" / "llm_gateway"] if "gateway" in file.parts else [])]
     made_up = r"NAME|greeter|SERVICE|ENV|trial|/mine"
     wrong = [one for one in named if not any((home / one).exists() for home in homes) and not re.search(made_up, one)]
@@ -114,6 +114,28 @@ def test_the_chinese_readme_follows_the_english_one():
             assert set(wanted) == set(chinese[part])
         else:
             assert wanted == chinese[part], part
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=name_of)
+def test_named_tests_exist(file):
+    """`FILE::TEST`, as the table of the walk-through's steps has them."""
+    named = re.findall(r"`([\w/.-]+\.py)::(\w+)`", file.read_text(encoding="utf-8"))
+    wrong = [
+        f"{path}::{test}"
+        for path, test in named
+        if not (REPO / path).is_file() or f"def {test}(" not in (REPO / path).read_text(encoding="utf-8")
+    ]
+    assert wrong == []
+
+
+def test_every_step_of_the_walk_through_names_a_test():
+    rows = [
+        line
+        for line in (REPO / "docs" / "walkthrough.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("| ") and not line.startswith(("| step then", "| defect as"))
+    ]
+    assert len(rows) > 30
+    assert [row for row in rows if "::" not in row and "the same test" not in row] == []
 
 
 def test_every_page_is_in_the_navigation_once():

@@ -73,6 +73,14 @@ def uids(client):
         time.sleep(2)
 
 
+def new_since(client, before):
+    """`Kind NAMESPACE/NAME` of what is there and was not, once nothing more comes or goes."""
+    new = uids(client) - before
+    kinds = deletable(client.resources().values()) if new else []
+    found = [document for resource in kinds for document in _listed(client, resource)]
+    return sorted({key_of(document) for document in found if document["metadata"]["uid"] in new})
+
+
 def snapshot(client, before):
     """Every object that is new since `before`; key -> object, without whose it is."""
     client.forget_resources()

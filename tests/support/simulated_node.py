@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 
 import msgspec
 
@@ -21,13 +22,25 @@ class SimulatedNode:
     """Context manager. `started`: names of the pods that were said to run, in their order; `reported`: when the first of a
     namespace was (monotonic seconds).
 
-    A pod is ready (one of a Job has ended) `after_s` seconds after it was bound.
+    A pod is ready (one of a Job has ended) `after_s` seconds after it was bound. `pod_ip`: where all pods are said to be.
+    `devices`: resource of a device plugin → how many; the first is a taint, too, as the platform's node pools have it.
     """
 
-    def __init__(self, client: Client, name: str = "simulated", *, after_s: float = 0) -> None:
+    def __init__(
+        self,
+        client: Client,
+        name: str = "simulated",
+        *,
+        after_s: float = 0,
+        zone: str = "simulated",
+        instance_type: str = "simulated",
+        devices: Mapping[str, int] | None = None,
+        pod_ip: str = "198.18.255.1",
+    ) -> None:
         self.client = client
         self.name = name
         self.after_s = after_s
+        self.zone, self.instance_type, self.devices, self.pod_ip = zone, instance_type, dict(devices or {}), pod_ip
         self._bound: dict[str, float] = {}
         self.started: list[str] = []
         self.reported: dict[str, float] = {}
@@ -51,10 +64,12 @@ class SimulatedNode:
             "kubernetes.io/os": "linux",
             "kubernetes.io/arch": "amd64",
             "kubernetes.io/hostname": self.name,
-            "topology.kubernetes.io/zone": "simulated",
+            "topology.kubernetes.io/zone": self.zone,
+            "node.kubernetes.io/instance-type": self.instance_type,
         }
         self.client.apply(self.client.resource("v1", "Node"), node)
         capacity = {"cpu": "64", "memory": "256Gi", "pods": "500", "ephemeral-storage": "500Gi"}
+        capacity |= {name: str(count) for name, count in self.devices.items()}
         ready = {"type": "Ready", "status": "True", "reason": "Simulated", "lastHeartbeatTime": _now()}
         self._status(
             f"/api/v1/nodes/{self.name}", {"capacity": capacity, "allocatable": capacity, "conditions": [ready]}
@@ -63,9 +78,12 @@ class SimulatedNode:
         self.client.request(
             "PATCH",
             f"/api/v1/nodes/{self.name}",
-            body=b'{"spec": {"taints": null}}',
+            body=msgspec.json.encode({"spec": {"taints": self._taints() or None}}),
             content_type="application/merge-patch+json",
         )
+
+    def _taints(self) -> list[dict]:
+        return [{"key": name, "value": "true", "effect": "NoSchedule"} for name in list(self.devices)[:1]]
 
     def _status(self, path: str, status: dict) -> None:
         self.client.request(
@@ -105,7 +123,7 @@ class SimulatedNode:
             path,
             {
                 "phase": ("Failed" if failed else "Succeeded") if ends else "Running",
-                "podIP": "198.18.255.1",
+                "podIP": self.pod_ip,
                 "startTime": _now(),
                 "conditions": [
                     {"type": kind, "status": "False" if ends else "True", "lastTransitionTime": _now()}

@@ -220,6 +220,81 @@ def test_there_are_pools_and_device_plugins_for_what_the_catalogue_names(describ
     assert "nvidia-device-plugin" in releases
 
 
+def workloads(described):
+    """Every Deployment, Job and CronJob of ours, as its pod's spec."""
+    for components in described.values():
+        for component in components:
+            for one in [*component.get("manifests", []), *(job["manifest"] for job in component.get("jobs", []))]:
+                spec = one.get("spec", {})
+                spec = spec.get("jobTemplate", {}).get("spec", spec) if one["kind"] == "CronJob" else spec
+                if "containers" in spec.get("template", {}).get("spec", {}):
+                    home = one["metadata"].get("namespace") or (component.get("namespace") or {}).get("name", "")
+                    yield home, spec["template"]["spec"]
+
+
+def test_every_claim_that_a_pod_mounts_is_described(described):
+    claims = {
+        (one["metadata"]["namespace"], one["metadata"]["name"])
+        for components in described.values()
+        for component in components
+        for one in component.get("manifests", [])
+        if one["kind"] == "PersistentVolumeClaim"
+    }
+    mounted = {
+        (home, volume["persistentVolumeClaim"]["claimName"])
+        for home, pod in workloads(described)
+        for volume in pod.get("volumes", [])
+        if "persistentVolumeClaim" in volume
+    }
+    assert ("llm-engines", "models") in mounted
+    assert mounted <= claims
+
+
+def test_every_taint_that_an_engine_tolerates_is_one_of_its_pools(described):
+    pools = [one for one in manifests(described, "karpenter") if one["kind"] == "NodePool"]
+    taints = {taint["key"] for pool in pools for taint in pool["spec"]["template"]["spec"].get("taints", [])}
+    tolerated = {
+        one["key"] for home, pod in workloads(described) if home == "llm-engines" for one in pod.get("tolerations", [])
+    }
+    assert tolerated
+    assert tolerated <= taints
+
+
+def test_an_autoscaler_has_the_catalogues_bounds(described):
+    for variant in SYSTEMS["prometheus_adapter"]:
+        scalers = manifests(described, "prometheus_adapter", variant)
+        for one in (found for found in scalers if found["kind"] == "HorizontalPodAutoscaler"):
+            assert (one["spec"]["minReplicas"], one["spec"]["maxReplicas"]) == (1, 4)
+
+
+def test_no_role_trusts_a_pattern_of_service_accounts(described):
+    trusts = [
+        entry["properties"]["trust_policy"]
+        for components in described.values()
+        for component in components
+        for entry in component.get("aws", [])
+        if entry["type"] == "iam_role" and entry["properties"].get("trust_policy")
+    ]
+    assert trusts
+    assert "StringLike" not in json.dumps(trusts)
+
+
+def test_loki_and_grafana_have_no_address_outside_of_the_cluster(described):
+    """Neither asks who speaks to it without more settings: only a forwarded port leads there."""
+    for role, variant in (("loki", "alloy"), ("loki", "seed"), ("prometheus", "")):
+        text = json.dumps(described[role, variant])
+        assert not re.search(r'"(LoadBalancer|NodePort)"|"ingress": \{"enabled": true', text), role
+
+
+def test_kong_waits_for_silent_models_and_asks_nobody_twice(described):
+    (front,) = [one for one in manifests(described, "kong", "gateway_api") if one["kind"] == "Service"]
+    settings = front["metadata"]["annotations"]
+    assert int(settings["konghq.com/read-timeout"]) >= 600_000
+    assert settings["konghq.com/retries"] == "0"
+    (route,) = [one for one in manifests(described, "kong", "gateway_api") if one["kind"] == "HTTPRoute"]
+    assert route["metadata"]["annotations"]["konghq.com/response-buffering"] == "false"
+
+
 def test_what_an_autoscaler_reads_is_offered(described):
     scaler = [
         one for one in manifests(described, "prometheus_adapter", "gateway") if one["kind"] == "HorizontalPodAutoscaler"

@@ -58,7 +58,8 @@ class RemoveNode:
     def run(self, context: Context) -> Outcome:
         if context.run.client is None:
             return Outcome()
-        kept = [one for one in _mine(context, self.component) if is_retained(one, self.component.retain)]
+        mine = [one for one in _mine(context, self.component) if one["kind"] != _DEFINITION]
+        kept = [one for one in mine if is_retained(one, self.component.retain)]
         notes = [f"{subject(document)} is kept (`retain`)" for document in kept]
         return Outcome(delete_all(context, _doomed(context, self.component), self.component.lose_data), notes)
 
@@ -91,7 +92,8 @@ class CrdsRemovalNode:
         actions: list[Action] = []
         notes: list[str] = []
         for document in owned(context).get(self.component.name, []):
-            if document["kind"] != _DEFINITION or is_retained(document, self.component.retain):
+            # Charts ask for their CRDs to be kept because Helm would delete users' objects with them. Here these keep it.
+            if document["kind"] != _DEFINITION or is_named(document, self.component.retain):
                 continue
             if context.desired.has(identity(document)):
                 continue
@@ -214,7 +216,12 @@ def _delete_and_wait(context: Context, documents: Sequence[Document]) -> None:
 def is_retained(document: Document, retain: Sequence[Reference]) -> bool:
     """Whether the descriptor, or the object itself in Helm's words, asks for it to stay."""
     asked = (document["metadata"].get("annotations") or {}).get("helm.sh/resource-policy") == "keep"
-    return asked or any(matches(kept, identity(document)) for kept in retain)
+    return asked or is_named(document, retain)
+
+
+def is_named(document: Document, retain: Sequence[Reference]) -> bool:
+    """Whether the descriptor asks for it to stay."""
+    return any(matches(kept, identity(document)) for kept in retain)
 
 
 def owned(context: Context) -> dict[str, list[Document]]:
@@ -225,7 +232,7 @@ def owned(context: Context) -> dict[str, list[Document]]:
     read: dict[str, dict[str, Document]] = {"": {}}
     selector = f"{LABEL_MANAGED_BY}={MANAGED_BY},!{LABEL_RECORD}"
     for resource in deletable(context.run.client.resources().values()):
-        for document in context.run.client.list(resource, labels=selector):
+        for document in _listed(context.run.client, resource, labels=selector):
             metadata = document["metadata"]
             if not _has_controller(document) and not _is_copy(document):
                 component = metadata["labels"].get(LABEL_COMPONENT, "")
@@ -243,16 +250,22 @@ def deletable(resources: Iterable[Resource]) -> list[Resource]:
     return list(chosen.values())
 
 
+def _listed(client: Client, resource: Resource, namespace: str = "", *, labels: str = "") -> list[Document]:
+    """All objects; none of a kind whose definition is just going, or that lists nothing."""
+    try:
+        return client.list(resource, namespace, labels=labels)
+    except ApiError as error:
+        if error.status in (404, 405):
+            return []
+        raise
+
+
 def contents(client: Client, namespace: str, *, ours: bool = True) -> list[Document]:
     """Everything in a namespace that somebody created there; with `ours` False, without what carries our mark."""
     found: list[Document] = []
     for resource in deletable(client.resources().values()):
         if resource.namespaced:
-            try:
-                found += client.list(resource, namespace, labels="" if ours else f"{LABEL_MANAGED_BY}!={MANAGED_BY}")
-            except ApiError as error:
-                if error.status not in (404, 405):
-                    raise
+            found += _listed(client, resource, namespace, labels="" if ours else f"{LABEL_MANAGED_BY}!={MANAGED_BY}")
     return [
         document
         for document in found
@@ -296,7 +309,7 @@ def _instances(context: Context, crd: Document) -> int:
     resource = _resource(client, spec["group"], spec["names"]["kind"])
     if resource is None:
         return 0
-    return sum(1 for document in client.list(resource) if document["metadata"]["uid"] not in context.desired.deleted)
+    return sum(1 for one in _listed(client, resource) if one["metadata"]["uid"] not in context.desired.deleted)
 
 
 def _resource(client: Client, group: str, kind: str) -> Resource | None:

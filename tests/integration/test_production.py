@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole `prod`: every system at once, by `site.yml`, with the real charts of the folder that LLM_ON_EKS_TEST_CHARTS names.
+
+The account is emulated, the control plane is real, nodes and what runs on them are said to be ready.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.aws_account import inventory
+from tests.support.charts import uids
+from tests.support.cluster_client import new_client
+from tests.support.cluster_names import cluster_name
+from tests.support.emulated_cluster import emulated_eks
+from tests.support.production import production
+
+MIRROR = os.environ.get("LLM_ON_EKS_TEST_CHARTS", "")
+pytestmark = [
+    pytest.mark.apiserver,
+    pytest.mark.full,
+    pytest.mark.timeout(3000),
+    pytest.mark.skipif(not MIRROR, reason="LLM_ON_EKS_TEST_CHARTS names no folder of charts"),
+]
+# Of what AWS takes: a cluster of nine minutes is there in eleven seconds.
+PACE = "0.02"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    with (
+        emulated_eks(cluster_name("prod"), tmp_path_factory.mktemp("eks")) as eks,
+        production(eks, tmp_path_factory.mktemp("prod"), Path(MIRROR), "--pace", PACE) as made,
+    ):
+        yield made
+
+
+def path_s(page: str) -> float:
+    """Seconds of the critical path that a run's page shows."""
+    table = page.split("<h2>Critical path</h2>")[1].split("</table>")[0]
+    return sum(float(found) for found in re.findall(r"([\d.]+) s", table))
+
+
+def converge_s(page: str) -> float:
+    return float(re.search(r"<p class=sub>([\d.]+) s,", page)[1])
+
+
+def test_a_whole_production_comes_stays_and_goes(world, capsys):
+    client = new_client(world.kubeconfig)
+    before = uids(client)
+    account = set(inventory(world.aws))
+    world.run("playbooks/lock.yml")
+    first = world.run("site.yml")
+    page = (world.inventory.parent / "report.html").read_text()
+    took, path = converge_s(page), path_s(page)
+    second = world.run("site.yml")
+    assert second.changed == 0, second.said[-6000:]
+    drift = world.run("playbooks/drift.yml", "-e", "drift_fail=true")
+    status = world.run("playbooks/status.yml")
+    gone = world.run("destroy.yml", "-e", f"platform_confirm={world.name}")
+    with capsys.disabled():
+        print(
+            f"\nfirst run: {first.wall_s:.0f} s wall, {first.cpu_s:.1f} CPU-s; converge {took:.1f} s, path {path:.1f} s"
+        )
+        print(f"second run: {second.wall_s:.0f} s wall, {second.cpu_s:.1f} CPU-s")
+        print(f"drift: {drift.wall_s:.0f} s wall; removal: {gone.wall_s:.0f} s wall")
+        print(status.said)
+    client.forget_resources()
+    assert uids(client) - before == set()
+    assert set(inventory(world.aws)) - account == set()

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""inventories/prod with every system on, an emulated account, a real control plane and nodes that run nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ansible_collections.llm.on_eks.plugins.plugin_utils.images.registry import Registry
+from tests.support.cluster_client import new_client
+from tests.support.content_cache import cache_root
+from tests.support.described import IMAGES, REPO
+from tests.support.docker_registry import published, started
+from tests.support.emulated_aws import KEYS, REGION, EmulatedAws
+from tests.support.emulated_cluster import EmulatedEks
+from tests.support.simulated_backends import SimulatedBackends
+from tests.support.simulated_node import SimulatedNode
+from tests.support.simulated_operators import SimulatedOperators
+
+# Beside what inventories/prod has on already.
+SYSTEMS = ("istio", "kiali", "jaeger", "prometheus_adapter", "metrics_server", "storage_s3")
+REVISION = "0e9e39f249a16976918f6564b8830bc894c89659"
+DIGEST = "sha256:5617a9f61b028005a4858fdac845db406aefb1815617a9f61b028005a4858fda"
+# name, engine, accelerator, more: each engine, GPUs and Neuron, each signal of autoscaling.
+MODELS = [
+    ("llama-3.1-8b", "vllm", "g6.xlarge", {"replicas": {"min": 1, "max": 4}, "autoscaling": {"signal": "queue"}}),
+    ("llama-3.1-8b-inf2", "vllm", "inf2.8xlarge", {"tensor_parallel": 2, "context": 4096}),
+    ("mistral-7b", "sglang", "g6.xlarge", {"replicas": {"min": 0, "max": 2}, "autoscaling": {"signal": "kv_cache"}}),
+    ("llama-tgi", "tgi", "g6.xlarge", {"replicas": {"min": 1, "max": 2}, "autoscaling": {"signal": "requests"}}),
+    ("llama-2-13b-tgw", "tgw", "inf2.24xlarge", {"tensor_parallel": 12, "context": 2048}),
+]
+# Variable → image of others, which are locked by their digest. A registry of this machine stands in for their publishers'.
+PUBLISHED = {
+    "engine_vllm_image": "vllm/vllm-openai:v0.33.0",
+    "engine_vllm_neuron_image": "neuron/vllm-neuronx:0.13.0",
+    "engine_sglang_image": "lmsysorg/sglang:v0.5.23",
+    "engine_tgi_image": "huggingface/tgi:3.3.7",
+    "jaeger_image": "jaegertracing/jaeger:2.19.0",
+    "accelerators_neuron_monitor_image": "neuron/neuron-monitor:1.3.0",
+    "registry_push_base": "library/python:3.12-slim",
+}
+GPU = {"nvidia.com/gpu": 8}
+NODES: dict[str, dict[str, Any]] = {
+    **{f"system-{zone}": {"zone": f"{REGION}{zone}", "instance_type": "m7i.xlarge"} for zone in "abc"},
+    "gpu": {"zone": f"{REGION}a", "instance_type": "g6.xlarge", "devices": GPU},
+    "inf2": {"zone": f"{REGION}a", "instance_type": "inf2.8xlarge", "devices": {"aws.amazon.com/neuron": 1}},
+    "inf2-large": {"zone": f"{REGION}b", "instance_type": "inf2.24xlarge", "devices": {"aws.amazon.com/neuron": 6}},
+}
+
+
+@dataclass
+class Ran:
+    """One run of a playbook. `cpu_s`: of Ansible and all that it started."""
+
+    said: str
+    code: int
+    cpu_s: float
+    wall_s: float
+
+    @property
+    def changed(self) -> int:
+        return sum(int(found) for found in re.findall(r"changed=(\d+)", self.said))
+
+
+@dataclass
+class Production:
+    """An inventory on disk and the world that it is run on."""
+
+    name: str
+    inventory: Path
+    aws: EmulatedAws
+    kubeconfig: Path
+
+    def run(self, playbook: str, *arguments: str, check: bool = True) -> Ran:
+        command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(self.inventory), playbook]
+        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+        done = subprocess.run(
+            [*command, *arguments], cwd=REPO, env=self._environment(), capture_output=True, text=True, timeout=1800
+        )
+        after, wall_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic() - began
+        cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        said = done.stdout + done.stderr
+        assert done.returncode == 0 or not check, said[-12000:]
+        return Ran(said, done.returncode, cpu_s, wall_s)
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", "LLM_ON_EKS_CACHE": str(cache_root())}
+
+
+def model(name: str, engine: str, accelerator: str, more: dict[str, Any]) -> dict[str, Any]:
+    source = {"source": "hf://meta-llama/Llama-3.1-8B-Instruct", "revision": REVISION}
+    if engine == "tgw":
+        source = {"source": "s3://our-models/llama-2-13b", "revision": DIGEST}
+    return {"name": name, **source, "engine": engine, "accelerators": [accelerator], **more}
+
+
+@contextmanager
+def publishers(folder: Path) -> Iterator[dict[str, str]]:
+    """Variable → reference of the image, in a registry that runs meanwhile."""
+    process, host = started(folder / "registry")
+    try:
+        for image in PUBLISHED.values():
+            published(Registry(host), *image.split(":"), "amd64", layer_bytes=1000)
+        yield {name: f"{host}/{image}" for name, image in PUBLISHED.items()}
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def variables(aws: EmulatedAws, folder: Path, mirror: Path) -> dict[str, Any]:
+    """What the owner of an account says, and every system that prod leaves out."""
+    keys = folder / "credentials"
+    keys.write_text("[default]\n" + "".join(f"{name} = {value}\n" for name, value in KEYS.items()))
+    catalog = yaml.safe_load((REPO / "inventories/prod/group_vars/eks_clusters/models.yml").read_text())
+    return {
+        "ansible_python_interpreter": sys.executable,
+        "platform_aws_endpoint_url": aws.url,
+        "platform_aws_credentials_file": str(keys),
+        "platform_state_bucket": "our-records",
+        "platform_images": {**IMAGES, "tgw": "localhost/tgw:1"},
+        "platform_chart_mirror": str(mirror),
+        "platform_report_file": str(folder / "report.html"),
+        "platform_protected": False,
+        "cluster_admins": ["arn:aws:iam::123456789012:role/platform"],
+        # As if this ran within the VPC.
+        "cluster_public_access_cidrs": ["203.0.113.7/32"],
+        "models_check_sources": False,
+        # A control plane of this machine has a class of that name.
+        "storage_efs_class": "files",
+        "storage_efs_retain": False,
+        "storage_s3_buckets": [{"name": "weights", "bucket": "our-models"}],
+        # The public source of Neuron's chart is an older one.
+        "accelerators_neuron_version": "1.0.0",
+        "gateway_trace_endpoint": "http://jaeger.jaeger.svc:4318",
+        "istio_mtls": "strict",
+        "model_catalog": [*catalog["model_catalog"], *(model(*one) for one in MODELS)],
+        **{f"{system}_state": "present" for system in SYSTEMS},
+    }
+
+
+@contextmanager
+def production(eks: EmulatedEks, folder: Path, mirror: Path, *arguments: str) -> Iterator[Production]:
+    """`mirror`: folder of charts; `arguments` as of `python -m local.aws serve`."""
+    name = eks.cluster.config.name
+    client = new_client(eks.cluster.kubeconfig)
+    address = eks.cluster.config.host_address
+    with ExitStack() as world:
+        aws = world.enter_context(eks.account(*arguments))
+        aws.client("s3").create_bucket(Bucket="our-models", CreateBucketConfiguration={"LocationConstraint": REGION})
+        for node, given in NODES.items():
+            world.enter_context(SimulatedNode(new_client(eks.cluster.kubeconfig), node, pod_ip=str(address), **given))
+        world.enter_context(SimulatedOperators(client))
+        world.enter_context(SimulatedBackends(str(address), folder))
+        shutil.copytree(REPO / "inventories" / "prod" / "group_vars", folder / "group_vars")
+        (folder / "host_vars").mkdir()
+        images = world.enter_context(publishers(folder))
+        given = json.loads(json.dumps(variables(aws, folder, mirror) | images))
+        for host in (name, "account"):
+            (folder / "host_vars" / f"{host}.yml").write_text(yaml.safe_dump(given))
+        hosts = {"eks_clusters": {"hosts": {name: {}}}, "aws_accounts": {"hosts": {"account": {}}}}
+        (folder / "hosts.yml").write_text(yaml.safe_dump(hosts))
+        yield Production(name, folder / "hosts.yml", aws, eks.cluster.kubeconfig)
