@@ -22,6 +22,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "components": {"type": "list", "elements": "dict", "default": []},
     "out": {"type": "path", "default": ""},
     "verify": {"type": "path", "default": ""},
+    "images": {"type": "bool", "default": False},
+    "push": {"type": "str", "default": ""},
     **CHART_OPTIONS,
 }
 
@@ -39,13 +41,25 @@ def _verified(options: dict[str, Any]) -> dict[str, Any]:
     folder = Path(options["verify"])
     count = bundle.verify(folder)
     display.display(f"  {folder}: {count} files, all as they were written")
-    return {"files": count}
+    if not options["push"]:
+        return {"files": count}
+    moved = bundle.push(folder, options["push"], lambda text: display.display(f"  {text}"))
+    display.display(f"  {options['push']}: {moved} images that it lacked")
+    return {"changed": moved > 0, "files": count, "pushed": moved}
 
 
 def _written(options: dict[str, Any]) -> dict[str, Any]:
     folder = Path(options["out"])
     file = lock_file_from(options)
     components = parse(options["components"])
-    made = bundle.write(lock_file.locked(components, file) if file else components, charts_from(options), folder)
-    display.display(f"  {folder}: {len(made.charts)} charts, {len(made.images)} images are named in {bundle.IMAGES}")
+    locked = {one.reference: one.digest for one in file.images} if file else {}
+    made = bundle.write(
+        lock_file.locked(components, file) if file else components,
+        charts_from(options),
+        folder,
+        locked if options["images"] else None,
+        lambda text: display.display(f"  {text}"),
+    )
+    said = "are here by their digests" if options["images"] else "are named"
+    display.display(f"  {folder}: {len(made.charts)} charts; {len(made.images)} images {said} in {bundle.IMAGES}")
     return {"changed": made.changed, "charts": list(made.charts), "images": list(made.images)}

@@ -9,6 +9,7 @@ short_description: Everything that is downloaded for a platform, in one folder
 description:
   - Obtains the archive of every chart that present components use, by the digests of the lock file, and writes it to O(out), with checksums.
   - The folder's C(charts) is what C(platform_chart_mirror) takes. C(images.txt) names every image, also those that charts name.
+  - With O(images) the images come too, by their digests, as an OCI image layout in C(images). They are large.
   - With O(verify) a folder is checked, and nothing is downloaded.
 extends_documentation_fragment:
   - llm.on_eks.charts
@@ -25,6 +26,16 @@ options:
   verify:
     description: A folder to check against its checksums.
     type: path
+    default: ""
+  images:
+    description: Whether O(out) gets the images themselves, by the digests of the lock file; images that it does not name, as their tags stand now.
+    type: bool
+    default: false
+  push:
+    description:
+      - With O(verify), a registry (C(HOST) or C(HOST/PREFIX)) that gets the folder's images. Each keeps its path and tag.
+      - The credentials are those that container tools on the controller have.
+    type: str
     default: ""
 author:
   - llm.on_eks maintainers (@llm-on-eks)
@@ -58,5 +69,9 @@ images:
 files:
   description: How many files were checked.
   returned: with O(verify)
+  type: int
+pushed:
+  description: How many images the registry lacked.
+  returned: with O(push)
   type: int
 """

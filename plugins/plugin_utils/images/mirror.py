@@ -3,18 +3,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol
 
-from .registry import Manifest, Registry, RegistryError
+from .registry import Manifest, RegistryError
 
 _TRIES = 3
 
 
+class Store(Protocol):
+    """What holds images: a registry, or a folder."""
+
+    def manifest(self, repository: str, reference: str) -> Manifest: ...
+    def has_manifest(self, repository: str, digest: str) -> bool: ...
+    def has_blob(self, repository: str, digest: str) -> bool: ...
+    def blob(self, repository: str, digest: str) -> AbstractContextManager[Iterator[bytes]]: ...
+    def put_blob(self, repository: str, digest: str, size: int, chunks: Iterator[bytes]) -> None: ...
+    def put_manifest(self, repository: str, reference: str, manifest: Manifest) -> None: ...
+
+
 def copy(
-    source: Registry,
+    source: Store,
     repository: str,
     digest: str,
-    target: Registry,
+    target: Store,
     target_repository: str,
     tag: str,
     say: Callable[[str], None] = lambda _text: None,
@@ -34,10 +47,10 @@ def copy(
 
 
 def _copy_image(
-    source: Registry,
+    source: Store,
     repository: str,
     manifest: Manifest,
-    target: Registry,
+    target: Store,
     target_repository: str,
     say: Callable[[str], None],
 ) -> None:
