@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse
+from ansible_collections.llm.on_eks.plugins.plugin_utils.helm import bundle
+from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.options import ChartOptions
 from ansible_collections.llm.on_eks.plugins.plugin_utils.images import mirror
 from ansible_collections.llm.on_eks.plugins.plugin_utils.images.registry import Registry, RegistryError
 from tests.support.docker_registry import BASIC, digest_of, published, started
@@ -147,3 +150,76 @@ def test_the_playbooks_lock_and_mirror_what_the_catalogue_needs_and_no_more(regi
         assert recap(play("images").stdout)["changed"] == 0
         made = [row["repositoryName"] for row in aws.client("ecr").describe_repositories()["repositories"]]
         assert made == (["ecr/vllm"] if kind == "ECR" else [])
+
+    refused = play("images")
+    assert refused.returncode != 0
+    assert "is not in" in refused.stdout + refused.stderr, refused.stdout + refused.stderr
+    assert "playbooks/lock.yml" in refused.stdout + refused.stderr
+    done = play("lock")
+    assert done.returncode == 0, done.stdout
+    locked = yaml.safe_load((tmp_path / "release.lock.yml").read_text())["images"]
+    assert {one["reference"]: one["digest"] for one in locked} == {
+        variables["engine_vllm_image"]: engine,
+        variables["registry_push_base"]: base,
+    }
+    # Ours are not built here: the registry has them already, under the tags of their content.
+    plans = plan(
+        ["gateway", "model_store"], REPO, Options(tmp_path / "cache", f"{variables['registry_push_base']}@{base}")
+    )
+    for one in plans:
+        published(target, f"ours/{one.image.name}", one.ref.rpartition(":")[2], "amd64")
+    done = play("images")
+    assert done.returncode == 0, done.stdout
+    written = yaml.safe_load((tmp_path / "images.yml").read_text())["platform_images"]
+    assert written["vllm"] == f"{registries[1]}/ours/vllm@{engine}"
+    assert sorted(written) == ["gateway", "model_store", "vllm"]
+    assert target.manifest("ours/vllm", "v33").digest == engine
+
+
+@pytest.fixture
+def bundled(registries, tmp_path, monkeypatch):
+    """(registry, its host, components that name an image of it, folder); the target's password is on this machine."""
+    auth = {"auths": {registries[1]: {"auth": BASIC.removeprefix("Basic ")}}}
+    (tmp_path / "auth.json").write_text(json.dumps(auth))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "auth.json"))
+    image = f"{registries[0]}/org/engine:1"
+    components = parse([{"name": "engine", "images": [image]}])
+    return Registry(registries[0]), image, components, tmp_path / "bundle"
+
+
+def test_a_bundle_has_the_locked_image_and_brings_it_where_nobody_reaches_its_publisher(registries, bundled):
+    source, image, components, folder = bundled
+    locked = published(source, "org/engine", "1", "amd64", "arm64", layer_bytes=10_000)
+    published(source, "org/engine", "1", "amd64", layer_bytes=10_000)
+    assert bundle.write(components, ChartOptions(), folder, {image: locked}).changed
+    assert (folder / bundle.IMAGES).read_text() == f"{image}@{locked}\n"
+    assert not bundle.write(components, ChartOptions(), folder, {image: locked}).changed
+    assert bundle.push(folder, f"{registries[1]}/mirror") == 1
+    target = Registry(registries[1], BASIC)
+    assert target.digest("mirror/org/engine", "1") == locked
+    assert bundle.push(folder, f"{registries[1]}/mirror") == 0
+
+
+def test_what_no_image_needs_any_more_leaves_the_bundle(bundled):
+    source, image, components, folder = bundled
+    old = published(source, "org/engine", "1", "amd64", layer_bytes=10_000)
+    bundle.write(components, ChartOptions(), folder, {image: old})
+    before = {file.name for file in folder.glob("images/blobs/sha256/*")}
+    new = published(source, "org/engine", "1", "amd64", layer_bytes=10_000)
+    bundle.write(components, ChartOptions(), folder, {})
+    after = {file.name for file in folder.glob("images/blobs/sha256/*")}
+    assert new.removeprefix("sha256:") in after
+    assert len(after & before) == 1, "both have the same configuration"
+    assert bundle.verify(folder) == len(after) + 3
+
+
+def test_a_flipped_bit_of_an_image_is_refused(registries, bundled):
+    source, image, components, folder = bundled
+    digest = published(source, "org/engine", "2", "amd64", layer_bytes=10_000)
+    bundle.write(components, ChartOptions(), folder, {image: digest})
+    layer = max(folder.glob("images/blobs/sha256/*"), key=lambda file: file.stat().st_size)
+    content = bytearray(layer.read_bytes())
+    content[100] ^= 1
+    layer.write_bytes(content)
+    with pytest.raises(bundle.BundleError, match=f"{layer.name} was changed"):
+        bundle.push(folder, f"{registries[1]}/mirror")

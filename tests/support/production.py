@@ -97,7 +97,10 @@ class Production:
         return Ran(said, done.returncode, cpu_s, wall_s)
 
     def _environment(self) -> dict[str, str]:
-        return {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", "LLM_ON_EKS_CACHE": str(cache_root())}
+        """Whoever asks the internet gets no answer, and a run that needed one fails."""
+        nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1,198.18.0.0/16"}
+        quiet = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+        return {**os.environ, **quiet, **nowhere, "LLM_ON_EKS_CACHE": str(cache_root())}
 
 
 def model(name: str, engine: str, accelerator: str, more: dict[str, Any]) -> dict[str, Any]:

@@ -69,6 +69,19 @@ def test_it_has_the_charts_and_names_the_images_of_charts_and_manifests(made):
     assert subprocess.run(["sha256sum", "--check", "--quiet", bundle.SUMS], cwd=folder).returncode == 0
 
 
+def test_an_image_that_an_operator_is_told_by_an_argument_is_named_too(tmp_path):
+    told = [
+        "--prometheus-config-reloader=quay.io/a/reloader:v1",
+        "--web.listen-address=:8080",
+        "--url=http://x.test/a:1",
+    ]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}}
+    pod["spec"] = {"containers": [{"name": "a", "image": "quay.io/a/operator:v1", "args": told}]}
+    components = parse([{"name": "app", "namespace": {"name": "app"}, "manifests": [pod]}])
+    written = bundle.write(components, ChartOptions(), tmp_path)
+    assert written.images == ("quay.io/a/operator:v1", "quay.io/a/reloader:v1")
+
+
 def test_its_charts_are_a_mirror_that_is_asked_before_the_repository(made):
     components, options, folder = made
     bundle.write(components, options, folder)
