@@ -53,9 +53,11 @@ PUBLISHED = {
     "registry_push_base": "library/python:3.12-slim",
 }
 GPU = {"nvidia.com/gpu": 8}
+# As the platform's node pools have it.
+GPU_LABEL = {"nvidia.com/gpu.present": "true"}
 NODES: dict[str, dict[str, Any]] = {
     **{f"system-{zone}": {"zone": f"{REGION}{zone}", "instance_type": "m7i.xlarge"} for zone in "abc"},
-    "gpu": {"zone": f"{REGION}a", "instance_type": "g6.xlarge", "devices": GPU},
+    "gpu": {"zone": f"{REGION}a", "instance_type": "g6.xlarge", "devices": GPU, "labels": GPU_LABEL},
     "inf2": {"zone": f"{REGION}a", "instance_type": "inf2.8xlarge", "devices": {"aws.amazon.com/neuron": 1}},
     "inf2-large": {"zone": f"{REGION}b", "instance_type": "inf2.24xlarge", "devices": {"aws.amazon.com/neuron": 6}},
 }

@@ -35,12 +35,15 @@ class SimulatedNode:
         zone: str = "simulated",
         instance_type: str = "simulated",
         devices: Mapping[str, int] | None = None,
+        labels: Mapping[str, str] | None = None,
         pod_ip: str = "198.18.255.1",
     ) -> None:
         self.client = client
         self.name = name
         self.after_s = after_s
-        self.zone, self.instance_type, self.devices, self.pod_ip = zone, instance_type, dict(devices or {}), pod_ip
+        self.devices, self.pod_ip = dict(devices or {}), pod_ip
+        self.labels = {"topology.kubernetes.io/zone": zone, "node.kubernetes.io/instance-type": instance_type}
+        self.labels |= labels or {}
         self._bound: dict[str, float] = {}
         self.started: list[str] = []
         self.reported: dict[str, float] = {}
@@ -64,8 +67,7 @@ class SimulatedNode:
             "kubernetes.io/os": "linux",
             "kubernetes.io/arch": "amd64",
             "kubernetes.io/hostname": self.name,
-            "topology.kubernetes.io/zone": self.zone,
-            "node.kubernetes.io/instance-type": self.instance_type,
+            **self.labels,
         }
         self.client.apply(self.client.resource("v1", "Node"), node)
         capacity = {"cpu": "64", "memory": "256Gi", "pods": "500", "ephemeral-storage": "500Gi"}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What operators, a volume driver and a cloud would do, on a control plane alone: they say that their objects are ready.
 
-Nothing is made of these objects. A claim gets a volume, a Service of type LoadBalancer a host name, an API service and
+Little is made of these objects: a Prometheus operator lists the kubelets in a Service that it never deletes. A claim gets a volume, a Service of type LoadBalancer a host name, an API service and
 a custom resource the conditions that its controller would set.
 """
 
@@ -26,6 +26,7 @@ _CONDITIONS = {
     ("gateway.networking.k8s.io/v1", "Gateway"): ("Accepted", "Programmed"),
     ("apiregistration.k8s.io/v1", "APIService"): ("Available",),
 }
+_OPERATOR = "app=kube-prometheus-stack-operator"
 _MERGE = "application/merge-patch+json"
 _REQUIRED_OF_PROMETHEUS = {
     "paused": False,
@@ -56,10 +57,23 @@ class SimulatedOperators:
         while not self._stop.wait(0.5):
             # Kinds come with the charts.
             self.client.forget_resources()
-            for act in (self._volumes, self._addresses, self._conditions):
+            for act in (self._volumes, self._addresses, self._conditions, self._kubelets):
                 # The object is gone, its kind is not there yet, or the test ends.
                 with suppress(LlmOnEksError):
                     act()
+
+    def _kubelets(self) -> None:
+        """The Prometheus operator's Service for kubelets: https://github.com/prometheus-community/helm-charts/issues/5343."""
+        operators = self.client.list(self.client.resource("apps/v1", "Deployment"), labels=_OPERATOR)
+        for operator in operators if not any(one["metadata"].get("deletionTimestamp") for one in operators) else []:
+            arguments = operator["spec"]["template"]["spec"]["containers"][0].get("args") or []
+            for place in (one.partition("=")[2] for one in arguments if one.startswith("--kubelet-service=")):
+                namespace, _, name = place.partition("/")
+                labels = {"k8s-app": "kubelet", "app.kubernetes.io/managed-by": "prometheus-operator"}
+                spec = {"clusterIP": "None", "ports": [{"name": "https-metrics", "port": 10250}]}
+                metadata = {"name": name, "namespace": namespace, "labels": labels}
+                service = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+                self.client.apply(self.client.resource("v1", "Service"), service)
 
     def _conditions(self) -> None:
         for (version, kind), types in _CONDITIONS.items():

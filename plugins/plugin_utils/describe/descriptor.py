@@ -190,7 +190,8 @@ class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     `adopt` lets the component take over objects that it did not make. `recreate` names objects that may be deleted and
     created again when the API allows a change in no other way. `retain` names objects that are never deleted.
     `lose_data` names objects that may be deleted although their data is lost: claims, CRDs with objects, and AWS
-    resources by type and name.
+    resources by type and name. `leaves` names objects that the component's own programs make and leave behind: they are
+    deleted after it.
     """
 
     name: str
@@ -210,6 +211,7 @@ class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     retain: list[Reference] = []
     recreate: list[Reference] = []
     lose_data: list[Reference] = []
+    leaves: list[Reference] = []
     adopt: bool = False
     outputs: dict[str, Output] = {}
     images: list[str] = []

@@ -6,7 +6,7 @@ Only what carries our mark is deleted, in reverse order of creation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ...module_utils.names import LABEL_COMPONENT, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY
@@ -61,7 +61,20 @@ class RemoveNode:
         mine = [one for one in _mine(context, self.component) if one["kind"] != _DEFINITION]
         kept = [one for one in mine if is_retained(one, self.component.retain)]
         notes = [f"{subject(document)} is kept (`retain`)" for document in kept]
-        return Outcome(delete_all(context, _doomed(context, self.component), self.component.lose_data), notes)
+        actions = delete_all(context, _doomed(context, self.component), self.component.lose_data)
+        # Only now is nobody left who would make them again.
+        actions += delete_all(context, list(_left_by(context, self.component)), self.component.lose_data)
+        return Outcome(actions, notes)
+
+
+def _left_by(context: Context, component: Component) -> Iterator[Document]:
+    """What the component's programs made, outside of our mark, and left."""
+    client = context.run.api()
+    for reference in component.leaves:
+        resource = next((one for one in client.resources().values() if one.kind == reference.kind), None)
+        live = client.get(resource, reference.name, reference.namespace) if resource else None
+        if live is not None and (live["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) != MANAGED_BY:
+            yield live
 
 
 def _mine(context: Context, component: Component) -> list[Document]:
