@@ -46,7 +46,10 @@ SYSTEMS = {
     "cost": ["opencost", "seed"],
     "network_policies": [""],
     "pod_security": [""],
+    "storage_s3": [""],
 }
+# Roles whose components are one for each model of their engine; the catalogue here asks for one of them.
+ENGINES = {"engine_vllm", "engine_sglang", "engine_tgi", "engine_tgw", "engine_llamacpp"}
 ENTRY = {
     "name": "llama-3.1-8b",
     "source": "",
@@ -75,12 +78,16 @@ def described():
         "platform_provider": "eks",
         "platform_aws_region": "us-west-2",
         "platform_state_bucket": "records",
+        "storage_s3_buckets": [{"name": "weights", "bucket": "my-models"}],
         "model_catalog": [{**ENTRY, "source": f"file://{weights()}"}],
         **{f"{role}_state": "present" for role in (*SYSTEMS, "karpenter_aws")},
     }
     second = {f"{role}_variant": variants[1] for role, variants in SYSTEMS.items() if len(variants) > 1}
-    first, other = (by_role(one) for one in describe({"default": common, "second": common | second}).values())
+    hosts = {"default": common, "second": common | second, "seed": common | second | {"identity_variant": "seed"}}
+    made = describe(hosts)
+    first, other = by_role(made["default"]), by_role(made["second"])
     found = {(role, ""): first[role] for role in BASE}
+    found |= {("catalogue", ""): first[""], ("all of it", "seed"): made["seed"]}
     for role, variants in SYSTEMS.items():
         found |= {(role, variant): place[role] for variant, place in zip(variants, (first, other), strict=False)}
     return found
@@ -117,7 +124,8 @@ def covering_rows():
 
 
 def test_every_pair_of_states_and_variants_is_a_graph_or_one_clear_refusal(described):
-    owner = {one["name"]: role for (role, _), components in described.items() for one in components}
+    systems = {key: components for key, components in described.items() if key[0] in (*BASE, *SYSTEMS)}
+    owner = {one["name"]: role for (role, _), components in systems.items() for one in components}
     refused = 0
     for chosen in covering_rows():
         while True:
@@ -133,6 +141,16 @@ def test_every_pair_of_states_and_variants_is_a_graph_or_one_clear_refusal(descr
                 chosen[asking] = ("skip", SYSTEMS[asking][0])
                 refused += 1
     assert refused
+
+
+def test_the_walk_throughs_choice_everywhere_is_a_graph(described):
+    assert build(parse(described["all of it", "seed"]))
+
+
+def test_every_role_that_describes_components_is_among_these():
+    roles = {file.parents[1].name for file in REPO.glob("roles/*/templates/components.yml.j2")}
+    of_the_account = {"registry"}
+    assert roles == {*BASE, *SYSTEMS} | ENGINES | of_the_account
 
 
 def test_a_system_that_is_switched_off_alone_leaves_a_graph_unless_another_stands_on_it(described):
@@ -211,6 +229,16 @@ def test_the_file_system_of_the_models_exists_and_its_class_can_make_volumes(des
     (klass,) = [one for one in manifests(described, "storage_efs") if one["kind"] == "StorageClass"]
     assert klass["parameters"]["provisioningMode"] == "efs-ap"
     assert klass["parameters"]["fileSystemId"]
+
+
+def test_the_load_balancer_controller_has_the_role_that_it_needs(described):
+    bound = {
+        (entry["properties"]["namespace"], entry["properties"]["service_account"])
+        for component in described["identity", ""]
+        for entry in component["aws"]
+        if entry["type"] == "eks_pod_identity_association"
+    }
+    assert ("kube-system", "aws-load-balancer-controller") in bound
 
 
 def test_there_are_pools_and_device_plugins_for_what_the_catalogue_names(described):
@@ -305,9 +333,8 @@ def test_what_an_autoscaler_reads_is_offered(described):
 
 
 def test_there_is_one_prometheus_and_one_grafana(described):
-    charts = [
-        one["chart"]["name"] for components in described.values() for c in components for one in c.get("releases", [])
-    ]
+    systems = [components for key, components in described.items() if key[0] in SYSTEMS]
+    charts = [one["chart"]["name"] for components in systems for c in components for one in c.get("releases", [])]
     assert charts.count("kube-prometheus-stack") == 1
     assert not {"prometheus", "grafana"} & set(charts)
     kiali = values(described, "kiali", "kiali")["external_services"]

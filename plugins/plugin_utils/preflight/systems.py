@@ -6,6 +6,7 @@ All of it is a warning: a system that is skipped may have been installed by some
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -26,6 +27,12 @@ READS = {
     "cost": ("prometheus", "what pods use"),
     "kiali": ("prometheus", "the traffic that it draws"),
 }
+# Address that the gateway asks → what of it is among the ways that role network_policies opens.
+REACHED = {
+    "gateway_redis_url": r"(?!)",
+    "gateway_jwks": r"^https://[^/:]+(:443)?(/|$)",
+    "gateway_trace_endpoint": r"^https?://[\w-]+\.jaeger(\.svc[\w.-]*)?:4318(/|$)|^https://[^/:]+(:443)?(/|$)",
+}
 
 
 def check_systems(values: Mapping[str, Any]) -> Iterator[Finding]:
@@ -36,6 +43,7 @@ def check_systems(values: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _missing(values, present)
     yield from _nobody_scales(values, present)
     yield from _versions(values, present)
+    yield from _closed(values, present)
 
 
 def _warning(values: Mapping[str, Any], variable: str, problem: str, mend: str) -> Finding:
@@ -74,3 +82,16 @@ def _versions(values: Mapping[str, Any], present: set[str]) -> Iterator[Finding]
         if system in present and not least <= int(minor) <= most:
             said = f"is present on Kubernetes {version}, and its version is made for 1.{least} to 1.{most}"
             yield _warning(values, f"{system}_state", said, f"look for a version that is, and set {system}_version")
+
+
+def _closed(values: Mapping[str, Any], present: set[str]) -> Iterator[Finding]:
+    """Addresses that the gateway is to ask, and that the platform's network policies do not let it reach."""
+    ways = [way for way in values.get("network_policies_ways") or [] if isinstance(way, Mapping)]
+    opened = any(way.get("namespace") == "llm-gateway" and way.get("direction") != "ingress" for way in ways)
+    if "network_policies" not in present or opened:
+        return
+    for variable, reached in REACHED.items():
+        address = str(values.get(variable) or "")
+        if "://" in address and not re.search(reached, address):
+            said = f"is {address.partition('@')[2] or address}, which network_policies does not let the gateway reach"
+            yield _warning(values, variable, said, "add that way to network_policies_ways, with namespace llm-gateway")

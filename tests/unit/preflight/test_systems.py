@@ -42,3 +42,18 @@ def test_a_gateway_that_scales_by_a_metric_that_nobody_offers_is_named():
 def test_a_kubernetes_version_outside_of_a_systems_window_is_named():
     assert "made for 1.32 to 1.36" in said(istio_state="present", cluster_version="1.31")["istio_state"]
     assert said(istio_state="present", cluster_version="1.36") == {}
+
+
+def test_an_address_that_the_network_policies_close_is_named_without_its_password():
+    closed = {"network_policies_state": "present", "gateway_redis_url": "redis://:hidden@redis.cache.svc:6379"}
+    (found,) = check_systems(closed)
+    assert "is redis.cache.svc:6379, which network_policies does not let the gateway reach" in str(found)
+    assert "hidden" not in str(found)
+    way = {"name": "redis", "namespace": "llm-gateway", "ports": [{"port": 6379}]}
+    assert not list(check_systems({**closed, "network_policies_ways": [way]}))
+
+
+def test_addresses_that_the_policies_open_are_none_of_these():
+    opened = {"network_policies_state": "present", "gateway_trace_endpoint": "http://jaeger.jaeger.svc:4318"}
+    assert not list(check_systems({**opened, "gateway_jwks": "https://login.example.com/keys"}))
+    assert list(check_systems({**opened, "gateway_jwks": "http://login.example.com/keys"}))
