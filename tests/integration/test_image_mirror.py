@@ -151,30 +151,6 @@ def test_the_playbooks_lock_and_mirror_what_the_catalogue_needs_and_no_more(regi
         made = [row["repositoryName"] for row in aws.client("ecr").describe_repositories()["repositories"]]
         assert made == (["ecr/vllm"] if kind == "ECR" else [])
 
-    refused = play("images")
-    assert refused.returncode != 0
-    assert "is not in" in refused.stdout + refused.stderr, refused.stdout + refused.stderr
-    assert "playbooks/lock.yml" in refused.stdout + refused.stderr
-    done = play("lock")
-    assert done.returncode == 0, done.stdout
-    locked = yaml.safe_load((tmp_path / "release.lock.yml").read_text())["images"]
-    assert {one["reference"]: one["digest"] for one in locked} == {
-        variables["engine_vllm_image"]: engine,
-        variables["registry_push_base"]: base,
-    }
-    # Ours are not built here: the registry has them already, under the tags of their content.
-    plans = plan(
-        ["gateway", "model_store"], REPO, Options(tmp_path / "cache", f"{variables['registry_push_base']}@{base}")
-    )
-    for one in plans:
-        published(target, f"ours/{one.image.name}", one.ref.rpartition(":")[2], "amd64")
-    done = play("images")
-    assert done.returncode == 0, done.stdout
-    written = yaml.safe_load((tmp_path / "images.yml").read_text())["platform_images"]
-    assert written["vllm"] == f"{registries[1]}/ours/vllm@{engine}"
-    assert sorted(written) == ["gateway", "model_store", "vllm"]
-    assert target.manifest("ours/vllm", "v33").digest == engine
-
 
 @pytest.fixture
 def bundled(registries, tmp_path, monkeypatch):
