@@ -38,8 +38,8 @@ venv: ## make the virtual environment for running the playbooks
 venv-dev: ## the same, with the packages of the tests
 	@$(PYTHON) tools/venv.py --dev
 
-up: venv ## set everything up on this machine, and ask for a completion through the gateway
-	@$(PLAYBOOK) site.yml $(EXTRA)
+up: venv ## set everything up on this machine, and ask for a completion (OBSERVE=1 adds Prometheus and dashboards)
+	@$(PLAYBOOK) site.yml $(EXTRA) $(if $(OBSERVE),-e @local/observe/inputs.yml)
 
 down: venv ## remove all of it again, except the cache of binaries, images and models
 	@$(PLAYBOOK) destroy.yml -e platform_confirm=local

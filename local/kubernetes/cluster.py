@@ -34,7 +34,7 @@ class Status:
     """`programs`: name -> supervisor's state.
 
     `ready`: the API answers, and, where these exist, the node is Ready and the AWS emulator answers. The three fields
-    of AWS are empty without it.
+    of AWS are empty without it. `node_address`: in URLs, where the node's ports are reached from this machine.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Status:
     ready: bool
     kubeconfig: str
     front_door: str
+    node_address: str = ""
     aws_endpoint_url: str = ""
     aws_region: str = ""
     aws_credentials_file: str = ""
@@ -147,6 +148,7 @@ class Cluster:
             ready=ready,
             kubeconfig=str(self.kubeconfig) if self.kubeconfig.exists() else "",
             front_door=f"http://127.0.0.1:{self.config.front_door}" if self.config.node else "",
+            node_address=self.config.node_host if self.config.node else "",
             aws_endpoint_url=self.config.aws_url,
             aws_region=aws.region if aws else "",
             aws_credentials_file=str(emulator.credentials_file(self.config)) if aws else "",

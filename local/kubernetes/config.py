@@ -171,9 +171,13 @@ class ClusterConfig:
         return self.ranges.service(10)
 
     @property
+    def node_host(self) -> str:
+        """The node's address as URLs have it."""
+        return f"[{self.node_address}]" if self.ip_family == "ipv6" else self.node_address
+
+    @property
     def api_url(self) -> str:
-        host = f"[{self.node_address}]" if self.ip_family == "ipv6" else self.node_address
-        return f"https://{host}:{API_PORT}"
+        return f"https://{self.node_host}:{API_PORT}"
 
     @property
     def front_door(self) -> int:

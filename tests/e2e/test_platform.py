@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.parse
+import urllib.request
 from pathlib import Path
 
 import openai
@@ -293,3 +294,37 @@ def test_another_kubeconfig_is_the_other_way_in(platform, tmp_path):
     file.write_text(json.dumps(variables))
     done = platform.playbook("site.yml", "-e", f"@{file}", "-e", f"platform_front_door={platform.endpoint['url']}")
     assert recap(done.stdout)["changed"] == 0
+
+
+# --- what is seen of it
+
+
+@pytest.mark.full
+def test_observe_brings_one_page_that_draws_what_clients_do_and_stays(platform, client):
+    observed = ["-e", "@local/observe/inputs.yml"]
+    platform.playbook("site.yml", *observed)
+    [page] = re.findall(r"Dashboards: (http://\S+)", platform.playbook("playbooks/status.yml").stdout)
+    client.completions.create(model="tiny", prompt="This is a cake", max_tokens=8)
+    text = poll(lambda: found if "tiny completion" in (found := read(page)) else "", seconds=90)
+    assert "llm-gateway 1 of 1" in text
+    assert "llm-engines 2 of 2" in text
+    poll(
+        lambda: "CPU of engines</figcaption>" not in read(page) and "Not measured here: CPU" not in read(page),
+        seconds=60,
+    )
+    assert recap(platform.playbook("site.yml", *observed).stdout)["changed"] == 0
+    assert recap(platform.playbook("site.yml").stdout)["changed"] == 0
+    assert "Dashboards" in read(page)
+
+
+def read(address):
+    with urllib.request.urlopen(address, timeout=30) as answer:
+        return answer.read().decode()
+
+
+def poll(look, seconds):
+    end = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < end, look
+        time.sleep(1)
+    return found

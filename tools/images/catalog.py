@@ -47,6 +47,8 @@ IMAGES = {
     for image in (
         Image("gateway", "gateway", cpu_seconds=130),
         Image("llamacpp", "engines/llamacpp", cpu_seconds=25),
+        # Prometheus, Alertmanager and the page of dashboards, for `make up OBSERVE=1`.
+        Image("observe", "local/observe", cpu_seconds=25, by_name=True),
         # python -m tools.images tgw --base BASE --volume FOLDER:/upstream:ro --build-arg TGW_SHA256=DIGEST
         Image("tgw", "engines/tgw", cpu_seconds=120, by_name=True),
         Image(

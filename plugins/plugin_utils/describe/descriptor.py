@@ -168,13 +168,17 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A page for people, behind a port of a Service that is reached by a port forward. `sign_in`: a command that prints what is asked for."""
+    """A page for people, behind a port of a Service that is reached by a port forward. `sign_in`: a command that prints what is asked for.
+
+    `url`: where it is reached without a port forward.
+    """
 
     title: str
     service: str
     namespace: str
     port: int
     sign_in: str = ""
+    url: str = ""
 
 
 class Parts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -217,6 +221,18 @@ class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     images: list[str] = []
     parts: Parts | None = None
     pages: list[Page] = []
+
+
+def lines_of(pages: Sequence[Page]) -> list[str]:
+    """How the pages are opened, for people. Ports below 1024 are not a user's to open."""
+    return [line for page in pages for line in _lines(page)]
+
+
+def _lines(page: Page) -> list[str]:
+    port = page.port if page.port >= 1024 else 8000 + page.port
+    forward = f"kubectl -n {page.namespace} port-forward svc/{page.service} {port}:{page.port}"
+    where = page.url or f"http://127.0.0.1:{port} after {forward}"
+    return [f"{page.title}: {where}", *([f"  sign in with: {page.sign_in}"] if page.sign_in else [])]
 
 
 def parse(descriptors: Sequence[Any]) -> list[Component]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..describe.descriptor import Component
+from ..describe.descriptor import Component, lines_of
 from .base import Context, Outcome
 
 
@@ -26,6 +26,7 @@ class RecordNode:
                 context.desired.of(name),
                 seconds=context.waits.seconds(name),
                 versions={release.name: release.chart.version for release in self.component.releases},
+                pages=lines_of(self.component.pages),
                 rolled_back_to=self.rolled_back_to,
             )
         return Outcome()

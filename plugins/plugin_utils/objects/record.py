@@ -39,7 +39,7 @@ class RecordError(LlmOnEksError):
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One revision. `digest` of its documents; `at` in UTC; `seconds` that it took; `versions`: chart -> version."""
+    """One revision. `digest` of its documents; `at` in UTC; `seconds` that it took; `versions`: chart -> version; `pages`: lines for people."""
 
     number: int
     state: Literal["applying", "applied"]
@@ -48,6 +48,7 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     by: str = ""
     seconds: float = 0.0
     versions: dict[str, str] = {}
+    pages: list[str] = []
     objects: list[str] = []
     rolled_back_to: int = 0
 
@@ -140,6 +141,7 @@ class Recorder:
         *,
         seconds: float,
         versions: Mapping[str, str],
+        pages: Iterable[str] = (),
         rolled_back_to: int = 0,
     ) -> Revision | None:
         """Note that a component's documents are applied. None when the newest revision is the same already."""
@@ -163,6 +165,7 @@ class Recorder:
                 digest=digest,
                 seconds=round(seconds, 1),
                 versions=dict(versions),
+                pages=list(pages),
                 objects=[one.compact() for one in sorted(objects)],
                 rolled_back_to=rolled_back_to,
             )

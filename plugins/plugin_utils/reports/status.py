@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...module_utils.names import LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
-from ..describe.descriptor import Component, Page
+from ..describe.descriptor import Component, lines_of
 from ..kinds.base import subject
 from ..kinds.wait import WORKLOADS, condition, fulfilled
 from ..kubernetes.client import Client
@@ -27,7 +27,7 @@ class ComponentStatus:
     """`state`: ready, not ready, differs, not installed, absent, skip, unknown. `why`: the reason for all but ready.
 
     `revision` and the fields after it come from the record: `at` in UTC, `versions` of charts, `history` the oldest
-    first.
+    first, `pages` how its pages are opened.
     """
 
     name: str
@@ -41,6 +41,7 @@ class ComponentStatus:
     by: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+    pages: list[str] = field(default_factory=list)
 
 
 def status(client: Client, planned: Result) -> list[ComponentStatus]:
@@ -63,7 +64,13 @@ def _recorded(row: ComponentStatus, recorder: Recorder) -> ComponentStatus:
     if last is None:
         return dataclasses.replace(row, history=history)
     return dataclasses.replace(
-        row, revision=last.number, at=last.at, by=last.by, versions=dict(last.versions), history=history
+        row,
+        revision=last.number,
+        at=last.at,
+        by=last.by,
+        versions=dict(last.versions),
+        history=history,
+        pages=list(last.pages),
     )
 
 
@@ -113,24 +120,17 @@ def _images(document: Document) -> list[str]:
 
 
 def pages_of(components: Sequence[Component], rows: Sequence[ComponentStatus]) -> list[str]:
-    """How each page of an installed component is opened, one line each, and how to sign in."""
-    installed = {row.name for row in rows if row.revision and row.state not in ("absent", "skip", "not installed")}
+    """How each page of an installed component is opened, one line each, and how to sign in.
+
+    A component that is skipped may be installed; its record says which pages it has.
+    """
+    described = {component.name: component for component in components if component.state == "present"}
+    installed = [row for row in rows if row.revision and row.state not in ("absent", "not installed")]
     return [
         line
-        for component in components
-        if component.name in installed
-        for page in component.pages
-        for line in opened(page)
+        for row in installed
+        for line in (lines_of(described[row.name].pages) if row.name in described else row.pages)
     ]
-
-
-def opened(page: Page) -> list[str]:
-    """The lines for one page. Ports below 1024 are not a user's to open."""
-    port = page.port if page.port >= 1024 else 8000 + page.port
-    forward = f"kubectl -n {page.namespace} port-forward svc/{page.service} {port}:{page.port}"
-    return [f"{page.title}: http://127.0.0.1:{port} after {forward}"] + (
-        [f"  sign in with: {page.sign_in}"] if page.sign_in else []
-    )
 
 
 def render(

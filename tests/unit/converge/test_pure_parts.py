@@ -7,7 +7,7 @@ import pytest
 
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.unknown import Unknown
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe import references
-from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import DescriptorError, parse
+from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import DescriptorError, lines_of, parse
 from ansible_collections.llm.on_eks.plugins.plugin_utils.objects import disruption
 from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.compare import changes, paths, to_yaml
 from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.conflicts import Conflict, read_conflicts, without
@@ -302,3 +302,24 @@ def test_status_says_how_a_page_is_opened_and_signed_in_to_where_its_system_is_i
         "  sign in with: a command",
     ]
     assert pages[0] in render(rows, {}, "", "", pages)
+
+
+def test_status_names_the_pages_of_what_is_installed_and_left_out_of_the_run():
+    described = parse([{"name": "here", "state": "skip"}, {"name": "never", "state": "skip"}])
+    rows = [
+        ComponentStatus("here", "skip", revision=1, pages=["Page: http://198.18.0.2:30081"]),
+        ComponentStatus("never", "skip"),
+    ]
+    assert pages_of(described, rows) == ["Page: http://198.18.0.2:30081"]
+
+
+def test_a_page_with_an_address_of_its_own_needs_no_port_forward():
+    page = {
+        "title": "Dashboards",
+        "service": "d",
+        "namespace": "monitoring",
+        "port": 8080,
+        "url": "http://198.18.0.2:30081",
+    }
+    [component] = parse([{"name": "here", "pages": [page]}])
+    assert lines_of(component.pages) == ["Dashboards: http://198.18.0.2:30081"]
