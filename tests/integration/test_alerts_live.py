@@ -1,178 +1,165 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The alerts against a real Prometheus, the real gateway and an engine that is killed and comes back.
+"""Alerts fire and clear in a real Prometheus, on metrics of the real gateway and of llama.cpp, under a real fault.
 
-Windows and waits of the rules are shortened, so that minutes become seconds; series, labels and expressions are those of
-the platform.
+docs/runbooks.md says which alerts cannot fire here, and why.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import subprocess
+import signal
 import sys
 import threading
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack, contextmanager
 
 import pytest
-import yaml
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils.monitoring import rules
-from tests.support.described import REPO
+from local.kubernetes import forward
+from tests.support.cluster_client import kubectl
+from tests.support.live_metrics import KEY, Scene, free_port, needs_prometheus, running, shortened, wait_for
+from tests.support.tiny_model import make_tiny_gguf
 from tools.debian import find
 
-FILES = REPO / "roles" / "prometheus" / "files"
-PROMETHEUS = find("prometheus")
-pytestmark = [
-    pytest.mark.full,
-    pytest.mark.skipif(not PROMETHEUS, reason="prometheus is missing; Debian's package of that name has it"),
-]
-ANSWER = {
-    "id": "x",
-    "object": "text_completion",
-    "model": "m",
-    "choices": [{"index": 0, "text": "hi", "finish_reason": "stop"}],
-    "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4},
-}
+pytestmark = [pytest.mark.full, pytest.mark.timeout(600), needs_prometheus]
+REDIS = find("redis-server")
 
 
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-class Answers(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
-        self.reply({"object": "list", "data": [{"id": "m", "object": "model"}]})
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["content-length"]))
-        self.reply(ANSWER)
-
-    def reply(self, said):
-        body = json.dumps(said).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.send_header("connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
-        self.close_connection = True
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return make_tiny_gguf(tmp_path_factory.mktemp("model") / "tiny.gguf", kind="bigram")
 
 
 @contextmanager
-def an_engine(port):
-    server = ThreadingHTTPServer(("127.0.0.1", port), Answers)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+def slowed(process, stopped=1.0, runs=0.005):
+    """The process runs only now and then, as on a node that is much too busy."""
+    end = threading.Event()
+
+    def brake():
+        while not end.is_set():
+            process.send_signal(signal.SIGSTOP)
+            end.wait(stopped)
+            process.send_signal(signal.SIGCONT)
+            end.wait(runs)
+
+    thread = threading.Thread(target=brake)
     thread.start()
     try:
         yield
     finally:
-        server.shutdown()
-        server.server_close()
+        end.set()
         thread.join()
+        process.send_signal(signal.SIGCONT)
 
 
-def shortened():
-    """The rules, with seconds for minutes."""
-    numbers = yaml.safe_load((FILES / "thresholds.yml").read_text())
-    groups = rules.with_numbers(yaml.safe_load((FILES / "rules.yml").read_text()), numbers)
-    for group in groups:
-        group["interval"] = "1s"
-        for rule in group["rules"]:
-            rule["expr"] = rule["expr"].replace("[5m]", "[10s]").replace("[15m]", "[20s]")
-            if "for" in rule:
-                rule["for"] = "2s"
-    return groups
+def well(scene):
+    """Requests are answered and measured, and nothing fires."""
+    wait_for(lambda: scene.query("model:llm_requests:rate5m > 0") and not scene.firing(), "a quiet start", 60)
 
 
-@contextmanager
-def running(command, **options):
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+def test_a_killed_engine_and_a_killed_gateway_are_told_and_their_return_too(tmp_path, model):
+    scene = Scene(tmp_path, model, shortened(), ("--hold-timeout", "1", "--queue-timeout", "1"))
+    broken = ("LlmErrorsMany", "LlmModelHasNoEngine", "LlmNoEngine")
+    with scene.prometheus(), ExitStack() as gateways, scene.load():
+        with scene.engine() as engine:
+            gateways.enter_context(scene.gateway())
+            well(scene)
+            assert scene.query("model:llm_errors:ratio5m == 0"), "without any failure the share of failures is 0"
+            engine.kill()
+            scene.fires(*broken)
+        with scene.engine():
+            scene.clears(*broken)
+            gateways.close()
+            scene.fires("LlmGatewayDown")
+            gateways.enter_context(scene.gateway())
+            scene.clears("LlmGatewayDown")
 
 
-class Scene:
-    """A Prometheus that scrapes a gateway, which has one engine and gets a request twice a second."""
-
-    def __init__(self, folder):
-        self.folder, self.engine, self.gateway, self.prometheus = folder, free_port(), free_port(), free_port()
-        target = {"targets": [f"127.0.0.1:{self.gateway}"], "labels": {"namespace": "llm-gateway", "pod": "gateway-0"}}
-        config = {
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-            "rule_files": ["rules.yml"],
-            "scrape_configs": [{"job_name": "gateway", "static_configs": [target]}],
-        }
-        (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-        (folder / "rules.yml").write_text(yaml.safe_dump({"groups": shortened()}))
-
-    def start_gateway(self):
-        engine = ["--engine", f"http://127.0.0.1:{self.engine}", "--anonymous", "--access-log", ""]
-        command = [sys.executable, "-m", "llm_gateway", "serve", "--listen", f"127.0.0.1:{self.gateway}", *engine]
-        return running(command, env={**os.environ, "PYTHONPATH": str(REPO / "gateway" / "src")})
-
-    def start_prometheus(self):
-        listen = f"--web.listen-address=127.0.0.1:{self.prometheus}"
-        return running(
-            [PROMETHEUS, "--config.file=prometheus.yml", "--storage.tsdb.path=data", listen], cwd=self.folder
-        )
-
-    def ask(self):
-        body = json.dumps({"model": "m", "prompt": "hi"}).encode()
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.gateway}/v1/completions", body, {"content-type": "application/json"}
-        )
-        with suppress(urllib.error.URLError, OSError):
-            urllib.request.urlopen(request, timeout=5).read()
-
-    def query(self, text):
-        asked = urllib.parse.urlencode({"query": text})
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.prometheus}/api/v1/query?{asked}", timeout=10) as answer:
-            return json.load(answer)["data"]["result"]
-
-    def firing(self):
-        return {one["metric"]["alertname"] for one in self.query('ALERTS{alertstate="firing"}')}
-
-    def until(self, what, seconds=90):
-        """Go on asking until something is so; says what was firing where it does not become so."""
-        end = time.monotonic() + seconds
-        seen = set()
-        while time.monotonic() < end:
-            self.ask()
-            with suppress(urllib.error.URLError, OSError):
-                seen = self.firing()
-                if what(seen):
-                    return
-            time.sleep(0.5)
-        pytest.fail(f"firing after {seconds} s: {sorted(seen)}")
+def test_a_slow_engine_is_told_until_it_is_fast_again(tmp_path, model):
+    scene = Scene(tmp_path, model, shortened(first_token_s=0.25, inter_token_s=0.16))
+    slow = ("LlmFirstTokenSlow", "LlmTokensSlow")
+    with scene.prometheus(), scene.engine() as engine, scene.gateway(), scene.load(2, max_tokens=60):
+        well(scene)
+        with slowed(engine):
+            scene.fires(*slow)
+        scene.clears(*slow)
 
 
-def test_alerts_fire_when_an_engine_and_the_gateway_die_and_clear_when_the_engine_is_back(tmp_path):
-    scene = Scene(tmp_path)
-    broken = {"LlmErrorsMany", "LlmModelHasNoEngine", "LlmNoEngine"}
-    with scene.start_prometheus():
-        with scene.start_gateway():
-            with an_engine(scene.engine):
-                scene.until(lambda firing: not firing and scene.query("model:llm_requests:rate5m > 0"))
-                assert scene.query("model:llm_first_token_seconds:p95_5m")
-                assert scene.query("model_direction:llm_tokens:rate5m")
-            scene.until(lambda firing: broken <= firing)
-            with an_engine(scene.engine):
-                scene.until(lambda firing: not broken & firing)
-        scene.until(lambda firing: "LlmGatewayDown" in firing)
+def test_a_long_queue_is_told_until_it_is_short(tmp_path, model):
+    scene = Scene(tmp_path, model, shortened(), ("--engine-concurrency", "1"))
+    with scene.prometheus(), scene.engine() as engine, scene.gateway():
+        with scene.load(1):
+            well(scene)
+        with slowed(engine), scene.load(30, pause=0, timeout=60):
+            scene.fires("LlmQueueLong")
+        scene.clears("LlmQueueLong")
+
+
+def test_an_engine_that_dies_again_and_again_is_told(tmp_path, model):
+    breaker = ("--breaker-failures", "1", "--breaker-cooldown", "0.5", "--probe-interval", "0.5", "--hold-timeout", "1")
+    scene = Scene(tmp_path, model, shortened(), breaker)
+    with scene.prometheus(), scene.gateway(), scene.load(2, pause=0.1):
+        with scene.engine():
+            well(scene)
+        # In and out while the window of the rule lasts.
+        for _ in range(6):
+            with scene.engine() as engine:
+                wait_for(lambda: scene.query('llm_gateway_engines{state="ready"} == 1'), "the engine's return")
+                engine.kill()
+            wait_for(lambda: scene.query('llm_gateway_engines{state="ejected"} == 1'), "the ejection")
+            if "LlmEngineEjectedOften" in scene.firing():
+                break
+        scene.fires("LlmEngineEjectedOften")
+        with scene.engine():
+            scene.clears("LlmEngineEjectedOften")
+
+
+@pytest.mark.skipif(not REDIS, reason="redis-server is missing; Debian's package of that name has it")
+def test_a_dead_redis_is_told_until_it_is_back(tmp_path, model):
+    port = free_port()
+    redis = [REDIS, "--port", str(port), "--save", "", "--dir", str(tmp_path)]
+    options = ("--redis-url", f"redis://127.0.0.1:{port}/0", "--limit-requests-per-minute", "100000")
+    scene = Scene(tmp_path, model, shortened(), options)
+    with scene.prometheus(), scene.engine(), ExitStack() as server:
+        server.enter_context(running(redis))
+        with scene.gateway(), scene.load():
+            well(scene)
+            server.close()
+            scene.fires("LlmLimitsDegraded")
+            with running(redis):
+                scene.clears("LlmLimitsDegraded")
+
+
+def test_a_broken_key_file_is_told_until_it_is_mended(tmp_path, model):
+    scene = Scene(tmp_path, model, shortened())
+    with scene.prometheus(), scene.engine(), scene.gateway(), scene.load():
+        well(scene)
+        broken = tmp_path / "keys" / "second"
+        broken.write_text('{"sha256": "too short"}')
+        scene.fires("LlmConfigurationRefused")
+        assert b"[DONE]" in scene.ask(key=KEY), "the last good configuration stays in force"
+        broken.unlink()
+        scene.clears("LlmConfigurationRefused")
+
+
+@pytest.mark.apiserver
+def test_a_gateway_that_hears_nothing_of_the_cluster_is_told(tmp_path, model, control_plane):
+    """The API server is real; the way to it is cut and mended."""
+    config = control_plane.config
+    port = free_port()
+    way = [sys.executable, forward.__file__, str(port), config.node_address, "6443"]
+    kubectl(control_plane.kubeconfig, "create", "serviceaccount", "hears", "-n", "default")
+    bind = ["create", "clusterrolebinding", "hears", "--clusterrole=view", "--serviceaccount=default:hears"]
+    kubectl(control_plane.kubeconfig, *bind)
+    token = kubectl(control_plane.kubeconfig, "create", "token", "hears", "-n", "default")
+    (tmp_path / "token").write_text(token.strip())
+    options = ("--kubernetes", "--kubernetes-api", f"https://127.0.0.1:{port}", "--kubernetes-resync", "2")
+    options += ("--kubernetes-token-file", str(tmp_path / "token"))
+    options += ("--kubernetes-ca-file", str(config.state / "pki" / "ca.crt"))
+    scene = Scene(tmp_path, model, shortened(discovery_s=6), options)
+    with scene.prometheus(), ExitStack() as road:
+        road.enter_context(running(way))
+        with scene.gateway(engines=()):
+            wait_for(lambda: scene.query("llm_gateway_discovery_age_seconds < 3"), "discovery")
+            road.close()
+            scene.fires("LlmDiscoveryStale")
+            with running(way):
+                scene.clears("LlmDiscoveryStale")

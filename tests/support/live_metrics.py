@@ -7,6 +7,7 @@ Windows and waits of the rules are shortened, so that minutes become seconds; se
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import os
 import re
@@ -19,7 +20,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,11 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
+def soon(expression: str) -> str:
+    """The query, with windows of seconds."""
+    return re.sub(r"\[(?:5m|10m|15m|30m|1h)\]", "[15s]", expression)
+
+
 def shortened(**numbers: Any) -> list[dict[str, Any]]:
     """The rules, with seconds for minutes, and `numbers` in the place of the platform's thresholds."""
     usual = yaml.safe_load((FILES / "thresholds.yml").read_text())
@@ -52,7 +58,7 @@ def shortened(**numbers: Any) -> list[dict[str, Any]]:
     for group in groups:
         group["interval"] = "1s"
         for rule in group["rules"]:
-            rule["expr"] = re.sub(r"\[(?:5m|10m|15m|30m|1h)\]", "[15s]", rule["expr"])
+            rule["expr"] = soon(rule["expr"])
             if "for" in rule:
                 rule["for"] = "2s"
     return groups
@@ -83,11 +89,18 @@ class Scene:
     """One Prometheus, one gateway, one engine; each is started by the test and can be stopped."""
 
     def __init__(
-        self, folder: Path, model: Path, groups: list[dict[str, Any]], gateway: tuple[str, ...] = (), slots: int = 2
+        self,
+        folder: Path,
+        model: Path,
+        groups: list[dict[str, Any]],
+        gateway: tuple[str, ...] = (),
+        slots: int = 2,
+        targets: dict[str, dict[str, str]] | None = None,
     ) -> None:
+        """`targets`: HOST:PORT of more engines that are scraped -> labels."""
         self.folder, self.model, self.slots = folder, model, slots
         self.engine_port, self.gateway_port, self.prometheus_port = free_port(), free_port(), free_port()
-        self.gateway_options = gateway
+        self.gateway_options, self.targets = gateway, targets or {}
         self.access_log = folder / "access.log"
         (folder / "keys").mkdir()
         self.add_key("first", KEY)
@@ -114,31 +127,41 @@ class Scene:
         """Targets with the labels that the PodMonitors of role prometheus give them."""
         gateway = {"namespace": "llm-gateway", "pod": "llm-gateway-0"}
         engine = {"namespace": "llm-engines", "pod": "engine-tiny-0", "model": "tiny", "engine": "llamacpp"}
-        jobs = (("llm-gateway", self.gateway_port, gateway), ("llm-engines", self.engine_port, engine))
+        jobs = [("llm-gateway", f"127.0.0.1:{self.gateway_port}", gateway)]
+        engines = {f"127.0.0.1:{self.engine_port}": engine, **self.targets}
+        jobs += [(f"llm-engines-{place}", place, labels) for place, labels in engines.items()]
         return {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": ["rules.yml"],
             "scrape_configs": [
-                {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{port}"], "labels": labels}]}
-                for name, port, labels in jobs
+                {"job_name": name, "static_configs": [{"targets": [place], "labels": labels}]}
+                for name, place, labels in jobs
             ],
         }
 
     # --- processes
 
     @contextmanager
-    def engine(self) -> Iterator[subprocess.Popen[bytes]]:
-        """llama.cpp; ready when it enters."""
-        options = ["--alias", "tiny", "--port", str(self.engine_port), "-np", str(self.slots), "--metrics"]
+    def engine(self, port: int = 0) -> Iterator[subprocess.Popen[bytes]]:
+        """llama.cpp, on the scraped port or on another; ready when it enters."""
+        port = port or self.engine_port
+        options = ["--alias", "tiny", "--port", str(port), "-np", str(self.slots), "--metrics"]
         command = [sys.executable, "-m", "llamacpp_engine", "-m", str(self.model), "-t", "1", *options]
         with running(command, cwd=REPO / "engines" / "llamacpp") as process:
-            wait_for(lambda: answers(f"{self.engine_url}/health"), "the engine")
+            wait_for(lambda: answers(f"http://127.0.0.1:{port}/health"), "the engine")
             yield process
 
     @contextmanager
-    def gateway(self, engine_url: str = "") -> Iterator[subprocess.Popen[bytes]]:
-        options = ["--engine", engine_url or self.engine_url, "--keys-dir", str(self.folder / "keys")]
-        options += ["--access-log", str(self.access_log), *self.gateway_options]
+    def gateway(self, engines: Sequence[str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+        """`engines`: URLs; without any it finds its engines by itself. By default the engine that is scraped."""
+        options = [word for url in ([self.engine_url] if engines is None else engines) for word in ("--engine", url)]
+        options += [
+            "--keys-dir",
+            str(self.folder / "keys"),
+            "--access-log",
+            str(self.access_log),
+            *self.gateway_options,
+        ]
         command = [sys.executable, "-m", "llm_gateway", "serve", "--listen", f"127.0.0.1:{self.gateway_port}", *options]
         with running(command, env={**os.environ, "PYTHONPATH": str(REPO / "gateway" / "src")}) as process:
             wait_for(lambda: answers(f"{self.gateway_url}/healthz"), "the gateway")
@@ -172,7 +195,7 @@ class Scene:
 
         def client() -> None:
             while not stop.wait(pause):
-                with suppress(OSError):
+                with suppress(OSError, http.client.HTTPException):
                     self.ask(**{"timeout": 20, **asked})
 
         threads = [threading.Thread(target=client, daemon=True) for _ in range(clients)]

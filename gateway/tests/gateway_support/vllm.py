@@ -65,12 +65,14 @@ class Vllm(RealEngine):
 
 
 @contextmanager
-def serving(folder: Path, *, name: str = "tiny", kind: str = "random", slots: int = 2) -> Iterator[Vllm]:
-    """`vllm serve` with the tiny model, which computes `slots` requests at once."""
+def serving(
+    folder: Path, *, name: str = "tiny", kind: str = "random", slots: int = 2, cache_mib: int = 64
+) -> Iterator[Vllm]:
+    """`vllm serve` with the tiny model, which computes `slots` requests at once; `cache_mib`: its KV cache."""
     command = [program(), "serve", tiny_model().make_tiny_folder(folder / kind, kind), "--served-model-name", name]
     url = f"http://127.0.0.1:{(port := free_port())}"
     command += ["--host", "127.0.0.1", "--port", str(port), "--max-num-seqs", str(slots), "--max-model-len", "1024"]
-    command += ["--dtype", "float32", "--enforce-eager", "--kv-cache-memory-bytes", str(64 << 20)]
+    command += ["--dtype", "float32", "--enforce-eager", "--kv-cache-memory-bytes", str(cache_mib << 20)]
     log = folder / "log"
     with log.open("w") as out:
         process = subprocess.Popen(

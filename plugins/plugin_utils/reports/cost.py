@@ -139,27 +139,56 @@ def render(spent: Spent, days: int) -> str:
     """Both tables for people."""
     models, keys = by_model(spent), by_key(spent)
     bill = sum((row.total for row in models), Decimal())
-    lines = [f"  {days} days: {bill} USD, {idle_share(spent):.1%} of it for idle nodes"]
+    lines = [f"  {days} days: {bill:.2f} USD, {idle_share(spent):.1%} of it for idle nodes"]
     for title, rows in (("model", models), ("key", keys)):
         lines += ["", *aligned([[title, "own", "shared", "total", "tokens", "USD a million"], *map(_cells, rows)])]
     return "\n".join(lines)
 
 
+_STYLE = """
+:root{color-scheme:light dark;--ink:#1b1f24;--soft:#5c646e;--line:#dfe3e8;--own:#2f6fb3;--shared:#9dbfe3;--paper:#fff}
+@media(prefers-color-scheme:dark){:root{--ink:#e7eaee;--soft:#a0aab5;--line:#343a42;--own:#5a97d6;--shared:#34567a;--paper:#15181c}}
+body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:62rem;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.4rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .4rem}p{color:var(--soft);margin:.3rem 0}div.wide{overflow-x:auto}
+table{border-collapse:collapse;width:100%}td,th{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
+th{font-weight:400;color:var(--soft)}td:first-child,th:first-child{text-align:left;padding-left:0}td.bar{width:40%;min-width:8rem;text-align:left}
+i{display:inline-block;height:.9em;vertical-align:-.1em;background:var(--own)}i.shared{background:var(--shared)}
+"""
+_HEADS = ("own", "shared", "total", "tokens", "USD a million tokens")
+
+
 def page(spent: Spent, cluster: str, days: int) -> str:
-    """The same as an HTML page, with a bar for each row."""
-    parts = [f"<h1>{html.escape(cluster)}: {days} days</h1><pre>{html.escape(render(spent, days))}</pre>"]
-    for title, rows in (("By model", by_model(spent)), ("By key", by_key(spent))):
-        most = max((row.total for row in rows), default=Decimal()) or Decimal(1)
-        bars = [
-            f'<tr><td>{html.escape(row.name)}</td><td><div style="background:#36c;height:1em;width:{row.total / most * 30:.2f}em"></div></td>'
-            f"<td>{row.total} USD</td></tr>"
-            for row in rows
-        ]
-        parts.append(f"<h2>{title}</h2><table>{''.join(bars)}</table>")
-    style = "<style>body{font:15px sans-serif;margin:2em}td{padding:.2em .6em}</style>"
-    return f'<!doctype html><meta charset="utf-8"><title>Cost</title>{style}{"".join(parts)}\n'
+    """The same as an HTML page that needs nothing else, with a bar for each row."""
+    models, keys = by_model(spent), by_key(spent)
+    bill = sum((row.total for row in models), Decimal())
+    title = f"{html.escape(cluster)}: what {days} days cost"
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{title}</title><style>{_STYLE}</style><h1>{title}</h1><p>{bill:,.2f} USD, {idle_share(spent):.1%} of it for idle nodes.</p>"
+        f"{_table('model', models)}<p><i>&emsp;</i> own: of the model's pods. <i class=shared>&emsp;</i> shared: idle nodes and what all use.</p>"
+        f"{_table('key', keys)}<p>Keys share the bill by their tokens.</p></html>\n"
+    )
+
+
+def _table(title: str, rows: Sequence[Row]) -> str:
+    if not rows:
+        return f"<h2>By {title}</h2><p>No {title} has cost anything or has any token in these days.</p>"
+    most = max((row.total for row in rows), default=Decimal()) or Decimal(1)
+    heads = "".join(f"<th>{head}" for head in _HEADS)
+    return f'<h2>By {title}</h2><div class="wide"><table><tr><th>{title}<th>{heads}{"".join(_drawn(row, most) for row in rows)}</table></div>'
+
+
+def _drawn(row: Row, most: Decimal) -> str:
+    million = "no tokens" if row.per_million is None else f"{row.per_million:,}"
+    numbers = "".join(
+        f"<td>{text}"
+        for text in (f"{row.own:,.2f}", f"{row.shared:,.2f}", f"{row.total:,.2f}", f"{row.tokens:,}", million)
+    )
+    own, shared = (max(part, Decimal()) / most * 99 for part in (row.own, row.shared))
+    bars = f'<i style="width:{own:.1f}%"></i><i class="shared" style="width:{shared:.1f}%"></i>'
+    return f'<tr><td>{html.escape(row.name) or "(none)"}</td><td class="bar">{bars}</td>{numbers}'
 
 
 def _cells(row: Row) -> list[str]:
     million = "" if row.per_million is None else str(row.per_million)
-    return [row.name, str(row.own), str(row.shared), str(row.total), str(row.tokens), million]
+    return [row.name, f"{row.own:.2f}", f"{row.shared:.2f}", f"{row.total:.2f}", str(row.tokens), million]
