@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import re
 
-from llm_gateway.telemetry.instruments import MAX_LABEL_VALUES, OTHER
+from llm_gateway.callers.keys import KeyStore
+from llm_gateway.config.key_documents import Key
+from llm_gateway.telemetry.instruments import MAX_LABEL_VALUES, MAX_LABELS, OTHER
 from llm_gateway.telemetry.metrics import Metrics
 
 
@@ -67,3 +69,25 @@ def test_models_beyond_the_lid_are_counted_together_and_those_before_it_are_not(
         metrics.model(f"m-{number}")
     assert metrics.model("m-0") is first
     assert metrics.model("one more") is metrics.model("another") is metrics.of_model[OTHER]
+
+
+def test_what_is_known_is_shown_before_its_first_request() -> None:
+    """Prometheus' `increase` takes the first sample of a series as its beginning: without a 0 the first request is lost."""
+    metrics = Metrics()
+    metrics.model("tiny")
+    metrics.expect_keys(KeyStore([(bytes(32), Key(name="first"))]))
+    text = metrics.expose()
+    for series in (
+        'requests_total{model="tiny",status="200",reason=""}',
+        'tokens_total{model="tiny",direction="prompt"}',
+        'tokens_total{model="tiny",direction="completion"}',
+        'key_requests_total{key="first"}',
+        'key_tokens_total{key="first"}',
+    ):
+        assert f"llm_gateway_{series} 0\n" in text
+
+
+def test_so_many_keys_that_they_would_leave_no_room_are_shown_when_they_are_used() -> None:
+    metrics = Metrics()
+    metrics.expect_keys(KeyStore((n.to_bytes(32, "big"), Key(name=f"k{n}")) for n in range(MAX_LABELS)))
+    assert not metrics.of_key

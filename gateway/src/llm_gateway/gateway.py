@@ -89,6 +89,7 @@ class Gateway(Services):
     def load_keys(self) -> None:
         """Read all keys anew. Raises ConfigError; the old keys then stay."""
         self.admission.load_keys()
+        self.metrics.expect_keys(self.admission.keys)
         self.fleet.load_keys(read_secret(self.settings.engine_api_key_file))
         self.shared = self.ledger.shared or self.admission.remote is not None
         self.heads.forget()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from llm_gateway.callers.caller import KeyUse
+from llm_gateway.callers.keys import KeyStore
 from llm_gateway.telemetry.instruments import (
     MAX_LABEL_VALUES,
     MAX_LABELS,
@@ -103,21 +104,26 @@ class Metrics:
             name = OTHER
         return self.of_key.setdefault(name, KeyUse())
 
+    def expect_keys(self, keys: KeyStore) -> None:
+        """Show the counts of these keys from now on, unless they would take the place of keys that are used."""
+        if len(keys) <= MAX_LABELS // 2:
+            for name in keys.names():
+                self.key(name)
+
     def gather(self) -> None:
-        """Put what keys and models count by themselves where it is shown."""
+        """Put what keys and models count by themselves where it is shown.
+
+        What is known is shown before it counts anything: Prometheus' `increase` sees a step from 0, but no series that begins at 5.
+        """
         for name, use in self.of_key.items():
-            if use.requests:
-                self.key_requests.add(name, by=use.requests)
-            if use.tokens:
-                self.key_tokens.add(name, by=use.tokens)
+            self.key_requests.add(name, by=use.requests)
+            self.key_tokens.add(name, by=use.tokens)
             use.requests = use.tokens = 0
         for model, found in self.of_model.items():
             answered, prompt, completion = found.bring()
-            if answered:
-                self.requests.add(model, "200", "", by=answered)
-            for direction, count in (("prompt", prompt), ("completion", completion)):
-                if count:
-                    self.tokens.add(model, direction, by=count)
+            self.requests.add(model, "200", "", by=answered)
+            self.tokens.add(model, "prompt", by=prompt)
+            self.tokens.add(model, "completion", by=completion)
 
     def _families(self) -> Iterator[Counter | Histograms]:
         for family in vars(self).values():
