@@ -11,6 +11,8 @@ from .contract import NAMESPACE
 
 Document = dict[str, Any]
 SIGNALS = ("queue", "requests", "kv_cache")
+# Engine -> its used share of the cache, 0 to 1; the others measure none (llama.cpp had one until 2025).
+CACHE_METRICS = {"vllm": "vllm:kv_cache_usage_perc", "sglang": "sglang:token_usage"}
 # A pod that goes finishes its streams first, and a device is dear to get back: coming is fast, going is slow.
 _GENTLE = {
     "scaleDown": {"stabilizationWindowSeconds": 300, "policies": [{"type": "Pods", "value": 1, "periodSeconds": 120}]}
@@ -60,7 +62,7 @@ class Scaled:
             # What runs counts too: with an empty queue alone, busy pods would be taken away.
             "queue": f"sum(llm_gateway_queue_depth{model}) + sum(llm_gateway_requests_in_flight{model})",
             "requests": f"sum(rate(llm_gateway_requests_total{model}[2m]))",
-            "kv_cache": f"100 * sum(vllm:kv_cache_usage_perc{model} or llamacpp:kv_cache_usage_ratio{model})",
+            "kv_cache": "100 * sum(" + " or ".join(f"{name}{model}" for name in CACHE_METRICS.values()) + ")",
         }[self.signal]
 
 

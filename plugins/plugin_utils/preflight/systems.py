@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..engines.scaling import scaled
+from ..engines.scaling import CACHE_METRICS, scaled
 from .findings import Finding, place_of
 
 # Minor versions of Kubernetes that a system's default version was made for, as its publisher says.
@@ -42,6 +42,7 @@ def check_systems(values: Mapping[str, Any]) -> Iterator[Finding]:
     }
     yield from _missing(values, present)
     yield from _nobody_scales(values, present)
+    yield from _unmeasured(values)
     yield from _versions(values, present)
     yield from _closed(values, present)
 
@@ -71,6 +72,15 @@ def _nobody_scales(values: Mapping[str, Any], present: set[str]) -> Iterator[Fin
         variable = f"model_catalog[{model.model}].autoscaling"
         said = f"has nobody who does it: the model stays at {model.least} pods"
         yield Finding(variable, said, "set keda_state to present", None, "warning")
+
+
+def _unmeasured(values: Mapping[str, Any]) -> Iterator[Finding]:
+    catalog = [entry for entry in values.get("model_catalog") or [] if isinstance(entry, Mapping)]
+    for model in scaled([entry for entry in catalog if isinstance(entry.get("autoscaling"), Mapping)], ["kv_cache"]):
+        if model.engine not in CACHE_METRICS:
+            variable = f"model_catalog[{model.model}].autoscaling.signal"
+            said = f"is kv_cache, which {model.engine} does not measure: the model stays at {model.least} pods"
+            yield Finding(variable, said, "set it to queue", None, "warning")
 
 
 def _versions(values: Mapping[str, Any], present: set[str]) -> Iterator[Finding]:

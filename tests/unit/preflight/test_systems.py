@@ -33,6 +33,14 @@ def test_a_model_that_nobody_scales_is_named():
     assert said(model_catalog=[{**entry, "autoscaling": None}, "no mapping"]) == {}
 
 
+def test_a_signal_that_the_engine_does_not_measure_is_named():
+    entry = {"name": "m", "engine": "llamacpp", "replicas": {"min": 1, "max": 4}, "autoscaling": {"signal": "kv_cache"}}
+    present = {"keda_state": "present", "prometheus_state": "present"}
+    found = said(model_catalog=[entry], **present)["model_catalog[m].autoscaling.signal"]
+    assert "is kv_cache, which llamacpp does not measure" in found
+    assert said(model_catalog=[{**entry, "engine": "vllm"}], **present) == {}
+
+
 def test_a_gateway_that_scales_by_a_metric_that_nobody_offers_is_named():
     assert "nobody offers the metric" in said(gateway_autoscaling={"enabled": True})["gateway_autoscaling"]
     both = {"prometheus_adapter_state": "present", "prometheus_state": "present"}
