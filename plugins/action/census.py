@@ -27,7 +27,7 @@ class ActionModule(Action):
         aws = aws_from(options)
         if aws is None:
             return {
-                "items": [],
+                "resources": [],
                 "skipped": True,
                 "msg": "aws.region is not set; there is no account",
             }
@@ -44,7 +44,7 @@ class ActionModule(Action):
             )
         )
         said: dict[str, Any] = {
-            "items": [dataclasses.asdict(item) for item in found.items],
+            "resources": [dataclasses.asdict(item) for item in found.items],
             "price_per_hour": found.price_per_hour,
             "unseen": list(found.unseen),
         }

@@ -38,7 +38,7 @@ class ActionModule(Action):
         display.display(cost.render(spent, options["days"]))
         if options["out"] and not self._task.check_mode:
             write_whole(Path(options["out"]), cost.page(spent, options["cluster"], options["days"]).encode())
-        rows = {"models": cost.by_model(spent), "keys": cost.by_key(spent)}
+        rows = {"models": cost.by_model(spent), "api_keys": cost.by_key(spent)}
         return {
             "idle_share": float(cost.idle_share(spent)),
             **{kind: [_plain(row) for row in found] for kind, found in rows.items()},

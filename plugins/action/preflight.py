@@ -150,7 +150,7 @@ class ActionModule(ActionBase):
             found = review(gather(connection, asked, POLICY), asked)
         except AwsError as error:
             mend = "mend that first: nothing of the account was looked at"
-            return {}, [Finding("AWS credentials", f"do not let anybody in: {error}", mend)]
+            return {}, [Finding("AWS credentials", f"were not accepted: {error}", mend)]
         for line in found.lines():
             display.display(line)
         return {"aws": found.document()}, found.all

@@ -125,7 +125,7 @@ def _examined(options: dict[str, Any], key: str) -> dict[str, Any]:
     display.display(f"\n  {name} ({entry['engine']}) through {options['front_door']}\n{table(results)}\n")
     broken = [f"{one.question}: {one.sentence}" for one in results if one.outcome == "broken"]
     if broken:
-        raise LlmOnEksError(f"verify: {name} does not hold {len(broken)} of {len(results)}: " + "; ".join(broken))
+        raise LlmOnEksError(f"verify: {name} fails {len(broken)} of {len(results)} questions: " + "; ".join(broken))
     return {
         "changed": False,
         "models": [name],

@@ -48,7 +48,7 @@ def subnet_cidrs(cidr: Any, zones: Any) -> dict[str, list[str]]:
     except ValueError as error:
         raise AnsibleFilterError(f"{cidr!r} is not the range of a VPC: {error}; give one like 10.0.0.0/16") from None
     if not 16 <= network.prefixlen <= SMALLEST_VPC:
-        raise AnsibleFilterError(f"{cidr} is no range to share out; give one between /16 and /{SMALLEST_VPC}")
+        raise AnsibleFilterError(f"{cidr} cannot be divided into subnets; give a range between /16 and /{SMALLEST_VPC}")
     if not 1 <= int(zones) <= MOST_ZONES:
         raise AnsibleFilterError(f"{zones} zones do not fit into {cidr}; give 1 to {MOST_ZONES}")
     eighths = list(network.subnets(PRIVATE_BITS))

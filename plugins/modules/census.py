@@ -36,7 +36,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-items:
+resources:
   description: What was found, each with C(kind), C(id), C(name), C(component), C(state) and C(price_per_hour) (USD; null where it is not known).
   returned: success
   type: list

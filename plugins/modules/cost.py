@@ -52,7 +52,7 @@ models:
   returned: success
   type: list
   elements: dict
-keys:
+api_keys:
   description: The same for each key.
   returned: success
   type: list

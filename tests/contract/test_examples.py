@@ -60,6 +60,8 @@ def tasks(items):
 def test_modules_begin_and_are_signed_as_ansible_test_asks(file):
     text = file.read_text(encoding="utf-8")
     assert "GNU General Public License v3.0+ (see" in text[:400]
+    # Names of methods of a mapping cannot be reached with a dot in Jinja.
+    assert not set(yaml.safe_load(texts(file).get("RETURN") or "{}") or {}) & set(dir(dict))
     assert all("(@" in author for author in yaml.safe_load(texts(file)["DOCUMENTATION"])["author"])
 
 

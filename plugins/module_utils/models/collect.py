@@ -80,7 +80,7 @@ def mounted_by_pods(namespace: str, claim: str, account: Path = _ACCOUNT) -> set
         with opener.open(request, timeout=30) as response:
             pods = json.load(response)
     except (OSError, ValueError) as problem:
-        raise ModelStoreError(f"which models are mounted cannot be asked: {problem}; nothing was removed") from problem
+        raise ModelStoreError(f"cannot find out which models are mounted: {problem}; nothing was removed") from problem
     return mounted(pods, claim)
 
 

@@ -23,7 +23,7 @@ def check_header(path: Path, shown: str) -> None:
     if path.suffix == ".gguf":
         with path.open("rb") as file:
             if file.read(4) != b"GGUF":
-                raise ContentError(f"{shown} is no GGUF file: its first bytes are others")
+                raise ContentError(f"{shown} is not a GGUF file: it does not begin with the letters GGUF")
     elif path.suffix == ".safetensors":
         _check_safetensors(path, shown)
 
@@ -34,7 +34,7 @@ def _check_safetensors(path: Path, shown: str) -> None:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= min(_HEADER_MAX_BYTES, size - 8):
-            raise ContentError(f"{shown} is no safetensors file: its header would be {length} bytes of {size}")
+            raise ContentError(f"{shown} is not a safetensors file: its header would take {length} of {size} bytes")
         try:
             header = json.loads(file.read(length))
             offsets = sorted(
@@ -48,4 +48,6 @@ def _check_safetensors(path: Path, shown: str) -> None:
             raise ContentError(f"{shown} has a gap or an overlap between its tensors at byte {end}")
         end = after
     if 8 + length + end != size:
-        raise ContentError(f"{shown} has {size} bytes and its header speaks of {8 + length + end}: it was cut")
+        raise ContentError(
+            f"{shown} has {size} bytes and its header announces {8 + length + end}: the file is truncated"
+        )

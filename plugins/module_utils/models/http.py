@@ -130,7 +130,7 @@ class Client:
         try:
             return json.loads(body), got
         except ValueError as problem:
-            raise ServerError(f"{shown(url)} answered with no JSON: is it a mirror's error page?") from problem
+            raise ServerError(f"{shown(url)} did not answer with JSON: is it a mirror's error page?") from problem
 
     def again(self, step: Callable[[], Any], what: str, progress: Callable[[], int] = lambda: 0) -> Any:
         """Run `step` until it succeeds. The count of tries starts again whenever `progress` has grown. ServerError after the last."""

@@ -66,7 +66,9 @@ class Hub:
         except (AccessError, MissingError) as problem:
             raise self._explained(problem, repository) from problem
         if not isinstance(page, list):
-            raise ServerError(f"{self.endpoint} answered with no list of files: is HF_ENDPOINT a mirror of the Hub?")
+            raise ServerError(
+                f"{self.endpoint} did not answer with a list of files: is HF_ENDPOINT a mirror of the Hub?"
+            )
         return page, headers
 
     def _json(self, url: str, repository: str) -> Mapping[str, Any]:

@@ -148,7 +148,7 @@ def choose_parts(members: Sequence[Member], wanted: str, source: str) -> tuple[s
     name, parts = files.popitem()
     numbers = sorted(number for number, _ in parts)
     if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
-        raise SourceError(f"source {source}: parts of {name} are missing or double: there are {numbers}")
+        raise SourceError(f"source {source}: parts of {name} are missing or there twice; found: {numbers}")
     return name, [member for _, member in sorted(parts, key=lambda part: part[0])]
 
 

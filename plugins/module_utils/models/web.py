@@ -24,7 +24,7 @@ def list_web(client: Client, url: str, sha256: str) -> Listing:
     text, _ = client.text(url)
     found = hashlib.sha256(text.encode()).hexdigest()
     if sha256 and found != sha256:
-        raise ContentError(f"{shown(url)} has sha256 {found}, and the revision says {sha256}: it was published anew")
+        raise ContentError(f"{shown(url)} has sha256 {found}, and the revision says {sha256}: the file was replaced")
     files = []
     for line in text.splitlines():
         match = _LINE.fullmatch(line.strip())
@@ -43,5 +43,5 @@ def _address(url: str) -> Address:
 def _size(client: Client, url: str) -> int:
     length = client.head(url, {}).get("content-length", "")
     if not length.isdigit():
-        raise ServerError(f"{shown(url)} does not say how long it is: a model cannot be fetched from there in parts")
+        raise ServerError(f"{shown(url)} does not state its length (Content-Length), so it cannot be fetched in parts")
     return int(length)

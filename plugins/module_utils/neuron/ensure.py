@@ -126,7 +126,7 @@ def ensure(
         except CompileError as problem:
             raise CompileError(f"{model} was not compiled: {problem}", problem.kind, problem.tail) from problem
         if not any(out.iterdir()):
-            raise CompileError(f"{model} was not compiled: its compiler ended well and wrote nothing", "empty")
+            raise CompileError(f"{model} was not compiled: its compiler succeeded and wrote nothing", "empty")
         compiler = inputs.versions.get("neuronx-cc", "")
         artifact = store.publish(out, model, inputs, seconds, compiler)
     return Outcome("compiled", inputs, artifact, before.mismatch, seconds)

@@ -126,7 +126,7 @@ def _shown(value: Any) -> str:
 
 def _refuse_floats(value: Any) -> None:
     if isinstance(value, float):
-        raise InputError(f"{value} is a fraction, and the key takes none: write it as text")
+        raise InputError(f"{value} is a fraction, which the key of artifacts does not take: write it in quotes")
     if isinstance(value, Mapping):
         for one in value.values():
             _refuse_floats(one)

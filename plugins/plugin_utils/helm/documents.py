@@ -73,7 +73,7 @@ def parse(text: str) -> list[Document]:
     except (yaml.YAMLError, ValueError) as error:
         place = getattr(error, "problem_mark", None)
         raise ChartError(
-            f"a template makes what is not YAML ({getattr(error, 'problem', None) or error}"
+            f"a template renders text that is not YAML ({getattr(error, 'problem', None) or error}"
             f"{f', line {place.line + 1}' if place else ''})"
         ) from None
     return [document for item in found if item for document in _taken_apart(item)]
@@ -85,13 +85,13 @@ def _taken_apart(item: Any) -> Iterator[Document]:
         or not isinstance(item.get("kind"), str)
         or not isinstance(item.get("apiVersion"), str)
     ):
-        raise ChartError("a template makes a document without apiVersion and kind")
+        raise ChartError("a template renders a document without apiVersion and kind")
     if item["kind"].endswith("List") and isinstance(item.get("items"), list):
         for entry in item["items"]:
             yield from _taken_apart(entry)
         return
     if not isinstance(item.get("metadata"), dict) or not item["metadata"].get("name"):
-        raise ChartError(f"a template makes a {item['kind']} without metadata.name")
+        raise ChartError(f"a template renders a {item['kind']} without metadata.name")
     yield _normal(item)
 
 

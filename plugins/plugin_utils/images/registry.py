@@ -167,7 +167,7 @@ class Registry:
                     yield answer
                     return
             time.sleep(0.5 * 2**attempt)
-        raise RegistryError(f"{self.host}/{where} does not accept the token that it gave")
+        raise RegistryError(f"{self.host}/{where} refuses the token that it issued")
 
     @contextmanager
     def _sent(self, method: str, address: str, headers: Mapping[str, str], body: Any) -> Iterator[Any]:
@@ -181,7 +181,9 @@ class Registry:
         try:
             yield answer
         except urllib3.exceptions.HTTPError as error:
-            raise RegistryError(f"registry {self.host} stopped answering ({type(error).__name__}); try again") from None
+            raise RegistryError(
+                f"registry {self.host} broke off in the middle ({type(error).__name__}); try again"
+            ) from None
         finally:
             answer.drain_conn()
             answer.release_conn()

@@ -134,5 +134,7 @@ def _document(file: Path) -> Mapping[str, Any]:
         ) from None
     lists = isinstance(document, Mapping) and all(isinstance(document.get(name) or [], list) for name in _SECTIONS)
     if not lists:
-        raise ConnectionError(f"kubeconfig {file} is no kubeconfig: lists of clusters, users and contexts are wanted")
+        raise ConnectionError(
+            f"kubeconfig {file} is not a kubeconfig: it must have lists of clusters, users and contexts"
+        )
     return document

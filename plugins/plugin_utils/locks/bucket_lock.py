@@ -135,10 +135,10 @@ def _take(lock: _Lock, cluster: str, wait_s: float, say: Callable[[str], None]) 
         holder = f"{content.get('holder', 'somebody')} (since {content.get('since', '')[:19]} UTC)"
         if time.monotonic() > end:
             raise LockError(
-                f"{holder} is at work on cluster {cluster}; wait for it, or, if it is surely dead, delete {lock.where}"
+                f"{holder} is running on cluster {cluster}; wait for it, or, if it certainly died, delete {lock.where}"
             )
         if not told:
-            say(f"waiting for {holder}, which is at work on cluster {cluster}")
+            say(f"waiting for {holder}, which is running on cluster {cluster}")
             told = True
         time.sleep(1)
 

@@ -80,7 +80,9 @@ def take(
     _ensure_namespace(client, wait_s, say)
     resource = client.resource("coordination.k8s.io/v1", "Lease")
     if resource is None:
-        raise LockError("the cluster serves no Lease; it is no Kubernetes that we know")
+        raise LockError(
+            "the API has no Lease (coordination.k8s.io/v1), which every Kubernetes since 1.14 has; check that the kubeconfig names a Kubernetes API"
+        )
     return Held(client, resource, _take(client, resource, wait_s, say), stop)
 
 
@@ -141,11 +143,11 @@ def _take(client: Client, resource: Resource, wait_s: float, say: Callable[[str]
             continue
         if time.monotonic() > end:
             raise LockError(
-                f"{holder} is at work on this cluster; wait for it, or, if it is surely dead, "
+                f"{holder} is running on this cluster; wait for it, or, if it certainly died, "
                 f"delete Lease {NAMESPACE_SYSTEM}/{LEASE}"
             )
         if not told:
-            say(f"waiting for {holder}, which is at work on this cluster")
+            say(f"waiting for {holder}, which is running on this cluster")
             told = True
         time.sleep(1)
 

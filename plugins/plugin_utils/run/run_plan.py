@@ -182,7 +182,7 @@ def parse(data: str | bytes, what: str) -> Plan:
     except msgspec.MsgspecError as error:
         raise PlanError(f"{what} is no plan of ours ({error}); make it with playbooks/plan.yml") from None
     if plan.form != FORM or plan.digest != _digest(plan.actions, plan.components):
-        raise PlanError(f"{what} was edited, or is of another version; make a new one with playbooks/plan.yml")
+        raise PlanError(f"{what} was edited, or written by another version; make a new one with playbooks/plan.yml")
     return plan
 
 

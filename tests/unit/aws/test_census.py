@@ -189,7 +189,7 @@ def test_a_service_that_refuses_is_named_and_the_others_answer(planted, aws):
     result = census(connect(aws), "demo")
     assert [text[:28] for text in result.unseen] == ["eks: list clusters failed: A"]
     assert "eks_cluster" not in found(result) and "iam_role" in found(result)
-    assert any(line.startswith("could not be looked at: eks") for line in result.table())
+    assert any(line.startswith("could not be checked: eks") for line in result.table())
 
 
 def test_a_single_thing_that_refuses_hides_no_other(planted, aws):

@@ -125,7 +125,7 @@ def test_a_token_is_found_where_the_library_finds_it(tmp_path):
 def test_what_refused_to_be_looked_at_is_a_warning():
     facts = replace(FACTS, refused={"zones": "zones: describe availability zones failed: UnauthorizedOperation"})
     severity, text = one(account.unseen, facts)
-    assert severity == "warning" and text.startswith("zones could not be looked at")
+    assert severity == "warning" and text.startswith("zones could not be checked")
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ class AwsResource:
         current = self.look()
         if self.adopt:
             if current is None:
-                raise AwsError(f"{self.subject} is to be used as it is, but does not exist; check its name and region")
+                raise AwsError(f"{self.subject} is to be adopted, but does not exist; check its name and region")
             return Plan("none", self.subject)
         if current is not None and self.settled(current).is_leaving:
             current = None

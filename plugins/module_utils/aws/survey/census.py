@@ -66,7 +66,7 @@ class Census:
         if self.items:
             more = f", and {len(self.unpriced)} without a known price" if self.unpriced else ""
             lines.append(f"{len(self.items)} in all, {self.price_per_hour:.4f} USD an hour{more}")
-        return [*lines, *(f"could not be looked at: {sentence}" for sentence in self.unseen)]
+        return [*lines, *(f"could not be checked: {sentence}" for sentence in self.unseen)]
 
 
 def census(connection: Connection, cluster: str, kinds: Collection[str] = KINDS) -> Census:

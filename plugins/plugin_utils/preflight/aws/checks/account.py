@@ -35,8 +35,8 @@ def secrets(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
     if gated and not facts.hugging_face_token:
         yield Finding(
             "HF_TOKEN",
-            f"is not set, and {_some(gated)} {'come' if len(gated) > 1 else 'comes'} from Hugging Face, which shows gated models "
-            "to known people only and slows down the others",
+            f"is not set, and {_some(gated)} {'come' if len(gated) > 1 else 'comes'} from Hugging Face, which serves gated models "
+            "only with a token and limits requests without one",
             "set it to a read token, or sign in with `hf auth login`",
             severity="warning",
         )
@@ -46,7 +46,7 @@ def unseen(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
     """Every topic that AWS refused to answer."""
     for topic, sentence in sorted(facts.refused.items()):
         yield Finding(
-            topic, f"could not be looked at: {sentence}", "allow it, or make sure of it otherwise", severity="warning"
+            topic, f"could not be checked: {sentence}", "allow that call, or check it yourself", severity="warning"
         )
 
 

@@ -62,7 +62,7 @@ def names(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
         elif taken.kind == "log_group":
             mend = "choose another platform_cluster_name, or delete the log group that an earlier cluster left"
         place = wanted.places.get(taken.variable)
-        yield Finding(taken.variable, f"leads to the {taken.noun} {taken.name}, which exists {whose}", mend, place)
+        yield Finding(taken.variable, f"names the {taken.noun} {taken.name}, which exists {whose}", mend, place)
     if wanted.adopt and facts.cluster is None and "cluster" not in facts.refused:
         problem = f"is true, and there is no cluster {wanted.cluster} in {wanted.region}"
         yield Finding("cluster_adopt", problem, "check name and region", wanted.places.get("cluster_adopt"))

@@ -60,10 +60,10 @@ def models(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
             named = "accelerators" if model.instance_types else "accelerators (cpu)"
             reasons = "; ".join(found.reasons)
             mend = "name a type that has room" if model.instance_types else "give a node group larger instances"
-            yield Finding(f"{path}.{named}", f"finds no instance: {reasons}", mend, place, severity)
+            yield Finding(f"{path}.{named}", f"fits on no instance type: {reasons}", mend, place, severity)
         if found.estimate.need is None:
             mend = "set parameters (8B, for instance) or weights_gib"
-            yield Finding(path, "has a size that nobody can tell: its memory was not checked", mend, place, "warning")
+            yield Finding(path, "has an unknown size, so its memory was not checked", mend, place, "warning")
 
 
 def _place(facts: Facts, wanted: Wanted, model: Model) -> Placement:

@@ -79,7 +79,7 @@ def reach(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
         return
     yield Finding(
         "cluster_public_access_cidrs",
-        "is empty, and the VPC in which alone the Kubernetes API is reached would be made by this very run: nothing can be in it yet",
+        "is empty, so the Kubernetes API can be reached only from within the VPC, which this run would make: no machine can be in it yet",
         "run with -e platform_only=network first, then from a machine in that VPC or in a network that is joined to it; or name the "
         "networks that you work from",
         wanted.places.get("cluster_public_access_cidrs"),
