@@ -29,6 +29,7 @@ class Emulator(Protocol):
     faults: Faults
     pages: Pages
     calls: Counter[str]
+    ahead: float
 
     def session(self, region: str, access_key: str) -> Session: ...
 
@@ -69,6 +70,8 @@ def _answer(emulator: Emulator, method: str, parts: list[str], given: Any) -> An
         case "DELETE", ["faults"]:
             emulator.faults.clear()
             emulator.world.failing.clear()
+        case "PUT", ["clock"]:
+            emulator.ahead = max(emulator.ahead, float(given["ahead"]))
         case "PUT", ["page-size"]:
             emulator.pages.cap = int(given["items"])
         case "GET", ["calls"]:

@@ -14,11 +14,6 @@ class Clock:
     def __init__(self) -> None:
         self.now = time.time()
 
-    def tick(self) -> float:
-        """Take over the machine's current time."""
-        self.now = time.time()
-        return self.now
-
     def set(self, at: float) -> None:
         self.now = at
 

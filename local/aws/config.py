@@ -17,7 +17,7 @@ PERMISSIONS = Path(__file__).resolve().parents[2] / "docs" / "aws_permissions.js
 
 # Seconds that AWS typically takes; `pace` scales them. Cluster and node group: infra.md section 3.1 and the EKS guide's
 # "10 to 15 minutes"; mount targets: EFS guide, "up to 90 seconds"; NAT gateways: EC2 guide, "a few minutes"; last events of a cluster: terraform-aws-eks
-# issue 2763, some minutes. A new role is known to other services after some seconds:
+# issue 2763, some minutes. What EC2 has made is found everywhere after a moment (young.py). A new role is known to other services after some seconds:
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
 REALISTIC_S = {
     "cluster": 540.0,
@@ -37,6 +37,7 @@ REALISTIC_S = {
     "nat-gateway": 90.0,
     "nat-gateway-delete": 45.0,
     "endpoint": 60.0,
+    "ec2": 3.0,
     "instance-delete": 40.0,
     "load-balancer": 150.0,
     "load-balancer-delete": 120.0,

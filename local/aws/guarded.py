@@ -68,7 +68,7 @@ def signed(caller: Caller, access_key: str, entry: Entry) -> bool:
     if (caller.session_token or None) != headers.get("x-amz-security-token"):
         return False
     stamp = headers.get("x-amz-date", "")
-    if not _is_recent(stamp, entry.at) or not _hash_fits(headers, entry.body):
+    if not _is_recent(stamp, time.time()) or not _hash_fits(headers, entry.body):
         return False
     headers.setdefault("content-length", str(len(entry.body)))
     names = parts.get("SignedHeaders", "").split(";")

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -36,6 +37,7 @@ from . import (  # noqa: F401 - their operations register themselves
     quotas,
     s3,
     simulation,
+    young,
 )
 from .callers import caller_of
 from .clock import Clock, rule_moto
@@ -75,6 +77,8 @@ class Emulator:
         self._seen: set[tuple[str, str]] = set()
         self._refused = False
         self._object_writes = 0
+        # Seconds by which the account's clock is ahead of the machine's: tests let time pass at once.
+        self.ahead = 0.0
         # Answers to calls with a token that makes them idempotent: the same call again does nothing more.
         self._answers: dict[tuple[str, ...], Answer] = {}
 
@@ -83,11 +87,16 @@ class Emulator:
         started, count = time.monotonic(), 0
         for entry in self.journal.entries():
             self._carry_out(entry, self._call(entry))
+            self.ahead = max(0.0, entry.at - time.time())
             count += 1
-        self.clock.tick()
+        self.clock.set(self.now())
         if count:
             log.info("%d requests replayed in %.1f s", count, time.monotonic() - started)
         return count
+
+    def now(self) -> float:
+        """Seconds since the epoch, by the account's clock."""
+        return time.time() + self.ahead
 
     def session(self, region: str, access_key: str) -> Session:
         arn = caller_of(self.config, access_key).arn
@@ -100,9 +109,10 @@ class Emulator:
         body = request.get_data()
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _HOP]
         url = environ.get("RAW_URI") or environ.get("REQUEST_URI") or request.full_path
-        entry = Entry(time.time(), new_seed(), request.method, url, headers, body)
+        entry = Entry(self.now(), new_seed(), request.method, url, headers, body)
         answer = self.answer(entry)
-        lines = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP}
+        lines = {name: value for name, value in answer.headers.items() if name.lower() not in (*_HOP, "date")}
+        lines["Date"] = formatdate(entry.at, usegmt=True)
         length = answer.headers.get("Content-Length") if request.method == "HEAD" else None
         lines["Content-Length"] = length or str(len(answer.body))
         start_response(f"{answer.status} {_reason(answer.status)}", list(lines.items()))
@@ -113,10 +123,10 @@ class Emulator:
         until = entry.at + queues.wait_s(entry)
         while True:
             answer = self._answer(entry)
-            if time.time() >= until or not answer.ok or not queues.is_empty(answer.body):
+            if self.now() >= until or not answer.ok or not queues.is_empty(answer.body):
                 return answer
             time.sleep(queues.LOOK_AGAIN_S)
-            entry = replace(entry, at=time.time())
+            entry = replace(entry, at=self.now())
 
     def _answer(self, entry: Entry) -> Answer:
         """Requests are serialised: moto's state has no locks."""
@@ -146,6 +156,8 @@ class Emulator:
                     refuse_unsigned(self.config, call, entry)
                     refuse_denied(self.world, call, caller_of(self.config, call.access_key).arn, entry)
                     check_request(call, entry.body)
+                    if call.service == "ec2":
+                        young.refuse_unseen(self.world, call.params)
                 except Refusal as refusal:
                     return call.serialize_error(refusal)
             # moto creates a region's default network at the first read: so that read belongs in the journal, too.
@@ -222,8 +234,18 @@ class Emulator:
             return answer
         if key in OVERLAYS:
             answer = call.serialize(OVERLAYS[key](session, call.params, call.parse(answer)))
+        if call.service == "ec2":
+            answer = self._as_ec2_sees_it(session, call, answer)
         if self.pages.cap and paginator(*key):
             answer = call.serialize(self.pages.cut(*key, call.params, call.parse(answer)))
+        return answer
+
+    def _as_ec2_sees_it(self, session: Session, call: Call, answer: Answer) -> Answer:
+        """EC2 does not find everywhere what it has just made."""
+        if call.reads and self.world.young:
+            return call.serialize(young.without_unseen(self.world, call.parse(answer)))
+        if young.knows(session, call.name):
+            young.note(session, call.name, call.parse(answer))
         return answer
 
     def _ask_moto(self, entry: Entry) -> Answer:

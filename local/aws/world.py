@@ -27,7 +27,7 @@ class World:
 
     `endpoints`: cluster name -> (URL, CA as PEM); `stuck`: patterns of load balancers' names whose interfaces stay;
     `denied`: patterns of IAM actions that nobody may do; `allowed`: the only actions that a deployer may do, None for
-    all; `failing`: creations that are to fail.
+    all; `failing`: creations that are to fail; `young`: id in EC2 -> (when everybody finds it, the error code until then).
     """
 
     config: EmulatorConfig
@@ -38,6 +38,7 @@ class World:
     denied: list[str] = field(default_factory=list)
     allowed: list[str] | None = None
     failing: list[Failing] = field(default_factory=list)
+    young: dict[str, tuple[float, str]] = field(default_factory=dict)
     _due: list[tuple[float, int, Callable[[], object]]] = field(default_factory=list)
     _sequence: int = 0
 

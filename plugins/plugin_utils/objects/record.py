@@ -39,11 +39,15 @@ class RecordError(LlmOnEksError):
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One revision. `digest` of its documents; `at` in UTC; `seconds` that it took; `versions`: chart -> version; `pages`: lines for people."""
+    """One revision. `digest` of its documents, which are in `parts` objects; `at` in UTC; `seconds` that it took.
+
+    `versions`: chart -> version; `pages`: lines for people.
+    """
 
     number: int
     state: Literal["applying", "applied"]
     digest: str = ""
+    parts: int = 1
     at: str = ""
     by: str = ""
     seconds: float = 0.0
@@ -160,21 +164,22 @@ class Recorder:
                 number = newest.number
             else:
                 number = newest.number + 1 if newest else 1
+            parts = _parts(_packed(packed))
             made = _stamped(
                 Revision(number=number, state="applied"),
                 digest=digest,
+                parts=len(parts),
                 seconds=round(seconds, 1),
                 versions=dict(versions),
                 pages=list(pages),
                 objects=[one.compact() for one in sorted(objects)],
                 rolled_back_to=rolled_back_to,
             )
-            for index, part in enumerate(_parts(_packed(packed))):
+            for index, part in enumerate(parts):
                 self._apply_map(_part_of(component, number, index), "documents", {"documents": part})
-            dropped = [*revisions, made][:-KEPT]
+            for one in [*revisions, made][:-KEPT]:
+                self._delete_documents(component, one)
             self._write(component, [*revisions, made][-KEPT:])
-            for one in dropped:
-                self._delete_documents(component, one.number)
             return made
 
     def forget(self, component: str) -> None:
@@ -183,13 +188,14 @@ class Recorder:
             return
         with self._lock:
             revisions = self._revisions.pop(component, [])
-        self._delete(name_of(component))
         for one in revisions:
-            self._delete_documents(component, one.number)
+            self._delete_documents(component, one)
+        self._delete(name_of(component))
 
     def _write(self, component: str, revisions: list[Revision]) -> None:
         text = msgspec.json.encode(revisions).decode()
         while len(text) > _MAX_BYTES and len(revisions) > 1:
+            self._delete_documents(component, revisions[0])
             revisions = revisions[1:]
             text = msgspec.json.encode(revisions).decode()
         self._apply_map(name_of(component), "index", {"component": component, "revisions": text})
@@ -205,10 +211,13 @@ class Recorder:
             document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
             self._client.apply(resource, document, force=True)
 
-    def _delete_documents(self, component: str, number: int) -> None:
-        """Delete the documents of a revision; one that was never finished has none."""
+    def _delete_documents(self, component: str, revision: Revision) -> None:
+        """Delete the documents of a revision, before the list forgets it: what is left by a run that dies is deleted by the next.
+
+        One that was never finished has none, or more than the list says.
+        """
         for index in itertools.count():
-            if not self._delete(_part_of(component, number, index)):
+            if not self._delete(_part_of(component, revision.number, index)) and index + 1 >= revision.parts:
                 return
 
     def _delete(self, name: str) -> bool:

@@ -39,6 +39,13 @@ def test_none_means_as_it_is():
     assert decide("x", {"a": 1}, {"a": None}).verb == "none"
 
 
+def test_what_is_named_twice_is_wanted_once_where_order_says_nothing():
+    rules = Rules(unordered=("a", "b.c"))
+    twice = {"a": ["x", "y", "x"], "b": {"c": [{"k": 1}, {"k": 1}]}}
+    assert decide("x", {"a": ["y", "x"], "b": {"c": [{"k": 1}]}}, twice, rules=rules).verb == "none"
+    assert decide("x", None, twice, rules=rules).desired == {"a": ["x", "y"], "b": {"c": [{"k": 1}]}}
+
+
 def test_order_counts_unless_it_says_nothing():
     assert decide("x", {"a": [1, 2]}, {"a": [2, 1]}).verb == "update"
     assert decide("x", {"a": [1, 2]}, {"a": [2, 1]}, rules=Rules(unordered=("a",))).verb == "none"

@@ -104,7 +104,7 @@ def decide(
 ) -> Plan:
     """The plan that changes `current` to `desired`. `current` None: the resource does not exist."""
     rules, tags = rules or Rules(), tags or Tags()
-    desired = {key: value for key, value in desired.items() if value is not None}
+    desired = _wanted(desired, rules)
     if current is None:
         shown = _shown(desired, tags.desired)
         changes = tuple(Change(key, None, value) for key, value in shown.items()) or (Change("", None, "present"),)
@@ -138,9 +138,9 @@ def decide(
     )
 
 
-def anew(subject: str, current: State, desired: State, state: str) -> Plan:
+def anew(subject: str, current: State, desired: State, state: str, rules: Rules) -> Plan:
     """The plan to replace a resource whose creation failed: nobody uses it, and it cannot recover. `state`: AWS's state of it."""
-    desired = {key: value for key, value in desired.items() if value is not None}
+    desired = _wanted(desired, rules)
     change = Change("state", state, "created again")
     before = _shown({key: current.get(key) for key in desired}, {})
     return Plan("replace", subject, (change,), desired, desired, before=before, after=desired, mends=True)
@@ -152,6 +152,19 @@ def removal(subject: str, current: State | None, tags: Mapping[str, str] | None 
         return Plan("none", subject)
     before = _shown({key: value for key, value in current.items() if key not in ("tags", "Tags")}, tags or {})
     return Plan("delete", subject, (Change("", "present", None),), before=before)
+
+
+def _wanted(desired: State, rules: Rules) -> State:
+    """The fields that are to have a value. What is named twice in a list without an order is wanted once: AWS keeps it once, or refuses it."""
+    return {key: _once(key, value, rules) for key, value in desired.items() if value is not None}
+
+
+def _once(path: str, value: Any, rules: Rules) -> Any:
+    if isinstance(value, dict) and path not in rules.documents:
+        return {key: _once(f"{path}.{key}", inner, rules) for key, inner in value.items()}
+    if isinstance(value, list) and path in rules.unordered:
+        return list({json.dumps(item, sort_keys=True, default=str): item for item in value}.values())
+    return value
 
 
 def _compare(top: str, path: str, current: Any, desired: Any, rules: Rules) -> Iterator[Change]:

@@ -184,7 +184,7 @@ class AwsResource:
             current = None
         self._refuse_strangers(current)
         if current is not None and self.settled(current).is_unmade:
-            return anew(self.subject, current, self.desired(None), str(self.settled(current)))
+            return anew(self.subject, current, self.desired(None), str(self.settled(current)), self.rules)
         tags = Tags(self.tags_of(current) if current else {}, self.tags, bool(self.params.get("purge_tags")))
         plan = decide(self.subject, current, self.desired(current), tags, self.rules)
         if plan.refused:
