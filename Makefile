@@ -27,7 +27,7 @@ EXTRA := $(if $(models_extra),-e models_extra=$(models_extra))
 TYPED := plugins/plugin_utils plugins/module_utils tools local gateway/src
 
 .DEFAULT_GOAL := help
-.PHONY: docs molecule execution-environment changelog sbom help venv venv-dev up down status logs lint quick role test test-programs test-all bench-converge bench-aws bench-gateway bench-models
+.PHONY: docs molecule sanity execution-environment changelog sbom help venv venv-dev up down status logs lint quick role test test-programs test-all bench-converge bench-aws bench-gateway bench-models
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -105,6 +105,9 @@ execution-environment: venv ## the build context of AWX's execution environment;
 changelog: venv ## CHANGELOG.md from the fragments, for the version in galaxy.yml
 	@PATH="$$($(VENV)/python -m tools.extra_venv quality)/bin:$$PATH" ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/.venv/collections \
 		antsibull-changelog release --update-existing
+
+sanity: venv ## ansible-test sanity on what is committed (TEST=name for one)
+	@$(VENV)/python -m tools.sanity $(TEST)
 
 sbom: venv ## a bill of materials (CycloneDX) and docs/dependencies.md
 	@$(VENV)/python -m tools.sbom
