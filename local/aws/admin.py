@@ -12,6 +12,7 @@ from .elb import release_stuck
 from .errors import EmulatorError
 from .failing import failing
 from .faults import Faults
+from .instance_events import interrupt
 from .paging import Pages
 from .protocol import Answer
 from .quotas import quotas
@@ -39,6 +40,8 @@ def changes_state(method: str, path: str, body: bytes = b"") -> bool:
 
     Faults that let creations fail belong in it: their outcome is part of the account.
     """
+    if path.startswith(f"{ROOT}interruptions/"):
+        return True
     if path.removeprefix(ROOT) == "faults":
         return method == "DELETE" or b'"fails"' in body
     return method == "PUT" and path.removeprefix(ROOT).split("/")[0] in ("endpoints", "quotas", "stuck")
@@ -92,6 +95,8 @@ def _answer(emulator: Emulator, method: str, parts: list[str], given: Any) -> An
             emulator.world.stuck = [str(name) for name in given["load_balancers"]]
             if not emulator.world.stuck:
                 release_stuck(emulator.session(region, emulator.config.access_key))
+        case "POST", ["interruptions", region, instance]:
+            interrupt(emulator.session(region, emulator.config.access_key), instance, given.get("kind", "spot"))
         case "PUT", ["quotas", region, code]:
             quotas(emulator.session(region, emulator.config.access_key))[code]["value"] = float(given["value"])
         case "POST", ["eks", region, cluster, "token-review"]:

@@ -39,6 +39,7 @@ REALISTIC_S = {
     "endpoint": 60.0,
     "ec2": 3.0,
     "instance-delete": 40.0,
+    "spot-interruption": 120.0,
     "load-balancer": 150.0,
     "load-balancer-delete": 120.0,
     "role": 8.0,

@@ -2,16 +2,19 @@
 """Refuses calls that were denied by the admin address, and a deployer's calls beyond the permissions that we publish, in each service's own words.
 
 A deployer is recognised by its user agent. Any other client of the account, for example a test that creates something,
-may do everything.
+may do everything. A session of a role that has policies may do what these allow, by action alone: their resources and conditions are
+not looked at.
 """
 
 from __future__ import annotations
 
 from tools.aws_permissions import actions
 
+from .callers import Caller
 from .errors import Refusal
 from .journal import Entry
 from .protocol import Call
+from .simulation import actions_of
 from .world import World
 
 # Services whose error code has no "Exception", with its status; EC2 has codes of its own.
@@ -31,15 +34,16 @@ _CODES = {
 DEPLOYER = "llm.on_eks"
 
 
-def refuse_denied(world: World, call: Call, caller_arn: str, entry: Entry) -> None:
-    """Raises Refusal when the call needs an action that was denied, or for which a deployer has no permission."""
+def refuse_denied(world: World, call: Call, caller: Caller, entry: Entry) -> None:
+    """Raises Refusal when the call needs an action that was denied, or for which a deployer or a role has no permission."""
     bound = world.allowed is not None and any(
         name.lower() == "user-agent" and DEPLOYER in value for name, value in entry.headers
     )
-    if not world.denied and not bound:
+    role = actions_of(world.config.account, caller.principal) if ":assumed-role/" in caller.arn else None
+    if not world.denied and not bound and role is None:
         return
     for action in actions([f"{call.service}:{call.name}"]):
-        if world.denies(action) or (bound and not world.allows(action)):
+        if world.denies(action) or (bound and not world.allows(action)) or (role is not None and not role(action)):
             code, status = _CODES.get(call.service, ("AccessDeniedException", 400))
-            words = f"User: {caller_arn} is not authorized to perform: {action}"
+            words = f"User: {caller.arn} is not authorized to perform: {action}"
             raise Refusal(code, f"{words} because no identity-based policy allows the action", status)

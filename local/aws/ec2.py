@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from moto.ec2 import utils as ec2_utils
-from moto.iam.models import AWSManagedPolicy
+from moto.iam.models import SERVICE_NAME_CONVERSION, AWSManagedPolicy
 
-from . import network
+from . import instance_events, network, simulation
 from .errors import refuse
 from .world import Params, Result, Session, guard, operation, overlay
 
+# The role of spot instances has another name than its service.
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/service-linked-roles-spot-instance-requests.html
+SERVICE_NAME_CONVERSION["spot"] = "EC2Spot"
 # moto names these differently in DescribeTags.
 ec2_utils.EC2_PREFIX_TO_RESOURCE.update({"eipalloc": "elastic-ip", "nat": "natgateway", "fl": "vpc-flow-log"})
 
@@ -101,8 +104,22 @@ def terminate_instances(session: Session, params: Params, result: Result) -> Res
             instance._state.name, instance._state.code = "terminated", 48
             for eni in [eni for eni in backend.enis.values() if eni.instance is instance]:
                 network.remove_interface(session, eni.id)
+            instance_events.changed(session, instance.id, "terminated")
 
         session.world.after(session.delay("instance-delete"), gone)
+    return result
+
+
+@overlay("ec2", "CreateVolume")
+def create_volume(session: Session, params: Params, result: Result) -> Result:
+    """EC2 takes the order for a volume with a key that the caller may not use, and deletes it at once without a word.
+
+    https://github.com/kubernetes-sigs/aws-ebs-csi-driver/issues/1140 and 2685
+    """
+    may = simulation.actions_of(session.account, session.role_arn) if session.role_arn else None
+    wanted = ("kms:CreateGrant", "kms:GenerateDataKeyWithoutPlaintext", "kms:Decrypt")
+    if params.get("KmsKeyId") and may is not None and not all(map(may, wanted)):
+        session.world.after(0, lambda: network.ec2(session).volumes.pop(result["VolumeId"], None))
     return result
 
 
@@ -232,8 +249,6 @@ def create_service_linked_role(session: Session, params: Params) -> None:
 
 
 def _linked_name(params: Params) -> str:
-    from moto.iam.models import SERVICE_NAME_CONVERSION
-
     service = params["AWSServiceName"].split(".")[-3]
     prefix = params["AWSServiceName"].split(".")[0]
     known: dict[str, str] = SERVICE_NAME_CONVERSION

@@ -14,6 +14,7 @@ from .world import Params, Result, Session, guard, operation, overlay
 
 # gp3: MiB/s of throughput for each provisioned I/O operation, and the least and most of both.
 # https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html
+_SPOT_ROLE = "AWSServiceRoleForEC2Spot"
 _GP3_IOPS, _GP3_MIBS, _GP3_RATIO = (3000, 80000), (125, 2000), 0.25
 
 
@@ -112,8 +113,11 @@ def _row(session: Session, template: Any) -> Result:
 
 @overlay("ec2", "CreateFleet")
 def create_fleet(session: Session, params: Params, result: Result) -> Result:
-    """moto's instances lack their template's security groups."""
+    """moto's instances lack their template's security groups. Spot needs the account's service-linked role."""
     backend = network.ec2(session)
+    spot = (params.get("TargetCapacitySpecification") or {}).get("DefaultTargetCapacityType") == "spot"
+    if spot and not any(role.name == _SPOT_ROLE for role in network.iam(session).get_roles()):
+        return _without_spot(session, result)
     for row in result.get("Instances") or []:
         given = (row.get("LaunchTemplateAndOverrides") or {}).get("LaunchTemplateSpecification") or {}
         found = {"id": given.get("LaunchTemplateId"), "version": str(given.get("Version") or "$Default")}
@@ -125,6 +129,22 @@ def create_fleet(session: Session, params: Params, result: Result) -> Result:
             for eni in instance.nics.values():
                 eni._group_set = wanted
     return result
+
+
+def _without_spot(session: Session, result: Result) -> Result:
+    """An instant fleet answers with errors. https://github.com/aws/karpenter-provider-aws/pull/7998"""
+    errors = []
+    for row in result.get("Instances") or []:
+        network.ec2(session).terminate_instances(row["InstanceIds"])
+        for identifier in row["InstanceIds"]:
+            for kept in network.ec2(session).reservations.values():
+                kept.instances = [one for one in kept.instances if one.id != identifier]
+        said = (
+            "The provided credentials do not have permission to create the service-linked role for EC2 Spot Instances."
+        )
+        error = {"ErrorCode": "AuthFailure.ServiceLinkedRoleCreationNotPermitted", "ErrorMessage": said}
+        errors.append({**error, "Lifecycle": "spot", "LaunchTemplateAndOverrides": row["LaunchTemplateAndOverrides"]})
+    return {**result, "Instances": [], "Errors": errors}
 
 
 def _groups(data: dict[str, Any]) -> list[str]:

@@ -69,6 +69,7 @@ def _start(session: Session, cluster: str, row: dict[str, Any], data: dict[str, 
     )
     for one in reservation.instances:
         one.node_group = row["nodegroupArn"]
+        one.placement_group = (data.get("Placement") or {}).get("GroupName", "")
         for device in one.block_device_mapping.values():
             _tag_volume(session, device.volume_id, tags_in(data, "volume"))
 

@@ -32,6 +32,7 @@ from . import (  # noqa: F401 - their operations register themselves
     kms,
     launch_templates,
     logs,
+    placement,
     prices,
     queues,
     quotas,
@@ -154,7 +155,7 @@ class Emulator:
                     return call.serialize_error(fault)
                 try:
                     refuse_unsigned(self.config, call, entry)
-                    refuse_denied(self.world, call, caller_of(self.config, call.access_key).arn, entry)
+                    refuse_denied(self.world, call, caller_of(self.config, call.access_key), entry)
                     check_request(call, entry.body)
                     if call.service == "ec2":
                         young.refuse_unseen(self.world, call.params)

@@ -7,7 +7,7 @@ The configured caller has no policies and owns the account: it may do everything
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -20,7 +20,7 @@ from .world import Params, Result, Session, operation
 @operation("iam", "SimulatePrincipalPolicy")
 def simulate_principal_policy(session: Session, params: Params) -> Result:
     source = params["PolicySourceArn"]
-    documents = None if source == session.world.config.caller_arn else list(_documents(session, source))
+    documents = None if source == session.world.config.caller_arn else list(_documents(session.account, source))
     resources = params.get("ResourceArns") or ["*"]
     rows = [
         {
@@ -34,8 +34,19 @@ def simulate_principal_policy(session: Session, params: Params) -> Result:
     return {"EvaluationResults": rows, "IsTruncated": False}
 
 
-def _documents(session: Session, source: str) -> Iterator[Any]:
-    backend = iam_backends[session.account]["aws"]
+def actions_of(account: str, role: str) -> Callable[[str], bool] | None:
+    """Whether a role's policies allow an action on anything, whatever their conditions say; None for a role without policies."""
+    statements = [one for document in _documents(account, role) for one in _list(document["Statement"])]
+    allowed = [each for one in statements if one["Effect"] == "Allow" for each in _list(one.get("Action", []))]
+    if not statements:
+        return None
+    return lambda action: (
+        action == "sts:GetCallerIdentity" or any(fnmatchcase(action.lower(), pattern.lower()) for pattern in allowed)
+    )
+
+
+def _documents(account: str, source: str) -> Iterator[Any]:
+    backend = iam_backends[account]["aws"]
     name = source.rsplit("/", 1)[-1]
     if ":user/" in source and name in backend.users:
         user = backend.users[name]

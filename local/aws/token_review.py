@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from .callers import verify
-from .eks.access import POLICIES
+from .eks.access import POLICIES, lets_in
 from .eks.state import Entry, clusters
 from .world import Session
 
@@ -22,7 +22,7 @@ def review(session: Session, cluster_name: str, document: dict[str, Any]) -> dic
     token = (document.get("spec") or {}).get("token") or ""
     caller = verify(session.world.config, token, cluster_name) if cluster else None
     entry = cluster.entries.get(caller.principal) if cluster and caller else None
-    if caller and entry:
+    if caller and entry and lets_in(session, entry):
         status = {"authenticated": True, "user": _user(caller.arn, entry)}
     return {
         "apiVersion": document.get("apiVersion", "authentication.k8s.io/v1"),

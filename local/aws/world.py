@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 import heapq
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -73,6 +74,12 @@ class Session:
     account: str
     region: str
     caller_arn: str
+
+    @property
+    def role_arn(self) -> str:
+        """The role whose session calls; empty for other callers."""
+        found = re.fullmatch(r"arn:([\w-]+):sts::(\d+):assumed-role/([^/]+)/.+", self.caller_arn)
+        return f"arn:{found[1]}:iam::{found[2]}:role/{found[3]}" if found else ""
 
     @property
     def partition(self) -> str:

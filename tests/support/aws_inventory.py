@@ -24,6 +24,7 @@ _EC2 = {
     "endpoint": ("describe_vpc_endpoints", "VpcEndpoints", "VpcEndpointId"),
     "interface": ("describe_network_interfaces", "NetworkInterfaces", "NetworkInterfaceId"),
     "volume": ("describe_volumes", "Volumes", "VolumeId"),
+    "placement group": ("describe_placement_groups", "PlacementGroups", "GroupId"),
     "launch template": ("describe_launch_templates", "LaunchTemplates", "LaunchTemplateId"),
 }
 _DEAD = ("deleted", "deleting", "terminated")

@@ -39,8 +39,29 @@ def _make(session: Session, cluster: Cluster, params: Params) -> Entry:
         "username": params.get("username") or _username(principal, params.get("type") or "STANDARD"),
         "type": params.get("type") or "STANDARD",
     }
-    cluster.entries[principal] = Entry(row)
+    cluster.entries[principal] = Entry(row, _id_of(session, principal))
     return cluster.entries[principal]
+
+
+def _id_of(session: Session, principal: str) -> str:
+    """Of a role: another one of the same name has another id."""
+    return next((str(role.id) for role in network.iam(session).get_roles() if role.arn == principal), "")
+
+
+def lets_in(session: Session, entry: Entry) -> bool:
+    """Whether the role is still the one that the entry was made for: https://github.com/aws/containers-roadmap/issues/2631"""
+    return not entry.principal_id or entry.principal_id == _id_of(session, entry.row["principalArn"])
+
+
+def admit_nodes(session: Session, cluster: Cluster, role: str) -> bool:
+    """EKS makes the entry of a node group's role itself, where there is none, and leaves one that is there as it is.
+
+    False when the one that is there lets no node in. https://github.com/aws/containers-roadmap/issues/2425
+    """
+    if cluster.row["accessConfig"]["authenticationMode"] == "CONFIG_MAP":
+        return True
+    entry = cluster.entries.get(role) or _make(session, cluster, {"principalArn": role, "type": "EC2_LINUX"})
+    return lets_in(session, entry)
 
 
 def _username(principal: str, kind: str) -> str:

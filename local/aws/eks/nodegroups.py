@@ -8,8 +8,9 @@ from typing import Any
 from .. import machines, network
 from ..errors import refuse
 from ..world import Params, Result, Session, operation
+from .access import admit_nodes
 from .state import Row, active_cluster_of, cluster_of, row_of, start_update, without_none
-from .templates import check_group, check_processors, check_update
+from .templates import NOT_JOINED, check_age, check_group, check_processors, check_update, fails_to_start
 
 _CONFIG = ("labels", "taints", "scalingConfig", "updateConfig", "nodeRepairConfig", "warmPoolConfig")
 
@@ -23,19 +24,22 @@ def create_nodegroup(session: Session, params: Params) -> Result:
     template, data = check_group(session, params)
     network.require_role(session, params["nodeRole"], "CreateNodegroup", "ec2")
     network.vpc_of_subnets(session, params["subnets"], zones=1)
-    check_processors(params.get("amiType") or "AL2023_x86_64_STANDARD", params.get("instanceTypes") or [])
+    kind = "CUSTOM" if data.get("ImageId") else params.get("amiType") or "AL2023_x86_64_STANDARD"
+    if kind != "CUSTOM":
+        check_processors(kind, params.get("instanceTypes") or [])
     scaling = {"minSize": 1, "maxSize": 2, "desiredSize": 2} | (params.get("scalingConfig") or {})
     _check_scaling(scaling)
     version = params.get("version") or cluster.row["version"]
     if version != cluster.row["version"]:
         raise refuse("eks.nodegroup_version", version=version, cluster=cluster.row["version"])
+    check_age(kind, version)
     row = without_none(
         {
             "nodegroupName": name,
             "nodegroupArn": session.arn("eks", f"nodegroup/{cluster.name}/{name}/{session.uuid()}"),
             "clusterName": cluster.name,
             "version": version,
-            "releaseVersion": params.get("releaseVersion") or f"{version}.4-20260724",
+            "releaseVersion": data.get("ImageId") or params.get("releaseVersion") or f"{version}.4-20260724",
             "createdAt": session.now(),
             "modifiedAt": session.now(),
             "status": "CREATING",
@@ -44,7 +48,7 @@ def create_nodegroup(session: Session, params: Params) -> Result:
             "instanceTypes": params.get("instanceTypes") or (None if data.get("InstanceType") else ["t3.medium"]),
             "subnets": params["subnets"],
             "remoteAccess": params.get("remoteAccess"),
-            "amiType": params.get("amiType") or "AL2023_x86_64_STANDARD",
+            "amiType": kind,
             "nodeRole": params["nodeRole"],
             "labels": dict(params.get("labels") or {}),
             "taints": list(params.get("taints") or []),
@@ -59,6 +63,9 @@ def create_nodegroup(session: Session, params: Params) -> Result:
     cluster.nodegroups[name] = row
 
     failure = session.world.fails("eks:CreateNodegroup")
+    if not admit_nodes(session, cluster, row["nodeRole"]) and scaling["desiredSize"]:
+        failure = failure or NOT_JOINED
+    failure = failure or fails_to_start(session, data, row["subnets"], scaling["desiredSize"])
 
     def active() -> None:
         if failure:
@@ -140,7 +147,9 @@ def update_nodegroup_version(session: Session, params: Params) -> Result:
     if int(version.split(".")[1]) > int(cluster.row["version"].split(".")[1]):
         raise refuse("eks.nodegroup_newer", version=version, cluster=cluster.row["version"])
     template, data = check_update(session, row, params)
-    row.update(version=version, releaseVersion=params.get("releaseVersion") or f"{version}.4-20260724")
+    check_age(row["amiType"], version)
+    release = data.get("ImageId") or params.get("releaseVersion") or f"{version}.4-20260724"
+    row.update(version=version, releaseVersion=release)
     if template:
         row["launchTemplate"] = template
     machines.renew(session, cluster.name, row, data)

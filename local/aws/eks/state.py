@@ -14,9 +14,13 @@ Row = dict[str, Any]
 
 @dataclass
 class Entry:
-    """An access entry and its policies, ARN -> scope; `associated`: ARN -> since when, and when it last changed."""
+    """An access entry and its policies, ARN -> scope; `associated`: ARN -> since when, and when it last changed.
+
+    `principal_id`: the id of the role that it was made for; empty for other principals.
+    """
 
     row: Row
+    principal_id: str = ""
     policies: dict[str, Row] = field(default_factory=dict)
     associated: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 

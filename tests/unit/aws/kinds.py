@@ -94,6 +94,8 @@ def sample(kind: str, ground: Ground, aws: EmulatedAws) -> Sample:
         config = {"instance": {"localStorage": {"strategy": "RAID0"}}}
         params = {"name": name, "root_gib": 100, "root_throughput": 500, "node_config": config}
         return Sample(params, {"root_gib": 200, "node_config": {}, "instance_tags": {"team": "a"}})
+    if kind == "ec2_placement_group":
+        return Sample({"name": name, "strategy": "spread"}, {})
     if kind == "ec2_nat_gateway":
         return Sample({"name": name, "subnet_id": ground.subnets[0]}, {})
     if kind == "ec2_route_table":

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import time
+
 import boto3
 import pytest
 from botocore.config import Config
 
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.connection import Connection
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.unknown import Unknown
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks.access_entry import EksAccessEntry
 from tests.support.emulated_aws import REGION, make_role, make_subnets
 
@@ -73,3 +76,40 @@ def test_looking_at_a_policy_does_not_move_its_times(aws, cluster):
     first = look(**where)["associatedAccessPolicies"]
     assert first and look(**where)["associatedAccessPolicies"] == first
     resource.delete()
+
+
+def renewed(aws, name):
+    """A role that was deleted, and one of the same name that came after it."""
+    arn = make_role(aws, name)
+    entry(connect(aws), arn).apply()
+    aws.client("iam").delete_role(RoleName=name)
+    time.sleep(1.1)  # IAM's dates have seconds
+    make_role(aws, name)
+    return arn
+
+
+def test_the_entry_of_an_earlier_role_of_that_name_is_made_again(aws, cluster):
+    arn = renewed(aws, "again")
+    plan = entry(connect(aws), arn).plan()
+    assert plan.mends
+    assert "earlier role of that name" in str(plan.changes[0])
+    entry(connect(aws), arn).apply()
+    assert entry(connect(aws), arn).plan().verb == "none"
+
+
+def test_nodes_of_a_role_that_was_made_again_join(aws, account, cluster):
+    """EKS leaves the entry that it made for the nodes' role, when group and role go."""
+    arn = make_role(aws, "nodes-again")
+    aws.client("eks").create_access_entry(clusterName="ground", principalArn=arn, type="EC2_LINUX")
+    aws.client("iam").delete_role(RoleName="nodes-again")
+    time.sleep(1.1)
+    make_role(aws, "nodes-again")
+    subnets = aws.client("eks").describe_cluster(name="ground")["cluster"]["resourcesVpcConfig"]["subnetIds"]
+    given = {"clusterName": "ground", "nodeRole": arn, "subnets": subnets}
+    aws.client("eks").create_nodegroup(nodegroupName="by-hand", **given)
+    shown = aws.client("eks").describe_nodegroup(clusterName="ground", nodegroupName="by-hand")["nodegroup"]
+    assert shown["health"]["issues"][0]["message"] == "Instances failed to join the kubernetes cluster"
+    params = {"cluster": "ground", "name": "ours", "role_arn": arn, "subnet_ids": subnets}
+    group = RESOURCES["eks_nodegroup"](connect(aws), params, OWNER)
+    group.apply()
+    assert group.wait()["status"] == "ACTIVE"

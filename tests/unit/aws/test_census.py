@@ -100,6 +100,7 @@ class Planted:
 KEYS = {
     "ec2_flow_log": "FlowLogId",
     "ec2_launch_template": "LaunchTemplateId",
+    "ec2_placement_group": "GroupId",
     "ec2_endpoint": "VpcEndpointId",
     "ec2_internet_gateway": "InternetGatewayId",
     "ec2_nat_gateway": "NatGatewayId",

@@ -212,3 +212,72 @@ def test_more_templates_than_a_page_are_all_listed(aws):
         )
     found = census(connect(aws), OWNER.cluster, ["ec2_launch_template"]).items
     assert {f"page-{number}" for number in range(17)} <= {item.name for item in found}
+
+
+# A group with an image of its own: EKS merges no user data then, and takes no version.
+# https://docs.aws.amazon.com/eks/latest/userguide/launch-templates.html#launch-template-custom-ami
+JOINS = {"apiServerEndpoint": "https://a", "certificateAuthority": "Yg==", "cidr": "10.100.0.0/16", "name": "demo"}
+
+
+@pytest.fixture
+def image(aws):
+    name = "/aws/service/eks/optimized-ami/1.34/amazon-linux-2023/x86_64/standard/recommended/image_id"
+    return aws.client("ssm").get_parameter(Name=name)["Parameter"]["Value"]
+
+
+def custom(nodes, image, **template):
+    lt, group = nodes(image_id=image, **template)
+    group.params.update(ami_type="CUSTOM", version="1.34", release_version="1.34.1-20260101")
+    return lt, group
+
+
+def test_a_group_with_an_image_of_its_own_asks_for_no_version_and_needs_nothing_in_the_next_run(nodes, image):
+    _, group = custom(nodes, image, node_config={"cluster": JOINS})
+    group.apply()
+    group.wait()
+    assert group.read()["amiType"] == "CUSTOM"
+    assert not group.plan().changes_anything
+
+
+def test_nodes_of_an_image_that_is_not_told_the_cluster_never_join(nodes, image):
+    _, group = custom(nodes, image)
+    group.apply()
+    with pytest.raises(Exception, match="Instances failed to join the kubernetes cluster"):
+        group.wait()
+
+
+def test_eks_refuses_its_own_image_types_versions_and_strange_images_beside_an_image(aws, nodes, image):
+    _, group = nodes(image_id=image, node_config={"cluster": JOINS})
+    with pytest.raises(Exception, match="AMI Type other than CUSTOM"):
+        group.apply()
+    _, group = custom(nodes, "ami-00000000000000000")
+    with pytest.raises(Exception, match="does not exist"):
+        group.apply()
+    lt, group = custom(nodes, image, node_config={"cluster": JOINS})
+    given = {"clusterName": group.params["cluster"], "nodegroupName": "v", "nodeRole": group.params["role_arn"]}
+    given |= {"subnets": group.params["subnet_ids"], "launchTemplate": {"id": lt.outputs()["id"]}, "version": "1.34"}
+    with pytest.raises(ClientError, match="cannot specify a kubernetes version"):
+        aws.client("eks").create_nodegroup(**given)
+
+
+def test_a_cluster_placement_group_over_two_zones_gets_no_second_node(aws, nodes, ground):
+    placed = build("ec2_placement_group", aws, {"name": f"near-{next(NUMBERS)}", "strategy": "cluster"})
+    placed.apply()
+    _, group = nodes(placement_group=placed.outputs()["name"])
+    group.params.update(min_size=2, max_size=2, subnet_ids=ground.subnets)
+    group.apply()
+    with pytest.raises(Exception, match="in use in another availability zone"):
+        group.wait()
+    _, one = nodes(placement_group=placed.outputs()["name"])
+    one.params["subnet_ids"] = ground.subnets[:1]
+    one.apply()
+    one.wait()
+    with pytest.raises(Exception, match="is in use and may not be deleted"):
+        placed.remove(placed.read())
+
+
+def test_images_of_amazon_linux_2_end_with_kubernetes_1_32(nodes):
+    _, group = nodes()
+    group.params["ami_type"] = "AL2_x86_64"
+    with pytest.raises(Exception, match=r"only supported for kubernetes versions 1\.32 or earlier"):
+        group.apply()

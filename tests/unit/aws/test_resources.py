@@ -12,10 +12,12 @@ from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESO
 from .kinds import OWNER, STRANGER, Ground, build, sample
 
 KINDS = sorted(RESOURCES)
+# Nothing of them can be changed.
+UNCHANGED = {"ec2_flow_log", "ec2_nat_gateway", "ec2_placement_group", "efs_access_point"}
 # Never marked: a mount target is its file system's, a service-linked role the account's.
 UNMARKED = {"efs_mount_target", "iam_service_linked_role"}
-# EC2 names are not unique: someone else's of that name is simply another one. Those of launch templates are.
-NAMED_BY_TAG = {kind for kind in KINDS if kind.startswith("ec2_")} - {"ec2_launch_template"}
+# EC2 names are not unique: someone else's of that name is simply another one. Those of launch templates and placement groups are.
+NAMED_BY_TAG = {kind for kind in KINDS if kind.startswith("ec2_")} - {"ec2_launch_template", "ec2_placement_group"}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,7 @@ def test_what_was_made_needs_no_change(aws, made):
     assert set(outputs) == set(again.produces) and not is_unknown(outputs)
 
 
-@each_made([kind for kind in KINDS if kind not in ("ec2_flow_log", "ec2_nat_gateway", "efs_access_point")])
+@each_made([kind for kind in KINDS if kind not in UNCHANGED])
 def test_a_change_is_planned_as_it_is_then_made(aws, made):
     kind, example = made
     wanted = {**example.params, **example.changed}

@@ -16,6 +16,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.checks im
     lifecycle,
     models,
     network,
+    nodes,
 )
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.checks.price import price
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.described import Network, NodeGroup
@@ -474,3 +475,68 @@ def test_a_private_api_in_a_network_of_this_very_run_is_refused():
     assert found(network.reach, there, asked) == [], "a runner may be in it"
     assert found(network.reach, asked=replace(asked, only=("network",))) == [], "the first half of the two"
     assert found(network.reach, asked=wanted(VALUES, described())) == [], "a public one is reached from outside"
+
+
+def of_group(said, **more):
+    group = NodeGroup("gpu", ("g6.xlarge",), 1, more.pop("maximum", 3), variable="node_groups_extra", said=said, **more)
+    return [str(finding) for finding in nodes.groups(FACTS, replace(WANTED, node_groups=(SYSTEM, group)))]
+
+
+@pytest.mark.parametrize(
+    ("said", "more", "sentence"),
+    [
+        (
+            {"placement": "cluster"},
+            {"subnets": 2},
+            "cluster with 2 zones, and such a placement group cannot leave one zone",
+        ),
+        ({"placement": "spread"}, {"subnets": 2, "maximum": 15}, "up to 15 nodes, and EC2 places 7 in a zone"),
+        ({"image_id": "ami-1", "ami_type": "BOTTLEROCKET_x86_64"}, {}, "joined by nodeadm, which Bottlerocket lacks"),
+        ({"image_id": "ami-1", "release_version": "1.35.1-1"}, {}, "EKS takes no version with an image of your own"),
+        ({"ami_type": "AL2_x86_64"}, {}, "which EKS has up to Kubernetes 1.32"),
+    ],
+)
+def test_what_cannot_be_in_one_node_group_is_one_sentence_that_names_it(said, more, sentence):
+    (found,) = of_group(said, **more)
+    assert "node_groups_extra[gpu]." in found
+    assert sentence in found
+
+
+@pytest.mark.parametrize(
+    ("said", "more"),
+    [
+        ({"placement": "cluster"}, {"subnets": 1}),
+        ({"placement": "spread"}, {"subnets": 2, "maximum": 14}),
+        ({"image_id": "ami-1", "ami_type": "AL2023_x86_64_STANDARD"}, {}),
+        ({"ami_type": "AL2023_x86_64_STANDARD"}, {}),
+    ],
+)
+def test_what_can_be_is_not_objected_to(said, more):
+    assert not of_group(said, **more)
+
+
+def test_a_node_group_is_known_with_what_its_variable_says_of_it():
+    values = {**VALUES, "node_groups_extra": [{"name": "gpu", "instance_types": ["g6.xlarge"], "placement": "spread"}]}
+    system, gpu = wanted(values, described()).node_groups
+    assert gpu.said["placement"] == "spread"
+    assert system.said["max_size"] == 4
+
+
+def test_karpenter_with_spot_needs_the_accounts_role_for_it():
+    (found,) = account.spot(replace(FACTS, spot_role=False), WANTED)
+    assert "AWSServiceRoleForEC2Spot" in str(found)
+    assert "playbooks/account.yml" in str(found)
+    assert not list(account.spot(replace(FACTS, spot_role=True), WANTED))
+
+
+@pytest.mark.parametrize(
+    ("said", "spot"),
+    [
+        ({}, False),
+        ({"karpenter_state": "present", "karpenter_capacity": ["on-demand"], "karpenter_general": False}, False),
+        ({"karpenter_state": "present", "karpenter_general_capacity": ["spot"]}, True),
+        ({"karpenter_state": "present", "karpenter_capacity": ["spot"], "karpenter_general": False}, True),
+    ],
+)
+def test_whether_karpenter_may_buy_spot_is_read_from_its_variables(said, spot):
+    assert wanted({**VALUES, **said}, described()).karpenter_spot is spot

@@ -38,7 +38,7 @@ class Ec2LaunchTemplate(Ec2Resource):
     """
 
     kind = "ec2_launch_template"
-    stands_on = ("ec2_security_group", "kms_key")
+    stands_on = ("ec2_security_group", "kms_key", "ec2_placement_group")
     carries_traffic = False
     noun = "launch template"
     resource_type = "launch-template"
@@ -58,6 +58,8 @@ class Ec2LaunchTemplate(Ec2Resource):
         "hop_limit": {"type": "int", "default": 1},
         "monitoring": flag(),
         "instance_type": text(),
+        "image_id": text(),
+        "placement_group": text(),
         "instance_tags": {"type": "dict", "default": {}},
         "security_group_ids": texts(default=[]),
         "efa_interfaces": {"type": "int", "default": 0},
@@ -106,6 +108,8 @@ class Ec2LaunchTemplate(Ec2Resource):
             TagSpecifications=[{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume")],
             Monitoring=None if p["monitoring"] is None else {"Enabled": p["monitoring"]},
             InstanceType=p["instance_type"] or None,
+            ImageId=p["image_id"] or None,
+            Placement={"GroupName": p["placement_group"]} if p["placement_group"] else None,
             NetworkInterfaces=interfaces or None,
             SecurityGroupIds=(not interfaces and p["security_group_ids"]) or None,
             CapacityReservationSpecification=target if reservation else None,

@@ -7,7 +7,9 @@ import re
 from typing import Any
 
 from ..base.arguments import given, text, texts
+from ..base.errors import NotFound
 from ..base.plan import Rules, State
+from ..base.resource import Settled
 from ..base.tagging import Tagging
 from .base import EksMember
 
@@ -15,13 +17,17 @@ _POLICY = {"policy": text(required=True), "namespaces": texts(default=[])}
 _TYPES = ["STANDARD", "EC2_LINUX", "EC2_WINDOWS", "FARGATE_LINUX", "EC2", "HYBRID_LINUX", "HYPERPOD_LINUX"]
 # Stands for the identity that runs this: a descriptor cannot know it.
 CALLER = "caller"
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/(?:.+/)?([^/]+)")
+# States of ours, for an entry has none. One that was made for an earlier role of the same name lets nobody in, and nothing shows
+# it but the dates: https://github.com/terraform-aws-modules/terraform-aws-eks/issues/3329
+_MADE, _OUTLIVED = "MADE", "OUTLIVED"
 _SESSION = re.compile(r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/([^/]+)/.+")
 
 
 class EksAccessEntry(EksMember):
     """Who may use a cluster's API. The session ARN of an assumed role counts as the role, `caller` as the current identity.
 
-    Policies are given by name (AmazonEKSViewPolicy) or ARN; without namespaces they apply to the whole cluster.
+    One whose role was deleted and made anew is made anew, too. Policies are given by name (AmazonEKSViewPolicy) or ARN; without namespaces they apply to the whole cluster.
     """
 
     kind = "eks_access_entry"
@@ -33,6 +39,7 @@ class EksAccessEntry(EksMember):
     tagging = Tagging("resourceArn", "accessEntryArn", tags="tags", keys="tagKeys", form="map")
     passing = {"create_access_entry": ("principalArn is invalid",)}
     noun = "EKS access entry"
+    not_found = (*EksMember.not_found, "NoSuchEntity")
     key = ("cluster", "principal_arn")
     produces = ("principal_arn", "arn", "username")
     rules = Rules(fixed=("type",), unordered=("kubernetesGroups",), exact=("policies",))
@@ -63,7 +70,23 @@ class EksAccessEntry(EksMember):
         found: State = self.call("describe_access_entry", **self.where)["accessEntry"]
         rows = self.listed("list_associated_access_policies", "associatedAccessPolicies", **self.where)
         found["policies"] = {row["policyArn"]: sorted(row["accessScope"].get("namespaces") or []) for row in rows}
+        found["state"] = _OUTLIVED if self._outlived(found) else _MADE
         return found
+
+    def _outlived(self, found: State) -> bool:
+        role = _ROLE.fullmatch(found["principalArn"])
+        if role is None or role[1] != self.connection.identity.account:
+            return False
+        try:
+            made = self.call("get_role", service="iam", RoleName=role[2])["Role"]["CreateDate"]
+        except NotFound:
+            return False
+        return bool(made > found["createdAt"])
+
+    def settled(self, current: State) -> Settled:
+        outlived = current["state"] == _OUTLIVED
+        why = "it belongs to an earlier role of that name, and lets nobody in" if outlived else ""
+        return Settled(current["state"], good=frozenset({_MADE}), unmade=frozenset({_OUTLIVED}), why=why)
 
     def desired(self, current: State | None) -> State:
         p = self.params

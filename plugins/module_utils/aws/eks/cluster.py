@@ -45,7 +45,7 @@ class EksCluster(EksResource):
     timeout_s = 2400
     produces = (
         *("name", "arn", "endpoint", "certificate_authority", "issuer", "version", "vpc_id"),
-        "security_group_id",
+        *("security_group_id", "service_cidr"),
     )
     rules = Rules(
         fixed=("roleArn", "kubernetesNetworkConfig"),
@@ -200,6 +200,7 @@ class EksCluster(EksResource):
             version=current["version"],
             vpc_id=vpc.get("vpcId"),
             security_group_id=vpc.get("clusterSecurityGroupId"),
+            service_cidr=(current.get("kubernetesNetworkConfig") or {}).get("serviceIpv4Cidr"),
         )
 
 

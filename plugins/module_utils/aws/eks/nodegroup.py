@@ -10,6 +10,7 @@ from ..base.errors import AwsError
 from ..base.plan import Rules, State
 from ..base.resource import Settled
 from ..base.tagging import Tagging
+from .access_entry import EksAccessEntry
 from .base import ROLE_UNKNOWN, EksMember, newer
 
 _TAINT = {
@@ -22,7 +23,10 @@ _NUMBER: dict[str, Any] = {"type": "int"}
 
 
 class EksNodegroup(EksMember):
-    """A node group. A change of an immutable field, for example of the instance types, means a new group."""
+    """A node group. A change of an immutable field, for example of the instance types, means a new group.
+
+    With `ami_type` CUSTOM the image is the launch template's, and EKS takes neither version nor release of it.
+    """
 
     kind = "eks_nodegroup"
     stands_on = (*("eks_cluster", "iam_role", "ec2_subnet", "ec2_route_table", "ec2_endpoint", "ec2_launch_template"),)
@@ -106,12 +110,20 @@ class EksNodegroup(EksMember):
             "scalingConfig": self._scaling(current),
             "labels": p["labels"],
             "taints": [given(**taint) for taint in p["taints"]],
-            "version": newer(p["version"], current["version"]) if current and p["version"] else p["version"],
-            "releaseVersion": p["release_version"],
+            "version": None if self._is_custom else self._version(current),
+            "releaseVersion": None if self._is_custom else p["release_version"],
             "launchTemplate": template or None,
             "updateConfig": update or None,
             "nodeRepairConfig": None if p["node_repair"] is None else {"enabled": p["node_repair"]},
         }
+
+    @property
+    def _is_custom(self) -> bool:
+        return bool(self.params["ami_type"] == "CUSTOM")
+
+    def _version(self, current: State | None) -> str | None:
+        wanted: str | None = self.params["version"]
+        return newer(wanted, current["version"]) if current and wanted else wanted
 
     def _scaling(self, current: State | None) -> State:
         """An autoscaler may own the number of nodes: without a desired size the number stays, within the new bounds."""
@@ -125,9 +137,21 @@ class EksNodegroup(EksMember):
         return given(minSize=least, maxSize=most, desiredSize=size)
 
     def create(self, desired: State) -> None:
+        self._drop_outlived_entry()
         # EKS takes no other version for a new group than the cluster's, which may have been upgraded meanwhile.
         given = {key: value for key, value in desired.items() if key != "version"}
         self.call("create_nodegroup", **self.where, **given, tags=self.tags)
+
+    def _drop_outlived_entry(self) -> None:
+        """EKS makes an access entry for the nodes' role, and leaves it when the role goes. It lets in none of a new role of that name.
+
+        https://github.com/aws/containers-roadmap/issues/2631
+        """
+        given = {"cluster": self.params["cluster"], "principal_arn": self.params["role_arn"], "type": "EC2_LINUX"}
+        entry = EksAccessEntry(self.connection, given)
+        current = entry.look()
+        if current is not None and current["type"] == "EC2_LINUX" and entry.settled(current).is_unmade:
+            entry.remove(current)
 
     def update(self, changed: State, current: State) -> None:
         config: State = {

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ....module_utils.aws.base.unknown import Unknown
@@ -29,7 +29,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class NodeGroup:
-    """A managed node group. `variable`: the one that describes it."""
+    """A managed node group. `variable`: the one that describes it, `said`: what it says there; `subnets`: how many it has."""
 
     name: str
     instance_types: tuple[str, ...]
@@ -37,6 +37,8 @@ class NodeGroup:
     maximum: int
     spot: bool = False
     variable: str = "node_groups_system"
+    subnets: int = 1
+    said: Values = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,10 @@ def network(found: Sequence[Entry]) -> Network:
 
 def node_groups(found: Sequence[Entry], values: Values) -> list[NodeGroup]:
     defaults = {name: spec.get("default") for name, spec in RESOURCES["eks_nodegroup"].arguments.items()}
-    return [_group({**defaults, **entry.properties}, _variable(entry, values)) for entry in _of(found, "eks_nodegroup")]
+    return [
+        _group({**defaults, **entry.properties}, _variable(entry, values), values)
+        for entry in _of(found, "eks_nodegroup")
+    ]
 
 
 def cluster(found: Sequence[Entry]) -> Entry | None:
@@ -165,8 +170,10 @@ def api(found: Sequence[Entry]) -> Api:
     )
 
 
-def _group(given: Values, variable: str) -> NodeGroup:
+def _group(given: Values, variable: str, values: Values) -> NodeGroup:
     wanted = given.get("desired_size")
+    said = values.get(variable) or {}
+    rows = [said] if isinstance(said, Mapping) else [row for row in said if row.get("name") == given["name"]]
     return NodeGroup(
         str(given["name"]),
         tuple(map(str, given.get("instance_types") or [])),
@@ -174,6 +181,8 @@ def _group(given: Values, variable: str) -> NodeGroup:
         int(given["max_size"]),
         given.get("capacity_type") == _SPOT,
         variable,
+        len(given.get("subnet_ids") or [None]),
+        next(iter(rows), {}),
     )
 
 

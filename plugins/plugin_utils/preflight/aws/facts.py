@@ -66,7 +66,7 @@ class Facts:
 
     `denied`: IAM actions that the caller may not do, with who forbids them; `zones`: zone → zone id; `quotas` and
     `in_use` (by others than this cluster): (family, on-demand or spot) → vCPUs; `counts`: name in reference.quotas.COUNTS →
-    (quota, how many others have); `bucket`: free, ours or foreign.
+    (quota, how many others have); `bucket`: free, ours or foreign; `spot_role`: whether the account has the role that spot instances need.
     """
 
     account: str
@@ -85,6 +85,7 @@ class Facts:
     peerings: tuple[Peering, ...] | None = None
     taken: tuple[Taken, ...] | None = None
     bucket: str = ""
+    spot_role: bool | None = None
     hugging_face_token: bool = False
     refused: Mapping[str, str] = field(default_factory=dict)
 

@@ -24,6 +24,8 @@ from .facts import Cluster, Facts, Peering, Subnet, Taken, Vpc
 from .wanted import Wanted
 
 _SIDE_BY_SIDE = 12
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/service-linked-roles-spot-instance-requests.html
+SPOT_ROLE = "AWSServiceRoleForEC2Spot"
 
 
 def gather(connection: Connection, wanted: Wanted, policy: Path) -> Facts:
@@ -43,6 +45,8 @@ def gather(connection: Connection, wanted: Wanted, policy: Path) -> Facts:
     }
     if wanted.network.vpc_id:
         asked["subnets"] = lambda: _subnets(connection, wanted.network.vpc_id)
+    if wanted.karpenter_spot:
+        asked["spot instances' role"] = lambda: _has_role(connection, SPOT_ROLE)
     if wanted.state_bucket:
         asked["bucket"] = lambda: _bucket(connection, wanted.state_bucket)
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
@@ -69,6 +73,7 @@ def gather(connection: Connection, wanted: Wanted, policy: Path) -> Facts:
         peerings=found["peerings"],
         taken=tuple(each for each in taken if each is not None),
         bucket=found.get("bucket") or "",
+        spot_role=found.get("spot instances' role"),
         hugging_face_token=has_hugging_face_token(os.environ),
         refused=refused,
     )
@@ -193,6 +198,18 @@ def _bucket(connection: Connection, name: str) -> str:
             return "foreign"
         raise
     return "ours"
+
+
+def _has_role(connection: Connection, name: str) -> bool:
+    try:
+        lookups.call(connection, f"IAM role {name}", "iam", "get_role", RoleName=name)
+    except NotFound:
+        return False
+    except AwsError as error:
+        if error.code == "NoSuchEntity":
+            return False
+        raise
+    return True
 
 
 def _taken(connection: Connection, name: Name) -> Taken | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..findings import Finding
-from .checks import account, capacity, lifecycle, models, network
+from .checks import account, capacity, lifecycle, models, network, nodes
 from .checks.models import Placement, choices
 from .checks.price import Price, price
 from .facts import Facts
@@ -25,10 +25,12 @@ CHECKS: dict[str, Check] = {
     "reach": network.reach,
     "zones": network.zones,
     "given network": network.given,
+    "node groups": nodes.groups,
     "offers": capacity.offers,
     "models": models.models,
     "quotas": capacity.quotas,
     "counts": capacity.counts,
+    "spot": account.spot,
     "secrets": account.secrets,
     "not seen": account.unseen,
 }

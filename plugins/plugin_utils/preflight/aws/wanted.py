@@ -59,6 +59,7 @@ class Wanted:
     kinds: tuple[str, ...] = ()
     state_bucket: str = ""
     karpenter: bool = False
+    karpenter_spot: bool = False
     prices: Mapping[str, float] = field(default_factory=dict)
     reference: Mapping[str, Any] = field(default_factory=dict)
     addons: tuple[str, ...] = ()
@@ -96,6 +97,7 @@ def wanted(values: Values, components: Sequence[Values] = (), places: Mapping[st
         kinds=tuple(sorted({entry.kind for entry in found})),
         state_bucket=str(values.get("platform_state_bucket") or ""),
         karpenter=any(entry.component.startswith("karpenter") for entry in found),
+        karpenter_spot=_buys_spot(values),
         prices={
             str(kind): float(price)
             for kind, price in {**(reference.get("prices") or {}), **(values.get("platform_prices") or {})}.items()
@@ -109,6 +111,14 @@ def wanted(values: Values, components: Sequence[Values] = (), places: Mapping[st
         protected=bool(values.get("platform_protected")),
         places=places or {},
     )
+
+
+def _buys_spot(values: Values) -> bool:
+    """Whether Karpenter may start spot instances."""
+    if values.get("karpenter_state", "skip") != "present":
+        return False
+    general = values.get("karpenter_general_capacity") if values.get("karpenter_general", True) else []
+    return "spot" in [*(values.get("karpenter_capacity") or []), *(general or [])]
 
 
 def _models(catalog: Sequence[Values]) -> list[Model]:

@@ -42,6 +42,13 @@ def secrets(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
         )
 
 
+def spot(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
+    """The account has the role without which no spot instance starts; Karpenter may not make it."""
+    if facts.spot_role is False:
+        problem = "allows spot, and the account lacks the role AWSServiceRoleForEC2Spot, without which none starts"
+        yield Finding("karpenter_capacity", problem, "run playbooks/account.yml, which makes it")
+
+
 def unseen(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
     """Every topic that AWS refused to answer."""
     for topic, sentence in sorted(facts.refused.items()):
