@@ -7,6 +7,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -80,6 +81,23 @@ def objects_of(platform, model):
     return platform.kubectl("-n", "llm-engines", "get", kinds, "-l", f"llm.on-eks/model={model}", "-o", "name")
 
 
+def until(what, holds, timeout_s=150):
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        time.sleep(1)
+
+
+def wait_removed(platform, client, model):
+    """No object, no pod, no route: the gateway's pods see their new file when the kubelet has written it."""
+    assert objects_of(platform, model) == ""
+    pods = ("get", "pods", "-l", f"llm.on-eks/model={model}", "-o", "name")
+    until("its pods are gone", lambda: platform.kubectl("-n", "llm-engines", *pods) == "")
+    until("its route is gone", lambda: model not in [one.id for one in client.models.list()])
+    with pytest.raises(openai.NotFoundError):
+        client.completions.create(model=model, prompt="x")
+
+
 def log_of(platform, model, job):
     """Of the pods of the model's Jobs of this name."""
     found = platform.kubectl("-n", "llm-engines", "get", "jobs", "-l", f"llm.on-eks/model={model}", "-o", "name")
@@ -119,11 +137,7 @@ def test_a_gated_model_is_fetched_in_the_cluster_served_and_removed_with_its_ent
         plan = platform.playbook("site.yml", "--check", "--diff").stdout
         assert "Deployment llm-engines/engine-hub-1-0" in plan
         platform.playbook("site.yml")
-        assert objects_of(platform, "hub-1.0") == ""
-        with pytest.raises(openai.NotFoundError):
-            client.completions.create(model="hub-1.0", prompt="x")
-        pods = ("wait", "pod", "-l", "llm.on-eks/model=hub-1.0", "--for=delete", "--timeout=100s")
-        platform.kubectl("-n", "llm-engines", *pods)
+        wait_removed(platform, client, "hub-1.0")
         said = clean(platform)
         assert f"hub-1.0/{COMMIT[:12]}" in said and "goes" in said
         assert recap(platform.playbook("site.yml").stdout)["changed"] == 0
@@ -255,9 +269,7 @@ def test_a_model_is_compiled_once_before_its_engine_loads_it_and_again_for_anoth
             assert client.completions.create(model="neuron-1.0", prompt="This is a cake", max_tokens=4).choices[0].text
     with catalogue(platform, models_removed="delete"):
         platform.playbook("site.yml")
-        assert objects_of(platform, "neuron-1.0") == ""
-        pods = ("wait", "pod", "-l", "llm.on-eks/model=neuron-1.0", "--for=delete", "--timeout=100s")
-        platform.kubectl("-n", "llm-engines", *pods)
+        wait_removed(platform, client, "neuron-1.0")
         assert clean(platform).count("neuron-1.0.tnx/") == 2
 
 
@@ -266,7 +278,10 @@ def test_each_failure_is_one_sentence_and_no_engine_is_started(platform, node, t
     model = {"source": "hf://ORG/NAME", "revision": COMMIT, "engine": "llamacpp", "context": 512}
     hubs = {
         "gated": (hub_of(node, {"tiny.gguf": weights}, gated=True), "is gated or private"),
-        "large": (hub_of(node, {"tiny.gguf": weights}, announced_more=10**15), "there is no room"),
+        "large": (
+            hub_of(node, {"tiny.gguf": weights}, announced_more=10**15),
+            "enlarge the volume or remove old revisions",
+        ),
         "corrupt": (ModelServer({"tiny.gguf": weights}, lambda _asked: Fault(flip=800_000), host=node), "sha256 is"),
     }
     for name, (hub, sentence) in hubs.items():
