@@ -256,6 +256,8 @@ def test_a_model_is_compiled_once_before_its_engine_loads_it_and_again_for_anoth
             "engine_tgw_start_timeout": 120,
         }
         with catalogue(platform, model, **given):
+            plan = platform.playbook("site.yml", "--check").stdout
+            assert f"note: moves {len(files)} files, " in plan and "from hf://ORG/NAME" in plan
             platform.playbook("site.yml")
             first = log_of(platform, "neuron-1.0", "compile")
             assert '"status": "compiled"' in first
@@ -273,35 +275,37 @@ def test_a_model_is_compiled_once_before_its_engine_loads_it_and_again_for_anoth
         assert clean(platform).count("neuron-1.0.tnx/") == 2
 
 
-def test_each_failure_is_one_sentence_and_no_engine_is_started(platform, node, tmp_path):
+def failed(platform, name, **variables):
+    """What site.yml says that cannot bring this model up."""
+    model = {"name": name, "source": "hf://ORG/NAME", "revision": COMMIT, "engine": "llamacpp", "context": 512}
+    with catalogue(platform, model, **variables):
+        done = platform.playbook("site.yml", "-e", f"platform_only=engine-{name}", check=False)
+    assert done.returncode != 0 and "Traceback" not in done.stdout
+    return done.stdout
+
+
+def test_a_gated_repository_without_a_token_is_found_before_anything_is_changed(platform, node):
+    with hub_of(node, {"tiny.gguf": b"GGUF" * 1000}, gated=True) as hub:
+        said = failed(platform, "gated", models_environment={"HF_ENDPOINT": hub.url})
+    assert "ORG/NAME is gated or private: put a token into the Secret that models_hub_token_secret names" in said
+    assert objects_of(platform, "gated") == ""
+
+
+@pytest.mark.parametrize("name", ["gated", "large", "corrupt"])
+def test_what_only_the_job_finds_is_one_sentence_and_no_engine_is_started(platform, node, tmp_path, name):
     weights = make_tiny_gguf(tmp_path / "weights.gguf", kind="bigram", seed=1).read_bytes()
-    model = {"source": "hf://ORG/NAME", "revision": COMMIT, "engine": "llamacpp", "context": 512}
-    hubs = {
-        "gated": (hub_of(node, {"tiny.gguf": weights}, gated=True), "is gated or private"),
-        "large": (
-            hub_of(node, {"tiny.gguf": weights}, announced_more=10**15),
-            "enlarge the volume or remove old revisions",
-        ),
-        "corrupt": (ModelServer({"tiny.gguf": weights}, lambda _asked: Fault(flip=800_000), host=node), "sha256 is"),
-    }
-    for name, (hub, sentence) in hubs.items():
-        with (
-            hub,
-            catalogue(
-                platform,
-                {**model, "name": name},
-                models_environment={"HF_ENDPOINT": hub.url},
-                models_check_sources=False,
-            ),
-        ):
-            done = platform.playbook("site.yml", "-e", f"platform_only=engine-{name}", check=False)
-            assert done.returncode != 0
-            assert sentence in done.stdout, done.stdout[-3000:]
-            assert "Traceback" not in done.stdout
-            found = platform.kubectl(
-                "-n", "llm-engines", "get", "deploy", "-l", f"llm.on-eks/model={name}", "-o", "name"
-            )
-            assert found == "", "an engine without its model would crash for ever"
-            pods = ("get", "pods", "-l", f"llm.on-eks/model={name}", "-o", "name")
-            assert len(platform.kubectl("-n", "llm-engines", *pods).split()) == 1, "trying again does not help"
-    platform.playbook("site.yml")
+    more, sentence = {
+        "gated": ({"gated": True}, "is gated or private"),
+        "large": ({"announced_more": 10**15}, "enlarge the volume or remove old revisions"),
+        "corrupt": ({"fault": lambda _asked: Fault(flip=800_000)}, "sha256 is"),
+    }[name]
+    try:
+        with hub_of(node, {"tiny.gguf": weights}, **more) as hub:
+            said = failed(platform, name, models_environment={"HF_ENDPOINT": hub.url}, models_check_sources=False)
+        assert sentence in said, said[-3000:]
+        kinds = platform.kubectl("-n", "llm-engines", "get", "deploy", "-l", f"llm.on-eks/model={name}", "-o", "name")
+        assert kinds == "", "an engine without its model would crash for ever"
+        pods = ("get", "pods", "-l", f"llm.on-eks/model={name}", "-o", "name")
+        assert len(platform.kubectl("-n", "llm-engines", *pods).split()) == 1, "trying again does not help"
+    finally:
+        platform.playbook("site.yml")
