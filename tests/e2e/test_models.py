@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from ansible_collections.llm.on_eks.plugins.module_utils.models.store import FileEntry, Manifest
+from local.kubernetes.config import ClusterConfig
 from tests.support.cluster_client import kubectl
 from tests.support.guarded_bucket import REGION, described_policies, guarded_bucket
 from tests.support.local_platform import REPO, recap
@@ -37,10 +38,9 @@ OVERLAY = {
 
 
 @pytest.fixture(scope="module")
-def node(platform):
-    """Its address, which its pods reach."""
-    path = "jsonpath={.items[0].status.addresses[?(@.type=='InternalIP')].address}"
-    return platform.kubectl("get", "nodes", "-o", path)
+def here(platform):
+    """This machine's address on the link to the node: its pods reach it, and so does the run."""
+    return ClusterConfig(platform.name).host_address
 
 
 @pytest.fixture(scope="module")
@@ -115,13 +115,13 @@ def clean(platform):
         platform.kubectl("-n", "llm-engines", "delete", "job", "clean")
 
 
-def test_a_gated_model_is_fetched_in_the_cluster_served_and_removed_with_its_entry(platform, node, client, tmp_path):
+def test_a_gated_model_is_fetched_in_the_cluster_served_and_removed_with_its_entry(platform, here, client, tmp_path):
     weights = make_tiny_gguf(tmp_path / "weights.gguf", kind="bigram", seed=1)
     model = {"name": "hub-1.0", "source": "hf://ORG/NAME", "revision": COMMIT, "engine": "llamacpp", "context": 512}
     files = {"tiny.gguf": weights.read_bytes(), "README.md": b"# tiny", "config.json": b"{}"}
     platform.kubectl("-n", "llm-engines", "create", "secret", "generic", "hub-token", f"--from-literal=token={TOKEN}")
     with (
-        hub_of(node, files, gated=True) as hub,
+        hub_of(here, files, gated=True) as hub,
         catalogue(platform, model, models_environment={"HF_ENDPOINT": hub.url}, models_hub_token_secret="hub-token"),
     ):
         said = platform.playbook("site.yml").stdout
@@ -172,7 +172,7 @@ def pod_identity(agent):
     return answer
 
 
-def test_a_bucket_is_read_with_the_credentials_that_pod_identity_gives(platform, node, tmp_path):
+def test_a_bucket_is_read_with_the_credentials_that_pod_identity_gives(platform, here, tmp_path):
     kubeconfig = platform.endpoint["kubeconfig"]
     weights = make_tiny_gguf(tmp_path / "weights.gguf", kind="bigram", seed=1).read_bytes()
     platform.kubectl("-n", "llm-engines", "create", "serviceaccount", "models-sync")
@@ -188,9 +188,9 @@ def test_a_bucket_is_read_with_the_credentials_that_pod_identity_gives(platform,
 
     policies, files = described_policies(), {"llama-2-13b/tiny.gguf": weights}
     with (
-        guarded_bucket(node, "my-models", files, policies) as (url, credentials),
-        PodIdentityAgent(node, {}, whose) as agent,
-        Webhook(kubeconfig, node, tmp_path, "llm-engines", pod_identity(agent), mutating=True, resources=("pods",)),
+        guarded_bucket(here, "my-models", files, policies) as (url, credentials),
+        PodIdentityAgent(here, {}, whose) as agent,
+        Webhook(kubeconfig, here, tmp_path, "llm-engines", pod_identity(agent), mutating=True, resources=("pods",)),
     ):
         digest = hashlib.sha256(weights).hexdigest()
         revision = Manifest("", "", "", (FileEntry("model.gguf", len(weights), digest),)).digest
@@ -233,7 +233,7 @@ def neuron_device(platform):
 
 
 def test_a_model_is_compiled_once_before_its_engine_loads_it_and_again_for_another_shape(
-    platform, node, client, tgw_image, neuron_device, tmp_path
+    platform, here, client, tgw_image, neuron_device, tmp_path
 ):
     folder = make_tiny_folder(tmp_path / "tiny")
     files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
@@ -248,7 +248,7 @@ def test_a_model_is_compiled_once_before_its_engine_loads_it_and_again_for_anoth
         "neuron": {"resources": small},
         "resources": small,
     }
-    with hub_of(node, files) as hub:
+    with hub_of(here, files) as hub:
         given = {
             "models_environment": {"HF_ENDPOINT": hub.url},
             "engine_tgw_image": tgw_image,
@@ -284,15 +284,15 @@ def failed(platform, name, **variables):
     return done.stdout
 
 
-def test_a_gated_repository_without_a_token_is_found_before_anything_is_changed(platform, node):
-    with hub_of(node, {"tiny.gguf": b"GGUF" * 1000}, gated=True) as hub:
+def test_a_gated_repository_without_a_token_is_found_before_anything_is_changed(platform, here):
+    with hub_of(here, {"tiny.gguf": b"GGUF" * 1000}, gated=True) as hub:
         said = failed(platform, "gated", models_environment={"HF_ENDPOINT": hub.url})
     assert "ORG/NAME is gated or private: put a token into the Secret that models_hub_token_secret names" in said
     assert objects_of(platform, "gated") == ""
 
 
 @pytest.mark.parametrize("name", ["gated", "large", "corrupt"])
-def test_what_only_the_job_finds_is_one_sentence_and_no_engine_is_started(platform, node, tmp_path, name):
+def test_what_only_the_job_finds_is_one_sentence_and_no_engine_is_started(platform, here, tmp_path, name):
     weights = make_tiny_gguf(tmp_path / "weights.gguf", kind="bigram", seed=1).read_bytes()
     more, sentence = {
         "gated": ({"gated": True}, "is gated or private"),
@@ -300,7 +300,7 @@ def test_what_only_the_job_finds_is_one_sentence_and_no_engine_is_started(platfo
         "corrupt": ({"fault": lambda _asked: Fault(flip=800_000)}, "sha256 is"),
     }[name]
     try:
-        with hub_of(node, {"tiny.gguf": weights}, **more) as hub:
+        with hub_of(here, {"tiny.gguf": weights}, **more) as hub:
             said = failed(platform, name, models_environment={"HF_ENDPOINT": hub.url}, models_check_sources=False)
         assert sentence in said, said[-3000:]
         kinds = platform.kubectl("-n", "llm-engines", "get", "deploy", "-l", f"llm.on-eks/model={name}", "-o", "name")
