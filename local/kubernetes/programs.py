@@ -273,6 +273,8 @@ def _kubelet(config: ClusterConfig, tools: dict[str, Path]) -> Program:
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
         "containerLogMaxSize": "10Mi",
+        # Of its own: a kubelet deletes the logs of pods that it does not know, and those are another cluster's.
+        "podLogsDir": str(config.state / "kubelet" / "pod-logs"),
         "volumePluginDir": str(config.state / "kubelet" / "plugins"),
         "nodeStatusUpdateFrequency": "5s",
         "syncFrequency": "10s",

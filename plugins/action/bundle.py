@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 
 from ansible.utils.display import Display
 
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.connection import Connection
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm import bundle, lock_file
+from ansible_collections.llm.on_eks.plugins.plugin_utils.images.ecr import Ecr
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.action import Action
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
     CHART_OPTIONS,
@@ -24,6 +26,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "verify": {"type": "path", "default": ""},
     "images": {"type": "bool", "default": False},
     "push": {"type": "str", "default": ""},
+    "account": {"type": "str", "default": "account"},
+    "keep_images": {"type": "int", "default": 0},
+    **{name: {"type": "str", "default": ""} for name in ("region", "profile", "credentials_file", "endpoint_url")},
     **CHART_OPTIONS,
 }
 
@@ -43,9 +48,21 @@ def _verified(options: dict[str, Any]) -> dict[str, Any]:
     display.display(f"  {folder}: {count} files, all as they were written")
     if not options["push"]:
         return {"files": count}
-    moved = bundle.push(folder, options["push"], lambda text: display.display(f"  {text}"))
+    moved = bundle.push(folder, options["push"], _say, _ecr(options))
     display.display(f"  {options['push']}: {moved} images that it lacked")
     return {"changed": moved > 0, "files": count, "pushed": moved}
+
+
+def _say(text: str) -> None:
+    display.display(f"  {text}")
+
+
+def _ecr(options: dict[str, Any]) -> Ecr | None:
+    """The account's registry, where the images go there. Raises AwsError."""
+    if options["push"].partition("/")[0] != "ecr":
+        return None
+    how = {name: options[name] for name in ("profile", "credentials_file", "endpoint_url")}
+    return Ecr(Connection.open(options["region"], **how), options["account"], options["keep_images"], _say)
 
 
 def _written(options: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +75,7 @@ def _written(options: dict[str, Any]) -> dict[str, Any]:
         charts_from(options),
         folder,
         locked if options["images"] else None,
-        lambda text: display.display(f"  {text}"),
+        _say,
     )
     said = "are here by their digests" if options["images"] else "are named"
     display.display(f"  {folder}: {len(made.charts)} charts; {len(made.images)} images {said} in {bundle.IMAGES}")

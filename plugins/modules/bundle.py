@@ -35,6 +35,32 @@ options:
     description:
       - With O(verify), a registry (C(HOST) or C(HOST/PREFIX)) that gets the folder's images. Each keeps its path and tag.
       - The credentials are those that container tools on the controller have.
+      - V(ecr) or V(ecr/PREFIX) is the account's own registry. It is logged in to with the credentials of AWS, and repositories that are missing are made,
+        with tags that never move and a scan of what arrives.
+    type: str
+    default: ""
+  account:
+    description: With O(push=ecr), whose mark the repositories carry that are made.
+    type: str
+    default: account
+  keep_images:
+    description: With O(push=ecr), how many images each of these keeps; 0 for all.
+    type: int
+    default: 0
+  region:
+    description: Of ECR.
+    type: str
+    default: ""
+  profile:
+    description: A profile of AWS; empty for the usual chain of credentials.
+    type: str
+    default: ""
+  credentials_file:
+    description: The only file that credentials are taken from; empty for the usual chain.
+    type: str
+    default: ""
+  endpoint_url:
+    description: Of an emulator of AWS; empty for AWS.
     type: str
     default: ""
 author:

@@ -199,7 +199,7 @@ def test_a_bucket_is_read_with_the_credentials_that_pod_identity_gives(platform,
             "models_service_account": "models-sync",
             "models_environment": {"AWS_ENDPOINT_URL_S3": url, "AWS_REGION": REGION},
         }
-        with catalogue(platform, {**model, "name": "bucket", "context": 512}, **given):
+        with catalogue(platform, {**model, "name": "bucket", "context": 512, "weights_gib": 0.01}, **given):
             said = platform.playbook("site.yml").stdout
             job = log_of(platform, "bucket", "sync")
             assert "published bucket: 1 files" in job and len(agent.asked) == 1

@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.connection import Connection
+from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse
+from ansible_collections.llm.on_eks.plugins.plugin_utils.helm import bundle
+from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.options import ChartOptions
+from ansible_collections.llm.on_eks.plugins.plugin_utils.images.ecr import Ecr, Login
 from tests.support.emulated_aws import REGION, EmulatedAws
 from tests.support.image_registry import Registry
 from tools.debian import install_missing
@@ -18,7 +22,7 @@ from tools.images.build import Plan
 from tools.images.buildah import open_store
 from tools.images.catalog import Image
 from tools.images.errors import ImageError
-from tools.images.push import Ecr, Login, mirror, upload
+from tools.images.push import AccountsEcr, login_file, mirror, upload
 
 
 @pytest.fixture
@@ -60,8 +64,12 @@ def account():
     registry.close()
 
 
-def ecr(aws):
+def own(aws):
     return Ecr(Connection(lambda service: aws.client(service), REGION), "account", 30)
+
+
+def ecr(aws):
+    return AccountsEcr(own(aws))
 
 
 def test_an_image_is_pushed_with_the_password(registry, built):
@@ -111,7 +119,7 @@ def test_an_image_that_left_the_store_comes_back_from_its_archive(registry, buil
 def test_the_login_is_not_shown_and_leaves_no_file(registry):
     opened = Login("registry.test", "c2VjcmV0")
     assert "c2VjcmV0" not in repr(opened)
-    with opened.file() as file:
+    with login_file(opened) as file:
         assert file.stat().st_mode & 0o777 == 0o600
     assert not file.exists()
 
@@ -163,6 +171,23 @@ def test_an_image_is_mirrored_into_ecr_once_and_a_moved_tag_does_not_stop_the_ne
             assert f"mirrored/vllm:v33-{digest[7:19]}" in registry.tags
     finally:
         source.close()
+
+
+def test_a_bundles_images_go_into_ecr_under_their_publishers_paths(account, tmp_path):
+    """A node's runtime asks a mirror for the path and the tag that a pod names."""
+    aws, registry = account
+    source = Registry(password="")
+    reference = f"{source.host}/grafana/loki:3.5"
+    digest = source.published("grafana/loki", "3.5", b"loki")
+    try:
+        described = parse([{"name": "loki", "images": [reference]}])
+        bundle.write(described, ChartOptions(), tmp_path / "bundle", {reference: digest})
+    finally:
+        source.close()
+    assert [bundle.push(tmp_path / "bundle", "ecr/mirror", ecr=own(aws)) for _ in range(2)] == [1, 0]
+    assert "mirror/grafana/loki:3.5" in registry.tags
+    [row] = aws.client("ecr").describe_repositories(repositoryNames=["mirror/grafana/loki"])["repositories"]
+    assert row["imageTagMutability"] == "IMMUTABLE"
 
 
 def test_without_the_right_to_it_ecr_is_one_sentence(account):

@@ -14,18 +14,13 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
-
-from botocore.exceptions import BotoCoreError, ClientError
 
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.connection import Connection
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.errors import AwsError, NotOurs
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.resource import Owner
-from ansible_collections.llm.on_eks.plugins.module_utils.aws.ecr.repository import EcrRepository
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.errors import AwsError
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.download import registry_credentials
+from ansible_collections.llm.on_eks.plugins.plugin_utils.images.ecr import Ecr, Login
 from ansible_collections.llm.on_eks.plugins.plugin_utils.images.mirror import copy
 from ansible_collections.llm.on_eks.plugins.plugin_utils.images.reference import Reference, ReferenceError, parse
 from ansible_collections.llm.on_eks.plugins.plugin_utils.images.registry import Registry, RegistryError, is_local
@@ -38,25 +33,14 @@ from .catalog import IMAGES, USUAL
 from .errors import ImageError
 
 
-@dataclass(frozen=True)
-class Login:
-    """A registry and its credentials. `auth`: user and password in the form of Basic authentication; never shown."""
-
-    host: str
-    auth: str = field(repr=False)
-    plain_http: bool = False
-
-    def registry(self) -> Registry:
-        return Registry(self.host, f"Basic {self.auth}" if self.auth else "")
-
-    @contextmanager
-    def file(self) -> Iterator[Path]:
-        """A private file for buildah, deleted at the end."""
-        with tempfile.TemporaryDirectory(prefix="llm-on-eks-login-") as folder:  # 0700
-            file = Path(folder) / "auth.json"
-            file.touch(mode=0o600)
-            file.write_text(json.dumps({"auths": {self.host: {"auth": self.auth}}}), encoding="utf-8")
-            yield file
+@contextmanager
+def login_file(login: Login) -> Iterator[Path]:
+    """A private file for buildah, deleted at the end."""
+    with tempfile.TemporaryDirectory(prefix="llm-on-eks-login-") as folder:  # 0700
+        file = Path(folder) / "auth.json"
+        file.touch(mode=0o600)
+        file.write_text(json.dumps({"auths": {login.host: {"auth": login.auth}}}), encoding="utf-8")
+        yield file
 
 
 class Target(Protocol):
@@ -88,39 +72,26 @@ class Oci:
         """It makes repositories by itself."""
 
 
-class Ecr:
-    """The account's registry. `account`: whose mark repositories carry that are made here; `keep_images`: how many each keeps."""
+class AccountsEcr:
+    """The account's registry."""
 
-    def __init__(self, connection: Connection, account: str = "account", keep_images: int = 0) -> None:
-        self._connection, self._owner, self._keep = connection, Owner(account, "registry"), keep_images
-        self._login: Login | None = None
+    def __init__(self, ecr: Ecr) -> None:
+        self._ecr = ecr
 
     def login(self) -> Login:
-        """A token for the registry, good for 12 hours. Raises ImageError."""
-        if self._login is None:
-            try:
-                [data] = self._connection.client("ecr").get_authorization_token()["authorizationData"]
-            except (ClientError, BotoCoreError) as error:
-                raise ImageError(f"ECR: {error}; does the caller have AmazonEC2ContainerRegistryPowerUser?") from None
-            where = urlsplit(data["proxyEndpoint"])
-            self._login = Login(where.netloc, data["authorizationToken"], where.scheme == "http")
-        return self._login
+        try:
+            return self._ecr.login()
+        except RegistryError as error:
+            raise ImageError(str(error)) from None
 
     def has(self, repository: str, tag: str) -> bool:
         return _held(self.login(), repository, tag)
 
     def prepare(self, repository: str) -> None:
-        """Make the repository as role `registry` makes them: tags that never move, scanned, so many images. One that exists stays as it is."""
-        settings = {"name": repository, "keep_images": self._keep}
         try:
-            wanted = EcrRepository(self._connection, settings, self._owner)
-            if wanted.plan().verb == "create":
-                wanted.apply()
-                say(f"made the repository {repository}")
-        except NotOurs:
-            return
-        except AwsError as error:
-            raise ImageError(str(error).rstrip(".")) from None
+            self._ecr.prepare(repository)
+        except RegistryError as error:
+            raise ImageError(str(error)) from None
 
 
 def _held(login: Login, repository: str, tag: str) -> bool:
@@ -135,7 +106,7 @@ def upload(buildah: Buildah, one: Plan, target: str, opened: Login) -> None:
     if not buildah.has(one.ref):
         buildah.load(one.archive)
     print(f"{one.image.name}: pushing {target}", file=sys.stderr, flush=True)
-    with opened.file() as authfile:
+    with login_file(opened) as authfile:
         buildah.push(one.ref, target, authfile, plain_http=opened.plain_http)
 
 
@@ -229,7 +200,7 @@ def _target(chosen: argparse.Namespace) -> Target:
         raise ImageError("say --region for ECR, or --registry for another one")
     how = {name: getattr(chosen, name) for name in ("profile", "credentials_file", "endpoint_url")}
     try:
-        return Ecr(Connection.open(chosen.region, **how), chosen.account, chosen.keep_images)
+        return AccountsEcr(Ecr(Connection.open(chosen.region, **how), chosen.account, chosen.keep_images, say))
     except AwsError as error:
         raise ImageError(str(error).rstrip(".")) from None
 

@@ -19,6 +19,7 @@ from ...module_utils.errors import LlmOnEksError
 from ...module_utils.files import write_whole
 from ..describe.descriptor import Component, Release
 from ..images import mirror, reference
+from ..images.ecr import Ecr
 from ..images.layout import Layout
 from ..images.registry import Registry
 from . import render, source
@@ -113,21 +114,23 @@ def _kept(folder: Path, fetched: dict[str, str]) -> _Kept:
     return _Kept({**blobs, **heads}, changed)
 
 
-def push(folder: Path, target: str, say: Say = lambda _text: None) -> int:
+def push(folder: Path, target: str, say: Say = lambda _text: None, ecr: Ecr | None = None) -> int:
     """How many images went from a bundle that is as it was written to a registry (`HOST` or `HOST/PREFIX`), which lacked them.
 
-    Each keeps its path and its tag. Raises BundleError, RegistryError.
+    Each keeps its path and its tag. `ecr`: the account's registry, whose name is `ecr` in `target`. Raises BundleError, RegistryError.
     """
     verify(folder)
     layout = Layout(folder / LAYOUT)
     if not layout.named():
         raise BundleError(f"{folder} has no images; playbooks/bundle.yml -e bundle_images=true fetches them")
     host, _, prefix = target.rstrip("/").partition("/")
-    registry = Registry(host, registry_credentials(host))
+    registry = ecr.login().registry() if ecr else Registry(host, registry_credentials(host))
     moved = 0
     for image, digest in layout.named().items():
         one = reference.parse(image)
         place = f"{prefix}/{one.repository}" if prefix else one.repository
+        if ecr:
+            ecr.prepare(place)
         moved += mirror.copy(layout, one.repository, digest, registry, place, one.tag or digest, say)
     return moved
 
