@@ -177,6 +177,13 @@ def test_what_aws_would_refuse_is_refused_before():
     assert [host for host, (_, sentence) in wrong.items() if sentence not in said[host]] == [], said
 
 
+def test_no_security_group_of_ours_has_the_clusters_tag(described):
+    """Controllers of load balancers want exactly one on a node, and EKS's own has it: aws-load-balancer-controller 1897."""
+    for host, components in described.items():
+        for one in of_type(components, "ec2_security_group"):
+            assert f"kubernetes.io/cluster/{host}" not in (one["properties"].get("tags") or {}), one["name"]
+
+
 # -- network ------------------------------------------------------------------------------------------------------------
 def test_subnets_lie_in_the_vpc_and_apart_from_each_other(described):
     for host in ("plain", "everything-with-a-long-name-as-it-may-be"):
