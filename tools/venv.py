@@ -22,7 +22,8 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parent.parent
 # The `ansible` package of this version contains exactly the collections that requirements.yml pins.
 ANSIBLE_WHEEL = "ansible==14.5.0"
-COLLECTIONS = ("amazon.aws", "kubernetes.core")
+# The last one with awx.awx (requirements-awx.yml).
+AWX_WHEEL = "ansible==12.3.0"
 
 
 def say(text: str) -> None:
@@ -79,11 +80,11 @@ def installed(collections: Path, name: str) -> str | None:
     return str(json.loads(manifest.read_text())["collection_info"]["version"])
 
 
-def wanted_collections() -> dict[str, str]:
-    """name -> exact version, read from requirements.yml without a YAML library."""
+def wanted_collections(requirements: Path) -> dict[str, str]:
+    """name -> exact version, read from a requirements.yml without a YAML library."""
     wanted: dict[str, str] = {}
     name = ""
-    for line in (REPO / "requirements.yml").read_text().splitlines():
+    for line in requirements.read_text().splitlines():
         key, _, value = line.strip().lstrip("- ").partition(":")
         if key == "name":
             name = value.strip()
@@ -92,24 +93,25 @@ def wanted_collections() -> dict[str, str]:
     return wanted
 
 
-def install_collections(venv: Path) -> None:
-    target = venv / "collections"
-    wanted = wanted_collections()
+def install_collections(venv: Path, target: Path, requirements: Path, wheel: str) -> None:
+    """The collections of `requirements` in `target`, from Ansible Galaxy, or from the package `wheel` that carries the same ones."""
+    wanted = wanted_collections(requirements)
     if all(installed(target, name) == version for name, version in wanted.items()):
         return
-    partial = venv / "collections.partial"
+    partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    fetch_collections(venv, partial, wanted)
+    fetch_collections(venv, partial, requirements, wheel)
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
     wrong = {name: installed(target, name) for name, version in wanted.items() if installed(target, name) != version}
     if wrong:
-        raise SystemExit(f"venv: the package {ANSIBLE_WHEEL} carries {wrong}, requirements.yml asks for {wanted}")
+        raise SystemExit(f"venv: the package {wheel} carries {wrong}, {requirements.name} asks for {wanted}")
 
 
-def fetch_collections(venv: Path, target: Path, wanted: dict[str, str]) -> None:
+def fetch_collections(venv: Path, target: Path, requirements: Path, wheel: str) -> None:
+    wanted = wanted_collections(requirements)
     galaxy = subprocess.run(
-        [venv / "bin" / "ansible-galaxy", "collection", "install", "-r", REPO / "requirements.yml", "-p", target],
+        [venv / "bin" / "ansible-galaxy", "collection", "install", "-r", requirements, "-p", target],
         capture_output=True,
         text=True,
         timeout=600,
@@ -120,13 +122,13 @@ def fetch_collections(venv: Path, target: Path, wanted: dict[str, str]) -> None:
     if galaxy.returncode == 0:
         say(f"collections {', '.join(wanted)} from Ansible Galaxy")
         return
-    say(f"Ansible Galaxy does not answer: taking the collections from the package {ANSIBLE_WHEEL}")
+    say(f"Ansible Galaxy does not answer: taking the collections from the package {wheel}")
     with tempfile.TemporaryDirectory() as folder:
         pip = [str(venv / "bin" / "python"), "-m", "pip", "download", "--quiet", "--no-deps"]
-        run(*pip, "--only-binary=:all:", "--python-version", "3.12", "-d", folder, ANSIBLE_WHEEL)
-        wheel = next(Path(folder).glob("ansible-*.whl"))
+        run(*pip, "--only-binary=:all:", "--python-version", "3.12", "-d", folder, wheel)
+        file = next(Path(folder).glob("ansible-*.whl"))
         prefixes = tuple(f"ansible_collections/{name.replace('.', '/')}/" for name in wanted)
-        with zipfile.ZipFile(wheel) as archive:
+        with zipfile.ZipFile(file) as archive:
             archive.extractall(target, [member for member in archive.namelist() if member.startswith(prefixes)])
 
 
@@ -146,7 +148,7 @@ def main() -> None:
     if stamp.exists() and stamp.read_text() == state:
         return
     install_packages(venv, requirements)
-    install_collections(venv)
+    install_collections(venv, venv / "collections", REPO / "requirements.yml", ANSIBLE_WHEEL)
     stamp.write_text(state)
     say("ready")
 

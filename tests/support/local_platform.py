@@ -99,9 +99,8 @@ def recap(output: str) -> dict[str, int]:
     return {key: int(value) for key, value in (pair.split("=") for pair in line.split() if "=" in pair)}
 
 
-@contextmanager
-def converged(name: str, folder: Path) -> Iterator[LocalPlatform]:
-    """One model, two replicas, the gateway; `folder` gets the inventory. Destroyed at the end."""
+def inventory(name: str, folder: Path) -> LocalPlatform:
+    """One model, two replicas, the gateway, as an inventory in `folder`; nothing runs yet."""
     model = folder / "tiny.gguf"
     make_tiny_gguf(model, kind="bigram", seed=0)
     (folder / "group_vars").symlink_to(REPO / "inventories" / "local" / "group_vars")
@@ -122,7 +121,13 @@ def converged(name: str, folder: Path) -> Iterator[LocalPlatform]:
         ],
     }
     (folder / "host_vars" / f"{name}.yml").write_text(yaml.safe_dump(variables))
-    made = LocalPlatform(name, folder / "hosts.yml", endpoint_file)
+    return LocalPlatform(name, folder / "hosts.yml", endpoint_file)
+
+
+@contextmanager
+def converged(name: str, folder: Path) -> Iterator[LocalPlatform]:
+    """The platform of `inventory`. Destroyed at the end."""
+    made = inventory(name, folder)
     try:
         made.playbook("site.yml")
         yield made

@@ -14,35 +14,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import yaml
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils.awx import objects
 from tests.support.awx_double import ADMIN, READER, Awx, AwxDouble, Refused, playbooks
+from tests.support.awx_objects import BLUEPRINT, CHOICES, made
 from tests.support.content_cache import cache_root
 
 REPO = Path(__file__).resolve().parents[2]
 
 
-class _Loader(yaml.SafeLoader):
-    pass
-
-
-_Loader.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(node))
-DATA = yaml.load((REPO / "roles/awx_config/vars/main.yml").read_text(), Loader=_Loader)
-DEFAULTS = yaml.safe_load((REPO / "roles/awx_config/defaults/main.yml").read_text())
-BLUEPRINT = {
-    key: DATA[f"__awx_config_{key}"] for key in ("mark", "templates", "questions", "steps", "credential_types")
-}
-INPUTS = {
-    key: DEFAULTS[f"awx_config_{key}"]
-    for key in ("organization", "teams", "drift_schedule", "lock_schedule", "notifications")
-}
-CHOICES = {
-    "clusters": ["llm-dev"],
-    "models": ["m.1"],
-    "engines": ["engine-m-1"],
-    "components": ["network", "engine-m-1"],
-}
 # Answers that try to be more than an answer.
 EVIL = [
     "{{ lookup('pipe', 'id') }}",
@@ -53,12 +32,6 @@ EVIL = [
     "'; DROP TABLE jobs; --",
     "!vault x",
 ]
-
-
-def made(*environments, **choices):
-    names = environments or ("dev",)
-    given = {**INPUTS, "environments": [{"name": name, "credentials": [f"aws {name}"]} for name in names]}
-    return objects(given, {name: {**CHOICES, **choices} for name in names}, BLUEPRINT)
 
 
 def by_name(rows):
