@@ -7,7 +7,7 @@ variable, a limit or an option of Ansible. The field names are those of AWX's AP
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Object = dict[str, Any]
@@ -18,12 +18,13 @@ _APPROVAL_S = 86_400
 
 def objects(inputs: Mapping[str, Any], choices: Mapping[str, Any], blueprint: Mapping[str, Any]) -> Object:
     """All objects. `inputs`: the role's inputs; `choices`: environment → what it has; `blueprint`: the role's own data."""
-    made: Object = {"inventories": [], "job_templates": [], "workflows": [], "schedules": [], "grants": []}
+    made: Object = {"inventories": [], "job_templates": [], "workflows": [], "nodes": [], "schedules": [], "grants": []}
     for environment in inputs["environments"]:
         one = _Environment(environment, choices[environment["name"]], inputs, blueprint)
         made["inventories"].append(one.inventory())
         made["job_templates"] += one.job_templates()
         made["workflows"].append(one.workflow())
+        made["nodes"] += one.nodes()
         made["schedules"] += one.schedules()
         made["grants"] += one.grants()
     made["names"] = _names(made, inputs, blueprint)
@@ -118,24 +119,21 @@ class _Environment:
             "name": self.title("change"),
             "description": self.about("Checks, plans, waits for an approval, and then does exactly what was planned."),
             "survey_spec": self._survey(["reason", "components"]),
-            "nodes": list(self._nodes()),
         }
 
-    def _nodes(self) -> Iterator[Object]:
+    def nodes(self) -> list[Object]:
+        """The steps of the workflow, last first: each names the one after it, which must be there."""
         steps = self.blueprint["steps"]
-        for step, following in zip(steps, [*steps[1:], ""], strict=True):
-            job: Object = {"name": self.title(step), "type": "job_template"}
-            job["organization"] = {"name": self.inputs["organization"]}
-            if step == "approval":
-                text = "Read the output of preflight (price) and of plan (what, and how it disturbs) first."
-                job = {
-                    "name": self.title(step),
-                    "type": "workflow_approval",
-                    "description": text,
-                    "timeout": _APPROVAL_S,
-                }
-            related = {"related": {"success_nodes": [{"identifier": following}]}} if following else {}
-            yield {"identifier": step, "unified_job_template": job, **related}
+        pairs = zip(steps, [*steps[1:], ""], strict=True)
+        return [self._node(step, following) for step, following in pairs][::-1]
+
+    def _node(self, step: str, following: str) -> Object:
+        job: Object = {"unified_job_template": self.title(step)}
+        if step == "approval":
+            about = "Read the output of preflight (price) and of plan (what, and how it disturbs) first."
+            job = {"approval_node": {"name": self.title(step), "description": about, "timeout": _APPROVAL_S}}
+        after = [following] if following else []
+        return {"identifier": step, "workflow": self.title("change"), "success_nodes": after, **job}
 
     def schedules(self) -> list[Object]:
         rules = {"drift": self.inputs["drift_schedule"], "lock": self.inputs["lock_schedule"]}

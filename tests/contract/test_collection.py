@@ -50,19 +50,26 @@ def test_the_execution_environment_has_the_versions_that_are_tested():
     assert dependencies["ansible_core"]["package_pip"] == f"ansible-core=={pins('constraints.txt')['ansible-core']}"
     assert dependencies["ansible_runner"]["package_pip"] == f"ansible-runner=={runner}"
     files = ("requirements.yml", "requirements-awx.yml")
-    wanted = [one for file in files for one in yaml.safe_load((REPO / file).read_text())["collections"]]
-    assert [one for one in dependencies["galaxy"]["collections"] if one.get("type") != "file"] == wanted
+    wanted = [one["name"] for file in files for one in yaml.safe_load((REPO / file).read_text())["collections"]]
+    given = [one["name"] for one in dependencies["galaxy"]["collections"]]
+    assert given == ["files/llm-on_eks.tar.gz", *(f"files/{name}" for name in wanted)]
 
 
-def test_the_execution_environment_has_every_package_that_runs_need():
+def required(file):
+    return set(re.findall(r"^([A-Za-z][\w-]*)", (REPO / file).read_text(), re.MULTILINE))
+
+
+def test_an_execution_environment_has_every_package_that_runs_need_and_none_of_the_local_cluster():
+    local = {"flask", "flask-cors", "jsonschema", "moto", "supervisor"}
+    assert required("meta/requirements.txt") == required("requirements.txt") - local
     given = dict(line.split("==") for line in execution_environment.pinned().splitlines())
-    needed = set(re.findall(r"^([A-Za-z][\w-]*)", (REPO / "requirements.txt").read_text(), re.MULTILINE))
-    assert set(given) == needed - execution_environment.LEFT_OUT
+    assert set(given) == required("meta/requirements.txt") - execution_environment.LEFT_OUT
     assert all(given.values())
 
 
 def test_what_the_definition_names_is_collected_or_in_the_project():
     collected = {"llm-on_eks.tar.gz", "helm", "kubectl", "requirements.txt"}
+    collected |= {"amazon.aws", "kubernetes.core", "awx.awx"}
     named = [one["src"] for one in DEFINITION["additional_build_files"]]
     for name in [*named, DEFINITION["dependencies"]["python"], DEFINITION["dependencies"]["system"]]:
         assert Path(name).name in collected if name.startswith(".local/") else (REPO / name).exists(), name

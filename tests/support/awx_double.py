@@ -121,7 +121,7 @@ class Awx:
             return False
         for key, value in wanted.items():
             if key not in row and key != "type":
-                raise Refused(400, {"detail": f"{row['type']} has no field named '{key}'"})
+                raise Refused(400, {"detail": f"{row['type'].capitalize()} has no field named '{key}'"})
             if str(row.get(key)) != value:
                 return False
         return True
@@ -132,6 +132,8 @@ class Awx:
             name: [error] for name, rule in OPTIONS[kind].items() if (error := field_error(name, rule, data, whole))
         }
         for field, target in FOREIGN.items():
+            if not isinstance(data.get(field), int | None):
+                raise Refused(400, {"detail": f"Bad data found in related field {field}."})
             if data.get(field) is not None and data[field] not in self.rows[target]:
                 wrong[field] = [f'Invalid pk "{data[field]}" - object does not exist.']
         if not wrong:
@@ -194,6 +196,12 @@ class Awx:
         if errors:
             raise Refused(400, {"variables_needed_to_start": errors})
         ignored = {key: value for key, value in given.items() if key not in accepted}
+        if ignored and identity in self.rows["workflow_job_templates"]:
+            # A job template ignores them.
+            text = (
+                f"Variables {', '.join(ignored)} are not allowed on launch. Check the Prompt on Launch setting on the "
+            )
+            raise Refused(400, {"extra_vars": [f"{text}Workflow Job Template to include Extra Variables."]})
         job = {
             "id": self.last + 1,
             "job_template": identity,
@@ -252,6 +260,7 @@ def schedule_errors(row: dict[str, Any]) -> dict[str, list[str]]:
     parts = rule.partition("RRULE:")[2]
     if not parts:
         errors.append("One or more rule required in rrule.")
+        errors.append("rrule parsing failed validation: A valid TZID must be provided (e.g., America/New_York)")
     elif "INTERVAL" not in parts:
         errors.append(f"INTERVAL required in rrule: RULE:{parts}")
     elif "SECONDLY" in parts:
@@ -448,7 +457,9 @@ class _Handler(BaseHTTPRequestHandler):
                 awx.surveys.pop(identity, None)
             return 200, awx.surveys.get(identity, {})
         if what == "create_approval_template":
-            made = awx.create("workflow_approval_templates", data)
+            # Of what is sent it keeps its own fields, not those of the node.
+            own = {key: data[key] for key in ("name", "description", "timeout") if key in data}
+            made = awx.create("workflow_approval_templates", own)
             awx.rows[kind][identity]["unified_job_template"] = made["id"]
             return 201, made
         if what == "launch":
