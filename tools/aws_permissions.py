@@ -100,6 +100,14 @@ _IMPLIED = {
     "s3:CreateBucket": ["s3:TagResource"],
     "sqs:CreateQueue": ["sqs:TagQueue"],
 }
+# Managed policies that together allow what the whole document does: one may have 6144 characters, a role 10 of them.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+PARTS = {
+    "network": ("ec2", "elasticloadbalancing"),
+    "cluster": ("eks", "iam", "kms"),
+    "storage": ("elasticfilesystem", "logs", "s3"),
+    "account": ("ecr", "events", "pricing", "servicequotas", "sqs"),
+}
 # Services to which we pass roles; instances in China have a principal of their own.
 _PASSED_TO = [
     *("eks.amazonaws.com", "ec2.amazonaws.com", "ec2.amazonaws.com.cn", "pods.eks.amazonaws.com"),
@@ -208,3 +216,13 @@ def policies(calls: Iterable[str]) -> dict[str, Any]:
         }
     )
     return {"Version": "2012-10-17", "Statement": statements}
+
+
+def parts(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Name in PARTS -> its policy document; each statement of the whole is in one of them."""
+    found: dict[str, dict[str, Any]] = {name: {"Version": document["Version"], "Statement": []} for name in PARTS}
+    for statement in document["Statement"]:
+        service = allowed({"Statement": [statement]})[0].partition(":")[0]
+        (name,) = [name for name, services in PARTS.items() if service in services]
+        found[name]["Statement"].append(statement)
+    return found

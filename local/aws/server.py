@@ -28,6 +28,7 @@ from . import (  # noqa: F401 - their operations register themselves
     ecr,
     efs,
     elb,
+    iam,
     images,
     kms,
     launch_templates,
@@ -224,8 +225,8 @@ class Emulator:
             return call.serialize(self.pages.cut(*key, call.params, self.pages.rest(call.name, token)))
         if key in OPERATIONS:
             return call.serialize(self.pages.cut(*key, call.params, OPERATIONS[key](session, call.params)))
-        if key in GUARDS:
-            GUARDS[key](session, call.params)
+        for refuse in GUARDS.get(key, ()):
+            refuse(session, call.params)
         if key == ("sqs", "ReceiveMessage"):
             entry = queues.at_once(entry)
         if key in s3.CONDITIONAL:

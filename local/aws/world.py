@@ -109,10 +109,10 @@ class Session:
 Operation = Callable[[Session, Params], Result]
 Overlay = Callable[[Session, Params, Result], Result]
 
-# (service, operation) -> the function that carries it out; the one that may refuse before moto does; the one that
+# (service, operation) -> the function that carries it out; those that may refuse before moto does; the one that
 # completes moto's answer.
 OPERATIONS: dict[tuple[str, str], Operation] = {}
-GUARDS: dict[tuple[str, str], Callable[[Session, Params], None]] = {}
+GUARDS: dict[tuple[str, str], list[Callable[[Session, Params], None]]] = {}
 OVERLAYS: dict[tuple[str, str], Overlay] = {}
 
 
@@ -130,7 +130,7 @@ def guard(service: str, name: str) -> Callable[[Callable[[Session, Params], None
     """Register a function that checks a call before moto carries it out, and raises Refusal where AWS would."""
 
     def register(function: Callable[[Session, Params], None]) -> Callable[[Session, Params], None]:
-        GUARDS[service, name] = function
+        GUARDS.setdefault((service, name), []).append(function)
         return function
 
     return register

@@ -15,6 +15,8 @@ from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.errors import 
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.tagging import tag_list
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.unknown import Unknown
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.iam.policy import MAX_CHARACTERS
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.iam.role import MAX_INLINE
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey import lookups
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.census import census
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.observed import price_of
@@ -22,12 +24,14 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.gather im
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.wanted import wanted
 from tests.support.emulated_aws import REGION, EmulatedAws, make_role
 from tests.unit.aws.kinds import OWNER, Ground, allow, build, connect, sample
-from tools.aws_permissions import actions, all_calls, allowed, policies
+from tools.aws_permissions import PARTS, actions, all_calls, allowed, parts, policies
 
 pytestmark = pytest.mark.programs
 
 REPO = Path(__file__).resolve().parents[2]
 PERMISSIONS = REPO / "docs" / "aws_permissions.json"
+# The same, as managed policies.
+MANAGED = REPO / "docs" / "aws_permissions"
 OPERATIONS = """
 import json
 from local.aws import server
@@ -181,10 +185,27 @@ def test_every_operation_of_ours_was_walked(walked):
 
 
 def test_the_published_permissions_are_those_of_the_code():
-    text = json.dumps(policies(all_calls()), indent=2) + "\n"
-    if os.environ.get("UPDATE_DOCS"):
-        PERMISSIONS.write_text(text)
-    assert PERMISSIONS.read_text() == text, "run UPDATE_DOCS=1 python -m pytest tests/contract/test_aws_emulator.py"
+    document = policies(all_calls())
+    wanted = {PERMISSIONS: document} | {MANAGED / f"{name}.json": part for name, part in parts(document).items()}
+    for file, part in wanted.items():
+        text = json.dumps(part, indent=2) + "\n"
+        if os.environ.get("UPDATE_DOCS"):
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text)
+        assert file.read_text() == text, "run UPDATE_DOCS=1 python -m pytest tests/contract/test_aws_emulator.py"
+
+
+def test_the_managed_policies_are_the_whole_and_iam_takes_each():
+    found = {name: json.loads((MANAGED / f"{name}.json").read_text()) for name in PARTS}
+    statements = [statement for part in found.values() for statement in part["Statement"]]
+    whole = json.loads(PERMISSIONS.read_text())
+    assert sorted(statements, key=str) == sorted(whole["Statement"], key=str)
+    assert max(size(part) for part in found.values()) <= MAX_CHARACTERS
+    assert size(whole) <= MAX_INLINE, "the whole stands in a role itself"
+
+
+def size(document):
+    return len(json.dumps(document, separators=(",", ":")))
 
 
 def test_nothing_is_called_that_is_not_read_from_the_code(walked):

@@ -11,6 +11,7 @@ import pytest
 from tests.support.described import REPO, run
 from tests.support.emulated_aws import KEYS, REGION, EmulatedAws
 from tests.support.image_registry import Registry
+from tools.aws_permissions import allowed
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +38,29 @@ def account(aws, folder, *arguments, environment="dev", **variables):
     return int(re.search(r"account +: ok=\d+ +changed=(\d+)", done.stdout)[1]), done.stdout
 
 
+DEPLOYERS = {"registry_deployer_principals": ["arn:aws:iam::123456789012:role/ci"]}
+
+
+def may_do(aws, role):
+    """Actions that the managed policies of a role allow."""
+    iam = aws.client("iam")
+    found = []
+    for attached in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
+        version = iam.get_policy(PolicyArn=attached["PolicyArn"])["Policy"]["DefaultVersionId"]
+        document = iam.get_policy_version(PolicyArn=attached["PolicyArn"], VersionId=version)["PolicyVersion"]["Document"]
+        found += allowed(document)
+    return sorted(found)
+
+
 def test_an_account_has_it_once_for_all_inventories(aws, tmp_path):
-    assert account(aws, tmp_path, "--check")[0] == 1
+    assert account(aws, tmp_path, "--check", **DEPLOYERS)[0] == 1
     assert aws.client("ecr").describe_repositories()["repositories"] == []
-    assert account(aws, tmp_path)[0] == 1
+    assert account(aws, tmp_path, **DEPLOYERS)[0] == 1
+    assert may_do(aws, "llm-deployer") == sorted(allowed(json.loads((REPO / "docs/aws_permissions.json").read_text())))
     repositories = [row["repositoryName"] for row in aws.client("ecr").describe_repositories()["repositories"]]
     assert sorted(repositories) == ["llm.on_eks/gateway", "llm.on_eks/llamacpp", "llm.on_eks/model_store"]
     assert [row["Name"] for row in aws.client("s3").list_buckets()["Buckets"]] == ["our-records"]
-    assert account(aws, tmp_path, environment="prod")[0] == 0, "another inventory of the account shares it"
+    assert account(aws, tmp_path, environment="prod", **DEPLOYERS)[0] == 0, "another inventory of the account shares it"
 
 
 def test_what_a_push_would_do_is_told_and_written_nowhere(aws, tmp_path):

@@ -8,12 +8,18 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..base.arguments import given, text, texts
+from ..base.errors import AwsError
 from ..base.plan import Rules, State
 from ..base.resource import AwsResource
 from ..base.tagging import Tagging, tag_list
 
 if TYPE_CHECKING:
     from ..survey.item import Item, Looker
+
+# Characters of all inline policies of a role, and of its trust policy, white space not counted.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+MAX_INLINE = 10240
+_MAX_TRUST = 2048
 
 
 class IamRole(AwsResource):
@@ -75,6 +81,7 @@ class IamRole(AwsResource):
     def desired(self, current: State | None) -> State:
         p = self.params
         trust = p["trust_policy"] or (trust_of(p["services"]) if p["services"] else None)
+        self._refuse_too_much(trust)
         return {
             "Path": p["path"],
             "Description": p["description"],
@@ -84,6 +91,16 @@ class IamRole(AwsResource):
             "inline": {name: _text(document) for name, document in p["inline_policies"].items()},
             "boundary": p["permissions_boundary"],
         }
+
+    def _refuse_too_much(self, trust: Any) -> None:
+        """Raises AwsError where IAM's limits are exceeded."""
+        inline = sum(size_of(document) for document in self.params["inline_policies"].values())
+        for what, size, most, mend in (
+            ("inline_policies have", inline, MAX_INLINE, "move some into managed policies"),
+            ("the trust policy has", size_of(trust or {}), _MAX_TRUST, "name fewer principals"),
+        ):
+            if size > most:
+                raise AwsError(f"{self.subject}: {what} {size} characters, IAM takes {most}; {mend}")
 
     def create(self, desired: State) -> None:
         own = ("Path", "Description", "AssumeRolePolicyDocument", "MaxSessionDuration")
@@ -133,6 +150,11 @@ def trust_of(services: list[str]) -> dict[str, Any]:
         actions = ["sts:AssumeRole", "sts:TagSession"] if service.startswith("pods.eks.") else ["sts:AssumeRole"]
         statements.append({"Effect": "Allow", "Principal": {"Service": service}, "Action": actions})
     return {"Version": "2012-10-17", "Statement": statements}
+
+
+def size_of(document: Any) -> int:
+    """Characters as IAM counts them: without white space."""
+    return len("".join(json.dumps(json.loads(_text(document)), separators=(",", ":")).split()))
 
 
 def _text(document: Any) -> str:
