@@ -18,7 +18,7 @@ REPO = Path(__file__).resolve().parents[1]
 # Folders with calls to AWS. A folder below module_utils/aws with the name of a service contains that service's kinds.
 _CODE = (
     *("plugins/module_utils/aws", "plugins/plugin_utils/locks", "plugins/plugin_utils/preflight/aws"),
-    *("plugins/plugin_utils/kubernetes", "tools/images"),
+    *("plugins/plugin_utils/kubernetes", "plugins/plugin_utils/images", "tools/images"),
 )
 SERVICES = (
     *("ec2", "ecr", "efs", "eks", "elbv2", "events", "iam", "kms", "logs", "pricing", "s3", "service-quotas", "sqs"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.gather im
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.wanted import wanted
 from tests.support.emulated_aws import REGION, EmulatedAws, make_role
 from tests.unit.aws.kinds import OWNER, Ground, allow, build, connect, sample
-from tools.aws_permissions import PARTS, actions, all_calls, allowed, parts, policies
+from tools.aws_permissions import PARTS, actions, all_calls, allowed, operations, parts, policies
 
 pytestmark = pytest.mark.programs
 
@@ -193,6 +194,16 @@ def test_the_published_permissions_are_those_of_the_code():
             file.parent.mkdir(exist_ok=True)
             file.write_text(text)
         assert file.read_text() == text, "run UPDATE_DOCS=1 python -m pytest tests/contract/test_aws_emulator.py"
+
+
+def test_every_file_that_has_a_client_of_aws_is_read_for_permissions():
+    files = [file for folder in ("plugins", "tools") for file in (REPO / folder).rglob("*.py")]
+    asking = {
+        str(file.relative_to(REPO))
+        for file in files
+        if re.search(r"boto3\.session|(session|connection)\.client\(", file.read_text())
+    }
+    assert asking - set(operations()) == set()
 
 
 def test_the_managed_policies_are_the_whole_and_iam_takes_each():

@@ -47,7 +47,9 @@ def may_do(aws, role):
     found = []
     for attached in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
         version = iam.get_policy(PolicyArn=attached["PolicyArn"])["Policy"]["DefaultVersionId"]
-        document = iam.get_policy_version(PolicyArn=attached["PolicyArn"], VersionId=version)["PolicyVersion"]["Document"]
+        document = iam.get_policy_version(PolicyArn=attached["PolicyArn"], VersionId=version)["PolicyVersion"][
+            "Document"
+        ]
         found += allowed(document)
     return sorted(found)
 
