@@ -52,6 +52,8 @@ PUBLISHED = {
     "accelerators_neuron_monitor_image": "neuron/neuron-monitor:1.3.0",
     "registry_push_base": "library/python:3.12-slim",
 }
+# Of Inf instances, on demand and spot: a new account may have none.
+_RAISED = ("L-1945791B", "L-B5D1601B")
 GPU = {"nvidia.com/gpu": 8}
 # As the platform's node pools have it.
 GPU_LABEL = {"nvidia.com/gpu.present": "true"}
@@ -125,17 +127,23 @@ def publishers(folder: Path) -> Iterator[dict[str, str]]:
         process.wait(10)
 
 
-def variables(aws: EmulatedAws, folder: Path, mirror: Path) -> dict[str, Any]:
-    """What the owner of an account says, and every system that prod leaves out."""
+def way_in(aws: EmulatedAws, folder: Path) -> dict[str, Any]:
+    """What the owner of an account says of it."""
     keys = folder / "credentials"
     keys.write_text("[default]\n" + "".join(f"{name} = {value}\n" for name, value in KEYS.items()))
-    catalog = yaml.safe_load((REPO / "inventories/prod/group_vars/eks_clusters/models.yml").read_text())
     return {
         "ansible_python_interpreter": sys.executable,
         "platform_aws_endpoint_url": aws.url,
         "platform_aws_credentials_file": str(keys),
         "platform_state_bucket": "our-records",
         "platform_images": {**IMAGES, "tgw": "localhost/tgw:1"},
+    }
+
+
+def variables(folder: Path, mirror: Path) -> dict[str, Any]:
+    """What the owner of a cluster says, and every system that prod leaves out."""
+    catalog = yaml.safe_load((REPO / "inventories/prod/group_vars/eks_clusters/models.yml").read_text())
+    return {
         "platform_chart_mirror": str(mirror),
         "platform_report_file": str(folder / "report.html"),
         "platform_protected": False,
@@ -165,6 +173,8 @@ def production(eks: EmulatedEks, folder: Path, mirror: Path, *arguments: str) ->
     with ExitStack() as world:
         aws = world.enter_context(eks.account(*arguments))
         aws.client("s3").create_bucket(Bucket="our-models", CreateBucketConfiguration={"LocationConstraint": REGION})
+        for code in _RAISED:
+            aws.admin("PUT", f"quotas/{REGION}/{code}", {"value": 256})
         for node, given in NODES.items():
             world.enter_context(SimulatedNode(new_client(eks.cluster.kubeconfig), node, pod_ip=str(address), **given))
         world.enter_context(SimulatedOperators(client))
@@ -172,9 +182,11 @@ def production(eks: EmulatedEks, folder: Path, mirror: Path, *arguments: str) ->
         shutil.copytree(REPO / "inventories" / "prod" / "group_vars", folder / "group_vars")
         (folder / "host_vars").mkdir()
         images = world.enter_context(publishers(folder))
-        given = json.loads(json.dumps(variables(aws, folder, mirror) | images))
-        for host in (name, "account"):
-            (folder / "host_vars" / f"{host}.yml").write_text(yaml.safe_dump(given))
+        account = way_in(aws, folder)
+        given = {"account": account, name: account | variables(folder, mirror) | images}
+        given["account"]["registry_push_base"] = images["registry_push_base"]
+        for host, said in json.loads(json.dumps(given)).items():
+            (folder / "host_vars" / f"{host}.yml").write_text(yaml.safe_dump(said))
         hosts = {"eks_clusters": {"hosts": {name: {}}}, "aws_accounts": {"hosts": {"account": {}}}}
         (folder / "hosts.yml").write_text(yaml.safe_dump(hosts))
         yield Production(name, folder / "hosts.yml", aws, eks.cluster.kubeconfig)
