@@ -57,11 +57,18 @@ _RAISED = ("L-1945791B", "L-B5D1601B")
 GPU = {"nvidia.com/gpu": 8}
 # As the platform's node pools have it.
 GPU_LABEL = {"nvidia.com/gpu.present": "true"}
+
+
+def neuron(devices: int) -> dict[str, int]:
+    """Inferentia2 has two cores in a device."""
+    return {"aws.amazon.com/neuron": devices, "aws.amazon.com/neuroncore": 2 * devices}
+
+
 NODES: dict[str, dict[str, Any]] = {
     **{f"system-{zone}": {"zone": f"{REGION}{zone}", "instance_type": "m7i.xlarge"} for zone in "abc"},
     "gpu": {"zone": f"{REGION}a", "instance_type": "g6.xlarge", "devices": GPU, "labels": GPU_LABEL},
-    "inf2": {"zone": f"{REGION}a", "instance_type": "inf2.8xlarge", "devices": {"aws.amazon.com/neuron": 1}},
-    "inf2-large": {"zone": f"{REGION}b", "instance_type": "inf2.24xlarge", "devices": {"aws.amazon.com/neuron": 6}},
+    "inf2": {"zone": f"{REGION}a", "instance_type": "inf2.8xlarge", "devices": neuron(1)},
+    "inf2-large": {"zone": f"{REGION}b", "instance_type": "inf2.24xlarge", "devices": neuron(6)},
 }
 
 
@@ -153,7 +160,9 @@ def variables(folder: Path, mirror: Path) -> dict[str, Any]:
         "models_check_sources": False,
         # A control plane of this machine has a class of that name.
         "storage_efs_class": "files",
+        # What would outlive the cluster.
         "storage_efs_retain": False,
+        "loki_bucket_retain": False,
         "storage_s3_buckets": [{"name": "weights", "bucket": "our-models"}],
         # The public source of Neuron's chart is an older one.
         "accelerators_neuron_version": "1.0.0",
