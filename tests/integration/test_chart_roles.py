@@ -28,7 +28,8 @@ from tests.support.simulated_operators import SimulatedOperators
 MIRROR = os.environ.get("LLM_ON_EKS_TEST_CHARTS", "")
 # A folder with an older version of each chart, by the same kind of names.
 OLDER = os.environ.get("LLM_ON_EKS_TEST_OLDER_CHARTS", "")
-TRIALS = sorted(REPO.glob("roles/*/tests/trial.yml"))
+# `trial.yml` is a role's default, `trial_seed.yml` the walk-through's choice.
+TRIALS = sorted(REPO.glob("roles/*/tests/trial*.yml"))
 # Namespaces of the platform's own, which systems put something into.
 HOMES = [
     {"name": "models", "namespace": {"name": "llm-engines", "pod_security": "baseline"}},
@@ -66,8 +67,13 @@ def described():
         "platform_aws_region": "us-west-2",
         "model_catalog": [],
     }
-    settings = {file.parent.parent.name: yaml.safe_load(file.read_text())["settings"] for file in TRIALS}
-    return describe_roles({role: (role, {**platform, **given}) for role, given in settings.items()})
+    settings = {case_of(file): yaml.safe_load(file.read_text())["settings"] for file in TRIALS}
+    return describe_roles({case: (case.split("-")[0], {**platform, **given}) for case, given in settings.items()})
+
+
+def case_of(file):
+    """`cost`, `cost-seed`."""
+    return file.parent.parent.name + file.stem.removeprefix("trial").replace("_", "-")
 
 
 def alone(components):
@@ -87,7 +93,7 @@ def _stand_in(reference):
 
 def stood_on(described, components):
     """The components of other trials that these require, and those that these stand on in turn; CRDs of monitors, too."""
-    owners = {one["name"]: role for role, found in described.items() for one in found}
+    owners = {one["name"]: role for role, found in described.items() if "-" not in role for one in found}
     wanted = {owners[name] for one in components for name in one.get("requires", []) if name in owners}
     roles = [role for role in wanted if described[role] is not components]
     found = [one for role in roles for one in [*stood_on(described, described[role]), *described[role]]]
@@ -122,7 +128,7 @@ def standing_of(described, role):
     return standing
 
 
-ROLES = [file.parent.parent.name for file in TRIALS]
+ROLES = [case_of(file) for file in TRIALS]
 
 
 @pytest.mark.parametrize("role", ROLES)

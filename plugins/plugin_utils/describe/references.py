@@ -46,6 +46,15 @@ def resolve(value: Any, outputs: Mapping[tuple[str, str], Any]) -> Any:
     return value
 
 
+def as_text(value: Any) -> Any:
+    """Nested data whose texts are of no other type than text: encoders accept no others."""
+    if isinstance(value, Mapping):
+        return {str(key): as_text(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [as_text(item) for item in value]
+    return str.__str__(value) if isinstance(value, str) and type(value) is not str else value
+
+
 def is_unknown(value: Any) -> bool:
     """Whether nested data still contains a value that is only known after an apply."""
     if isinstance(value, str):

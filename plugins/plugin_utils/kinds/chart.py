@@ -129,7 +129,7 @@ class ChartNode:
     def _parts(self, context: Context, report: _Report) -> _Parts:
         chart = source.obtain(self.release.chart, context.run.charts)
         record = release_record.read(context, self.component, self.release.name)
-        values = context.outputs.resolve(self.release.values)
+        values = context.outputs.resolve_text(self.release.values)
         request = render.Request(chart, self.release.name, self.namespace, values)
         same = record is not None and record.inputs == request.inputs
         # The same input is rendered as last time: some charts differ between install and upgrade, and a second run must
@@ -443,7 +443,7 @@ def hooks_of(context: Context, component: str, release: Release, namespace: str)
     """A release's hooks as they would run now. verify calls `run(context, "test")` on them. Raises ChartError."""
     record = release_record.read(context, component, release.name)
     chart = source.obtain(release.chart, context.run.charts)
-    values = context.outputs.resolve(release.values)
+    values = context.outputs.resolve_text(release.values)
     request = render.Request(chart, release.name, namespace, values, bool(record and record.upgrade))
     made = render.render(request, context.run.charts, _cluster(context, component, request), fresh=True)
     _, _, hooks = split(made.documents)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ..describe.references import UNKNOWN, UnresolvedError, references, resolve
+from ..describe.references import UNKNOWN, UnresolvedError, as_text, references, resolve
 from ..helm.options import ChartOptions
 from ..kubernetes.aws_access import AwsAccess
 from ..kubernetes.client import Client, Resource
@@ -228,6 +228,10 @@ class Outputs:
             return resolve(value, known)
         except UnresolvedError as error:
             raise NodeError(f"${{out:{error.args[0]}}} refers to an output that no component of this run has") from None
+
+    def resolve_text(self, value: Any) -> Any:
+        """As `resolve`, for what is written to Kubernetes or given to Helm: what is not known yet is plain text, too."""
+        return as_text(self.resolve(value))
 
     def resolve_known(self, value: Any) -> Any:
         """The same for data that is only looked up: an output that nobody has is unknown, in every mode."""

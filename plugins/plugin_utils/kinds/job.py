@@ -80,7 +80,7 @@ class JobNode:
         return outcome
 
     def _document(self, context: Context) -> Document:
-        document = labelled(context.outputs.resolve(self.job.manifest), self.component)
+        document = labelled(context.outputs.resolve_text(self.job.manifest), self.component)
         document = placed(context, document, self.namespace)
         digest = hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
         metadata = document["metadata"]

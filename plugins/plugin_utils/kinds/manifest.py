@@ -106,7 +106,7 @@ class ManifestNode:
     slow: bool = False
 
     def run(self, context: Context) -> Outcome:
-        documents = [labelled(context.outputs.resolve(document), self.component) for document in self.documents]
+        documents = [labelled(context.outputs.resolve_text(document), self.component) for document in self.documents]
         return apply_all(context, self.component, documents, self.namespace, self.policy, part=self.name)
 
 

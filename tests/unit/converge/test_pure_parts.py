@@ -3,11 +3,13 @@
 
 import base64
 
+import msgspec
 import pytest
 
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.unknown import Unknown
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe import references
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import DescriptorError, lines_of, parse
+from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.context import Outputs
 from ansible_collections.llm.on_eks.plugins.plugin_utils.objects import disruption
 from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.compare import changes, paths, to_yaml
 from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.conflicts import Conflict, read_conflicts, without
@@ -323,3 +325,11 @@ def test_a_page_with_an_address_of_its_own_needs_no_port_forward():
     }
     [component] = parse([{"name": "here", "pages": [page]}])
     assert lines_of(component.pages) == ["Dashboards: http://198.18.0.2:30081"]
+
+
+def test_values_of_a_chart_that_are_not_known_yet_are_text_that_helm_is_given():
+    outputs = Outputs(check=True)
+    outputs.publish("network", "vpc_id", Unknown("network.vpc_id"))
+    values = outputs.resolve_text({"vpcId": "${out:network.vpc_id}", "more": ["x-${out:network.vpc_id}"]})
+    assert msgspec.json.decode(msgspec.json.encode(values))["vpcId"] == references.UNKNOWN
+    assert references.is_unknown(values)
