@@ -91,7 +91,7 @@ def renew(folder: Path) -> None:
     """Write all files. Raises OSError or ValueError."""
     write(folder / "llm-gateway.json", list(gateways(listed("/api/v1/namespaces/llm-gateway/pods"))))
     write(folder / "llm-engines.json", list(engines(listed("/api/v1/namespaces/llm-engines/pods"))))
-    write(folder / "cadvisor.json", list(kubelets(listed("/api/v1/nodes"))))
+    write(folder / "kubelet.json", list(kubelets(listed("/api/v1/nodes"))))
 
 
 if __name__ == "__main__":

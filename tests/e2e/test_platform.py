@@ -308,10 +308,8 @@ def test_observe_brings_one_page_that_draws_what_clients_do_and_stays(platform, 
     text = poll(lambda: found if "tiny completion" in (found := read(page)) else "", seconds=90)
     assert "llm-gateway 1 of 1" in text
     assert "llm-engines 2 of 2" in text
-    poll(
-        lambda: "CPU of engines</figcaption>" not in read(page) and "Not measured here: CPU" not in read(page),
-        seconds=60,
-    )
+    drawn = r"<figcaption>Memory of engines<small></small></figcaption><svg.*?engine-tiny-"
+    poll(lambda: re.search(drawn, read(page)), seconds=90)
     assert recap(platform.playbook("site.yml", *observed).stdout)["changed"] == 0
     assert recap(platform.playbook("site.yml").stdout)["changed"] == 0
     assert "Dashboards" in read(page)
