@@ -231,16 +231,6 @@ def test_a_program_killed_by_9_comes_back(platform, program):
     assert platform.is_ready()
 
 
-@pytest.fixture
-def account(platform, monkeypatch):
-    """The emulated account, as amazon.aws and boto3 find it: by the environment. Its endpoint."""
-    command = [sys.executable, "-m", "local.kubernetes", "status", "--name", platform.name]
-    said = json.loads(subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True).stdout)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", said["aws_endpoint_url"])
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", said["aws_credentials_file"])
-    return said["aws_endpoint_url"]
-
-
 @pytest.mark.parametrize("way_in", ["kubeconfig", "token of EKS"])
 def test_tasks_of_ones_own_run_as_the_readme_has_them(platform, account, tmp_path, way_in):
     (text,) = re.findall(r"```yaml\n(# mine.yml\n.*?)```", (REPO / "README.md").read_text(), re.DOTALL)
