@@ -306,8 +306,10 @@ svg{width:100%;height:auto;display:block}svg text{font:13px system-ui,sans-serif
 table{border-collapse:collapse;width:100%;font-size:13px}td,th{padding:.1rem .4rem;text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 th{font-weight:400;color:var(--soft)}td:first-child{text-align:left;width:100%;white-space:normal;overflow-wrap:anywhere;padding-left:0}
 i{display:inline-block;width:.7em;height:.7em;border-radius:2px;background:var(--c);margin-right:.45em}
-.alerts td{text-align:left;white-space:normal;width:auto;vertical-align:top}.alerts td:last-child{width:100%}.firing td:first-child{color:var(--bad);font-weight:700}
-.alerts{border:1px solid var(--line);background:var(--card)}.alerts td{padding:.25rem .6rem}.good{color:var(--good)}.absent{overflow-wrap:anywhere;font-size:13px}
+.alerts td{text-align:left;white-space:normal;width:auto;vertical-align:top}.alerts td:last-child{width:100%}
+.firing td:first-child{color:var(--bad);font-weight:700}
+.alerts{border:1px solid var(--line);background:var(--card)}.alerts td{padding:.25rem .6rem}.good{color:var(--good)}
+.absent{overflow-wrap:anywhere;font-size:13px}
 @media(max-width:40rem){header{position:static}section{scroll-margin-top:0}.spans{margin-left:0}}
 .c0{--c:#2f6fb3}.c1{--c:#d9662b}.c2{--c:#2d8f57}.c3{--c:#a24bb5}.c4{--c:#b5891a}.c5{--c:#1c99a5}.c6{--c:#c43c62}.c7{--c:#6b7280}.c8{--c:#7a9e2e}.c9{--c:#5b53c6}
 """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What operators, a volume driver and a cloud would do, on a control plane alone: they say that their objects are ready.
 
-Little is made of these objects: a Prometheus operator lists the kubelets in a Service that it never deletes. A claim gets a volume, a Service of type LoadBalancer a host name, an API service and
-a custom resource the conditions that its controller would set.
+Little is made of these objects: a Prometheus operator lists the kubelets in a Service that it never deletes. A claim gets a
+volume, a Service of type LoadBalancer a host name, an API service and a custom resource the conditions that its controller would set.
 """
 
 from __future__ import annotations

@@ -150,7 +150,8 @@ _STYLE = """
 @media(prefers-color-scheme:dark){:root{--ink:#e7eaee;--soft:#a0aab5;--line:#343a42;--own:#5a97d6;--shared:#34567a;--paper:#15181c}}
 body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:62rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.4rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .4rem}p{color:var(--soft);margin:.3rem 0}div.wide{overflow-x:auto}
-table{border-collapse:collapse;width:100%}td,th{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
+table{border-collapse:collapse;width:100%}
+td,th{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 th{font-weight:400;color:var(--soft)}td:first-child,th:first-child{text-align:left;padding-left:0}td.bar{width:40%;min-width:8rem;text-align:left}
 i{display:inline-block;height:.9em;vertical-align:-.1em;background:var(--own)}i.shared{background:var(--shared)}
 """

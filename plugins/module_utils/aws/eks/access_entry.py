@@ -27,7 +27,8 @@ _SESSION = re.compile(r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/([^/]+)/.+")
 class EksAccessEntry(EksMember):
     """Who may use a cluster's API. The session ARN of an assumed role counts as the role, `caller` as the current identity.
 
-    One whose role was deleted and made anew is made anew, too. Policies are given by name (AmazonEKSViewPolicy) or ARN; without namespaces they apply to the whole cluster.
+    One whose role was deleted and made anew is made anew, too. Policies are given by name (AmazonEKSViewPolicy) or ARN;
+    without namespaces they apply to the whole cluster.
     """
 
     kind = "eks_access_entry"
