@@ -186,11 +186,12 @@ def test_a_bucket_is_read_with_the_credentials_that_pod_identity_gives(platform,
         ours = status.get("user", {}).get("username") == "system:serviceaccount:llm-engines:models-sync"
         return credentials if status.get("authenticated") and ours else None
 
+    pods_made = {"resources": ("pods",), "operations": ("CREATE",)}
     policies, files = described_policies(), {"llama-2-13b/tiny.gguf": weights}
     with (
         guarded_bucket(here, "my-models", files, policies) as (url, credentials),
         PodIdentityAgent(here, {}, whose) as agent,
-        Webhook(kubeconfig, here, tmp_path, "llm-engines", pod_identity(agent), mutating=True, resources=("pods",)),
+        Webhook(kubeconfig, here, tmp_path, "llm-engines", pod_identity(agent), mutating=True, **pods_made),
     ):
         digest = hashlib.sha256(weights).hexdigest()
         revision = Manifest("", "", "", (FileEntry("model.gguf", len(weights), digest),)).digest

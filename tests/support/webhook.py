@@ -38,8 +38,9 @@ class Webhook:
         side_effects: str = "None",
         timeout_s: int = 2,
         resources: tuple[str, ...] = ("configmaps", "deployments"),
+        operations: tuple[str, ...] = ("CREATE", "UPDATE"),
     ) -> None:
-        self._resources = list(resources)
+        self._resources, self._operations = list(resources), list(operations)
         self.kubeconfig, self.namespace, self.answer = kubeconfig, namespace, answer
         self.kind = "MutatingWebhookConfiguration" if mutating else "ValidatingWebhookConfiguration"
         self.name = f"test-{namespace}"
@@ -64,7 +65,7 @@ class Webhook:
         self._server.server_close()
 
     def configuration(self):
-        rule = {"apiGroups": ["", "apps"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"]}
+        rule = {"apiGroups": ["", "apps"], "apiVersions": ["v1"], "operations": self._operations}
         hook = {
             "name": "policy.example.com",
             "admissionReviewVersions": ["v1"],
