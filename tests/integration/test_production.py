@@ -28,6 +28,7 @@ pytestmark = [
 ]
 # Of what AWS takes: a cluster of nine minutes is there in eleven seconds.
 PACE = "0.02"
+PAGES = ("Front door", "Grafana", "Prometheus", "Alertmanager", "Jaeger", "Kiali", "Headlamp", "OpenCost")
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,8 @@ def test_a_whole_production_comes_stays_and_goes(world, capsys):
     drift = world.run("playbooks/drift.yml", "-e", "drift_fail=true")
     status = world.run("playbooks/status.yml")
     gone = world.run("destroy.yml", "-e", f"platform_confirm={world.name}")
+    for page in PAGES:
+        assert re.search(rf"{page}: http://127.0.0.1:\d+ after kubectl -n [\w-]+ port-forward svc/", status.said), page
     with capsys.disabled():
         print(
             f"\nfirst run: {first.wall_s:.0f} s wall, {first.cpu_s:.1f} CPU-s; converge {took:.1f} s, path {path:.1f} s"
