@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/efs/latest/ug/API_Operations.html
 
 from __future__ import annotations
 
+import datetime
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -166,8 +167,23 @@ def put_file_system_policy(session: Session, params: Params) -> Result:
     statements = json.loads(params["Policy"]).get("Statement") or []
     if not statements or any(one.get("Resource", arn) != arn for one in statements):
         raise refuse("efs.policy")
+    _require_principals(session, statements)
     _store(session).policies[params["FileSystemId"]] = params["Policy"]
     return {"FileSystemId": params["FileSystemId"], "Policy": params["Policy"]}
+
+
+def _require_principals(session: Session, statements: list[Row]) -> None:
+    """Refuse a role that does not exist, or is not known here yet."""
+    young = datetime.timedelta(seconds=session.delay("role"))
+    known = {
+        role.arn
+        for role in network.iam(session).get_roles()
+        if session.now() - role.create_date.replace(tzinfo=datetime.UTC) >= young
+    }
+    for one in statements:
+        named = one["Principal"]["AWS"] if isinstance(one["Principal"], dict) else []
+        if any(":role/" in arn and arn not in known for arn in ([named] if isinstance(named, str) else named)):
+            raise refuse("efs.policy_principal")
 
 
 @operation("efs", "DescribeFileSystemPolicy")

@@ -42,6 +42,12 @@ options:
   tls_only:
     description: Whether a policy refuses mounts without TLS. Without it, a policy is left alone.
     type: bool
+  mount_principals:
+    description:
+      - ARNs of the IAM principals that may mount, for instance the role of the nodes; left out, anybody who reaches it. Needs O(tls_only).
+      - Mounts then need the options V(tls) and V(iam).
+    type: list
+    elements: str
   transition_to_ia:
     description: When files that nobody reads go to Infrequent Access; left out is never.
     type: str

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -63,8 +64,10 @@ class ContentCache:
 
     def _drop_old(self) -> None:
         for file in self._folder.iterdir():
-            if time.time() - file.stat().st_mtime > _KEPT_S:
-                file.unlink(missing_ok=True)
+            # Another process may rename or delete it meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - file.stat().st_mtime > _KEPT_S:
+                    file.unlink()
 
 
 def key_of(*parts: Any, sources: Iterable[str]) -> str:

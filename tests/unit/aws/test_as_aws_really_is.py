@@ -448,6 +448,33 @@ def test_files_are_mounted_by_tls_and_by_nobody_as_root(aws):
     assert build("efs_file_system", aws, params).plan().verb == "update"
 
 
+def test_only_named_principals_mount_where_iam_decides(aws):
+    role = make_role(aws, "mounting-nodes")
+    params = {"name": "nodes-files", "tls_only": True, "mount_principals": [role, role]}
+    made = build("efs_file_system", aws, params)
+    made.apply()
+    identifier = made.wait()["FileSystemId"]
+    document = json.loads(aws.client("efs").describe_file_system_policy(FileSystemId=identifier)["Policy"])
+    allowed = [one for one in document["Statement"] if one["Effect"] == "Allow"]
+    assert [one["Principal"] for one in allowed] == [{"AWS": [role]}]
+    assert build("efs_file_system", aws, params).plan().verb == "none"
+    assert build("efs_file_system", aws, {**params, "mount_principals": []}).plan().verb == "update"
+
+
+def test_a_role_that_efs_does_not_know_yet_is_waited_for(aws):
+    stranger = "arn:aws:iam::123456789012:role/made-in-a-moment"
+    files = build("efs_file_system", aws, {"name": "early-files", "tls_only": True, "mount_principals": [stranger]})
+    waited = []
+
+    def sleep(seconds):
+        waited.append(seconds)
+        make_role(aws, "made-in-a-moment")
+
+    files.connection.sleep = sleep
+    files.apply()
+    assert len(waited) == 1
+
+
 def test_old_versions_of_records_do_not_stay_for_ever(aws):
     params = {"name": "llm-records-old", "old_versions_days": 30}
     build("s3_bucket", aws, params).apply()

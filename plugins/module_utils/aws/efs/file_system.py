@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ..base.arguments import flag, given, text
+from ..base.arguments import flag, given, text, texts
 from ..base.errors import AwsError
 from ..base.plan import Rules, State
 from ..base.tagging import Tagging
@@ -31,6 +31,8 @@ class EfsFileSystem(EfsResource):
     tagging = Tagging("ResourceId", "FileSystemId")
     noun = "EFS file system"
     produces = ("id", "arn", "name")
+    # A role that was just made: https://github.com/hashicorp/terraform-provider-aws (internal/service/efs/file_system_policy.go)
+    passing = {"put_file_system_policy": ("invalid Principal block",)}
     rules = Rules(
         fixed=("Encrypted", "KmsKeyId", "PerformanceMode", "AvailabilityZoneName"),
         exact=("lifecycle",),
@@ -46,6 +48,7 @@ class EfsFileSystem(EfsResource):
         "availability_zone": text(),
         "backup": flag(),
         "tls_only": flag(),
+        "mount_principals": texts(),
         "transition_to_ia": text(choices=_AGES),
         "transition_to_archive": text(choices=_AGES),
         "transition_to_primary": text(choices=["AFTER_1_ACCESS"]),
@@ -110,8 +113,11 @@ class EfsFileSystem(EfsResource):
             "AvailabilityZoneName": p["availability_zone"],
             "lifecycle": lifecycle,
             "backup": p["backup"],
-            "policy": json.dumps(_tls_policy(self._arn(current)), sort_keys=True) if p["tls_only"] else None,
+            "policy": json.dumps(self._mounts(current), sort_keys=True) if p["tls_only"] else None,
         }
+
+    def _mounts(self, current: State | None) -> dict[str, Any]:
+        return _tls_policy(self._arn(current), list(dict.fromkeys(self.params["mount_principals"] or ())))
 
     def _arn(self, current: State | None) -> str:
         if current is None:
@@ -158,17 +164,19 @@ class EfsFileSystem(EfsResource):
         return given(id=current["FileSystemId"], arn=current.get("FileSystemArn"), name=current["CreationToken"])
 
 
-def _tls_policy(arn: str) -> dict[str, Any]:
-    """Clients mount and write by TLS through a mount target, and nobody is root there.
+def _tls_policy(arn: str, principals: list[str]) -> dict[str, Any]:
+    """Clients mount and write by TLS through a mount target, and nobody is root there. `principals`: who may; anybody where none is named.
 
     https://docs.aws.amazon.com/efs/latest/ug/iam-access-control-nfs-efs.html
     """
     who: dict[str, Any] = {"Principal": {"AWS": "*"}, "Resource": arn}
+    named = {"Principal": {"AWS": principals}} if principals else {}
     return {
         "Version": "2012-10-17",
         "Statement": [
             {
                 **who,
+                **named,
                 "Sid": "MountAndWrite",
                 "Effect": "Allow",
                 "Action": ["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"],
