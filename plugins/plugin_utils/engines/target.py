@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 PROMPT = "This is a cake recipe:\n\n1. Mix the flour and the"
-_CANCEL_TOKENS = 400
+ABANDONED_TOKENS = 400
 
 
 class NotHeldError(Exception):
@@ -85,7 +85,7 @@ class Target:
         body = {
             "model": self.model,
             "prompt": PROMPT,
-            "max_tokens": _CANCEL_TOKENS,
+            "max_tokens": ABANDONED_TOKENS,
             "temperature": 1,
             "stream": True,
             **more,
