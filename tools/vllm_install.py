@@ -15,6 +15,13 @@ from pathlib import Path
 
 VERSION = "0.32.0"
 TIMEOUT_S = 1500
+# Its core is a process that imports this file once more.
+_PROGRAM = """#!{folder}/bin/python3
+from vllm.entrypoints.cli.main import main
+
+if __name__ == "__main__":
+    main()
+"""
 
 
 class VllmError(Exception):
@@ -60,7 +67,7 @@ def copy(made: Path, folder: Path) -> None:
     compiled = [target / name for name in ("vllm", "torch", "transformers")]
     subprocess.run([sys.executable, "-m", "compileall", "-q", *compiled], capture_output=True)
     program = folder / "bin" / "vllm"
-    program.write_text(f"#!{folder}/bin/python3\nfrom vllm.entrypoints.cli.main import main\n\nmain()\n")
+    program.write_text(_PROGRAM.format(folder=folder))
     program.chmod(0o755)
 
 

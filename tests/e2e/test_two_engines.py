@@ -74,7 +74,9 @@ def with_extra(platform):
 
 
 def pods_of(platform, model):
-    found = platform.kubectl("-n", "llm-engines", "get", "pods", "-l", f"llm.on-eks/model={model}", "-o", "json")
+    """The engine's, not those of Jobs."""
+    label = f"llm.on-eks/engine,llm.on-eks/model={model}"
+    found = platform.kubectl("-n", "llm-engines", "get", "pods", "-l", label, "-o", "json")
     return json.loads(found)["items"]
 
 

@@ -64,7 +64,13 @@ def test_a_pod_is_asked_for_what_its_model_does(engine, task, path, key):
     ((asked, body),) = says["asked"]
     assert asked == path and body["model"] == "tiny" and key in body
     says["status"] = 503
-    assert code(first_token("tiny", port, task)) == 1
+    done = subprocess.run([sys.executable, "-c", first_token("tiny", port, task)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "no token yet, but 503: {}\n")
+
+
+def test_a_pod_that_does_not_listen_yet_says_so_in_one_line():
+    done = subprocess.run([sys.executable, "-c", first_token("tiny", 9, "generate")], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "no token yet: [Errno 111] Connection refused\n")
 
 
 def lines(running, steps):

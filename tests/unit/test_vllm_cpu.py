@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tools.vllm_cpu import REQUIREMENTS
-from tools.vllm_install import VERSION, stand_in_for_cuda
+from tools.vllm_install import VERSION, copy, stand_in_for_cuda
 
 pytestmark = pytest.mark.programs
 
@@ -44,6 +44,22 @@ def test_a_library_that_is_linked_with_cublas_loads_without_it(tmp_path):
 def call(library, number):
     program = f"import ctypes; print(ctypes.CDLL({str(library)!r}).sum({number}))"
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+
+def test_a_copied_environment_has_a_program_that_starts_processes_and_no_pip(tmp_path):
+    """vLLM's core is a process of its own, which Python starts by importing the program again."""
+    packages = tmp_path / "made" / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    cli = packages / "vllm" / "entrypoints" / "cli"
+    cli.mkdir(parents=True)
+    (packages / "pip").mkdir()
+    (cli / "core.py").write_text("def core(): print('core')\n")
+    main = "import multiprocessing\nfrom .core import core\ndef main():\n"
+    main += "    p = multiprocessing.get_context('spawn').Process(target=core)\n    p.start()\n    p.join()\n    print(p.exitcode)\n"
+    (cli / "main.py").write_text(main)
+    copy(tmp_path / "made", tmp_path / "image")
+    done = subprocess.run([tmp_path / "image" / "bin" / "vllm"], capture_output=True, text=True)
+    assert done.stdout.split() == ["core", "0"], done.stderr
+    assert not list((tmp_path / "image").rglob("site-packages/pip*"))
 
 
 def test_versions_are_exact_and_no_gpu_is_asked_for():

@@ -327,8 +327,13 @@ def first_token(model: str, port: int, task: str) -> str:
     lines = [
         "import http.client, sys",
         f"c = http.client.HTTPConnection('127.0.0.1', {port}, timeout=25)",
-        f"c.request('POST', {path!r}, {json.dumps(body)!r}, {{'Content-Type': 'application/json'}})",
-        "sys.exit(c.getresponse().status != 200)",
+        "try:",
+        f"    c.request('POST', {path!r}, {json.dumps(body)!r}, {{'Content-Type': 'application/json'}})",
+        "    r = c.getresponse()",
+        "except OSError as problem:",
+        "    sys.exit(f'no token yet: {problem}')",
+        "if r.status != 200:",
+        "    sys.exit(f'no token yet, but {r.status}: {r.read(300).decode(errors=\"replace\")}')",
     ]
     return "\n".join(lines)
 
