@@ -78,9 +78,21 @@ def test_endpoints_come_and_go_as_the_slices_say(cluster: Cluster, house: House)
         **{"llm.on-eks/model": "tiny"},
     )
     house.until(lambda: ready(front) == {"10.0.0.3"})
-    cluster.delete("a")
+    cluster.put("a", **{"llm.on-eks/model": "tiny"})
     house.until(lambda: ready(front) == set())
     assert front.chat().code == "no_ready_engine"
+
+
+def test_a_model_whose_slices_are_deleted_was_removed(cluster: Cluster, house: House) -> None:
+    for name, address in (("tiny", "10.0.0.1"), ("other", "10.0.0.2")):
+        cluster.put(name, endpoint(address, ready=True), **{"llm.on-eks/model": name})
+    front = cluster.front()
+    house.until(lambda: ready(front) == {"10.0.0.1"})
+    cluster.delete("tiny")
+    house.until(lambda: "tiny" not in front.gateway.fleet.registry.pools)
+    reply = front.chat()
+    assert (reply.status, reply.code) == (404, "model_not_found")
+    assert "tiny" not in front.gateway.fleet.dispatchers
 
 
 def test_a_lost_deletion_is_made_good_by_the_next_list(cluster: Cluster, house: House) -> None:

@@ -122,7 +122,7 @@ class Fleet:
         return make_policy(name, model, self._prefixes, self._chance.randrange(1 << 16))
 
     def _forget(self, model: str) -> None:
-        """An adapter was unloaded. One that a request waits for, or that the configuration names, stays known."""
+        """An adapter was unloaded, or a model removed. One that a request waits for, or that the configuration names, stays known."""
         dispatcher = self.dispatchers.get(model)
         if model in self.catalogue.models or (dispatcher is not None and dispatcher.waiting):
             self.registry.know(model)

@@ -151,12 +151,13 @@ class Registry:
         engine.learned = models
         if not named_by_discovery:
             engine.models = models
-            self._forget(unloaded)
+            self.forget(unloaded)
             self.rebuild()
 
-    def _forget(self, adapters: Iterable[str]) -> None:
-        """Adapters that no engine has any more, said by one that is well: they are gone, and will not come back by waiting."""
-        for name in adapters:
+    def forget(self, models: Iterable[str]) -> None:
+        """Adapters that an engine which is well does not have any more, and models whose Service was deleted: they are gone, and will not
+        come back by waiting."""
+        for name in models:
             if not any(name in engine.models for engine in self.engines.values()):
                 self._known.pop(name, None)
                 self.pools.pop(name, None)

@@ -245,6 +245,7 @@ class Worker:
 
             watch = EndpointWatch.from_settings(settings)
             static = static_endpoints(settings)
+            named: set[str] = set()
             self._start(self._probe_loop(), "probes")
             self._start(self._engine_metrics_loop(), "engine metrics")
             async for update in watch.run():
@@ -253,6 +254,11 @@ class Worker:
                     for model in watch.models:
                         gateway.fleet.registry.know(model)
                     gateway.fleet.registry.replace([*update.engines, *static])
+                    # Without pods a Service keeps its slices: a model without any was removed.
+                    if named - watch.models:
+                        gateway.fleet.registry.forget(named - watch.models)
+                        gateway.fleet.registry.changed()
+                    named = set(watch.models)
                     gateway.discovered.set()
                 elif update is not None:
                     gateway.fleet.registry.update(update.engines)
