@@ -41,7 +41,10 @@ class ObtainError(Exception):
 
 @dataclass(frozen=True)
 class Tool:
-    """One row of versions.json. `cpu_seconds` and `megabytes`: the cost of a build, for the announcement."""
+    """One row of versions.json. `cpu_seconds` and `megabytes`: the cost of a build, for the announcement.
+
+    Without `binary` and `archive` nobody publishes it. `by_name`: obtained only when it is named, for the full tests.
+    """
 
     name: str
     version: str
@@ -54,6 +57,7 @@ class Tool:
     archive: str = ""
     member: str = ""
     checksums: str = ""
+    by_name: bool = False
 
 
 def load_tools(file: Path = HERE / "versions.json") -> dict[str, Tool]:
@@ -167,6 +171,8 @@ def on_path(tool: Tool) -> Path | None:
 
 def download(tool: Tool, target: Path) -> bool:
     """True when the publisher's file arrived and matched the publisher's checksum; False when it cannot be reached."""
+    if not (tool.binary or tool.archive):
+        return False
     arch = ARCHITECTURES[platform.machine()]
     fill = {"version": tool.version, "number": tool.version.lstrip("v"), "arch": arch}
     address = (tool.binary or tool.archive).format(**fill)
@@ -282,12 +288,14 @@ def linker_flags(tool: Tool) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="tools to obtain; all when none is named")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="tools to obtain; when none is named, those that a local cluster needs"
+    )
     parser.add_argument("--cache", type=Path, default=default_cache(), help="cache folder (LLM_ON_EKS_CACHE)")
     parser.add_argument("--plan", action="store_true", help="obtain nothing, say what would be obtained")
     arguments = parser.parse_args()
     known = load_tools()
-    names = arguments.names or list(known)
+    names = arguments.names or [name for name, tool in known.items() if not tool.by_name]
     wanted = [known[name] for name in names if name in known]
     announced = announcement(wanted, arguments.cache)
     if announced:

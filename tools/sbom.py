@@ -102,7 +102,7 @@ def _programs() -> Iterator[Dependency]:
             tool.name,
             tool.version,
             _PROGRAMS,
-            "local cluster" if tool.name not in ("helm", "kubectl") else "controller",
+            "tests" if tool.by_name else "controller" if tool.name in ("helm", "kubectl") else "local cluster",
         )
 
 

@@ -9,14 +9,18 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 import urllib.request
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import openai
 import pytest
 
+from ansible_collections.llm.on_eks.plugins.plugin_utils.engines import scaling
+from tests.support import metrics_adapter
 from tests.support.local_platform import REPO, recap
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
@@ -303,6 +307,64 @@ def test_observe_brings_one_page_that_draws_what_clients_do_and_stays(platform, 
     assert recap(platform.playbook("site.yml", *observed).stdout)["changed"] == 0
     assert recap(platform.playbook("site.yml").stdout)["changed"] == 0
     assert "Dashboards" in read(page)
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not metrics_adapter.PROGRAM.exists(), reason="python -m tools.obtain prometheus-adapter builds it")
+def test_the_engine_is_scaled_up_and_down_on_what_the_gateway_counts(platform, tmp_path):
+    """Ours are the rule, the autoscaler and the adapter's rules; the window before a pod goes is seconds here."""
+    entry = {"name": "tiny", "engine": "llamacpp", "replicas": {"min": 1, "max": 3}, "autoscaling": {"target": 2}}
+    models = scaling.scaled([entry])
+    groups = {"prometheus_rule_groups": scaling.recorded(models)["spec"]["groups"]}
+    platform.playbook("site.yml", "-e", "@local/observe/inputs.yml", "-e", json.dumps(groups))
+    [scaler] = scaling.autoscalers(models, seed=False)
+    scaler["spec"]["behavior"]["scaleDown"] = {
+        "stabilizationWindowSeconds": 20,
+        "policies": [{"type": "Pods", "value": 1, "periodSeconds": 15}],
+    }
+    metrics_adapter.give(platform.name, tmp_path)
+    file = tmp_path / "objects.json"
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": [*metrics_adapter.manifests(), scaler]}))
+
+    def replicas():
+        said = platform.kubectl("-n", "llm-engines", "get", "hpa", "engine-tiny", "-o", "jsonpath={.status}")
+        return json.loads(said).get("desiredReplicas", 0)
+
+    try:
+        platform.kubectl("apply", "--server-side", "-f", str(file))
+        poll(lambda: replicas() == 1, seconds=300)
+        with busy(platform, clients=6):
+            poll(lambda: replicas() == 3, seconds=300)
+        poll(lambda: replicas() == 1, seconds=300)
+    finally:
+        platform.kubectl("delete", "--ignore-not-found", "-f", str(file))
+        platform.playbook("site.yml", "-e", "@local/observe/inputs.yml")
+
+
+@contextmanager
+def busy(platform, clients):
+    """So many requests at once."""
+    endpoint, end = platform.endpoint, threading.Event()
+    asked = {"model": "tiny", "prompt": "This is a cake", "max_tokens": 900, "stream": True, "ignore_eos": True}
+    headers = {"authorization": f"Bearer {endpoint['api_key']}", "content-type": "application/json"}
+
+    def client():
+        while not end.is_set():
+            with suppress(OSError, http.client.HTTPException):
+                request = urllib.request.Request(
+                    f"{endpoint['url']}/v1/completions", json.dumps(asked).encode(), headers
+                )
+                urllib.request.urlopen(request, timeout=120).read()
+
+    threads = [threading.Thread(target=client, daemon=True) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        for thread in threads:
+            thread.join(130)
 
 
 def read(address):
