@@ -24,7 +24,7 @@ from tests.support.cluster_client import new_client
 from tests.support.content_cache import cache_root
 from tests.support.described import IMAGES, REPO
 from tests.support.docker_registry import published, started
-from tests.support.emulated_aws import KEYS, REGION, EmulatedAws
+from tests.support.emulated_aws import KEYS, REGION, EmulatedAws, make_role
 from tests.support.emulated_cluster import EmulatedEks
 from tests.support.simulated_backends import SimulatedBackends
 from tests.support.simulated_node import SimulatedNode
@@ -182,6 +182,8 @@ def production(eks: EmulatedEks, folder: Path, mirror: Path, *arguments: str) ->
     with ExitStack() as world:
         aws = world.enter_context(eks.account(*arguments))
         aws.client("s3").create_bucket(Bucket="our-models", CreateBucketConfiguration={"LocationConstraint": REGION})
+        # EKS takes no administrator that IAM does not know.
+        make_role(aws, "platform")
         for code in _RAISED:
             aws.admin("PUT", f"quotas/{REGION}/{code}", {"value": 256})
         for node, given in NODES.items():
