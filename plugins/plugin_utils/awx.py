@@ -14,6 +14,8 @@ Object = dict[str, Any]
 # question → what of an environment is offered as its choices.
 _CHOICES = {"components": "components", "component": "components", "model": "engines", "ask": "models"}
 _APPROVAL_S = 86_400
+RESULTS = ("started", "success", "error", "approval")
+_HIDDEN = "$encrypted$"
 
 
 def objects(inputs: Mapping[str, Any], choices: Mapping[str, Any], blueprint: Mapping[str, Any]) -> Object:
@@ -28,7 +30,26 @@ def objects(inputs: Mapping[str, Any], choices: Mapping[str, Any], blueprint: Ma
         made["schedules"] += one.schedules()
         made["grants"] += one.grants()
     made["names"] = _names(made, inputs, blueprint)
+    made["results"] = {result: _hear_of(result, inputs["notifications"]) for result in RESULTS}
     return made
+
+
+def outdated(wanted: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]], renew: bool) -> list[Object]:
+    """The notifications that AWX does not have as they are wanted. It shows secrets as $encrypted$: they count as equal unless `renew`."""
+    known = {one["name"]: one for one in found}
+    return [dict(one) for one in wanted if renew or not _same(one, known.get(one["name"]))]
+
+
+def _same(wanted: Mapping[str, Any], found: Mapping[str, Any] | None) -> bool:
+    if not found or found["notification_type"] != wanted["type"]:
+        return False
+    shown = found["notification_configuration"]
+    return all(shown.get(key) in (value, _HIDDEN) for key, value in wanted["configuration"].items())
+
+
+def _hear_of(result: str, notifications: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the notifications that are sent after this result."""
+    return [one["name"] for one in notifications if result in (one.get("results") or ("error", "approval"))]
 
 
 def _names(made: Object, inputs: Mapping[str, Any], blueprint: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -125,15 +146,17 @@ class _Environment:
         """The steps of the workflow, last first: each names the one after it, which must be there."""
         steps = self.blueprint["steps"]
         pairs = zip(steps, [*steps[1:], ""], strict=True)
-        return [self._node(step, following) for step, following in pairs][::-1]
+        return [part for pair in reversed(list(pairs)) for part in self._node(*pair)]
 
-    def _node(self, step: str, following: str) -> Object:
-        job: Object = {"unified_job_template": self.title(step)}
-        if step == "approval":
-            about = "Read the output of preflight (price) and of plan (what, and how it disturbs) first."
-            job = {"approval_node": {"name": self.title(step), "description": about, "timeout": _APPROVAL_S}}
-        after = [following] if following else []
-        return {"identifier": step, "workflow": self.title("change"), "success_nodes": after, **job}
+    def _node(self, step: str, following: str) -> list[Object]:
+        """An approval is made first and linked then: awx.awx would look for the link below the approval, not below its node."""
+        node: Object = {"identifier": step, "workflow": self.title("change")}
+        after = {"success_nodes": [following] if following else []}
+        if step != "approval":
+            return [{**node, **after, "unified_job_template": self.title(step)}]
+        about = "Read the output of preflight (price) and of plan (what, and how it disturbs) first."
+        approval = {"name": self.title(step), "description": about, "timeout": _APPROVAL_S}
+        return [{**node, "approval_node": approval}, {**node, **after}]
 
     def schedules(self) -> list[Object]:
         rules = {"drift": self.inputs["drift_schedule"], "lock": self.inputs["lock_schedule"]}

@@ -27,6 +27,22 @@ ADMIN, READER = "token-of-an-administrator", "token-of-a-reader"
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = json.loads((Path(__file__).parent / "awx_options.json").read_text())
 KINDS = [*OPTIONS, "workflow_approval_templates"]
 NOTIFICATION_FIELDS = {"webhook": ["url", "headers"], "slack": ["token", "channels"], "mattermost": ["mattermost_url"]}
+# What can be associated with an object of each kind, as far as it is used here.
+_RESULTS = ("notification_templates_started", "notification_templates_success", "notification_templates_error")
+_JOB = ("credentials", "labels", "instance_groups")
+LISTS = {
+    "organizations": (*_RESULTS, "instance_groups", "galaxy_credentials", "notification_templates_approvals"),
+    "projects": _RESULTS,
+    "inventories": ("instance_groups", "input_inventories"),
+    "inventory_sources": _RESULTS,
+    "job_templates": (*_RESULTS, *_JOB),
+    "workflow_job_templates": (*_RESULTS, "labels", "notification_templates_approvals"),
+    "workflow_job_template_nodes": (*_JOB, "success_nodes", "failure_nodes", "always_nodes"),
+    "schedules": _JOB,
+    "roles": ("teams", "users"),
+}
+# Fields of notifications that are never shown.
+SECRETS = ("token", "password", "grafana_key", "account_token", "aws_secret_access_key", "aws_session_token")
 # What AWX says of a job template without one of these.
 JOB_TEMPLATE_NEEDS = {
     "project": "Job Templates must have a project assigned.",
@@ -92,6 +108,10 @@ class Awx:
         summary: dict[str, Any] = {"object_roles": roles}
         if kind == "organizations":
             summary["related_field_counts"] = self.counts(row["id"])
+        if kind == "notification_templates":
+            given = row["notification_configuration"] or {}
+            shown = {key: "$encrypted$" if key in SECRETS and value else value for key, value in given.items()}
+            row = {**row, "notification_configuration": shown}
         singular = {"inventories": "inventory"}.get(kind, kind.removesuffix("s"))
         return {**row, "url": url, "type": singular, "related": related, "summary_fields": summary}
 
@@ -464,6 +484,8 @@ class _Handler(BaseHTTPRequestHandler):
             return 201, made
         if what == "launch":
             return 201, awx.launch(identity, data.get("extra_vars", {}))
+        if what not in LISTS.get(kind, ()):
+            raise Refused(404, "<!doctype html><title>Not Found</title>")
         linked = awx.links.setdefault((kind, identity, what), [])
         if method == "GET":
             return 200, page([{"id": one} for one in linked], query, self.path.partition("?")[0])

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.llm.on_eks.plugins.plugin_utils.awx import objects, outdated
 from tests.support.awx_double import ADMIN, READER, Awx, AwxDouble, Refused, playbooks
-from tests.support.awx_objects import BLUEPRINT, CHOICES, made
+from tests.support.awx_objects import BLUEPRINT, CHOICES, INPUTS, made
 from tests.support.content_cache import cache_root
 
 REPO = Path(__file__).resolve().parents[2]
@@ -23,6 +24,7 @@ sys.path.insert(0, str(REPO))
 
 from tools import execution_environment  # noqa: E402
 
+SECRET = "canary-of-a-token"
 # Answers that try to be more than an answer.
 EVIL = [
     "{{ lookup('pipe', 'id') }}",
@@ -62,16 +64,17 @@ def test_a_job_of_one_environment_has_its_inventory_and_its_credentials_and_no_o
 
 def test_a_change_is_planned_approved_applied_and_verified_in_this_order():
     nodes = made()["nodes"]
-    assert {node["identifier"]: node["success_nodes"] for node in nodes} == {
+    links = {node["identifier"]: node["success_nodes"] for node in nodes if "success_nodes" in node}
+    assert links == {
         "verify": [],
         "apply": ["verify"],
         "approval": ["apply"],
         "plan": ["approval"],
         "preflight": ["plan"],
     }
-    # AWX refuses a step that comes after one which is not there yet.
-    assert [node["identifier"] for node in nodes] == ["verify", "apply", "approval", "plan", "preflight"]
-    assert [node["identifier"] for node in nodes if "approval_node" in node] == ["approval"]
+    # AWX refuses a step that comes after one which is not there yet; an approval is there before it has a link.
+    assert [node["identifier"] for node in nodes] == ["verify", "apply", "approval", "approval", "plan", "preflight"]
+    assert [sorted(node)[0] for node in nodes if node["identifier"] == "approval"] == ["approval_node", "identifier"]
     assert {node["workflow"] for node in nodes} == {"llm dev change"}
     templates = by_name(made()["job_templates"])
     assert templates["llm dev plan"]["extra_vars"]["plan_artifact"] is True
@@ -89,6 +92,24 @@ def test_who_asks_cannot_approve_and_who_approves_cannot_apply():
     assert ("approval", "llm dev change") in may["llm approve"]
     assert ("approval", "llm dev change") not in may["llm request"] | may["llm operate"]
     assert ("execute", "llm dev change") in may["llm request"]
+
+
+def test_who_approves_hears_of_a_change_that_waits():
+    slack = {"name": "ops", "type": "slack", "configuration": {"token": "s3cret", "channels": ["ops"]}}
+    quiet = {**slack, "name": "quiet", "results": ["success"]}
+    results = objects({**INPUTS, "environments": [], "notifications": [slack, quiet]}, {}, BLUEPRINT)["results"]
+    assert results == {"started": [], "success": ["quiet"], "error": ["ops"], "approval": ["ops"]}
+
+
+def test_a_secret_that_awx_does_not_show_is_written_once():
+    slack = {"name": "ops", "type": "slack", "configuration": {"token": "s3cret", "channels": ["ops"]}}
+    configuration = {"token": "$encrypted$", "channels": ["ops"]}
+    shown = {"name": "ops", "notification_type": "slack", "notification_configuration": configuration}
+    other = {**shown, "notification_configuration": {**configuration, "channels": ["dev"]}}
+    assert outdated([slack], [], False) == [slack]
+    assert outdated([slack], [shown], False) == []
+    assert outdated([slack], [other], False) == [slack]
+    assert outdated([slack], [shown], True) == [slack]
 
 
 # -- surveys ------------------------------------------------------------------------------------------------------------
@@ -199,7 +220,12 @@ def configure(awx_collection):
                 "ANSIBLE_COLLECTIONS_PATH": f"{REPO / 'collections'}:{awx_collection}",
                 "ANSIBLE_NOCOLOR": "1",
             }
-            given = {"awx_config_environments": [{"name": "dev"}], "awx_config_image": "registry.example.com/ee:1"}
+            slack = {"name": "ops", "type": "slack", "configuration": {"token": SECRET, "channels": ["ops"]}}
+            given = {
+                "awx_config_environments": [{"name": "dev"}],
+                "awx_config_image": "registry.example.com/ee:1",
+                "awx_config_notifications": [slack],
+            }
             command = [
                 Path(sys.executable).parent / "ansible-playbook",
                 "playbooks/awx.yml",
@@ -247,6 +273,7 @@ def test_a_second_run_changes_nothing_and_absent_takes_away_ours_only(configure)
     assert len(names(awx, "job_templates")) == len(BLUEPRINT["templates"])
     assert len(awx.rows["workflow_job_template_nodes"]) == len(BLUEPRINT["steps"])
     before = json.dumps([awx.rows, awx.surveys], sort_keys=True)
+    assert SECRET not in first.stdout + first.stderr
     second = configure()
     assert "changed=0" in second.stdout, second.stdout[-3000:]
     assert json.dumps([awx.rows, awx.surveys], sort_keys=True) == before
