@@ -95,6 +95,7 @@ class Jobs:
             "ANSIBLE_FORCE_COLOR": "True",
             "ANSIBLE_HOST_KEY_CHECKING": "False",
             "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True",
+            "ANSIBLE_PARAMIKO_RECORD_HOST_KEYS": "False",
             "ANSIBLE_RETRY_FILES_ENABLED": "False",
             "ANSIBLE_COLLECTIONS_PATH": own,
             "ANSIBLE_ROLES_PATH": f"{private}/requirements_roles:{private}/home/.ansible/roles",
@@ -191,8 +192,8 @@ def synced(project: Path, programs: Path, galaxy: str, folder: Path) -> Path:
     environment = {
         **os.environ,
         "HOME": str(folder),
-        "ANSIBLE_CONFIG": os.devnull,
-        "ANSIBLE_COLLECTIONS_PATH": str(folder / "requirements_collections"),
+        # The plural is what AWX 24.6.1 sets, and ansible-core 2.19 no longer reads.
+        "ANSIBLE_COLLECTIONS_PATHS": str(folder / "requirements_collections"),
         "ANSIBLE_GALAXY_SERVER_LIST": "server0",
         "ANSIBLE_GALAXY_SERVER_SERVER0_URL": galaxy,
         "ANSIBLE_FORCE_COLOR": "false",

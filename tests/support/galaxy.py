@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 
+_NEVER = "2026-01-01T00:00:00Z"
+
+
 def packed(installed: Path, archive: Path) -> Path:
     """The archive of a collection that is installed: its manifest, and what is there of it."""
     names = sorted(str(file.relative_to(installed)) for file in installed.rglob("*") if file.suffix != ".pyc")
@@ -58,8 +61,9 @@ def serving(archives: Mapping[str, Path]) -> Iterator[str]:
         def do_GET(self) -> None:
             path = self.path.partition("?")[0].strip("/").split("/")
             content = b"" if path[0] != "download" else archives[path[1]].read_bytes()
-            answer = content or json.dumps(_answer(path, known)).encode()
-            self.send_response(200 if answer != b"null" else 404)
+            found = None if content else _answer(path, known)
+            answer = content or json.dumps(found or {"errors": []}).encode()
+            self.send_response(200 if content or found else 404)
             self.send_header("Content-Type", "application/octet-stream" if content else "application/json")
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
@@ -97,6 +101,8 @@ def _answer(path: list[str], known: Mapping[str, dict[str, Any]]) -> Any:
     if path in ([""], ["api"]):
         return {"available_versions": {"v3": "v3/"}}
     one = known.get(".".join(path[2:4])) if path[:2] == ["v3", "collections"] else None
+    if one and len(path) == 4:
+        return {"name": path[3], "created_at": _NEVER, "updated_at": _NEVER, "href": one["href"]}
     if not one or path[4:5] != ["versions"]:
         return None
     if len(path) == 5:
