@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,6 +24,13 @@ from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.census impor
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.observed import price_of
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.gather import gather
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.wanted import wanted
+from local.aws.callers import Caller
+from local.aws.clock import Clock
+from local.aws.config import EmulatorConfig
+from local.aws.denials import DEPLOYER, refuse_denied
+from local.aws.errors import Refusal
+from local.aws.journal import Entry
+from local.aws.world import World
 from tests.support.emulated_aws import REGION, EmulatedAws, make_role
 from tests.unit.aws.kinds import OWNER, Ground, allow, build, connect, sample
 from tools.aws_permissions import PARTS, actions, all_calls, allowed, operations, parts, policies
@@ -227,6 +235,18 @@ def test_without_any_one_permission_something_is_refused():
     published = set(allowed(json.loads(PERMISSIONS.read_text())))
     needed = {action: call for call in all_calls() for action in actions([call])}
     assert published == set(needed), "each is needed by a call, and each call has what it needs"
+
+
+def test_the_emulator_refuses_a_deployer_some_call_without_any_one_permission():
+    published = set(allowed(json.loads(PERMISSIONS.read_text())))
+    calls = {action: call for call in sorted(all_calls()) for action in actions([call])}
+    caller = Caller("arn:aws:iam::123456789012:user/x", "arn:aws:iam::123456789012:user/x", None)
+    entry = Entry(0.0, 0, "POST", "/", [("User-Agent", f"Boto3 {DEPLOYER}")], b"")
+    for action in sorted(published):
+        world = World(EmulatorConfig(), Clock(), allowed=sorted(published - {action}))
+        service, _, name = calls[action].partition(":")
+        with pytest.raises(Refusal, match=f"is not authorized to perform: {action} "):
+            refuse_denied(world, SimpleNamespace(service=service, name=name), caller, entry)
 
 
 @pytest.mark.parametrize(
