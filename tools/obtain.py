@@ -24,7 +24,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Tool:
     """One row of versions.json. `cpu_seconds` and `megabytes`: the cost of a build, for the announcement.
 
     Without `binary` and `archive` nobody publishes it. `by_name`: obtained only when it is named, for the full tests.
+    `files`: a pattern of files in its module that are kept beside it.
     """
 
     name: str
@@ -52,11 +53,12 @@ class Tool:
     package: str
     cpu_seconds: int
     megabytes: int
-    says: list[str]
+    says: list[str] = field(default_factory=list)
     binary: str = ""
     archive: str = ""
     member: str = ""
     checksums: str = ""
+    files: str = ""
     by_name: bool = False
 
 
@@ -81,6 +83,12 @@ def say_once(text: str) -> None:
 
 def cached_path(tool: Tool, cache: Path) -> Path:
     return cache / "tools" / tool.name / tool.version / tool.name
+
+
+def files_of(name: str, cache: Path) -> list[Path]:
+    """The files that are kept beside an obtained program."""
+    tool = load_tools()[name]
+    return sorted(cached_path(tool, cache).parent.glob(Path(tool.files).name)) if tool.files else []
 
 
 def missing(tools: list[Tool], cache: Path) -> list[Tool]:
@@ -132,7 +140,7 @@ def obtain_one(tool: Tool, cache: Path, progress: Progress) -> Path:
     with progress.step(tool.name), locked(target):
         if target.exists():  # another process was faster
             return target
-        found = on_path(tool)
+        found = on_path(tool) if tool.says else None
         if found:
             publish(found, target)
             return target
@@ -236,6 +244,7 @@ def build(tool: Tool, target: Path) -> None:
             f"{tool.name} {tool.version} can be neither downloaded nor built: its publisher cannot be reached and there is "
             "no Go; install Go 1.25 or newer, or put the binary on the PATH"
         )
+    keep_files(tool, go, target.parent)
     # A build of a killed run may still go on, and write to its own folder.
     for left in target.parent.glob(".building-*"):
         left.unlink(missing_ok=True)
@@ -267,6 +276,18 @@ def build(tool: Tool, target: Path) -> None:
         raise ObtainError(f"{tool.name} {tool.version}: go build failed: {' '.join(done.stdout.split())[-600:]}")
     staging.chmod(0o755)
     staging.replace(target)
+
+
+def keep_files(tool: Tool, go: str, folder: Path) -> None:
+    """Copy what the program's module publishes beside it, custom resource definitions for instance."""
+    if not tool.files:
+        return
+    command = [go, "list", "-mod=readonly", "-f", "{{.Module.Dir}}", tool.package]
+    done = subprocess.run(command, cwd=HERE / tool.module, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ObtainError(f"{tool.name} {tool.version}: go list failed: {' '.join(done.stderr.split())[-600:]}")
+    for file in Path(done.stdout.strip()).glob(tool.files):
+        shutil.copyfile(file, folder / file.name)
 
 
 def linker_flags(tool: Tool) -> str:

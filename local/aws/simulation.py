@@ -58,7 +58,8 @@ def _documents(account: str, source: str) -> Iterator[Any]:
     for owner in owners:
         inline = owner.policies
         yield from (json.loads(text) for text in (inline.values() if isinstance(inline, dict) else inline))
-        yield from (json.loads(policy.document) for policy in owner.managed_policies.values())
+        for policy in owner.managed_policies.values():
+            yield from (json.loads(one.document) for one in policy.versions if one.is_default)
 
 
 def _decide(documents: list[Any] | None, action: str, resource: str) -> str:

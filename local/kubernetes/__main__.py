@@ -29,6 +29,7 @@ def parse() -> argparse.Namespace:
         sub.add_argument("--aws-port", type=int, default=0, help="its port on 127.0.0.1; 0 derives it from the name")
         sub.add_argument("--aws-pace", type=float, default=0.0, help="0: everything at once; 1: as slow as AWS")
         sub.add_argument("--aws-delays", default="{}", help='JSON: seconds of single kinds, as {"cluster": 20}')
+        sub.add_argument("--aws-controllers", action="store_true", help="with AWS's own Karpenter")
         sub.add_argument("--state-root", type=Path, default=STATE_ROOT, help="folder of all clusters' state")
         sub.add_argument("--cache", type=Path, default=None, help="folder of tools (LLM_ON_EKS_CACHE)")
         if verb == "up":
@@ -50,7 +51,7 @@ def aws(arguments: argparse.Namespace) -> AwsConfig | None:
         raise LocalClusterError(
             f"local cluster: {arguments.aws_delays} is not a mapping of kinds to seconds (local_cluster_aws_delays)"
         ) from None
-    return AwsConfig(arguments.aws_region, arguments.aws_port, arguments.aws_pace, delays)
+    return AwsConfig(arguments.aws_region, arguments.aws_port, arguments.aws_pace, delays, arguments.aws_controllers)
 
 
 def main() -> None:

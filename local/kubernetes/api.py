@@ -15,14 +15,20 @@ from .errors import LocalClusterError
 
 FIELD_MANAGER = "local-cluster"
 _TIMEOUT_S = 10
+_APPLY = "application/apply-patch+yaml"
 _RESOURCES = {
     "ClusterRole": "clusterroles",
     "ClusterRoleBinding": "clusterrolebindings",
+    "CustomResourceDefinition": "customresourcedefinitions",
     "EndpointSlice": "endpointslices",
     "PersistentVolume": "persistentvolumes",
     "Service": "services",
     "StorageClass": "storageclasses",
 }
+
+
+class ExistsError(LocalClusterError):
+    """An object of that name is there."""
 
 
 class Api:
@@ -52,8 +58,26 @@ class Api:
         data = self._ask("GET", path, missing=True)
         return json.loads(data) if data else None
 
-    def delete(self, path: str) -> None:
-        self._ask("DELETE", path, missing=True)
+    def delete(self, path: str, *, at_once: bool = False) -> None:
+        body = b'{"gracePeriodSeconds": 0}' if at_once else None
+        self._ask("DELETE", path, body, kind="application/json", missing=True)
+
+    def items(self, path: str) -> list[dict[str, Any]]:
+        """The items of a list; none where there is no such list."""
+        return (self.get(path) or {}).get("items") or []
+
+    def create(self, path: str, document: dict[str, Any]) -> bool:
+        """False where it exists already."""
+        try:
+            self._ask("POST", path, json.dumps(document).encode(), kind="application/json")
+        except ExistsError:
+            return False
+        return True
+
+    def merge(self, path: str, document: dict[str, Any], *, strategic: bool = False) -> None:
+        """Write these members of an object; nothing where it is gone."""
+        kind = "application/strategic-merge-patch+json" if strategic else "application/merge-patch+json"
+        self._ask("PATCH", path, json.dumps(document).encode(), kind=kind, missing=True)
 
     def apply(self, document: dict[str, Any]) -> bool:
         """By server-side apply; True when that changed anything."""
@@ -63,9 +87,11 @@ class Api:
         after = json.loads(self._ask("PATCH", path + query, json.dumps(document).encode()))
         return before is None or before["metadata"]["resourceVersion"] != after["metadata"]["resourceVersion"]
 
-    def _ask(self, method: str, path: str, body: bytes | None = None, *, missing: bool = False) -> bytes:
-        """The body of the answer; empty for a 404 where that is allowed."""
-        headers = {"Content-Type": "application/apply-patch+yaml"} if body else {}
+    def _ask(
+        self, method: str, path: str, body: bytes | None = None, *, kind: str = _APPLY, missing: bool = False
+    ) -> bytes:
+        """The body of the answer; empty for a 404 where that is allowed. `kind`: media type of the body."""
+        headers = {"Content-Type": kind} if body else {}
         with self._lock:
             try:
                 connection = self._connection = self._connection or self._connect()
@@ -79,6 +105,8 @@ class Api:
                 ) from None
         if answer.status == 404 and missing:
             return b""
+        if answer.status == 409 and method == "POST":
+            raise ExistsError(f"local cluster: {path} exists already")
         if answer.status >= 400:
             raise LocalClusterError(f"local cluster: {method} {path} failed: {data.decode(errors='replace')[:300]}")
         return data

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tools import debian, obtain
 
-from . import cgroups, checks, emulator, network, pause, pki, programs
+from . import cgroups, checks, controllers, emulator, network, pause, pki, programs
 from .alone import alone
 from .api import Api
 from .bring import bring
@@ -68,7 +68,12 @@ class Cluster:
         return self.config.kubeconfig
 
     def tools(self) -> list[str]:
-        return programs.NODE_TOOLS if self.config.node else programs.CONTROL_PLANE_TOOLS
+        own = programs.NODE_TOOLS if self.config.node else programs.CONTROL_PLANE_TOOLS
+        return [*own, *controllers.TOOLS] if self._has_controllers else own
+
+    @property
+    def _has_controllers(self) -> bool:
+        return self.config.aws is not None and self.config.aws.controllers
 
     def packages(self) -> dict[str, str]:
         return checks.NODE_PACKAGES if self.config.node else checks.PACKAGES
@@ -198,6 +203,8 @@ class Cluster:
         objects = programs.bootstrap_objects(self.config)
         if not self.config.node:
             objects = [item for item in objects if item["kind"] == "StorageClass"]
+        if self._has_controllers:
+            objects += controllers.definitions(self.cache)
         self._release_models_volume()
         changed = [self.api.apply(item) for item in objects]
         return any(changed)

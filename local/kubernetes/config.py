@@ -59,13 +59,14 @@ class AwsConfig:
     """The emulated AWS account beside a cluster.
 
     `port`: on 127.0.0.1; 0 derives it from the cluster's name. `pace`: 0 is at once, 1 as slow as AWS; `delays`
-    overrides it for single kinds, in seconds.
+    overrides it for single kinds, in seconds. `controllers`: AWS's own controllers run beside the cluster (controllers.py).
     """
 
     region: str = "us-west-2"
     port: int = 0
     pace: float = 0.0
     delays: dict[str, float] = field(default_factory=dict)
+    controllers: bool = False
 
     def __post_init__(self) -> None:
         if not _REGION.fullmatch(self.region):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import emulator, forward, network, pause
+from . import controllers, emulator, forward, network, pause
 from .config import API_PORT, DNS_PORT, FRONT_DOOR_NODE_PORT, ClusterConfig
 
 CONTROL_PLANE_TOOLS = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"]
@@ -48,6 +48,9 @@ def programs(config: ClusterConfig, tools: dict[str, Path]) -> list[Program]:
             _coredns(config, tools),
             _forward(config),
         ]
+    if config.aws and config.aws.controllers:
+        folder = Path(__file__).resolve().parents[2]
+        made += [Program(name, line, folder=folder) for name, line in controllers.commands(config, tools).items()]
     return made
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.client import Client
+from local.kubernetes.simulated_pods import now, status_of
 
 _STATUS = "application/strategic-merge-patch+json"
 
@@ -72,7 +73,7 @@ class SimulatedNode:
         self.client.apply(self.client.resource("v1", "Node"), node)
         capacity = {"cpu": "64", "memory": "256Gi", "pods": "500", "ephemeral-storage": "500Gi"}
         capacity |= {name: str(count) for name, count in self.devices.items()}
-        ready = {"type": "Ready", "status": "True", "reason": "Simulated", "lastHeartbeatTime": _now()}
+        ready = {"type": "Ready", "status": "True", "reason": "Simulated", "lastHeartbeatTime": now()}
         self._status(
             f"/api/v1/nodes/{self.name}", {"capacity": capacity, "allocatable": capacity, "conditions": [ready]}
         )
@@ -116,37 +117,6 @@ class SimulatedNode:
         if time.monotonic() - self._bound.setdefault(metadata["uid"], time.monotonic()) < self.after_s:
             return
         self.started.append(metadata["name"])
-        ends = pod["spec"].get("restartPolicy") != "Always"
         failed = (metadata.get("labels") or {}).get("simulated") == "fail"
-        code = 3 if failed else 0
-        ended = {"terminated": {"exitCode": code, "reason": "Error" if failed else "Completed", "finishedAt": _now()}}
-        state = ended if ends else {"running": {"startedAt": _now()}}
-        self._status(
-            path,
-            {
-                "phase": ("Failed" if failed else "Succeeded") if ends else "Running",
-                "podIP": self.pod_ip,
-                "startTime": _now(),
-                "conditions": [
-                    {"type": kind, "status": "False" if ends else "True", "lastTransitionTime": _now()}
-                    for kind in ("Initialized", "Ready", "ContainersReady")
-                ],
-                "containerStatuses": [
-                    {
-                        "name": container["name"],
-                        "image": container["image"],
-                        "imageID": "",
-                        "ready": not ends,
-                        "started": not ends,
-                        "restartCount": 0,
-                        "state": state,
-                    }
-                    for container in pod["spec"]["containers"]
-                ],
-            },
-        )
+        self._status(path, status_of(pod, failed=failed, pod_ip=self.pod_ip))
         self.reported.setdefault(metadata["namespace"], time.monotonic())
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 
 import boto3
@@ -21,7 +23,9 @@ def as_role(aws, name, *actions):
     """Clients with the session of a role that may do these."""
     arn = make_role(aws, name)
     document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": list(actions), "Resource": "*"}]}
-    aws.client("iam").put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=json.dumps(document))
+    iam = aws.client("iam")
+    policy = iam.create_policy(PolicyName=f"{name}-own", PolicyDocument=json.dumps(document))["Policy"]["Arn"]
+    iam.attach_role_policy(RoleName=name, PolicyArn=policy)
     keys = aws.client("sts").assume_role(RoleArn=arn, RoleSessionName="pod")["Credentials"]
     session = boto3.session.Session(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], REGION)
     return session.client("ec2", endpoint_url=aws.url, config=Config(retries={"total_max_attempts": 1}))
@@ -48,9 +52,13 @@ def test_a_volume_with_a_key_that_the_driver_may_not_use_vanishes(aws):
 
 
 def start_spot(aws, number):
+    return start(aws, number, "spot")
+
+
+def start(aws, number, capacity, **more):
     ec2 = aws.client("ec2")
     _, (subnet, _) = make_subnets(aws, cidr=f"10.{number}")
-    template = build("ec2_launch_template", aws, {"name": f"fleet-{number}", "instance_type": "m7i.large"})
+    template = build("ec2_launch_template", aws, {"name": f"fleet-{number}", "instance_type": "m7i.large", **more})
     template.params["image_id"] = "ami-760aaa0f"
     template.apply()
     return ec2.create_fleet(
@@ -61,7 +69,7 @@ def start_spot(aws, number):
                 "Overrides": [{"SubnetId": subnet, "InstanceType": "m7i.large"}],
             }
         ],
-        TargetCapacitySpecification={"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "spot"},
+        TargetCapacitySpecification={"TotalTargetCapacity": 1, "DefaultTargetCapacityType": capacity},
     )
 
 
@@ -84,3 +92,19 @@ def test_spot_instances_need_the_accounts_role_and_their_end_is_announced_to_the
     assert json.loads(told[0]["Body"])["detail"] == {"instance-id": instance, "instance-action": "terminate"}
     closed = sqs.receive_message(QueueUrl=sqs.get_queue_url(QueueName="not-told")["QueueUrl"])
     assert not closed.get("Messages"), "the queue's policy does not let EventBridge in"
+
+
+def test_an_instance_of_a_fleet_is_told_what_its_template_says(aws):
+    """What Karpenter's nodes join by. Of both kinds of capacity."""
+    ec2 = aws.client("ec2")
+    for number, kind in ((41, "on-demand"), (42, "spot")):
+        if kind == "spot":
+            with contextlib.suppress(ClientError):  # a test before may have made it
+                aws.client("iam").create_service_linked_role(AWSServiceName="spot.amazonaws.com")
+        made = start(aws, number, kind, node_config={"kubelet": {"config": {"maxPods": 7}}})
+        (identifier,) = made["Instances"][0]["InstanceIds"]
+        found = ec2.describe_instance_attribute(InstanceId=identifier, Attribute="userData")["UserData"]["Value"]
+        assert "maxPods" in base64.b64decode(found).decode()
+        (instance,) = ec2.describe_instances(InstanceIds=[identifier])["Reservations"][0]["Instances"]
+        assert instance["PrivateDnsName"] and instance["Architecture"]
+        assert instance.get("InstanceLifecycle") == ("spot" if kind == "spot" else None)
