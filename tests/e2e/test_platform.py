@@ -345,7 +345,7 @@ def test_the_engine_is_scaled_up_and_down_on_what_the_gateway_counts(platform, t
 def busy(platform, clients):
     """So many requests at once."""
     endpoint, end = platform.endpoint, threading.Event()
-    asked = {"model": "tiny", "prompt": "This is a cake", "max_tokens": 900, "stream": True, "ignore_eos": True}
+    asked = {"model": "tiny", "prompt": "This is a cake", "max_tokens": 300, "stream": True, "ignore_eos": True}
     headers = {"authorization": f"Bearer {endpoint['api_key']}", "content-type": "application/json"}
 
     def client():
