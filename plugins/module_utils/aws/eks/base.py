@@ -59,7 +59,7 @@ class EksResource(AwsResource):
     """A resource of the EKS API."""
 
     service = "eks"
-    not_found = ("ResourceNotFoundException", "NotFoundException")
+    not_found: ClassVar[tuple[str, ...]] = ("ResourceNotFoundException", "NotFoundException")
 
     def follow(self, update: dict[str, Any], cluster: str, **of: str) -> None:
         """Wait until the update has ended. `of`: nodegroupName or addonName. Raises AwsError with what AWS says went wrong."""
