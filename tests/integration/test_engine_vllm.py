@@ -36,6 +36,11 @@ ENTRY = {
 }
 # A user that no /etc/passwd knows, as in a pod: https://github.com/vllm-project/vllm/issues/44548
 UID = 54321
+# It may read where this user's cache is, and nothing more.
+AS_NOBODY_KNOWN = [
+    *("setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"),
+    *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
+]
 
 
 class Pod:
@@ -53,7 +58,7 @@ class Pod:
         arguments = [replaced.get(one, one) for one in self.container["args"]]
         environment = {one["name"]: self._here(one["value"]) for one in self.container["env"]}
         self.python = str(program().with_name("python3"))
-        command = [str(program()), *self.container["command"][1:], *arguments, "--host=127.0.0.1"]
+        command = [*AS_NOBODY_KNOWN, str(program()), *self.container["command"][1:], *arguments, "--host=127.0.0.1"]
         self.environment = {"PATH": f"{program().parent}:/usr/bin:/bin", **environment}
         self.log = folder / "log"
         with self.log.open("w") as out:
@@ -63,8 +68,6 @@ class Pod:
                 cwd=folder,
                 stdout=out,
                 stderr=out,
-                user=UID,
-                group=UID,
                 start_new_session=True,
             )
 
