@@ -104,7 +104,7 @@ def test_a_planned_image_is_current_once_its_archive_is_there(tmp_path):
 
 
 def test_an_unknown_image_is_refused_with_the_known_ones(tmp_path):
-    with pytest.raises(ImageError, match="choose from gateway, llamacpp, tgw, vllm_cpu, model_store"):
+    with pytest.raises(ImageError, match=f"choose from {', '.join(IMAGES)}"):
         plan(["vllm"], REPO, Options(cache=tmp_path, base="debian:1"))
 
 
