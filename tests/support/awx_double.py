@@ -112,6 +112,8 @@ class Awx:
             given = row["notification_configuration"] or {}
             shown = {key: "$encrypted$" if key in SECRETS and value else value for key, value in given.items()}
             row = {**row, "notification_configuration": shown}
+        if kind == "inventories":
+            row = {"pending_deletion": False, **row}
         singular = {"inventories": "inventory"}.get(kind, kind.removesuffix("s"))
         return {**row, "url": url, "type": singular, "related": related, "summary_fields": summary}
 
@@ -185,6 +187,8 @@ class Awx:
 
     def remove(self, kind: str, identity: int) -> None:
         row = self.row(kind, identity)
+        if row.get("pending_deletion"):
+            raise Refused(400, {"error": "Inventory is already pending deletion."})
         del self.rows[kind][identity]
         self.surveys.pop(identity, None)
         if kind == "workflow_job_template_nodes":

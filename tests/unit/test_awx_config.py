@@ -294,4 +294,7 @@ def test_a_second_run_changes_nothing_and_absent_takes_away_ours_only(configure)
         "credential_types",
     ):
         assert names(awx, kind) == [], kind
+    # AWX removes inventories in the background: one may still be shown.
+    mark = {"organization": ours, "description": BLUEPRINT["mark"], "pending_deletion": True}
+    awx.create("inventories", {"name": "llm dev", **mark})
     assert "changed=0" in configure("-e", "awx_config_state=absent").stdout
