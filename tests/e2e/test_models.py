@@ -126,7 +126,7 @@ def test_a_gated_model_is_fetched_in_the_cluster_served_and_removed_with_its_ent
     ):
         said = platform.playbook("site.yml").stdout
         job = log_of(platform, "hub-1.0", "sync")
-        assert "published hub-1.0: 1 files" in job
+        assert "published hub-1.0: 3 files" in job
         assert len(weights.read_bytes()) <= hub.sent_bytes < len(weights.read_bytes()) + 100_000
         assert TOKEN not in job + said
         assert TOKEN not in platform.kubectl("-n", "llm-engines", "get", "pods,jobs", "-o", "yaml")
