@@ -5,6 +5,7 @@ import asyncio
 import json
 import signal
 import sys
+import time
 from types import SimpleNamespace
 
 from modules import shared
@@ -100,7 +101,9 @@ def answer(chat, text, prompt, delta=False):
     before = getattr(shared.model, "last_prompt_token_count", 0)
     usage = {"prompt_tokens": before, "completion_tokens": tokens, "total_tokens": before + tokens}
     choice |= {"index": 0, "finish_reason": None if delta else "stop"}
-    return {"choices": [choice], "usage": usage, "object": "chat.completion" if chat else "text_completion"}
+    kind = "chat.completion" if chat else "text_completion"
+    known = {"id": f"conv-{time.time_ns()}", "object": kind, "created": int(time.time()), "model": shared.model_name}
+    return {**known, "choices": [choice], "usage": usage}
 
 
 async def connection(reader, writer):
