@@ -8,8 +8,10 @@ short_description: The way into the host's cluster, for modules of kubernetes.co
 description:
   - Returns what the option O(kubernetes.core.k8s#module:kubeconfig) of the modules of kubernetes.core takes, for the cluster of this host.
   - Where C(platform_kubeconfig) is set, that is its path.
-  - Otherwise, with C(platform_provider=eks), it asks AWS for the cluster's address, signs a token as C(aws eks get-token) does, and returns
-    a whole kubeconfig. Nothing is written to disk and no program is started. The token is good for 15 minutes, so look it up in each task.
+  - Otherwise, with C(platform_provider=eks), it asks AWS for the cluster's address, signs a token as C(aws eks get-token) does, and writes
+    a kubeconfig (mode 0600) into the run's own temporary folder, which Ansible removes at the end. No program is started. The token is good
+    for 15 minutes, so look it up in each task.
+  - It returns a path and no token, since modules show their options in the output of B(-vvv).
   - Otherwise it is the file that kubectl would use.
 options: {}
 author:
@@ -33,18 +35,22 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _raw:
-  description: One kubeconfig, a path or a mapping.
+  description: The path of a kubeconfig.
   type: list
-  elements: raw
+  elements: path
 """
 
+import json
 import os
+from pathlib import Path
 from typing import Any
 
+from ansible import constants
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
+from ansible_collections.llm.on_eks.plugins.module_utils.files import write_whole
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import aws_from
 
 _ACCOUNT = ("region", "profile", "credentials_file", "endpoint_url")
@@ -66,7 +72,9 @@ class LookupModule(LookupBase):
             )
             if access is None:
                 raise AnsibleLookupError("platform_aws_region is not set; set it to the region of the cluster")
-            return [access.kubeconfig()]
+            file = Path(constants.DEFAULT_LOCAL_TMP) / f"kubeconfig-{access.cluster}"
+            write_whole(file, json.dumps(access.kubeconfig()), private=True)
+            return [str(file)]
         except LlmOnEksError as error:
             raise AnsibleLookupError(str(error)) from error
 
