@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the scenarios of extensions/molecule on a local cluster called `molecule`, which is removed at the end.
 
-`python -m tools.molecule [SCENARIO …]`; all of them when none is named. `--keep` keeps the cluster for another try. `--inventory FOLDER` runs
-them on the local cluster of that inventory instead, which stands already and is left. Needs root, as `make up` does.
+`python -m tools.molecule [SCENARIO …]`; all of them when none is named. `--keep` keeps the cluster for another try. `--inventory PATH --host NAME`
+runs them on that local cluster instead, which stands already and is left. Needs root, as `make up` does.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def write_inventory() -> Path:
     return inventory
 
 
-def environment_of(inventory: Path) -> dict[str, str]:
+def environment_of(inventory: Path, host: str = NAME) -> dict[str, str]:
     """The environment that molecule runs in."""
     collections = os.pathsep.join(str(REPO / part) for part in ("collections", ".venv/collections"))
     programs = extra_venv.obtain("quality", default_cache()) / "bin"
@@ -45,6 +45,7 @@ def environment_of(inventory: Path) -> dict[str, str]:
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
         "LLM_MOLECULE_INVENTORY": str(inventory),
+        "LLM_MOLECULE_HOST": host,
         "LLM_MOLECULE_COLLECTIONS": collections,
         "LLM_MOLECULE_REPORTS": str(reports),
     }
@@ -94,7 +95,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(SCENARIOS))
     parser.add_argument("--keep", action="store_true", help="leave the cluster running")
-    parser.add_argument("--inventory", type=Path, help="folder of an inventory whose local cluster runs already")
+    parser.add_argument("--inventory", type=Path, help="an inventory whose local cluster runs already")
+    parser.add_argument("--host", default=NAME, help="that cluster, by its name in the inventory")
     given = parser.parse_args()
     if unknown := set(given.scenarios) - set(SCENARIOS):
         raise SystemExit(
@@ -102,7 +104,7 @@ def main() -> int:
         )
     wanted = given.scenarios or list(SCENARIOS)
     if given.inventory:
-        passed = run_scenarios(wanted, environment_of(given.inventory.resolve()))
+        passed = run_scenarios(wanted, environment_of(given.inventory.resolve(), given.host))
     else:
         passed = on_a_cluster_of_its_own(wanted, given.keep)
     return 0 if passed else 1
