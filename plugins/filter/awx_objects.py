@@ -27,7 +27,9 @@ objects: "{{ inputs | llm.on_eks.awx_objects(choices, blueprint) }}"
 """
 RETURN = r"""
 _value:
-  description: "C(inventories), C(job_templates), C(workflows), C(nodes), C(schedules), C(grants), C(results) (who hears of what), and C(names) of all objects by kind."
+  description: >-
+    C(inventories), C(job_templates), C(workflows), C(nodes), C(schedules), C(grants), C(results) (who hears of what), and C(names) of all
+    objects by kind.
   type: dict
 """
 
