@@ -115,7 +115,7 @@ def asking(client, model):
     finally:
         stop.set()
         thread.join()
-    assert count[0] > 5, "nothing was asked"
+    assert count[0], "nothing was answered"
 
 
 def test_one_key_serves_models_of_both_engines(platform, client):
