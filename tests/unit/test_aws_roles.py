@@ -171,7 +171,7 @@ def test_what_aws_would_refuse_is_refused_before():
     wrong = {
         "name": ({"platform_cluster_name": "Prod_1"}, "use at most 40 small letters, digits and dashes"),
         "zones": ({"network_zones": ["a"]}, "EKS wants subnets in at least two zones"),
-        "range": ({"network_cidr": "10.0.0.0/8"}, "give one between /16 and /20"),
+        "range": ({"network_cidr": "10.0.0.0/8"}, "give a range between /16 and /20"),
     }
     said = refusals({host: {**EKS, "platform_cluster_name": "x", **given} for host, (given, _) in wrong.items()})
     assert [host for host, (_, sentence) in wrong.items() if sentence not in said[host]] == [], said
