@@ -159,6 +159,8 @@ class Emulator:
                     refuse_denied(self.world, call, caller_of(self.config, call.access_key), entry)
                     check_request(call, entry.body)
                     if call.service == "ec2":
+                        # A call that is refused moves the clock, too: else the same call would be refused for ever.
+                        self.clock.set(entry.at)
                         young.refuse_unseen(self.world, call.params)
                 except Refusal as refusal:
                     return call.serialize_error(refusal)
@@ -300,6 +302,10 @@ class _Handler(MotoRequestHandler):  # type: ignore[misc]
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Log nothing: one line per request would be noise, and failures are logged where they happen."""
+
+    def send_response(self, code: int, message: str | None = None) -> None:
+        """The line alone: the answer has its date already, by the account's clock."""
+        self.send_response_only(code, message)
 
 
 def listen(emulator: Emulator) -> list[BaseWSGIServer]:

@@ -140,6 +140,10 @@ security_group_id:
   description: The security group that EKS made.
   returned: O(state=present)
   type: str
+service_cidr:
+  description: The range of Services' addresses (IPv4).
+  returned: O(state=present), in a cluster of family IPv4
+  type: str
 changes:
   description: Each field that was or would be changed, in words.
   returned: always

@@ -160,6 +160,8 @@ def _the_rest(aws, ground):
     eks.list_access_entries(clusterName=name)
     eks.list_access_policies()
     eks.describe_addon_configuration(addonName="vpc-cni", addonVersion="v1.20.1-eksbuild.1")
+    # EKS made one for the nodes' role.
+    eks.delete_access_entry(clusterName=name, principalArn=role)
     eks.create_access_entry(clusterName=name, principalArn=role)
     eks.update_access_entry(clusterName=name, principalArn=role, kubernetesGroups=["a"])
     key = f"arn:aws:kms:us-west-2:123456789012:key/{'0' * 8}"

@@ -21,7 +21,7 @@ def platform(tmp_path_factory):
 @pytest.fixture
 def account(platform, monkeypatch):
     """The emulated account, as amazon.aws and boto3 find it: by the environment. Its endpoint."""
-    command = [sys.executable, "-m", "local.kubernetes", "status", "--name", platform.name]
+    command = [sys.executable, "-m", "local.kubernetes", "status", "--name", platform.name, "--aws"]
     said = json.loads(subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True).stdout)
     monkeypatch.setenv("AWS_ENDPOINT_URL", said["aws_endpoint_url"])
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", said["aws_credentials_file"])

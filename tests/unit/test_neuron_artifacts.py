@@ -247,7 +247,7 @@ def test_inputs_that_no_device_can_have_are_refused(world):
         world.inputs(dataclasses.replace(SHAPES, tp_degree=3))
     with pytest.raises(InputError, match="sync the model first"):
         inputs_of(FAKES["tnx"], world.folder / "none", SHAPES, world.runner())
-    with pytest.raises(InputError, match="write it as text"):
+    with pytest.raises(InputError, match="write it in quotes"):
         canonical({"a": [0.5]})
 
 

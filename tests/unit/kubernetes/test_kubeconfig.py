@@ -399,8 +399,8 @@ SENTENCES = {
         lambda folder: document({"proxy-url": "nonsense"}),
         "proxy-url in kubeconfig .*'nonsense' is no proxy",
     ),
-    "a list": (lambda folder: ["x"], "is no kubeconfig"),
-    "clusters as a mapping": (lambda folder: {"clusters": {"k": {}}}, "is no kubeconfig"),
+    "a list": (lambda folder: ["x"], "is not a kubeconfig"),
+    "clusters as a mapping": (lambda folder: {"clusters": {"k": {}}}, "is not a kubeconfig"),
     "an entry that is a text": (lambda folder: {"clusters": ["k"]}, "an entry of clusters has no name"),
     "groups without a user": (lambda folder: document(user={"as-groups": ["a"]}), "groups are given without a user"),
 }
