@@ -20,7 +20,9 @@ from .world import Params, Result, Session, guard, operation, overlay
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/service-linked-roles-spot-instance-requests.html
 SERVICE_NAME_CONVERSION["spot"] = "EC2Spot"
 # moto names these differently in DescribeTags.
-ec2_utils.EC2_PREFIX_TO_RESOURCE.update({"eipalloc": "elastic-ip", "nat": "natgateway", "fl": "vpc-flow-log"})
+ec2_utils.EC2_PREFIX_TO_RESOURCE.update(
+    {"eipalloc": "elastic-ip", "nat": "natgateway", "fl": "vpc-flow-log", "sir": "spot-instances-request"}
+)
 
 
 @guard("ec2", "DeleteSubnet")
