@@ -9,11 +9,10 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 import urllib.parse
 import urllib.request
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import openai
@@ -22,6 +21,7 @@ import pytest
 from ansible_collections.llm.on_eks.plugins.plugin_utils.engines import scaling
 from tests.support import metrics_adapter
 from tests.support.local_platform import REPO, recap
+from tests.support.serving import asking
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 
@@ -338,27 +338,13 @@ def test_the_engine_is_scaled_up_and_down_on_what_the_gateway_counts(platform, t
 @contextmanager
 def busy(platform, clients):
     """So many requests at once."""
-    endpoint, end = platform.endpoint, threading.Event()
+    endpoint = platform.endpoint
     asked = {"model": "tiny", "prompt": "This is a cake", "max_tokens": 300, "stream": True, "ignore_eos": True}
     headers = {"authorization": f"Bearer {endpoint['api_key']}", "content-type": "application/json"}
 
-    def client():
-        while not end.is_set():
-            with suppress(OSError, http.client.HTTPException):
-                request = urllib.request.Request(
-                    f"{endpoint['url']}/v1/completions", json.dumps(asked).encode(), headers
-                )
-                urllib.request.urlopen(request, timeout=120).read()
-
-    threads = [threading.Thread(target=client, daemon=True) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    try:
+    request = urllib.request.Request(f"{endpoint['url']}/v1/completions", json.dumps(asked).encode(), headers)
+    with asking(lambda: urllib.request.urlopen(request, timeout=120).read(), clients):
         yield
-    finally:
-        end.set()
-        for thread in threads:
-            thread.join(130)
 
 
 def read(address):

@@ -10,11 +10,10 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import threading
 import urllib.request
 from contextlib import contextmanager
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlencode
 
 import pytest
@@ -25,6 +24,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.reports import cost
 from local.observe import dashboards
 from tests.support.live_metrics import FILES, Scene, needs_prometheus, shortened, soon, wait_for
 from tests.support.otlp_collector import collecting
+from tests.support.serving import serving
 from tests.support.tiny_model import make_tiny_gguf
 
 pytestmark = [pytest.mark.programs, needs_prometheus]
@@ -61,15 +61,8 @@ def heard(engine_port):
         def log_message(self, *_):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield heads, f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Handler) as url:
+        yield heads, url
 
 
 class Services:

@@ -7,7 +7,6 @@ Windows and waits of the rules are shortened, so that minutes become seconds; se
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
 import os
 import re
@@ -15,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.parse
@@ -30,6 +28,7 @@ import yaml
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.monitoring import rules
 from tests.support.described import REPO
+from tests.support.serving import asking
 from tools.debian import find
 
 FILES = REPO / "roles" / "prometheus" / "files"
@@ -191,22 +190,8 @@ class Scene:
     @contextmanager
     def load(self, clients: int = 1, pause: float = 0.3, **asked: Any) -> Iterator[None]:
         """Requests one after the other from each client, whatever becomes of them."""
-        stop = threading.Event()
-
-        def client() -> None:
-            while not stop.wait(pause):
-                with suppress(OSError, http.client.HTTPException):
-                    self.ask(**{"timeout": 20, **asked})
-
-        threads = [threading.Thread(target=client, daemon=True) for _ in range(clients)]
-        for thread in threads:
-            thread.start()
-        try:
+        with asking(lambda: self.ask(**{"timeout": 20, **asked}), clients, pause, timeout=30):
             yield
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join(30)
 
     # --- what Prometheus says
 
