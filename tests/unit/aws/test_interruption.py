@@ -130,6 +130,31 @@ def test_nothing_is_made_twice_where_the_first_answer_to_each_call_is_lost(aws, 
     assert build(kind, aws, example.params).plan_delete().verb == "none"
 
 
+def seen_at_every_second_look(read):
+    """EC2 is eventually consistent: what was just made is found by one call, and not by the next."""
+    looks = itertools.count()
+
+    def flickering():
+        found = read()
+        return found if next(looks) % 2 else None
+
+    return flickering
+
+
+@pytest.mark.parametrize("kind", [kind for kind in LISTINGS if kind.startswith("ec2_")])
+def test_nothing_is_made_twice_that_is_seen_at_one_look_and_not_at_the_next(aws, ground, kind):
+    example = sample(kind, ground, aws)
+    before = number_of(aws, kind)
+    lose(aws, each=True)
+    resource = build(kind, aws, example.params)
+    resource.read = seen_at_every_second_look(resource.read)
+    assert resource.apply().verb == "create"
+    aws.reset()
+    assert number_of(aws, kind) == before + 1, "made twice"
+    build(kind, aws, example.params).wait()
+    assert build(kind, aws, example.params).delete().verb == "delete"
+
+
 @pytest.mark.parametrize("error", [ReadTimeoutError(endpoint_url="x"), ConnectionClosedError(endpoint_url="x")])
 def test_a_connection_that_breaks_before_the_answer_makes_nothing_twice(aws, ground, error):
     example = sample("ec2_vpc", ground, aws)

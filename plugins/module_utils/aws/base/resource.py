@@ -175,7 +175,9 @@ class AwsResource:
         """What apply would do now. Raises AwsError."""
         if said := fault(self.tags, self.service):
             raise AwsError(f"{self.subject}: {said}; change `tags`")
-        current = self.look()
+        return self._plan_from(self.look())
+
+    def _plan_from(self, current: State | None) -> Plan:
         if self.adopt:
             if current is None:
                 raise AwsError(f"{self.subject} is to be adopted, but does not exist; check its name and region")
@@ -207,8 +209,7 @@ class AwsResource:
             except Unclear:
                 if last:
                     raise
-                self._look_after(plan)
-                plan = self.plan()
+                plan = self._plan_from(self._look_after(done))
         if done.changes_anything:
             self._current = None
         return done
@@ -234,12 +235,16 @@ class AwsResource:
             if plan.set_tags or plan.unset_tags:
                 self.write_tags(current, plan.set_tags, list(plan.unset_tags))
 
-    def _look_after(self, plan: Plan) -> None:
-        """Wait for what an unanswered creation may have made: a new resource is not seen at once. Raises AwsError."""
+    def _look_after(self, done: Plan) -> State | None:
+        """What is there after an unanswered change. Raises AwsError.
+
+        A new resource is not seen at once, nor by every look: so one look that sees it counts, and nobody looks again.
+        """
         self.connection.say(f"{self.subject}: AWS's answer was lost; looking what came of it")
-        until = self.connection.now() + (_SEEN_S if plan.verb in ("create", "replace") else 0)
-        while self.look() is None and self.connection.now() < until:
+        until = self.connection.now() + (_SEEN_S if done.verb in ("create", "replace") else 0)
+        while (found := self.look()) is None and self.connection.now() < until:
             self.connection.sleep(1)
+        return found
 
     def wait(self, timeout_s: float | None = None) -> State:
         """Wait until the resource is settled; returns its state. Raises AwsError with what it waited for and why that failed."""
