@@ -36,6 +36,7 @@ REALISTIC_S = {
     "access-point": 3.0,
     "nat-gateway": 90.0,
     "nat-gateway-delete": 45.0,
+    "nat-gateway-failed": 3600.0,
     "endpoint": 60.0,
     "ec2": 3.0,
     "instance-delete": 40.0,

@@ -143,7 +143,7 @@ def describe_volumes(session: Session, params: Params, result: Result) -> Result
 @guard("ec2", "ReleaseAddress")
 def release_address(session: Session, params: Params) -> None:
     for nat in network.ec2(session).nat_gateways.values():
-        if nat.state not in ("deleted", "failed") and params.get("AllocationId") in _allocations(nat):
+        if nat.state != "deleted" and params.get("AllocationId") in _allocations(nat):
             raise refuse("ec2.address_in_use", id=params["AllocationId"])
 
 
@@ -176,6 +176,8 @@ def create_nat_gateway(session: Session, params: Params, result: Result) -> Resu
     failure = session.world.fails("ec2:CreateNatGateway")
     if failure:
         session.store("failed", dict)[shown["NatGatewayId"]] = failure
+        if session.delay("nat-gateway-failed"):
+            session.world.after(session.delay("nat-gateway-failed"), lambda: _nat_gateway_gone(session, nat))
     after = "failed" if failure else "available"
     session.world.after(session.delay("nat-gateway"), lambda: setattr(nat, "state", after))
     return result
@@ -183,19 +185,22 @@ def create_nat_gateway(session: Session, params: Params, result: Result) -> Resu
 
 @overlay("ec2", "DeleteNatGateway")
 def delete_nat_gateway(session: Session, params: Params, result: Result) -> Result:
-    backend = network.ec2(session)
-    nat = backend.nat_gateways[params["NatGatewayId"]]
+    nat = network.ec2(session).nat_gateways[params["NatGatewayId"]]
     nat.state = "deleting"
-
-    def gone() -> None:
-        nat.state = "deleted"
-        network.remove_interface(session, nat._eni.id)
-        for address in backend.addresses:
-            if address.allocation_id in _allocations(nat):
-                address.eni = address.instance = address.association_id = None
-
-    session.world.after(session.delay("nat-gateway-delete"), gone)
+    session.world.after(session.delay("nat-gateway-delete"), lambda: _nat_gateway_gone(session, nat))
     return result
+
+
+def _nat_gateway_gone(session: Session, nat: Any) -> None:
+    """Its interface goes, and its address is free. AWS deletes one that failed after about an hour.
+
+    https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html
+    """
+    nat.state = "deleted"
+    network.remove_interface(session, nat._eni.id)
+    for address in network.ec2(session).addresses:
+        if address.network_interface_id == nat._eni.id:
+            address.eni = address.instance = address.association_id = None
 
 
 @guard("ec2", "CreateFlowLogs")

@@ -105,6 +105,8 @@ FAILING = (
 LIMITS = {"L-0263D0A3": (0, 5), "L-F678F1CE": (1, 5)}
 # How often the same run is repeated before somebody would look into the console.
 _TRIES = 8
+# Seconds between two runs: nobody is faster.
+_BETWEEN_S = 10
 
 
 def described(cluster: str, *days: str) -> dict[str, list[Component]]:
@@ -182,6 +184,7 @@ class Week(ABC):
                 return
             except LlmOnEksError as error:
                 said.append(str(error))
+                self.connection().sleep(_BETWEEN_S)
             finally:
                 if limited:
                     self._limit(limited, LIMITS[limited][1])

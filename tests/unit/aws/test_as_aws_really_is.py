@@ -95,13 +95,35 @@ def test_a_creation_that_failed_is_said_and_made_anew_by_the_next_run(aws, groun
     with pytest.raises(AwsError, match=words):
         first.wait(timeout_s=5)
     planned = build(kind, aws, params).plan()
-    # AWS takes a failed NAT gateway away by itself: the next one stands beside it.
+    # A failed NAT gateway counts as gone; what it holds goes before the next one is made.
     assert planned.verb == ("create" if kind == "ec2_nat_gateway" else "replace")
     assert kind == "ec2_nat_gateway" or words in str(planned.changes[0])
     second = build(kind, aws, params)
     second.apply()
     second.wait(timeout_s=5)
     assert build(kind, aws, params).plan().verb == "none"
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_nat_gateway_that_failed_holds_neither_subnet_nor_address_after_the_next_run(aws, ground, again):
+    ec2 = aws.client("ec2")
+
+    def held():
+        interfaces = ec2.describe_network_interfaces()["NetworkInterfaces"]
+        return len(interfaces), len(ec2.describe_addresses()["Addresses"])
+
+    params, before = sample("ec2_nat_gateway", ground, aws).params, held()
+    aws.admin("POST", "faults", {"kind": "fails", "service": "ec2", "operation": "CreateNatGateway"})
+    build("ec2_nat_gateway", aws, params).apply()
+    one_more = tuple(number + 1 for number in before)
+    assert held() == one_more, "it failed, and holds both"
+    if again:
+        second = build("ec2_nat_gateway", aws, params)
+        second.apply()
+        second.wait(timeout_s=5)
+        assert held() == one_more
+    assert build("ec2_nat_gateway", aws, params).delete().verb == "delete"
+    assert held() == before
 
 
 def test_a_failed_creation_of_somebody_else_is_left_alone(aws, ground):

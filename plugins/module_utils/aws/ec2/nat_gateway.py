@@ -37,22 +37,35 @@ class Ec2NatGateway(Ec2Resource):
         return per_hour_of("nat_gateway") if row.get("State") in ("pending", "available") else 0.0
 
     def read(self) -> State | None:
-        """The gateway. Without one, an address that an interrupted run left behind is returned as a gateway that is gone."""
-        row = super().read() or self._failed()
+        """The gateway. Without one, what an earlier run left behind of it is returned as a gateway that is gone.
+
+        That is an address, or a gateway whose creation failed. One that failed in this run is returned as it is: it says why.
+        """
+        row = super().read()
         if row is None or row["State"] in self.dead:
-            left = self._addresses()
+            failed = self._in("failed")
+            row = row or next((one for one in failed if one["NatGatewayId"] == self._made), None)
+            left = [*failed, *self._addresses()]
             if row is None and left:
                 row = {"State": "deleted", "Tags": left[0].get("Tags") or []}
             if row is not None:
                 row["left"] = len(left)
         return row
 
-    def _failed(self) -> State | None:
-        """The failed gateway of this run, which says why it failed. AWS deletes those of earlier runs itself."""
-        if not self._made:
-            return None
-        rows = self.listed("describe_nat_gateways", "NatGateways", NatGatewayIds=[self._made])
-        return rows[0] if rows and rows[0]["State"] == "failed" else None
+    def _in(self, *states: str) -> list[State]:
+        """Our gateways of the name that are in one of these states."""
+        wanted = [{"Name": key, "Values": [value]} for key, value in self.filters().items()]
+        rows = self.listed("describe_nat_gateways", "NatGateways", Filter=wanted)
+        return [row for row in rows if row["State"] in states]
+
+    def _clear(self) -> None:
+        """Delete what failed: until AWS does so after an hour, it holds its subnet and its address.
+
+        https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html
+        """
+        for row in self._in("failed"):
+            self.call("delete_nat_gateway", NatGatewayId=row["NatGatewayId"])
+        self.until(lambda: "going" if self._in("failed", "deleting") else "gone", "what failed before", good="gone")
 
     def leaves_behind(self, current: State) -> bool:
         return bool(current.get("left"))
@@ -61,6 +74,7 @@ class Ec2NatGateway(Ec2Resource):
         return {"SubnetId": self.params["subnet_id"]}
 
     def create(self, desired: State) -> None:
+        self._clear()
         free = next((row for row in self._addresses() if not row.get("AssociationId")), None)
         address = free or self.call(
             "allocate_address",
@@ -86,6 +100,7 @@ class Ec2NatGateway(Ec2Resource):
     def remove(self, current: State) -> None:
         if not self.settled(current).is_leaving:
             self.call("delete_nat_gateway", NatGatewayId=current["NatGatewayId"])
+        self._clear()
         self.wait_gone()
         for row in self._addresses():
             self.call("release_address", AllocationId=row["AllocationId"])
