@@ -45,6 +45,10 @@ options:
       - A bucket that this machine may not read says nothing, since the sync Job has rights of its own.
     type: bool
     default: false
+  chat:
+    description: With O(look), warn of a repository without a chat template, where the engine would refuse every chat.
+    type: bool
+    default: false
   token_elsewhere:
     description: The sync Job has a token that this machine does not have, so a refusal here means nothing.
     type: bool
@@ -192,6 +196,7 @@ from ansible.module_utils.basic import AnsibleModule, env_fallback
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.module_utils.models import source as sources
+from ansible_collections.llm.on_eks.plugins.module_utils.models.chat import has_chat_template
 from ansible_collections.llm.on_eks.plugins.module_utils.models.errors import AccessError, MissingError, ServerError
 from ansible_collections.llm.on_eks.plugins.module_utils.models.folder import describe_folder, publish_folder
 from ansible_collections.llm.on_eks.plugins.module_utils.models.http import Client, Patience
@@ -203,10 +208,16 @@ from ansible_collections.llm.on_eks.plugins.module_utils.models.sync import (
     Outcome,
     Request,
     plan,
+    require_access,
     sync,
     wanted_files,
 )
 from ansible_collections.llm.on_eks.plugins.module_utils.models.transfer import Bounds
+
+_NO_CHAT = (
+    "Its engine will refuse every chat and answer completions only: take the publisher's Instruct model, "
+    "or give a template in engine_args (--chat-template=…)."
+)
 
 
 def main() -> None:
@@ -228,6 +239,7 @@ def main() -> None:
             "region": {"type": "str", "default": "", "fallback": (env_fallback, ["AWS_REGION"])},
             "connections": {"type": "int", "default": 8},
             "look": {"type": "bool", "default": False},
+            "chat": {"type": "bool", "default": False},
             "token_elsewhere": {"type": "bool", "default": False},
         },
         required_if=[
@@ -294,17 +306,21 @@ def _folder(source: sources.Source, params: dict[str, Any], check_mode: bool) ->
 
 def _looked(params: dict[str, Any]) -> dict[str, Any]:
     """What the Job would fetch; a warning where the source does not answer. Raises SyncError for what the Job would fail with."""
-    client = Client(Patience(tries=2, timeout_s=10))
+    client, access = Client(Patience(tries=2, timeout_s=10)), _access(params)
     request = Request(params["name"], params["source"], params["revision"], _wanted(params))
+    found: dict[str, Any] = {}
     try:
-        files = wanted_files(client, request, _access(params))
-        return {"source_files": len(files), "source_bytes": sum(file.size_bytes for file in files)}
+        files = wanted_files(client, request, access)
+        found |= {"source_files": len(files), "source_bytes": sum(file.size_bytes for file in files)}
+        require_access(client, request, files, access)
+        if params["chat"] and not has_chat_template(client, files):
+            found["warnings"] = [f"{params['name']}: {request.source} has no chat template. {_NO_CHAT}"]
     except ServerError as problem:
-        return {"warnings": [f"{params['name']}: {problem}; the sync Job will ask again."]}
+        found["warnings"] = [f"{params['name']}: {problem}; the sync Job will ask again."]
     except (AccessError, MissingError) as problem:
         if not _is_elsewhere(problem, params):
             raise
-    return {}
+    return found
 
 
 def _is_elsewhere(problem: AccessError | MissingError, params: dict[str, Any]) -> bool:

@@ -62,7 +62,10 @@ class ModelServer:
 
     files: dict[str, bytes] = field(default_factory=dict)
     fault: Callable[[Asked], Fault | None] = lambda asked: None
+    # As the Hub: everybody may list the files of a gated repository, and only who has accepted its terms may read them
+    # (https://github.com/huggingface/huggingface.js/issues/945). Of a private one others see nothing.
     gated: bool = False
+    private: bool = False
     # As some mirrors do.
     repeats_tokens: bool = False
     page_size: int = 1000
@@ -152,11 +155,11 @@ class ModelServer:
 
     def _hub(self, handler, asked, fault, path, query) -> None:
         api = "/api/models/ORG/NAME"
-        if self.gated and asked.authorization != f"Bearer {TOKEN}" and "ORG/NAME" in path:
-            headers = {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to model ORG/NAME is restricted."}
-            if self.repeats_tokens:
-                headers["X-Error-Message"] += f" Authorization was {asked.authorization}"
-            self._send(handler, asked, 401, b'{"error": "Access to model ORG/NAME is restricted."}', headers)
+        stranger = asked.authorization != f"Bearer {TOKEN}" and "ORG/NAME" in path
+        if stranger and self.private:
+            self._refuse(handler, asked, "RepoNotFound", "Repository not found")
+        elif stranger and self.gated and path.startswith("/ORG/NAME/resolve/"):
+            self._refuse(handler, asked, "GatedRepo", "Access to model ORG/NAME is restricted.")
         elif path == f"{api}/revision/main" or path in (f"{api}/revision/{COMMIT}", api):
             siblings = [{"rfilename": name} for name in sorted(self.files)]
             info = {"_id": "1", "id": "ORG/NAME", "modelId": "ORG/NAME", "sha": COMMIT, "siblings": siblings}
@@ -167,6 +170,11 @@ class ModelServer:
             self._resolve(handler, asked, fault, path.removeprefix(f"/ORG/NAME/resolve/{COMMIT}/"))
         else:
             self._send(handler, asked, 404, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"})
+
+    def _refuse(self, handler, asked, code, message) -> None:
+        repeated = f" Authorization was {asked.authorization}" if self.repeats_tokens else ""
+        headers = {"X-Error-Code": code, "X-Error-Message": message + repeated}
+        self._send(handler, asked, 401, json.dumps({"error": message}).encode(), headers)
 
     def _tree(self, handler, asked, path, query) -> None:
         start = int(query.get("cursor", ["0"])[0])

@@ -118,6 +118,7 @@ def looked(source, **more):
         "s3_endpoint": "",
         "region": "",
         "token_elsewhere": False,
+        "chat": False,
     }
     return model_sync._fetched(
         {**given, "name": "m", "source": source, "revision": COMMIT, "look": True, **more}, False
@@ -126,23 +127,59 @@ def looked(source, **more):
 
 def test_a_gated_or_missing_repository_is_found_before_anything_is_changed():
     with ModelServer({"config.json": b"{}", "model.bin": b"\\x80"}, gated=True) as hub:
-        there = {"source": "hf://ORG/NAME", "hub_endpoint": hub.url}
+        repository = {"source": "hf://ORG/NAME", "hub_endpoint": hub.url}
+        there = {**repository, "allow_pickle": True}
         with pytest.raises(
             AccessError, match="ORG/NAME is gated or private: put a token into the Secret that models_hub"
         ):
             looked(**there)
-        # The Job has a token that this machine does not have.
-        assert looked(**there, token_elsewhere=True)["in_cluster"]
+        # The Job has a token that this machine does not have; everybody may see how large it is.
+        assert looked(**there, token_elsewhere=True)["source_files"] == 2
+        hub.private = True
+        with pytest.raises(AccessError, match="is gated or private"):
+            looked(**there)
+        assert looked(**there, token_elsewhere=True)["source_files"] == 0
+        hub.private = False
         with pytest.raises(AccessError, match="accept its terms"):
             looked(**there, token="hf_wrong", token_elsewhere=True)
         with pytest.raises(SyncError, match="allow_pickle"):
-            looked(**there, token=TOKEN)
-        found = looked(**there, token=TOKEN, allow_pickle=True)
+            looked(**repository, token=TOKEN)
+        found = looked(**there, token=TOKEN)
         assert (found["source_files"], found["source_bytes"]) == (2, len(b"{}") + len(b"\\x80"))
         with pytest.raises(SyncError, match="has no such revision or does not exist"):
             looked("hf://ORG/OTHER", hub_endpoint=hub.url)
     (warning,) = looked(**there)["warnings"]
     assert warning.endswith("the sync Job will ask again.")
+
+
+WEIGHTS = {"config.json": b"{}", "empty": b"", "model.safetensors": b"x"}
+
+
+@pytest.mark.parametrize(
+    ("files", "has"),
+    [
+        ({**WEIGHTS}, False),
+        ({**WEIGHTS, "tokenizer_config.json": b'{"bos_token": "<s>"}'}, False),
+        ({**WEIGHTS, "tokenizer_config.json": b'{"chat_template": null}'}, False),
+        ({**WEIGHTS, "tokenizer_config.json": b"no json"}, False),
+        ({**WEIGHTS, "tokenizer_config.json": b'{"chat_template": "{{ messages }}"}'}, True),
+        (
+            {**WEIGHTS, "tokenizer_config.json": b'{"chat_template": [{"name": "default", "template": "{{ x }}"}]}'},
+            True,
+        ),
+        ({**WEIGHTS, "chat_template.jinja": b"{{ messages }}"}, True),
+        ({**WEIGHTS, "tekken.json": b"{}"}, True),
+        ({"m-Q4_K_M.gguf": b"GGUF"}, True),
+    ],
+    ids=str,
+)
+def test_a_chat_model_without_a_chat_template_is_found_before_anything_is_fetched(files, has):
+    with ModelServer(files) as hub:
+        found = looked("hf://ORG/NAME", hub_endpoint=hub.url, chat=True)
+        asked_for_completions = looked("hf://ORG/NAME", hub_endpoint=hub.url)
+    warnings = [] if has else [f"m: hf://ORG/NAME has no chat template. {model_sync._NO_CHAT}"]
+    assert found.get("warnings", []) == warnings
+    assert "warnings" not in asked_for_completions
 
 
 def test_a_folder_of_this_machine_is_streamed_as_its_manifest_and_its_files(tmp_path, capsys):

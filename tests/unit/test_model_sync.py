@@ -145,7 +145,7 @@ def test_a_plan_says_what_would_be_moved_and_writes_nothing(store, server):
     found = plan(store, request(), client(), Access(hub_endpoint=server.url))
     assert (found.changed, found.moved_bytes) == (True, sum(map(len, weights(server).values())))
     assert list(store.root.iterdir()) == []
-    assert server.sent_bytes == 0
+    assert server.sent_bytes <= 1, "one byte shows that the files may be read"
 
 
 def test_a_branch_is_resolved_to_a_commit(server):

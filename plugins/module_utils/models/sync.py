@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import source as sources
 from .bucket import Bucket
-from .errors import ContentError, SyncError, UnknownSourceError
+from .errors import AccessError, ContentError, SyncError, UnknownSourceError
 from .formats import check_header
 from .http import Client
 from .hub import Hub
@@ -63,6 +63,7 @@ def plan(store: ModelStore, request: Request, client: Client, access: Access | N
     if there:
         return Outcome(False, there, there.size_bytes)
     files = wanted_files(client, request, access or Access())
+    require_access(client, request, files, access or Access())
     total = sum(file.size_bytes for file in files)
     if store.root.exists():
         store.want_space(total)
@@ -92,7 +93,10 @@ def sync(
         if there:
             return Outcome(False, there, there.size_bytes)
         run = _Fetch(store, client, request, files, staging, bounds or Bounds(), progress)
-        return run.publish()
+        try:
+            return run.publish()
+        except AccessError as problem:
+            raise explained(problem, client, request, access or Access()) from problem
 
 
 def published(store: ModelStore, request: Request) -> Manifest | None:
@@ -110,6 +114,35 @@ def wanted_files(client: Client, request: Request, access: Access) -> tuple[Remo
     for file in files:
         check_path(file.path)
     return as_published(files)
+
+
+def require_access(client: Client, request: Request, files: Sequence[RemoteFile], access: Access) -> None:
+    """AccessError where the source lists its files and refuses to send them, as the Hub does with gated repositories.
+
+    https://github.com/huggingface/huggingface.js/issues/945
+    """
+    if sources.parse(request.source).scheme != "hf":
+        return
+    # An empty file has no first byte to ask for.
+    smallest = min(files, key=lambda file: file.size_bytes or float("inf"))
+
+    def ask() -> None:
+        url, headers = smallest.address()
+        with client.open(url, {**headers, "Range": "bytes=0-0"}):
+            pass
+
+    try:
+        client.again(ask, smallest.path)
+    except AccessError as problem:
+        raise explained(problem, client, request, access) from problem
+
+
+def explained(problem: AccessError, client: Client, request: Request, access: Access) -> AccessError:
+    """The server's refusal of a file, with what to do about it."""
+    source = sources.parse(request.source)
+    if source.scheme != "hf":
+        return problem
+    return AccessError(f"{Hub(client, access.hub_endpoint, access.hub_token).explain_access(source.place)} ({problem})")
 
 
 def as_published(files: tuple[RemoteFile, ...]) -> tuple[RemoteFile, ...]:
