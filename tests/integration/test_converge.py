@@ -258,6 +258,27 @@ def test_a_finalizer_that_nobody_clears_is_named(client, name):
     assert read(client, "v1", "Namespace", name) is None
 
 
+def test_a_claim_that_a_pod_mounts_names_the_pod(client, name, api_server):
+    """A pod that has a node counts as one that uses its claims, even when it has ended."""
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "models"}}
+    claim["spec"] = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+    described = component(name, claim)
+    apply(client, [described])
+    volume = {"name": "m", "persistentVolumeClaim": {"claimName": "models"}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "shell"}}
+    pod["spec"] = {"nodeName": "one", "containers": [{"name": "c", "image": "i"}], "volumes": [volume]}
+    pod["spec"]["securityContext"] = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    pod["spec"]["containers"][0]["securityContext"] = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    kubectl(api_server, "-n", name, "create", "-f", "-", given=pod)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remove, "wait_gone", functools.partial(remove.wait_gone, timeout_s=1))
+        result = engine.converge(engine.Request(descriptors=absent(described), client=client, lose_data=["all"]))
+    assert "it is held by kubernetes.io/pvc-protection; mounted by pod shell" in result.errors[0]
+
+
 def test_one_failure_cancels_only_what_depends_on_it_and_all_errors_come_back(client, name):
     bad, after, beside = unique("bad"), unique("after"), unique("beside")
     broken = config_map("a")

@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from ..describe.descriptor import Reference
 from ..kubernetes.client import Resource
 from ..objects import data_loss
-from ..objects.identity import identity
+from ..objects.identity import Identity, identity
 from .base import Context, Document, NodeError, matches, subject
 
 _GONE_TIMEOUT_S = 300
+# https://kubernetes.io/docs/concepts/storage/persistent-volumes/#storage-object-in-use-protection
+_PROTECTION = "kubernetes.io/pvc-protection"
+_MOST_NAMES = 3
 
 
 def lost_with(context: Context, live: Document, may_lose: Sequence[Reference]) -> str:
@@ -38,7 +41,7 @@ def wait_gone(context: Context, resource: Resource, document: Document, timeout_
         if live is None or live["metadata"]["uid"] != metadata["uid"]:
             context.waits.note(subject(document), "")
             return
-        held = _held_by(live)
+        held = "; ".join(filter(None, [_held_by(live), _mounted_by(context, live, identity(document))]))
         context.waits.note(subject(document), f"its end, held by {held}")
         if time.monotonic() > end:
             raise NodeError(
@@ -57,3 +60,22 @@ def _held_by(live: Document) -> str:
         if str(condition.get("type", "")).startswith("Namespace") and condition.get("status") == "True"
     ]
     return "; ".join(filter(None, [", ".join(finalizers), *blocked])) or "nothing it names"
+
+
+def _mounted_by(context: Context, live: Document, target: Identity) -> str:
+    """A claim stays as long as a pod with it exists, even one that has ended: which pods these are."""
+    pods = context.run.api().resource("v1", "Pod")
+    if (
+        target.kind != "PersistentVolumeClaim"
+        or _PROTECTION not in (live["metadata"].get("finalizers") or [])
+        or not pods
+    ):
+        return ""
+    names = [
+        pod["metadata"]["name"]
+        for pod in context.run.api().list(pods, target.namespace)
+        for volume in pod["spec"].get("volumes") or []
+        if (volume.get("persistentVolumeClaim") or {}).get("claimName") == target.name
+    ]
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"mounted by pod {', '.join(names[:_MOST_NAMES])}{more}" if names else "no pod mounts it any more"
