@@ -137,3 +137,15 @@ def test_further_names_and_fallbacks_lead_somewhere():
     ]
     assert list(check_catalog(good)) == []
     assert catalog_routes(good) == {"llama-3.1-8b": {"fallbacks": ["other"]}, "gpt-4o": {"alias": "llama-3.1-8b"}}
+
+
+def test_a_model_that_goes_down_to_none_is_known_and_waited_for():
+    """Else its first request would be refused, nothing counted, and KEDA would bring no pod."""
+    queue = {"autoscaling": {"signal": "queue"}}
+    catalog = [
+        entry(name="none", replicas={"min": 0, "max": 2}, **queue),
+        entry(name="one", replicas={"min": 1, "max": 2}, **queue),
+        entry(name="off", replicas={"min": 0, "max": 1}),
+    ]
+    assert catalog_routes(catalog, 600) == {"none": {"hold_timeout": 600}}
+    assert catalog_routes(catalog) == {"none": {}}
