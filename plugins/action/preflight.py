@@ -19,6 +19,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.models.pins import pinn
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.arguments import check_value, unknown_variables
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.wanted import wanted
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.catalog import check_catalog
+from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.engine_settings import check_engine_settings
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.engines import check_engines, check_pins
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.findings import Finding, place_of
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.specs import load_defaults, load_specs, prefixes
@@ -58,7 +59,7 @@ class ActionModule(ActionBase):
         if not options["account_only"]:
             findings += self._check_inputs(specs, values, variables)
             findings += check_systems(values)
-            findings += self._check_models(values.get("model_catalog") or [], options)
+            findings += self._check_models(values, options)
         seen: dict[str, Any] = {}
         found: list[Finding] = []
         if (
@@ -106,14 +107,14 @@ class ActionModule(ActionBase):
                 display.display(f"  model {entry.get('name')}: serving it means accepting its terms, {entry['terms']}")
         return findings
 
-    def _check_models(self, catalog: list[Any], options: dict[str, Any]) -> list[Finding]:
+    def _check_models(self, values: dict[str, Any], options: dict[str, Any]) -> list[Finding]:
         """What the engines cannot serve, and revisions that neither pin nor are locked."""
-        entries = [entry for entry in catalog if isinstance(entry, dict)]
+        entries = [entry for entry in values.get("model_catalog") or [] if isinstance(entry, dict)]
         try:
             entries = pinned(entries, Path(options["lock_file"]))
         except LockFileError as error:
             return [Finding("platform_lock_file", f"cannot be read: {error}", "write a new one", None)]
-        found = list(check_engines(entries))
+        found = [*check_engines(entries), *check_engine_settings(entries, values)]
         return found if options["locking"] else [*found, *check_pins(entries)]
 
     def _with_defaults(self, values: dict[str, Any], known: list[str]) -> dict[str, Any]:
