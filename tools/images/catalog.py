@@ -32,7 +32,7 @@ class Image:
 # All modules of the programs that sync models, and that compile them for Neuron; without those that only the controller needs.
 _MODEL_STORE = (
     *("__init__", "bucket", "collect", "errors", "formats", "http", "hub", "job", "listing"),
-    *("select", "source", "store", "sync", "transfer", "web"),
+    *("progress", "select", "source", "store", "sync", "transfer", "web"),
 )
 
 _NEURON = (

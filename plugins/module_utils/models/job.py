@@ -19,12 +19,12 @@ from ..errors import LlmOnEksError
 from . import collect
 from .errors import AccessError, ContentError, MissingError, SpaceError, SyncError, UnknownSourceError
 from .http import Client, Patience, token_from_environment
+from .progress import reporter, size_text
 from .select import Wanted
 from .store import BusyError, Manifest, ModelStore, ModelStoreError, WrongContentError, manifest_of
 from .sync import Access, Request, plan, sync
 from .transfer import Bounds
 
-_REPORT_EVERY_S = 2.0
 _LONGEST_LINE_BYTES = 32 << 20
 _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (WrongContentError, 3),
@@ -72,16 +72,16 @@ def _fetch(store: ModelStore, chosen: argparse.Namespace) -> None:
     if not outcome.changed:
         _say(f"{chosen.name} is already published")
         return
-    resumed = f", {_bytes(outcome.resumed_bytes)} of it from an earlier run" if outcome.resumed_bytes else ""
+    resumed = f", {size_text(outcome.resumed_bytes)} of it from an earlier run" if outcome.resumed_bytes else ""
     files = len(outcome.manifest.files) if outcome.manifest else 0
     seconds = time.monotonic() - started
-    _say(f"published {chosen.name}: {files} files, {_bytes(outcome.total_bytes)}{resumed}, in {seconds:.1f} s")
+    _say(f"published {chosen.name}: {files} files, {size_text(outcome.total_bytes)}{resumed}, in {seconds:.1f} s")
 
 
 def _plan(store: ModelStore, chosen: argparse.Namespace) -> None:
     outcome = plan(store, _request(chosen), _client(chosen), _access(chosen))
     if outcome.changed:
-        _say(f"{chosen.name}: {_bytes(outcome.moved_bytes)} would be fetched from {chosen.source}")
+        _say(f"{chosen.name}: {size_text(outcome.moved_bytes)} would be fetched from {chosen.source}")
     else:
         _say(f"{chosen.name} is already published")
 
@@ -140,33 +140,14 @@ def _collect(store: ModelStore, chosen: argparse.Namespace) -> None:
     mounted = collect.mounted_by_pods(chosen.namespace, chosen.claim) if chosen.namespace else set()
     old = collect.judge(store, wanted, mounted, chosen.keep, drop_unnamed=chosen.drop_unnamed)
     for one in old:
-        _say(f"{one.name}/{one.revision}  {_bytes(one.size_bytes)}  {one.why_kept or 'goes'}")
+        _say(f"{one.name}/{one.revision}  {size_text(one.size_bytes)}  {one.why_kept or 'goes'}")
     freed = 0 if chosen.check else collect.remove(store, old)
-    _say(f"{_bytes(freed)} freed")
+    _say(f"{size_text(freed)} freed")
 
 
 def _list(store: ModelStore) -> None:
     for manifest in store.list():
-        _say(f"{manifest.name}/{manifest.revision}  {_bytes(manifest.size_bytes)}  {manifest.source}")
-
-
-def reporter(say: Callable[[str], None], every_s: float = _REPORT_EVERY_S) -> Callable[[int, int], None]:
-    """Reports progress, speed and remaining time; at most one line in `every_s` seconds, and one at the end."""
-    started = last = time.monotonic()
-    first = -1
-
-    def report(done: int, total: int) -> None:
-        nonlocal last, first
-        first = done if first < 0 else first
-        now = time.monotonic()
-        if now - last < every_s and done != total:
-            return
-        last = now
-        rate = (done - first) / max(now - started, 0.001)
-        left = f"  {_duration((total - done) / rate)} left" if rate > 0 and done < total else ""
-        say(f"{100 * done // max(total, 1)} %  {_bytes(done)} of {_bytes(total)}  {rate / 1e6:.0f} MB/s{left}")
-
-    return report
+        _say(f"{manifest.name}/{manifest.revision}  {size_text(manifest.size_bytes)}  {manifest.source}")
 
 
 def _client(chosen: argparse.Namespace) -> Client:
@@ -184,14 +165,6 @@ def _access(chosen: argparse.Namespace) -> Access:
     # https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
     s3 = chosen.s3_endpoint or os.environ.get("AWS_ENDPOINT_URL_S3", "") or os.environ.get("AWS_ENDPOINT_URL", "")
     return Access(endpoint, token_from_environment(), region, s3)
-
-
-def _bytes(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count:.0f} B"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -247,21 +247,35 @@ class Outputs:
 class Waits:
     """Current waits, for the live summary; and the time since the run's start at which each component's last node ended."""
 
-    _reasons: dict[str, str] = field(default_factory=dict)
+    # (vertex, target) → reason, the newest last
+    _reasons: dict[tuple[int, str], str] = field(default_factory=dict)
+    _here: threading.local = field(default_factory=threading.local)
     _ended_s: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def enter(self, vertex: int) -> None:
+        """This thread works on the vertex of this index now: it is what its notes are about."""
+        self._here.vertex = vertex
+
+    def leave(self, vertex: int) -> None:
+        """The vertex has ended, and waits for nothing more."""
+        with self._lock:
+            for key in [key for key in self._reasons if key[0] == vertex]:
+                del self._reasons[key]
+
     def note(self, target: str, reason: str) -> None:
         """Note a wait for `target`, in words. An empty reason ends it."""
+        key = (getattr(self._here, "vertex", -1), target)
         with self._lock:
+            self._reasons.pop(key, None)
             if reason:
-                self._reasons[target] = reason
-            else:
-                self._reasons.pop(target, None)
+                self._reasons[key] = reason
 
-    def reasons(self) -> dict[str, str]:
+    def reason(self, vertex: int) -> tuple[str, str]:
+        """(target, reason) of what a vertex waits for; empty where it waits for nothing."""
         with self._lock:
-            return dict(self._reasons)
+            found = [(target, reason) for (at, target), reason in self._reasons.items() if at == vertex]
+        return found[-1] if found else ("", "")
 
     def end(self, component: str, at_s: float) -> None:
         with self._lock:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from ...module_utils.models.progress import reporter
 from ..describe.descriptor import Job, Wait
 from ..kubernetes.client import Client, Resource
 from ..kubernetes.connection import ConnectionError
@@ -103,8 +104,7 @@ class JobNode:
             pod = _running_pod(client, live)
             if pod is not None:
                 try:
-                    container = pod["spec"]["containers"][0]["name"]
-                    client.stream_files(metadata["namespace"], pod["metadata"]["name"], container, files)
+                    _stream(context, pod, files, subject(document))
                     return
                 except ConnectionError as error:
                     # The pod may have found its result published already and ended; the Job's status tells. A pod that
@@ -119,6 +119,16 @@ class JobNode:
         raise NodeError(
             f"{subject(document)}: its input file {files[0]} could not be streamed into a pod: {failures[-1]}"
         )
+
+
+def _stream(context: Context, pod: Document, files: list[Path], target: str) -> None:
+    """Stream the files into a pod; the live summary says how far it is."""
+    total_bytes = sum(file.stat().st_size for file in files)
+    report = reporter(lambda text: context.waits.note(target, text))
+    metadata, container = pod["metadata"], pod["spec"]["containers"][0]["name"]
+    context.run.api().stream_files(
+        metadata["namespace"], metadata["name"], container, files, lambda sent_bytes: report(sent_bytes, total_bytes)
+    )
 
 
 def _running_pod(client: Client, job: Document) -> Document | None:

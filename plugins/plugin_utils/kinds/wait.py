@@ -72,17 +72,21 @@ def until(context: Context, target: str, wait: Wait, namespace: str) -> None:
         if time.monotonic() > end:
             reason = diagnose.why(client, live) if live else "it does not exist"
             raise NodeError(f"{target} not {wait.condition} after {wait.timeout} s: {reason}")
-        context.waits.note(target, _short(live))
+        # A log is read only now and then, as nobody sees more of it.
+        if resource.kind != "Job" or looks % 10 == 0:
+            context.waits.note(target, context.run.masker.text(_short(client, live)))
         # The pause is a part of the time waited so far: long waits cost few reads, short ones end soon.
         if context.run.stop.wait(min(1.0, max(0.1, (time.monotonic() - begun) / 25))):
             raise NodeError(f"{target}: waiting was interrupted")
         looks += 1
 
 
-def _short(live: Document | None) -> str:
+def _short(client: Client, live: Document | None) -> str:
     """The object's progress in a few words, for the live summary."""
     if live is None:
         return "it does not exist yet"
+    if live["kind"] == "Job":
+        return diagnose.last_words(client, live) or "no pod of it has said anything yet"
     status, spec = live.get("status", {}), live.get("spec", {})
     if live["kind"] in ("Deployment", "StatefulSet"):
         return f"{status.get('readyReplicas', 0)} of {spec.get('replicas', 1)} ready"

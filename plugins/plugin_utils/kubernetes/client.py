@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -334,7 +334,14 @@ class Client:
         except (ApiError, ConnectionError):
             return ""
 
-    def stream_files(self, namespace: str, pod: str, container: str, files: Sequence[Path]) -> None:
+    def stream_files(
+        self,
+        namespace: str,
+        pod: str,
+        container: str,
+        files: Sequence[Path],
+        progress: Callable[[int], None] = lambda sent_bytes: None,
+    ) -> None:
         """Stream files, one after the other, into a container's standard input, and close it.
 
         Protocol: https://pkg.go.dev/k8s.io/apimachinery/pkg/util/remotecommand (v5: channel 255 closes a channel).
@@ -359,10 +366,12 @@ class Client:
                 max_size=None,
                 open_timeout=30,
             ) as socket:
+                sent_bytes = 0
                 for file in files:
                     with file.open("rb") as source:
                         while chunk := source.read(_STDIN_CHUNK):
                             socket.send(b"\x00" + chunk)
+                            progress(sent_bytes := sent_bytes + len(chunk))
                 socket.send(b"\xff\x00")
                 for _ in socket:  # until the server closes: the container has read all of it
                     continue

@@ -13,6 +13,7 @@ Document = dict[str, Any]
 # Waiting reasons that do not resolve themselves.
 TERMINAL = ("ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
 LOG_LINES = 10
+_LONGEST_LINE = 120
 # Refusals of pods that do not pass, as an exceeded quota does when other pods end.
 _FOR_GOOD = ("violates PodSecurity", "per Container", "per Pod", "limit to request ratio")
 _REVISION = "deployment.kubernetes.io/revision"
@@ -31,6 +32,18 @@ def why(client: Client, workload: Document) -> str:
     ]
     events = event_texts(client, workload)
     return "; ".join([*conditions, *events]) or ("no pod was made for it" if not pods else "its pods say nothing")
+
+
+def last_words(client: Client, job: Document) -> str:
+    """The last line of a Job's newest pod: how far it is."""
+    pods = sorted(pods_of(client, job), key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
+    for pod in reversed(pods):
+        metadata = pod["metadata"]
+        for container in pod["spec"]["containers"]:
+            lines = client.logs(metadata["namespace"], metadata["name"], container["name"], lines=1).split("\n")
+            if said := next((line.strip() for line in reversed(lines) if line.strip()), ""):
+                return said[:_LONGEST_LINE]
+    return ""
 
 
 def hopeless(client: Client, workload: Document) -> str:

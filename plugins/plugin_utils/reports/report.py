@@ -57,9 +57,11 @@ def planned_line(component: str, action: Action) -> str:
 def running_line(now: Running) -> str:
     """`42 s: kong (wait for Deployment kong/kong-gateway, 31 s: 0 of 1 ready); 12 more nodes to come`."""
     parts = []
-    for component, node, seconds in now.nodes:
-        reasons = [reason for target, reason in now.waits.items() if target in node]
-        parts.append(f"{component} ({node}, {seconds:.0f} s{': ' + reasons[0] if reasons else ''})")
+    for one in now.nodes:
+        # A node that waits for several objects says which of them it is.
+        name = "" if one.target.rpartition("/")[2] in one.node else f"{one.target}: "
+        reason = f": {name}{one.reason}" if one.reason else ""
+        parts.append(f"{one.component} ({one.node}, {one.seconds:.0f} s{reason})")
     more = f"; {now.pending} more to come" if now.pending else ""
     return f"  … {now.seconds:.0f} s: {', '.join(parts)}{more}"
 

@@ -38,12 +38,22 @@ class Done:
 
 
 @dataclass(frozen=True)
+class RunningNode:
+    """A node with its seconds so far; `target` and `reason`: what it waits for, and why that is not there."""
+
+    component: str
+    node: str
+    seconds: float
+    target: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Running:
-    """What a run is doing right now: the running nodes with their seconds so far, and what each waits for."""
+    """What a run is doing right now: the running nodes, and how many are still to come."""
 
     seconds: float
-    nodes: Sequence[tuple[str, str, float]]
-    waits: Mapping[str, str]
+    nodes: Sequence[RunningNode]
     pending: int
 
 
@@ -88,8 +98,11 @@ def run(
                     del busy[future]
                     end(future.result())
                 now = time.monotonic()
-                nodes = [(vertex.component, vertex.node.name, now - since) for vertex, since in busy.values()]
-                running(Running(now - started, nodes, context.waits.reasons(), len(waiting)))
+                nodes = [
+                    RunningNode(vertex.component, vertex.node.name, now - since, *context.waits.reason(vertex.index))
+                    for vertex, since in busy.values()
+                ]
+                running(Running(now - started, nodes, len(waiting)))
     except BaseException:  # also Ctrl-C: waits end at once, writes are completed
         context.run.stop.set()
         raise
@@ -113,6 +126,7 @@ def _run_one(vertex: Vertex, context: Context, places: threading.Semaphore, star
     if not node.slow:
         places.acquire()
     begun = time.monotonic()
+    context.waits.enter(vertex.index)
     outcome, error = Outcome(), ""
     try:
         if context.run.stop.is_set():
@@ -123,6 +137,7 @@ def _run_one(vertex: Vertex, context: Context, places: threading.Semaphore, star
         outcome = failure.outcome if isinstance(failure, Unfinished) else Outcome()
         error = context.run.masker.text(str(failure))
     finally:
+        context.waits.leave(vertex.index)
         if not node.slow:
             places.release()
     state: Literal["ok", "failed"] = "failed" if error else "ok"
