@@ -273,6 +273,9 @@ def test_a_model_is_compiled_once_before_its_engine_loads_it_and_again_for_anoth
     with catalogue(platform, models_removed="delete"):
         platform.playbook("site.yml")
         wait_removed(platform, client, "neuron-1.0")
+        # Nothing is compiled any more, and nobody shows its counts.
+        deployments = platform.kubectl("-n", "llm-engines", "get", "deployments", "-o", "name")
+        assert deployments.split() == ["deployment.apps/engine-tiny"]
         assert clean(platform).count("neuron-1.0.tnx/") == 2
 
 

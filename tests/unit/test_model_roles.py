@@ -8,6 +8,8 @@ import pytest
 from ansible_collections.llm.on_eks.plugins.module_utils.models import job as jobs
 from ansible_collections.llm.on_eks.plugins.module_utils.neuron import job as compilations
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.parts import lapsed
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.steps import build
 from tests.support import described
 
 pytestmark = pytest.mark.programs
@@ -80,9 +82,27 @@ def test_the_engine_mounts_the_folder_that_the_job_publishes(components):
 
 def test_the_catalogue_stands_for_its_components_and_for_no_others(components):
     parts = components["models"]["parts"]
-    described = {name for name in components if name.startswith(tuple(parts["prefixes"]))}
-    assert set(parts["names"]) == described
-    assert {"model-llama-3-1-8b", "engine-llama-3-1-8b", "neuron-llama-3-1-8b-inf2"} <= described
+    in_namespace = {
+        name for name, one in components.items() if (one.get("namespace") or {}).get("name") == "llm-engines"
+    }
+    assert set(parts["names"]) == in_namespace - {"models"}
+    assert all(name.startswith(tuple(parts["prefixes"])) for name in parts["names"])
+    assert {"model-llama-3-1-8b", "engine-llama-3-1-8b", "neuron-llama-3-1-8b-inf2", "models-metrics"} <= in_namespace
+
+
+def test_what_no_entry_needs_any_more_goes_before_the_claim_that_it_mounts(components):
+    """The claim stays as long as a pod has it: what the last entry left would hold it for ever."""
+    installed = ["engine-old", "model-old", "models", "models-metrics", "neuron-old"]
+    (owner,) = parse(
+        [{**components["models"], "state": "absent", "parts": {**components["models"]["parts"], "names": []}}]
+    )
+    gone = lapsed([owner], installed)
+    assert {one.name for one in gone} == {*installed} - {"models"}
+    vertices = build([owner, *gone], installed)
+    removal = {one.component: one for one in vertices if one.node.name == "removal"}
+    for one in gone:
+        assert removal[one.name].index in removal["models"].after
+    assert removal["engine-old"].index in removal["model-old"].after
 
 
 def test_what_the_catalogue_names_is_not_cleaned_away(components):

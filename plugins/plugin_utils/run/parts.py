@@ -28,5 +28,7 @@ def lapsed(components: Sequence[Component], installed: Collection[str]) -> list[
         for name, prefix in gone.items():
             rest = name.removeprefix(prefix)
             earlier = [f"{one}{rest}" for one in prefixes[: prefixes.index(prefix)]]
-            found.append(Component(name=name, state="absent", requires=[one for one in earlier if one in gone]))
+            # Where the owner goes, too, it goes last: its claim is held by the pods of its parts.
+            requires = [owner.name, *(one for one in earlier if one in gone)]
+            found.append(Component(name=name, state="absent", requires=requires))
     return found
