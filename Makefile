@@ -92,7 +92,7 @@ bench-gateway: venv-dev ## the gateway beside its peers on one core (BENCH="--le
 	@$(VENV)/python tests/perf/gateway/bench.py $(BENCH)
 
 bench-models: venv-dev ## how fast a model is synced, beside boto3, s3fs and huggingface_hub
-	@$(VENV)/python tests/perf/models/bench.py $(BENCH)
+	@$$($(VENV)/python -m tools.extra_venv bench)/bin/python tests/perf/models/bench.py $(BENCH)
 
 docs: venv ## build the documentation site into .local/site
 	@$$($(VENV)/python -m tools.extra_venv docs)/bin/mkdocs build --quiet && echo "docs: open .local/site/index.html"

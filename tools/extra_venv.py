@@ -15,13 +15,19 @@ from pathlib import Path
 from tools.obtain import default_cache, locked
 
 REPO = Path(__file__).resolve().parent.parent
-KINDS = {"docs": "mkdocs and its theme", "quality": "ansible-runner, ansible-builder, molecule, antsibull"}
+KINDS = {
+    "bench": "boto3, s3fs and huggingface_hub",
+    "docs": "mkdocs and its theme",
+    "quality": "ansible-runner, ansible-builder, molecule, antsibull",
+}
+# These have all their versions in their own file; the others share the project's.
+_ALONE = ("bench", "docs")
 TIMEOUT_S = 1200
 
 
 def inputs(kind: str) -> list[Path]:
     files = [REPO / f"requirements-{kind}.txt"]
-    return files if kind == "docs" else [*files, REPO / "requirements.txt", REPO / "constraints.txt"]
+    return files if kind in _ALONE else [*files, REPO / "requirements.txt", REPO / "constraints.txt"]
 
 
 def folder(kind: str, cache: Path) -> Path:
@@ -45,7 +51,7 @@ def obtain(kind: str, cache: Path) -> Path:
 
 
 def _make(kind: str, made: Path) -> None:
-    constraints = [] if kind == "docs" else ["-c", str(REPO / "constraints.txt")]
+    constraints = [] if kind in _ALONE else ["-c", str(REPO / "constraints.txt")]
     pip = [str(made / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     for command in ([sys.executable, "-m", "venv", str(made)], [*pip, "-r", str(inputs(kind)[0]), *constraints]):
         done = subprocess.run(command, check=False, timeout=TIMEOUT_S, stdin=subprocess.DEVNULL, stdout=sys.stderr)
