@@ -83,7 +83,7 @@ def test_the_playbook_writes_the_commit_and_a_run_without_it_is_refused(tmp_path
         "platform_lock_file": str(tmp_path / "release.lock.yml"),
         "platform_images": {"gateway": "g:1", "llamacpp": "l:1", "model_store": "s:1"},
         "models_environment": {"HF_ENDPOINT": hub.url},
-        "model_catalog": [entry(engine="llamacpp")],
+        "model_catalog": [entry(engine="vllm")],
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
     }
@@ -103,7 +103,9 @@ def test_the_playbook_writes_the_commit_and_a_run_without_it_is_refused(tmp_path
     assert f"+ hf://ORG/NAME main  {COMMIT}" in done.stdout
     written = yaml.safe_load((tmp_path / "release.lock.yml").read_text())
     assert written["models"] == [{"source": "hf://ORG/NAME", "asked": "main", "revision": COMMIT}]
-    assert play("preflight").returncode == 0
+    done = play("preflight")
+    assert done.returncode == 0
+    assert "m: hf://ORG/NAME has no chat template." in " ".join((done.stdout + done.stderr).split())
 
 
 def looked(source, **more):
