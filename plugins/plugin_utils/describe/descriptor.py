@@ -7,7 +7,7 @@ docs/converge.md's schema is generated from these classes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -15,7 +15,7 @@ import msgspec
 from ...module_utils.aws.base import tagging
 from ...module_utils.aws.catalog import RESOURCES
 from ...module_utils.errors import LlmOnEksError
-from ..objects.identity import CLUSTER_WIDE, Identity, identity
+from ..objects.identity import CLUSTER_WIDE, Identity, identity, namespace_identity
 from ..objects.well_formed import fault
 
 Document = dict[str, Any]
@@ -268,6 +268,16 @@ def is_in_kubernetes(component: Component) -> bool:
     return any(parts) or any(more)
 
 
+def home_of(component: Component) -> str:
+    """The namespace that a component describes as its own; empty for none."""
+    return component.namespace.name if component.namespace else ""
+
+
+def homes_of(components: Iterable[Component]) -> Iterator[Identity]:
+    """The namespaces that components, in whatever state, describe as their own."""
+    return (namespace_identity(component.namespace.name) for component in components if component.namespace)
+
+
 def claims_of(component: Component) -> Iterator[Identity]:
     """Every object that a component with state `present` spells out.
 
@@ -275,7 +285,7 @@ def claims_of(component: Component) -> Iterator[Identity]:
     """
     if component.state != "present":
         return
-    home = component.namespace.name if component.namespace else ""
+    home = home_of(component)
     for document in documents_of(component):
         key = identity(document)
         yield key
@@ -298,7 +308,7 @@ def _parse_one(descriptor: Any) -> Component:
 
 
 def _check_document(component: Component, document: Any) -> None:
-    said = fault(document, component.namespace.name if component.namespace else "")
+    said = fault(document, home_of(component))
     if said:
         raise DescriptorError(f"component {component.name}: {said}")
 
@@ -361,7 +371,7 @@ def _refuse_shared_objects(components: Sequence[Component]) -> None:
 
 def _described(component: Component) -> list[Identity]:
     """Every object that a component writes. Raises DescriptorError for one that it describes twice."""
-    home = component.namespace.name if component.namespace else ""
+    home = home_of(component)
     found: list[Identity] = []
     for document in documents_of(component):
         key = identity(document)

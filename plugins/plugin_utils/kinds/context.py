@@ -152,6 +152,11 @@ class Desired:
 
     # --- what lives
 
+    def deletes_first(self, uid: str, target: Identity) -> bool:
+        """Note what is deleted; whether no other node of this run did."""
+        with self._lock:
+            return self.deleted.setdefault(uid, target) is target
+
     def saw(self, target: Identity, live: Document) -> None:
         """Note an object as it was found."""
         with self._lock:

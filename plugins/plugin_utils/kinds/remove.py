@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Removal: a component whose state is absent, objects that a newer descriptor no longer has, a namespace that is empty.
+"""Removal: a component whose state is absent, and objects that a newer descriptor no longer has.
 
 Only what carries our mark is deleted, in reverse order of creation.
 """
@@ -7,7 +7,7 @@ Only what carries our mark is deleted, in reverse order of creation.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ...module_utils.names import LABEL_COMPONENT, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY
 from ..describe.descriptor import Component, Reference
@@ -24,8 +24,10 @@ _HOUSEHOLD = {
 }
 # These are deleted only after their pods (foreground); for all others that would be needless work of the garbage
 # collector.
-_WITH_PODS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob")
+WITH_PODS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob")
 _DEFINITION = "CustomResourceDefinition"
+# These go only when nothing of anybody else depends on them, so nodes of their own delete them.
+_LATER = (_DEFINITION, "Namespace")
 # The API server's own records: they expire on their own.
 _TRACES = ("Event", "PodMetrics", "NodeMetrics")
 # The control plane copies a Service's labels to these objects, our mark among them.
@@ -49,7 +51,7 @@ class PermissionNode:
 
 @dataclass
 class RemoveNode:
-    """Deletes a component's objects and waits until they are gone. Its namespace and its CRDs have nodes of their own."""
+    """Deletes a component's objects and waits until they are gone. Its namespaces and its CRDs have nodes of their own."""
 
     component: Component
     name: str = "removal"
@@ -58,7 +60,7 @@ class RemoveNode:
     def run(self, context: Context) -> Outcome:
         if context.run.client is None:
             return Outcome()
-        mine = [one for one in _mine(context, self.component) if one["kind"] != _DEFINITION]
+        mine = [one for one in _mine(context, self.component) if one["kind"] not in _LATER]
         kept = [one for one in mine if is_retained(one, self.component.retain)]
         notes = [f"{subject(document)} is kept (`retain`)" for document in kept]
         actions = delete_all(context, _doomed(context, self.component), self.component.lose_data)
@@ -83,7 +85,7 @@ def _mine(context: Context, component: Component) -> list[Document]:
 
 
 def _doomed(context: Context, component: Component) -> list[Document]:
-    mine = [one for one in _mine(context, component) if one["kind"] != _DEFINITION]
+    mine = [one for one in _mine(context, component) if one["kind"] not in _LATER]
     return [document for document in mine if not is_retained(document, component.retain)]
 
 
@@ -139,7 +141,7 @@ def prune(context: Context, described: Component) -> list[Action]:
     component, doomed = described.name, []
     for target in sorted(context.run.recorder.known(component) - set(context.desired.of(component))):
         resource = _resource(context.run.client, target.group, target.kind)
-        if resource is None or target.kind == "CustomResourceDefinition" or context.desired.has(target):
+        if resource is None or target.kind in _LATER or context.desired.has(target):
             continue
         live = context.run.client.get(resource, target.name, target.namespace)
         if live is None:
@@ -150,34 +152,6 @@ def prune(context: Context, described: Component) -> list[Action]:
         if ours and not is_retained(document, described.retain):
             doomed.append(document)
     return delete_all(context, doomed, described.lose_data)
-
-
-@dataclass
-class NamespaceRemovalNode:
-    """Deletes a namespace that is ours when it contains nothing but what this run deletes."""
-
-    namespace: str
-    retain: Sequence[Reference] = field(default_factory=tuple)
-    slow: bool = False
-
-    @property
-    def name(self) -> str:
-        return f"end of namespace {self.namespace}"
-
-    def run(self, context: Context) -> Outcome:
-        if context.run.client is None:
-            return Outcome()
-        client = context.run.client
-        document = context.run.live("v1", "Namespace", self.namespace)
-        if document is None or (document["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) != MANAGED_BY:
-            return Outcome()
-        if is_retained(document, self.retain):
-            return Outcome(notes=[f"Namespace {self.namespace} is kept (`retain`)"])
-        left = [one for one in contents(client, self.namespace) if not _goes(context, one)]
-        if left:
-            more = f" and {len(left) - 1} more" if len(left) > 1 else ""
-            return Outcome(notes=[f"Namespace {self.namespace} is kept: {subject(left[0])}{more} still in it"])
-        return Outcome(delete_all(context, [document]))
 
 
 def delete_all(context: Context, documents: Sequence[Document], may_lose: Sequence[Reference] = ()) -> list[Action]:
@@ -217,7 +191,7 @@ def _delete_and_wait(context: Context, documents: Sequence[Document]) -> None:
     for document, resource in found:
         metadata = document["metadata"]
         if resource:
-            policy = "Foreground" if document["kind"] in _WITH_PODS else "Background"
+            policy = "Foreground" if document["kind"] in WITH_PODS else "Background"
             client.delete(resource, metadata["name"], metadata.get("namespace", ""), uid=metadata["uid"], policy=policy)
     for document, resource in found:
         if resource:
@@ -299,21 +273,6 @@ def _is_copy(document: Document) -> bool:
         return False
     managers = {entry.get("manager") for entry in document["metadata"].get("managedFields") or []}
     return managers == {_CONTROL_PLANE}
-
-
-def _goes(context: Context, document: Document) -> bool:
-    """Whether this run deletes an object of a namespace, or its writer."""
-    if document["metadata"]["uid"] in context.desired.deleted:
-        return True
-    if document["kind"] != "Lease":
-        return False
-    # A pod takes a Lease under its own name, as POD or POD_UUID. Once its workload is deleted, nobody holds the Lease.
-    holder = str((document.get("spec") or {}).get("holderIdentity") or "")
-    place = document["metadata"].get("namespace", "")
-    return any(
-        gone.kind in _WITH_PODS and gone.namespace == place and holder.startswith(f"{gone.name}-")
-        for gone in list(context.desired.deleted.values())
-    )
 
 
 def _instances(context: Context, crd: Document) -> int:

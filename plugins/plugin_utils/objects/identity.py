@@ -39,5 +39,10 @@ def identity(document: Mapping[str, Any]) -> Identity:
     return Identity(group, document["kind"], metadata.get("namespace") or "", metadata["name"])
 
 
+def namespace_identity(name: str) -> Identity:
+    """Of a namespace itself."""
+    return Identity("", "Namespace", "", name)
+
+
 def from_compact(text: str) -> Identity:
     return Identity(*text.split("|"))

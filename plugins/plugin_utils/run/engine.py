@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...module_utils.names import NAMESPACE_SYSTEM
-from ..describe.descriptor import Component, DescriptorError, claims_of, is_in_kubernetes, parse
+from ..describe.descriptor import Component, DescriptorError, claims_of, homes_of, is_in_kubernetes, parse
 from ..describe.digest import digest
 from ..helm.lock_file import locked
 from ..helm.options import ChartOptions
@@ -257,6 +257,7 @@ def context_for(
 def _run(job: _Job, context: Context) -> Result:
     started = time.monotonic()
     components, hooks = job.components, job.hooks
+    context.desired.claim(homes_of(job.described))
     for component in components:
         for release in component.releases:
             context.run.masker.learn_values(release.values)

@@ -15,7 +15,8 @@ from ..describe.descriptor import Component, Wait
 from ..kinds import release_record
 from ..kinds.aws import is_aws
 from ..kinds.base import Context, Node, NodeError, Outcome, Policy, subject
-from ..kinds.manifest import apply_all
+from ..kinds.manifest import apply_all, labelled, namespace_to_use
+from ..kinds.namespace_end import OtherNamespacesNode
 from ..kinds.remove import PruneNode
 from ..kinds.revision import RecordNode
 from ..kinds.wait import WORKLOADS, WaitNode
@@ -58,7 +59,16 @@ class RevisionNode:
         if not context.run.check:
             release_record.note_rollback(context, self.component)
         back = [_unmasked(context, document) for document in documents if document not in kept]
-        return apply_all(context, self.component, back, "", Policy())
+        return apply_all(context, self.component, [*_missing_namespaces(context, back), *back], "", Policy())
+
+
+def _missing_namespaces(context: Context, documents: Sequence[Document]) -> list[Document]:
+    """The namespaces of objects that are gone: a later revision moved out of them."""
+    named = sorted({str(document["metadata"].get("namespace") or "") for document in documents} - {""})
+    missing = [name for name in named if namespace_to_use(context, name) is None]
+    for name in missing:
+        context.desired.make_namespace(name)
+    return [labelled({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}, "") for name in missing]
 
 
 def rollback(
@@ -117,6 +127,7 @@ def _nodes(component: str, number: int, documents: Sequence[Document]) -> list[N
         RevisionNode(component, number, documents),
         *waits,
         PruneNode(described),
+        OtherNamespacesNode(described),
         RecordNode(described, rolled_back_to=number),
     ]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ..describe.descriptor import Component, Release, Wait
+from ..describe.descriptor import Component, Release, Wait, home_of
 from ..kinds.base import Node, Policy
 from ..kinds.chart import ChartNode, ChartRemoval
 from ..kinds.check import CheckNode
 from ..kinds.job import JobNode
 from ..kinds.manifest import ManifestNode
+from ..kinds.namespace_end import OtherNamespacesNode
 from ..kinds.outputs import OutputsNode
 from ..kinds.remove import PermissionNode, PruneNode, RemoveNode
 from ..kinds.revision import RecordNode
@@ -37,7 +38,7 @@ def _secrets(component: Component) -> Stages:
     """Derived Secrets read generated ones, so these come first."""
     for derived in (False, True):
         chosen = [secret for secret in component.secrets if bool(secret.derive) == derived]
-        yield [SecretNode(component.name, secret, secret.namespace or _namespace(component)) for secret in chosen]
+        yield [SecretNode(component.name, secret, secret.namespace or home_of(component)) for secret in chosen]
 
 
 def _releases(component: Component) -> Stages:
@@ -51,11 +52,11 @@ def _releases(component: Component) -> Stages:
 
 def _objects(component: Component) -> Stages:
     if component.manifests:
-        yield [ManifestNode(component.name, component.manifests, _namespace(component), policy=_policy(component))]
+        yield [ManifestNode(component.name, component.manifests, home_of(component), policy=_policy(component))]
 
 
 def _jobs(component: Component) -> Stages:
-    home = _namespace(component)
+    home = home_of(component)
     yield [JobNode(component.name, job, home, _policy(component)) for job in component.jobs]
 
 
@@ -67,7 +68,7 @@ def _waits(component: Component) -> Stages:
         key = (document["kind"], document["metadata"]["name"])
         if document["kind"] in WORKLOADS and key not in named:
             waits.append(Wait(kind=key[0], name=key[1], namespace=document["metadata"].get("namespace", "")))
-    yield [WaitNode(component.name, wait, wait.namespace or _namespace(component)) for wait in waits]
+    yield [WaitNode(component.name, wait, wait.namespace or home_of(component)) for wait in waits]
 
 
 def _checks(component: Component) -> Stages:
@@ -76,11 +77,12 @@ def _checks(component: Component) -> Stages:
 
 def _outputs(component: Component) -> Stages:
     if component.outputs:
-        yield [OutputsNode(component.name, component.outputs, _namespace(component))]
+        yield [OutputsNode(component.name, component.outputs, home_of(component))]
 
 
 def _prune(component: Component) -> Stages:
     yield [PruneNode(component)]
+    yield [OtherNamespacesNode(component)]
 
 
 def _record(component: Component) -> Stages:
@@ -95,6 +97,7 @@ def _removal(component: Component) -> Stages:
     yield list[Node](before)
     yield [RemoveNode(component)]
     yield [ChartRemoval(component.name, node.release, node.namespace, node) for node in before]
+    yield [OtherNamespacesNode(component)]
 
 
 # To add a kind of node: its class in kinds/, and its line here.
@@ -117,12 +120,8 @@ def _policy(component: Component) -> Policy:
     return Policy(component.adopt, component.recreate, component.lose_data)
 
 
-def _namespace(component: Component) -> str:
-    return component.namespace.name if component.namespace else ""
-
-
 def _home(component: Component, release: Release) -> str:
-    return release.namespace or (component.namespace.name if component.namespace else "default")
+    return release.namespace or home_of(component) or "default"
 
 
 def _established(component: str, name: str) -> Node:

@@ -12,7 +12,8 @@ from ..describe.references import references
 from ..kinds.base import Node
 from ..kinds.connect import ConnectNode, FarewellNode
 from ..kinds.manifest import NamespaceNode
-from ..kinds.remove import CrdsRemovalNode, NamespaceRemovalNode
+from ..kinds.namespace_end import NamespaceRemovalNode
+from ..kinds.remove import CrdsRemovalNode
 from ..kinds.revision import RecordNode
 from .graph import Vertex
 from .graph_aws import AwsPart

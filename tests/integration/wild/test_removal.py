@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.locks import lease
-from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
-from tests.support.cluster_client import absent, apply, component, config_map, new_client, read, subjects
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine, rollback
+from tests.support.cluster_client import absent, apply, component, config_map, new_client, plan, read, subjects
 
 pytestmark = pytest.mark.apiserver
 
@@ -76,6 +76,62 @@ def test_a_strangers_object_keeps_the_namespace_whatever_its_kind(client, kubect
     assert notes == [f"Namespace {name} is kept: {theirs['kind']} {name}/theirs still in it"]
     assert read(client, theirs["apiVersion"], theirs["kind"], "theirs", name) is not None
     kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.mark.parametrize("named", ["by its name alone", "by its owner's parts"])
+def test_the_namespace_goes_with_a_component_that_nobody_describes_any_more(client, name, named):
+    part = component(f"{name}-part-a", config_map("a"))
+    owner = component(name, config_map("a"), parts={"prefixes": [f"{name}-part-"]})
+    apply(client, [owner, part])
+    later = [owner] if named.endswith("parts") else [owner, {"name": part["name"], "state": "absent"}]
+    deleted = {f"ConfigMap {part['name']}/a", f"Namespace {part['name']}"}
+    assert {one.subject for one in plan(client, later).actions} == deleted
+    assert set(subjects(run(client, later), "delete")) == deleted
+    assert read(client, "v1", "Namespace", part["name"]) is None
+    run(client, absent(owner))
+
+
+def test_the_namespace_that_a_component_moved_out_of_goes(client, name):
+    here, there = component(name, config_map("a")), component(name, config_map("a"))
+    there["namespace"] = {"name": f"{name}-new"}
+    apply(client, [here])
+    apply(client, [there])
+    assert read(client, "v1", "Namespace", name) is None
+    back = rollback.rollback(client, name, -1, check=False)
+    assert not back.errors
+    assert read(client, "v1", "ConfigMap", "a", name) is not None
+    assert read(client, "v1", "Namespace", f"{name}-new") is None
+    apply(client, [there])
+    run(client, absent(there))
+    assert [read(client, "v1", "Namespace", one) for one in (name, f"{name}-new")] == [None, None]
+
+
+def test_an_empty_namespace_that_another_component_describes_stays(client, name):
+    kept = component(f"{name}-kept")
+    visitor = component(f"{name}-visitor", config_map("a"), config_map("a", namespace=f"{name}-kept"))
+    apply(client, [kept, visitor])
+    apply(client, [kept, {"name": visitor["name"], "state": "absent"}])
+    assert read(client, "v1", "Namespace", f"{name}-visitor") is None
+    apply(client, [kept, visitor])
+    assert not run(client, [kept, {"name": visitor["name"], "state": "absent"}], only=[visitor["name"]]).errors
+    assert read(client, "v1", "Namespace", f"{name}-kept") is not None
+    run(client, absent(kept))
+
+
+@pytest.mark.parametrize("later", ["absent", "without it"])
+def test_a_strangers_object_keeps_a_namespace_that_a_component_lists_among_its_objects(client, kubectl, name, later):
+    listed = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"{name}-extra"}}
+    described = component(name, listed, config_map("a"))
+    apply(client, [described])
+    kubectl("-n", f"{name}-extra", "create", "configmap", "theirs")
+    wanted = absent(described) if later == "absent" else [component(name, config_map("a"))]
+    gone = run(client, wanted)
+    notes = [note for result in gone.components.values() for note in result.notes]
+    assert notes == [f"Namespace {name}-extra is kept: ConfigMap {name}-extra/theirs still in it"]
+    assert read(client, "v1", "ConfigMap", "theirs", f"{name}-extra") is not None
+    kubectl("-n", f"{name}-extra", "delete", "configmap", "theirs")
+    run(client, absent(described))
+    assert read(client, "v1", "Namespace", name) is None
 
 
 def test_the_lease_of_a_workload_that_goes_goes_with_it(client, kubectl, name):
