@@ -16,15 +16,22 @@ from .errors import ChartError
 from .options import ChartOptions
 from .source import ChartFile
 
+# Part of the cached files' names: raise it when traits change.
+_FORM = 2
 _TEMPLATE = re.compile(r"(^|/)templates/.*\.(ya?ml|tpl|txt|json)$")
+_STAGE = re.compile(rb"\bIs(Upgrade|Install)\b")
 _DEFINITION = re.compile(r"(^|/)crds/.*\.(ya?ml|json)$")
 
 
 class Traits(msgspec.Struct, frozen=True, kw_only=True):
-    """`lookup`, `api_versions`: whether any template may look at the cluster, or at what it serves; `kinds`: apiVersion/kind of its CRDs."""
+    """`lookup`, `api_versions`, `stage`: whether any template may look at the cluster, at what it serves, or whether it is an upgrade.
+
+    `kinds`: apiVersion/kind of its CRDs.
+    """
 
     lookup: bool = False
     api_versions: bool = False
+    stage: bool = False
     kinds: list[str] = []
 
     @property
@@ -32,22 +39,28 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
         return self.lookup or self.api_versions
 
 
+def asks_for_stage(content: bytes) -> bool:
+    """Whether a template in it may ask if this is an upgrade. A look-alike only costs a rendering."""
+    return bool(_STAGE.search(content))
+
+
 def traits(chart: ChartFile, options: ChartOptions) -> Traits:
     """Read once for each content. Subcharts count, whether they are enabled or not."""
-    kept = options.renderings / f"traits-{chart.digest}.json"
+    kept = options.renderings / f"traits-{_FORM}-{chart.digest}.json"
     try:
         return msgspec.json.decode(kept.read_bytes(), type=Traits)
     except (OSError, msgspec.MsgspecError):
         pass
-    lookup = api_versions = False
+    lookup = api_versions = stage = False
     kinds: list[str] = []
     for name, content in _files(chart.path):
+        stage = stage or asks_for_stage(content)
         if _TEMPLATE.search(name):
             lookup = lookup or bool(re.search(rb"\blookup\s", content))
             api_versions = api_versions or b"APIVersions" in content
         elif _DEFINITION.search(name):
             kinds += _kinds(content)
-    found = Traits(lookup=lookup, api_versions=api_versions, kinds=kinds)
+    found = Traits(lookup=lookup, api_versions=api_versions, stage=stage, kinds=kinds)
     options.renderings.mkdir(parents=True, exist_ok=True, mode=0o700)
     kept.write_bytes(msgspec.json.encode(found))
     return found

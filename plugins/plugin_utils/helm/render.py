@@ -17,7 +17,7 @@ import msgspec
 from ...module_utils.files import write_whole
 from ..kubernetes.client import Client
 from . import binary, lookups
-from .contents import Traits, traits
+from .contents import Traits, asks_for_stage, traits
 from .documents import Chunk, Document, chunks, parse
 from .errors import ChartError
 from .generated import GeneratedField, blanked, compare
@@ -228,11 +228,12 @@ def _api_versions(kinds: Sequence[str]) -> list[str]:
 
 
 def _key(request: Request, options: ChartOptions, cluster: Cluster, found: Traits, live: bool) -> str:
+    values = msgspec.json.encode(request.values)
     everything = {
         "form": _FORM,
         "helm": binary.find(options),
         "inputs": request.inputs,
-        "upgrade": request.upgrade,
+        "upgrade": request.upgrade and (found.stage or asks_for_stage(values)),
         "version": cluster.version(),
         "kinds": cluster.kinds() if found.api_versions else [],
         "live": live,

@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,23 @@ def test_a_second_rendering_runs_no_helm(options, monkeypatch):
     first = rendered(options, "web")
     monkeypatch.setattr(subprocess, "run", lambda *arguments, **more: pytest.fail("helm ran"))
     assert rendered(options, "web") == first
+
+
+def test_an_upgrade_is_another_rendering_only_where_the_chart_or_its_values_ask(options, monkeypatch):
+    def upgraded(chart, **values):
+        return render.render(replace(request_of(chart, **values), upgrade=True), options, render.Cluster())
+
+    assert upgraded("hooks") != rendered(options, "hooks")
+    asking = {"note": "{{ .Release.IsUpgrade }}"}
+    rendered(options, "web", **asking)
+    rendered(options, "web")
+    ran = []
+    real = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda *arguments, **more: ran.append(1) or real(*arguments, **more))
+    upgraded("web")
+    assert not ran
+    upgraded("web", **asking)
+    assert ran
 
 
 def test_other_values_are_another_rendering(options):
