@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -93,7 +94,8 @@ def test_the_playbook_writes_the_commit_and_a_run_without_it_is_refused(tmp_path
     def play(name):
         program = Path(sys.executable).parent / "ansible-playbook"
         command = [str(program), f"playbooks/{name}.yml", "-i", str(inventory)]
-        return subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
+        environment = {**os.environ, "HF_TOKEN": TOKEN}
+        return subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, check=False)
 
     refused = play("preflight")
     assert refused.returncode != 0
@@ -106,6 +108,9 @@ def test_the_playbook_writes_the_commit_and_a_run_without_it_is_refused(tmp_path
     done = play("preflight")
     assert done.returncode == 0
     assert "m: hf://ORG/NAME has no chat template." in " ".join((done.stdout + done.stderr).split())
+    # This machine may read it. The Job has no token.
+    hub.gated = True
+    assert "ORG/NAME is gated or private: put a token into the Secret" in play("preflight").stdout
 
 
 def looked(source, **more):
