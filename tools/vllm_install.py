@@ -65,7 +65,7 @@ def copy(made: Path, folder: Path) -> None:
     shutil.copytree(packages, target, symlinks=True, ignore=shutil.ignore_patterns("pip", "pip-*"), dirs_exist_ok=True)
     # A pod cannot write: without this each start would compile them. Some files of others are for other Pythons.
     compiled = [target / name for name in ("vllm", "torch", "transformers")]
-    subprocess.run([sys.executable, "-m", "compileall", "-q", *compiled], capture_output=True)
+    subprocess.run([sys.executable, "-m", "compileall", "-q", *compiled], capture_output=True, check=False)
     program = folder / "bin" / "vllm"
     program.write_text(_PROGRAM.format(folder=folder))
     program.chmod(0o755)
@@ -74,7 +74,9 @@ def copy(made: Path, folder: Path) -> None:
 def run(what: str, *command: str | Path) -> str:
     """Output of a command. Raises VllmError with the last line it said."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT_S, stdin=subprocess.DEVNULL, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise VllmError(f"could not {what}: {error}") from None
     if done.returncode:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from setuptools import build_meta
-from setuptools.build_meta import *  # noqa: F403  all other hooks are setuptools' own
+from setuptools.build_meta import *  # noqa: F403  all other hooks are setuptools' own  # pylint: disable=unused-wildcard-import,wildcard-import
 
 # One version, so that what is built is what was tested.
 COMPILER = "mypy[mypyc]==2.4.1"

@@ -198,7 +198,7 @@ def test_idle_connections_are_taken_again_last_in_first_out_but_no_closed_one() 
 
 def test_a_lost_connection_leaves_nothing_for_the_garbage_collection() -> None:
     def alive() -> int:
-        return sum(type(thing) is EngineConnection for thing in gc.get_objects())
+        return sum(type(thing) is EngineConnection for thing in gc.get_objects())  # pylint: disable=unidiomatic-typecheck
 
     gc.collect()
     gc.disable()

@@ -241,7 +241,7 @@ def changed(document: Any, places: list[int], values: list[Any]) -> Any:
     for place, value in zip(places, values, strict=False):
         nodes: list[tuple[Any, Any]] = []
 
-        def walk(node: Any, into: list[tuple[Any, Any]] = nodes) -> None:
+        def walk(node: Any, into: list[tuple[Any, Any]] = nodes) -> None:  # pylint: disable=dangerous-default-value
             items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
             for key, inner in items:
                 into.append((node, key))

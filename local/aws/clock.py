@@ -23,7 +23,7 @@ class Clock:
 
 def rule_moto(clock: Clock) -> None:
     """Make moto's timestamps follow the clock: all of them come from `moto.core.utils`."""
-    import moto.core.utils as utils
+    from moto.core import utils
 
     real: Any = datetime.datetime
 

@@ -22,7 +22,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 from werkzeug.wrappers import Request as PlainRequest
 
-from . import (  # noqa: F401 - their operations register themselves
+from . import (  # noqa: F401 - their operations register themselves  # pylint: disable=unused-import
     admin,
     ec2,
     ecr,
@@ -46,7 +46,7 @@ from .clock import Clock, rule_moto
 from .compaction import compacted
 from .config import EmulatorConfig
 from .denials import refuse_denied
-from .eks import access, addons, clusters, identity, nodegroups, versions  # noqa: F401
+from .eks import access, addons, clusters, identity, nodegroups, versions  # noqa: F401  # pylint: disable=unused-import
 from .errors import Refusal
 from .faults import Faults
 from .guarded import refuse_stranger, refuse_unsigned

@@ -28,7 +28,7 @@ class ProxyError(LlmOnEksError):
     """A proxy setting is not valid."""
 
 
-def proxy_for(url: str, environment: Mapping[str, str] = os.environ) -> str:
+def proxy_for(url: str, environment: Mapping[str, str] = os.environ) -> str:  # pylint: disable=dangerous-default-value
     """The proxy that the environment names for this address; empty for none. Raises ProxyError for an invalid one."""
     parts = urlsplit(url)
     name = f"{'https' if parts.scheme in ('https', 'wss') else 'http'}_proxy"

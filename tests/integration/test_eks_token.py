@@ -22,7 +22,7 @@ pytestmark = pytest.mark.apiserver
 NAME = CONTROL_PLANE
 
 
-def connection(aws, keys=KEYS, session_token=None):
+def connection(aws, keys=KEYS, session_token=None):  # pylint: disable=dangerous-default-value
     session = boto3.session.Session(region_name=REGION, aws_session_token=session_token, **keys)
     return Connection(lambda service: session.client(service, endpoint_url=aws.url), REGION)
 

@@ -82,7 +82,11 @@ def slow(start):
 
 def test_the_hooks_fit_this_upstream(source):
     done = subprocess.run(
-        [python_of(source), "-m", "tgw_neuron", "--check"], env=environment(source), capture_output=True, text=True
+        [python_of(source), "-m", "tgw_neuron", "--check"],
+        env=environment(source),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("ok: ") == 15
@@ -320,6 +324,7 @@ def test_another_upstream_than_the_hooks_know_stops_the_build(tmp_path):
         env=environment(STAND_IN, TGW_ROOT=str(copy)),
         capture_output=True,
         text=True,
+        check=False,
     )
     assert done.returncode == 2
     assert "load_model calls the Transformers row by its global name" in done.stderr

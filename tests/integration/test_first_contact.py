@@ -42,6 +42,7 @@ class Machine:
             capture_output=True,
             text=True,
             timeout=timeout,
+            check=False,
         )
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout

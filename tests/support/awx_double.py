@@ -358,7 +358,7 @@ def answer_error(question: dict[str, Any], given: dict[str, Any]) -> str:
         return choice_error(name, value if kind == "multiselect" else [value], question["choices"])
     types = {"integer": (int, "an integer"), "text": (str, "a string"), "textarea": (str, "a string")}
     wanted, said = types[kind]
-    if type(value) is not wanted:
+    if type(value) is not wanted:  # pylint: disable=unidiomatic-typecheck
         return f"Value {value} for '{name}' expected to be {said}."
     length = "" if kind == "integer" else f"length is {len(value)} "
     size = value if kind == "integer" else len(value)

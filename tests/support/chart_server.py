@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 _CONTENT = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 
 
-def archive(name="web", version="1.0.0", templates: Mapping[str, str] = {}, **files: str) -> bytes:
+def archive(name="web", version="1.0.0", templates: Mapping[str, str] = {}, **files: str) -> bytes:  # pylint: disable=dangerous-default-value
     """A small chart as an archive, the same bytes each time."""
     contents = {"Chart.yaml": f"apiVersion: v2\nname: {name}\nversion: {version}\n", **files}
     contents |= {f"templates/{file}": text for file, text in templates.items()}

@@ -102,7 +102,7 @@ class FaultyProxy:
             self.faults += fault is not None
             return request, fault
 
-    def _handler(proxy):
+    def _handler(proxy):  # pylint: disable=no-self-argument
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 

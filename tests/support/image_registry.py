@@ -56,7 +56,7 @@ class Registry:
         self._server.shutdown()
         self._server.server_close()
 
-    def _handler(registry):
+    def _handler(registry):  # pylint: disable=no-self-argument
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 

@@ -99,7 +99,13 @@ class Production:
         command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(self.inventory), playbook]
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         done = subprocess.run(
-            [*command, *arguments], cwd=REPO, env=self._environment(), capture_output=True, text=True, timeout=1800
+            [*command, *arguments],
+            cwd=REPO,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=1800,
+            check=False,
         )
         after, wall_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic() - began
         cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -82,7 +82,7 @@ class Webhook:
             "webhooks": [hook],
         }
 
-    def _handler(webhook):
+    def _handler(webhook):  # pylint: disable=no-self-argument
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
                 review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

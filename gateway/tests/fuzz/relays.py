@@ -88,7 +88,7 @@ def make() -> Callable[[bytes], None]:
 
     houses = {
         (kind, resume): House(
-            lambda *arguments: answer(*arguments),
+            answer,
             engine=(f"http://127.0.0.1:8?kind={kind}&model=tiny", f"http://127.0.0.1:9?kind={kind}&model=tiny"),
             resume=resume,
             breaker_failures=1 << 30,

@@ -14,10 +14,10 @@ import hmac
 import os
 import threading
 import urllib.parse
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 from .errors import AccessError, MissingError, ServerError, SyncError
 from .http import Client

@@ -35,7 +35,7 @@ _RATE_LIMIT = re.compile(r";\s*r\s*=\s*(\d+)\s*;\s*t\s*=\s*(\d+)")
 _XML_MESSAGE = re.compile(r"<Message>([^<]{1,200})")
 
 Say = Callable[[str], None]
-Headers = Mapping[str, str] | Callable[[], Mapping[str, str]]
+Headers = Mapping[str, str] | Callable[[], Mapping[str, str]]  # pylint: disable=unsupported-binary-operation
 
 
 class CutError(Exception):

@@ -7,6 +7,8 @@ Exit codes: 0 done or already there · 2 wrong arguments · 3 wrong or short con
 
 from __future__ import annotations
 
+# It runs in a pod, not as a module.
+# pylint: disable=ansible-bad-function
 import argparse
 import os
 import signal

@@ -67,7 +67,7 @@ class _Part:
 
 
 # Data that waits to be hashed: bytes, or a range that is on the disk.
-_Piece = bytes | tuple[int, int]
+_Piece = bytes | tuple[int, int]  # pylint: disable=unsupported-binary-operation
 
 
 class Assembly:

@@ -90,6 +90,7 @@ class Runner:
             capture_output=True,
             text=True,
             timeout=300,
+            check=False,
         )
         found = _last_object(done.stdout)
         if done.returncode or found is None:

@@ -37,4 +37,3 @@ class Node(Protocol):
 
     def run(self, context: Context) -> Outcome:
         """Reach the node's state (only plan it when `context.run.check`). Raises LlmOnEksError."""
-        ...

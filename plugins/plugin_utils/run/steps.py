@@ -39,7 +39,7 @@ class Draft:
     farewell: int | None = None
 
     def __post_init__(self) -> None:
-        self.aws = AwsPart(self.active, self.known, lambda component, node: self.add(component, node), self.order)
+        self.aws = AwsPart(self.active, self.known, self.add, self.order)
 
     def add(self, component: str, node: Node, after: Collection[int] = ()) -> int:
         self.vertices.append(Vertex(len(self.vertices), component, node, set(after)))

@@ -40,7 +40,12 @@ def namespaces(**options):
 def kubectl_reads(environment):
     binary = next(default_cache().glob("tools/kubectl/*/kubectl"))
     command = [binary, "get", "namespaces", "-o", "name"]
-    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, timeout=60).returncode == 0
+    return (
+        subprocess.run(
+            command, env={**os.environ, **environment}, capture_output=True, timeout=60, check=False
+        ).returncode
+        == 0
+    )
 
 
 def one_file(folder, api_server, config):

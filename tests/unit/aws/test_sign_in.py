@@ -161,6 +161,7 @@ except Exception as error:
         text=True,
         start_new_session=True,
         timeout=60,
+        check=False,
     )
     assert done.stdout.startswith("AwsError AWS: sign in failed: "), done.stderr
     assert "export-credentials --profile my" in done.stdout

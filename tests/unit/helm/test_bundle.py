@@ -66,7 +66,7 @@ def test_it_has_the_charts_and_names_the_images_of_charts_and_manifests(made):
     assert written.charts == ("app-1.2.3.tgz",)
     assert written.images == ("registry.test/app:7", "registry.test/listed:3", "registry.test/own:2")
     assert bundle.verify(folder) == 2
-    assert subprocess.run(["sha256sum", "--check", "--quiet", bundle.SUMS], cwd=folder).returncode == 0
+    assert subprocess.run(["sha256sum", "--check", "--quiet", bundle.SUMS], cwd=folder, check=False).returncode == 0
 
 
 def test_an_image_that_an_operator_is_told_by_an_argument_is_named_too(tmp_path):

@@ -124,8 +124,8 @@ def setting(default: Any, kind: str, meaning: str, *, choices: tuple[str, ...] =
     """One field of Settings. `reload`: a change in the config document takes effect without a restart."""
     metadata = {"kind": kind, "meaning": meaning, "choices": choices, "reload": reload}
     if isinstance(default, dict):
-        return dataclasses.field(default_factory=dict, metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
+        return dataclasses.field(default_factory=dict, metadata=metadata)  # pylint: disable=invalid-field-call
+    return dataclasses.field(default=default, metadata=metadata)  # pylint: disable=invalid-field-call
 
 
 @dataclass(frozen=True)

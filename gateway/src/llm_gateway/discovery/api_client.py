@@ -39,7 +39,11 @@ class ApiServer:
 
     @classmethod
     def in_cluster(
-        cls, url: str, token_file: str, ca_file: str, environment: Mapping[str, str] = os.environ
+        cls,
+        url: str,
+        token_file: str,
+        ca_file: str,
+        environment: Mapping[str, str] = os.environ,  # pylint: disable=dangerous-default-value
     ) -> ApiServer:
         """The API server of the pod's own cluster, unless `url` names another. Raises ConfigError."""
         if not url:

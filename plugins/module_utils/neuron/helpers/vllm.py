@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+# It runs in a pod, not as a module.
+# pylint: disable=ansible-bad-function
 import importlib.metadata
 import json
 import os

@@ -94,11 +94,11 @@ class LlamaForSampling:
             raise TypeError("input_ids must be a tensor")
         if input_ids.shape[0] not in self.batch_sizes:
             raise ValueError(f"batch of {input_ids.shape[0]}, compiled for {self.batch_sizes}")
-        if top_k is not None and (type(top_k) is not int or top_k < 1):
+        if top_k is not None and (type(top_k) is not int or top_k < 1):  # pylint: disable=unidiomatic-typecheck
             raise ValueError(f"top_k must be an int above 0, not {top_k!r}")
-        if top_p is not None and (type(top_p) is not float or not 0 < top_p <= 1):
+        if top_p is not None and (type(top_p) is not float or not 0 < top_p <= 1):  # pylint: disable=unidiomatic-typecheck
             raise ValueError(f"top_p must be a float in (0, 1], not {top_p!r}")
-        if type(temperature) is not float or temperature <= 0:
+        if type(temperature) is not float or temperature <= 0:  # pylint: disable=unidiomatic-typecheck
             raise ValueError(f"temperature must be a float above 0, not {temperature!r}")
         if sequence_length > self.n_positions:
             raise ValueError(f"sequence_length {sequence_length} > n_positions {self.n_positions}")
