@@ -97,7 +97,6 @@ def _removal(component: Component) -> Stages:
     yield list[Node](before)
     yield [RemoveNode(component)]
     yield [ChartRemoval(component.name, node.release, node.namespace, node) for node in before]
-    yield [OtherNamespacesNode(component)]
 
 
 # To add a kind of node: its class in kinds/, and its line here.

@@ -12,7 +12,7 @@ from ..describe.references import references
 from ..kinds.base import Node
 from ..kinds.connect import ConnectNode, FarewellNode
 from ..kinds.manifest import NamespaceNode
-from ..kinds.namespace_end import NamespaceRemovalNode
+from ..kinds.namespace_end import NamespaceRemovalNode, OtherNamespacesNode
 from ..kinds.remove import CrdsRemovalNode
 from ..kinds.revision import RecordNode
 from .graph import Vertex
@@ -125,6 +125,8 @@ def add_ends_of_namespaces(draft: Draft) -> None:
     """Each namespace of removed components is deleted after everything in it."""
     homes: dict[str, list[Component]] = {}
     for component in draft.in_state("absent"):
+        removed = draft.last[component.name]
+        draft.last[component.name] = {draft.add(component.name, OtherNamespacesNode(component), removed)}
         if component.namespace and component.namespace.name not in draft.namespaces:
             homes.setdefault(component.namespace.name, []).append(component)
     for name, components in homes.items():
