@@ -38,6 +38,7 @@ from tests.support.cluster_client import (  # noqa: E402
     subjects,
     unique,
 )
+from tests.support.serving import until  # noqa: E402
 
 pytestmark = pytest.mark.apiserver
 
@@ -277,6 +278,49 @@ def test_a_claim_that_a_pod_mounts_names_the_pod(client, name, api_server):
         patch.setattr(remove, "wait_gone", functools.partial(remove.wait_gone, timeout_s=1))
         result = engine.converge(engine.Request(descriptors=absent(described), client=client, lose_data=["all"]))
     assert "it is held by kubernetes.io/pvc-protection; mounted by pod shell" in result.errors[0]
+
+
+@pytest.mark.parametrize("made_by", ["us", "an operator"])
+def test_the_claims_of_a_stateful_set_go_with_it_when_their_loss_is_allowed(client, name, api_server, made_by):
+    """Kubernetes leaves them, and with them the namespace. An operator's set is owned by an object of ours."""
+    one = {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": "store"},
+        "spec": {
+            "serviceName": "store",
+            "selector": {"matchLabels": {"app": "store"}},
+            "template": {
+                "metadata": {"labels": {"app": "store"}},
+                "spec": {"containers": [{"name": "a", "image": "a"}]},
+            },
+            "volumeClaimTemplates": [
+                {
+                    "metadata": {"name": "data"},
+                    "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+                }
+            ],
+        },
+    }
+    described = component(name, one if made_by == "us" else config_map("wish"))
+    apply(client, [described])
+    if made_by != "us":
+        wish = read(client, "v1", "ConfigMap", "wish", name)["metadata"]
+        one["metadata"]["ownerReferences"] = [
+            {"apiVersion": "v1", "kind": "ConfigMap", "name": "wish", "uid": wish["uid"], "controller": True}
+        ]
+        kubectl(api_server, "-n", name, "create", "-f", "-", given=one)
+    until(lambda: read(client, "v1", "PersistentVolumeClaim", "data-store-0", name), seconds=30)
+    kept = engine.converge(engine.Request(descriptors=absent(described), client=client))
+    assert "PersistentVolumeClaim/" in kept.errors[0] and "loses data" in kept.errors[0]
+    assert read(client, "apps/v1", "StatefulSet", "store", name) is not None
+    planned = engine.converge(
+        engine.Request(descriptors=absent(described), client=client, lose_data=["all"], check=True)
+    )
+    gone = engine.converge(engine.Request(descriptors=absent(described), client=client, lose_data=["all"]))
+    assert not gone.errors
+    assert {str(action.subject) for action in planned.actions} == {str(action.subject) for action in gone.actions}
+    assert read(client, "v1", "Namespace", name) is None
 
 
 def test_one_failure_cancels_only_what_depends_on_it_and_all_errors_come_back(client, name):

@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import http.client
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TypeVar
+
+Found = TypeVar("Found")
 
 
 @contextmanager
@@ -43,3 +47,12 @@ def asking(ask: Callable[[], object], clients: int, pause: float = 0, timeout: f
         stop.set()
         for thread in threads:
             thread.join(timeout)
+
+
+def until(look: Callable[[], Found], seconds: float) -> Found:
+    """What `look` finds at last. Fails when it is nothing for so long."""
+    end = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < end, look
+        time.sleep(1)
+    return found

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What operators, a volume driver and a cloud would do, on a control plane alone: they say that their objects are ready.
 
-Little is made of these objects: a Prometheus operator lists the kubelets in a Service that it never deletes. A claim gets a
-volume, a Service of type LoadBalancer a host name, an API service and a custom resource the conditions that its controller would set.
+Little is made of these objects: a Prometheus operator makes a StatefulSet of each Prometheus and Alertmanager, and lists the kubelets in a
+Service that it never deletes. A claim gets a volume, a Service of type LoadBalancer a host name, an API service and a custom resource
+the conditions that its controller would set.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class SimulatedOperators:
         while not self._stop.wait(0.5):
             # Kinds come with the charts.
             self.client.forget_resources()
-            for act in (self._volumes, self._addresses, self._conditions, self._kubelets):
+            for act in (self._volumes, self._addresses, self._conditions, self._kubelets, self._sets):
                 # The object is gone, its kind is not there yet, or the test ends.
                 with suppress(LlmOnEksError):
                     act()
@@ -74,6 +75,14 @@ class SimulatedOperators:
                 metadata = {"name": name, "namespace": namespace, "labels": labels}
                 service = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
                 self.client.apply(self.client.resource("v1", "Service"), service)
+
+    def _sets(self) -> None:
+        """As https://github.com/prometheus-operator/prometheus-operator/blob/main/pkg/operator/statefulset.go names set and claims."""
+        for kind in ("Prometheus", "Alertmanager"):
+            resource = self.client.resource("monitoring.coreos.com/v1", kind)
+            for found in self.client.list(resource) if resource else []:
+                if not found["metadata"].get("deletionTimestamp"):
+                    self.client.apply(self.client.resource("apps/v1", "StatefulSet"), _set_of(kind, found))
 
     def _conditions(self) -> None:
         for (version, kind), types in _CONDITIONS.items():
@@ -148,6 +157,32 @@ class SimulatedOperators:
     def _patch(self, resource: Any, found: dict[str, Any], body: dict[str, Any], part: str) -> None:
         path = resource.path(found["metadata"].get("namespace", ""), found["metadata"]["name"])
         self.client.request("PATCH", f"{path}/{part}", body=msgspec.json.encode(body), content_type=_MERGE)
+
+
+def _set_of(kind: str, found: dict[str, Any]) -> dict[str, Any]:
+    metadata, spec = found["metadata"], found["spec"]
+    name, labels = f"{kind.lower()}-{metadata['name']}", {"app.kubernetes.io/instance": metadata["name"]}
+    owner = {"apiVersion": found["apiVersion"], "kind": kind, "name": metadata["name"], "uid": metadata["uid"]}
+    template = (spec.get("storage") or {}).get("volumeClaimTemplate")
+    claims = [{"metadata": {"name": f"{name}-db"}, "spec": template["spec"]}] if template else []
+    pod = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": kind.lower(), "image": "simulated"}]}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {
+            "name": name,
+            "namespace": metadata["namespace"],
+            "ownerReferences": [{**owner, "controller": True, "blockOwnerDeletion": True}],
+        },
+        "spec": {
+            "serviceName": f"{kind.lower()}-operated",
+            "replicas": spec.get("replicas", 1),
+            "podManagementPolicy": "Parallel",
+            "selector": {"matchLabels": labels},
+            "template": pod,
+            "volumeClaimTemplates": claims,
+        },
+    }
 
 
 def _now() -> str:

@@ -14,6 +14,7 @@ from ..describe.descriptor import Component, Reference
 from ..kubernetes.client import ApiError, Client, Resource
 from ..objects.identity import identity
 from .base import Action, Context, Document, Outcome, matches, subject
+from .claims import claims_of
 from .gone import lost_with, wait_gone
 from .manifest import in_order
 
@@ -44,7 +45,9 @@ class PermissionNode:
     slow: bool = False
 
     def run(self, context: Context) -> Outcome:
-        for document in _doomed(context, self.component):
+        if context.run.client is None:
+            return Outcome()
+        for document in [*_doomed(context, self.component), *_left_by(context, self.component)]:
             lost_with(context, document, self.component.lose_data)
         return Outcome()
 
@@ -63,14 +66,22 @@ class RemoveNode:
         mine = [one for one in _mine(context, self.component) if one["kind"] not in _LATER]
         kept = [one for one in mine if is_retained(one, self.component.retain)]
         notes = [f"{subject(document)} is kept (`retain`)" for document in kept]
+        left = _left_by(context, self.component)
+        for document in left:
+            lost_with(context, document, self.component.lose_data)
         actions = delete_all(context, _doomed(context, self.component), self.component.lose_data)
         # Only now is nobody left who would make them again.
-        actions += delete_all(context, list(_left_by(context, self.component)), self.component.lose_data)
+        actions += delete_all(context, left, self.component.lose_data)
         return Outcome(actions, notes)
 
 
-def _left_by(context: Context, component: Component) -> Iterator[Document]:
-    """What the component's programs made, outside of our mark, and left."""
+def _left_by(context: Context, component: Component) -> list[Document]:
+    """What the component's programs made, outside of our mark, and leave."""
+    found = [*_named(context, component), *claims_of(context.run.api(), _doomed(context, component))]
+    return [one for one in found if not is_retained(one, component.retain)]
+
+
+def _named(context: Context, component: Component) -> Iterator[Document]:
     client = context.run.api()
     for reference in component.leaves:
         resource = next((one for one in client.resources().values() if one.kind == reference.kind), None)

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Claims that StatefulSets make from their templates: they carry no mark, and Kubernetes leaves them when the set goes.
+
+https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#persistentvolumeclaim-retention
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from ..kubernetes.client import Client
+from .base import Document
+
+
+def claims_of(client: Client, doomed: Sequence[Document]) -> list[Document]:
+    """The claims of the StatefulSets among these objects, and of those that operators made of these objects."""
+    uids = {document["metadata"]["uid"] for document in doomed}
+    places = sorted({document["metadata"].get("namespace", "") for document in doomed} - {""})
+    return [claim for place in places for claim in _claims(client, place, uids)]
+
+
+def _claims(client: Client, namespace: str, uids: set[str]) -> Iterator[Document]:
+    sets = [one for one in _listed(client, "apps/v1", "StatefulSet", namespace) if _uids(one) & uids]
+    names = [
+        rf"{re.escape(template['metadata']['name'])}-{re.escape(one['metadata']['name'])}-\d+"
+        for one in sets
+        for template in one["spec"].get("volumeClaimTemplates") or []
+    ]
+    if not names:
+        return
+    for claim in _listed(client, "v1", "PersistentVolumeClaim", namespace):
+        if re.fullmatch("|".join(names), claim["metadata"]["name"]):
+            yield claim
+
+
+def _uids(document: Document) -> set[str]:
+    """Its own, and its owners'."""
+    metadata = document["metadata"]
+    return {metadata["uid"], *(owner["uid"] for owner in metadata.get("ownerReferences") or [])}
+
+
+def _listed(client: Client, version: str, kind: str, namespace: str) -> list[Document]:
+    resource = client.resource(version, kind)
+    return client.list(resource, namespace) if resource else []
