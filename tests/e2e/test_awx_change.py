@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -80,9 +81,7 @@ def running(awx, jobs, platform):
 
 
 def replicas(platform: LocalPlatform) -> str:
-    return platform.kubectl(
-        "get", "deployments", "-A", "-o", "jsonpath={.items[?(@.metadata.name=='tiny')].spec.replicas}"
-    )
+    return platform.kubectl("-n", "llm-engines", "get", "deployment", "engine-tiny", "-o", "jsonpath={.spec.replicas}")
 
 
 def test_the_first_job_ends_with_an_answered_completion(running):
@@ -103,7 +102,9 @@ def test_a_change_waits_for_its_approval_and_is_then_carried_out_as_planned(runn
     while step:
         row = awx.rows["job_templates"].get(nodes[step]["unified_job_template"])
         if row:
-            artifacts |= jobs.run(row, {**artifacts, **answers}).artifacts
+            job = jobs.run(row, {**artifacts, **answers})
+            artifacts |= job.artifacts
+            print(f"{step}: {job.seconds:.0f} s")
         else:
             # Until somebody approves, nothing has changed.
             assert replicas(platform) == "2"
@@ -112,6 +113,8 @@ def test_a_change_waits_for_its_approval_and_is_then_carried_out_as_planned(runn
         step = next((name for name, node in nodes.items() if node["id"] in following), "")
     assert done == ["preflight", "plan", "approval", "apply", "verify"]
     assert replicas(platform) == "1"
+    # The last step asked the model.
+    assert re.search(r"tiny answered at \S+: .+ →", " ".join(job.said.split()))
 
 
 def test_day_two_by_job_templates(running, awx, jobs):
