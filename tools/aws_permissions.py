@@ -121,7 +121,7 @@ def actions(calls: Iterable[str]) -> list[str]:
     """IAM actions of calls such as `efs:CreateFileSystem`, sorted. GetCallerIdentity needs none."""
     found = set()
     for call in calls:
-        service, _, operation = call.partition(":")
+        service, __, operation = call.partition(":")
         action = f"{_PREFIXES.get(service, service)}:{operation}"
         action = _ACTIONS.get(action, action)
         if service != "sts":

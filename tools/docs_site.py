@@ -24,7 +24,7 @@ def on_config(config: Any) -> Any:
     return config
 
 
-def on_page_markdown(markdown: str, *, config: Any, **_: Any) -> str:
+def on_page_markdown(markdown: str, *, config: Any, **__: Any) -> str:
     return outwards(markdown, f"{config['repo_url']}/blob/main")
 
 

@@ -64,7 +64,7 @@ def pinned() -> str:
     """meta/requirements.txt at the versions of constraints.txt, for ansible-builder takes no constraints."""
     lines = (REPO / "constraints.txt").read_text("utf-8").splitlines()
     versions = {
-        name.lower(): version.partition(";")[0] for name, _, version in (line.partition("==") for line in lines)
+        name.lower(): version.partition(";")[0] for name, __, version in (line.partition("==") for line in lines)
     }
     names = [re.match(r"[\w-]+", line) for line in (REPO / "meta" / "requirements.txt").read_text("utf-8").splitlines()]
     wanted = [name[0] for name in names if name and name[0] not in LEFT_OUT]

@@ -98,7 +98,7 @@ def option(field: dataclasses.Field[Any]) -> str:
 def after_mark(file: Path, indent: int, block: str, end: str) -> str:
     """The file with `block` after its mark, up to the line that begins with `end` (or its own end)."""
     margin = " " * indent
-    head, _, rest = file.read_text(encoding="utf-8").partition(f"{margin}{MARK}\n")
+    head, __, rest = file.read_text(encoding="utf-8").partition(f"{margin}{MARK}\n")
     place = rest.find(f"\n{end}") if end else -1
     indented = "\n".join(f"{margin}{line}" if line else line for line in block.split("\n"))
     return f"{head}{margin}{MARK}\n{indented}\n{rest[place + 1 :] if place >= 0 else ''}"
@@ -108,7 +108,7 @@ def files() -> dict[Path, str]:
     """The files that follow from the settings."""
     role = REPO / "roles" / "gateway"
     readme = REPO / "gateway" / "README.md"
-    head, _, rest = readme.read_text(encoding="utf-8").partition("<!-- settings -->\n")
+    head, __, rest = readme.read_text(encoding="utf-8").partition("<!-- settings -->\n")
     values = "\n".join(
         f'{field.name}: "{{{{ gateway_{field.name}{FILTERS.get(field.metadata["kind"], "")} }}}}"' for field in inputs()
     )

@@ -208,7 +208,7 @@ def download(tool: Tool, target: Path) -> bool:
 def checksum_for(text: str, name: str) -> str:
     """The checksum of file `name` in a publisher's checksum file: one bare digest, or `digest  name` lines."""
     for line in text.splitlines():
-        digest, _, file = line.strip().partition(" ")
+        digest, __, file = line.strip().partition(" ")
         if len(digest) == 64 and (not file or file.strip().lstrip("*").rsplit("/", 1)[-1] == name):
             return digest.lower()
     raise ObtainError(f"the publisher's checksum file names no {name}")
@@ -294,7 +294,7 @@ def linker_flags(tool: Tool) -> str:
     """Stripped, and with the version that the program reports."""
     flags = ["-s", "-w"]
     if tool.package.startswith("k8s.io/kubernetes/"):
-        major, minor, _ = tool.version.lstrip("v").split(".")
+        major, minor, __ = tool.version.lstrip("v").split(".")
         for name, value in (("gitVersion", tool.version), ("gitMajor", major), ("gitMinor", minor)):
             flags += [
                 "-X",

@@ -85,7 +85,7 @@ def wanted_collections(requirements: Path) -> dict[str, str]:
     wanted: dict[str, str] = {}
     name = ""
     for line in requirements.read_text().splitlines():
-        key, _, value = line.strip().lstrip("- ").partition(":")
+        key, __, value = line.strip().lstrip("- ").partition(":")
         if key == "name":
             name = value.strip()
         elif key == "version":

@@ -136,7 +136,7 @@ def symbols(files: list[Path]) -> tuple[set[str], dict[str, str]]:
         columns = line.split()  # number, value, size, type, binding, visibility, section, name@version
         if len(columns) < 8 or not columns[0].rstrip(":").isdigit():
             continue
-        name, _, version = columns[7].partition("@")
+        name, __, version = columns[7].partition("@")
         if columns[6] != "UND":
             defined.add(name)
         elif columns[4] != "WEAK":

@@ -36,7 +36,7 @@ def test_only_an_admin_key_opens_the_admin_api_and_it_opens_nothing_else(front: 
 
 
 def test_the_status_shows_models_engines_and_use(front: Front) -> None:
-    for _ in range(4):
+    for __ in range(4):
         front.chat()
     front.open_stream(max_tokens=3).events()
     status = front.get("/admin/status", key=ADMIN).json
@@ -91,12 +91,12 @@ def test_a_made_key_is_stored_hashed_and_for_nobody_else_to_read(front: Front, h
 def test_a_drained_engine_gets_nothing_new(front: Front, house: House) -> None:
     names = [engine["name"] for engine in front.get("/admin/status", key=ADMIN).json["models"][0]["engines"]]
     assert front.post(f"/admin/engines/{names[0]}/drain", {}, key=ADMIN).json == {"name": names[0], "drained": True}
-    for _ in range(6):
+    for __ in range(6):
         assert front.chat().status == 200
     counts = [len(engine.requests) for engine in house._engines]
     assert sorted(counts) == [0, 6]
     front.post(f"/admin/engines/{names[0]}/undrain", {}, key=ADMIN)
-    for _ in range(6):
+    for __ in range(6):
         front.chat()
     assert min(len(engine.requests) for engine in house._engines) >= 2
     assert front.post("/admin/engines/none/drain", {}, key=ADMIN).status == 404
@@ -120,12 +120,12 @@ def test_explain_says_why_and_changes_nothing(front: Front, capsys: pytest.Captu
 
 def test_explain_knows_where_a_prompt_has_been_and_does_not_learn_it(house: House) -> None:
     (house.folder / "admin").write_text(ADMIN)
-    engines = [house.engine() for _ in range(8)]
+    engines = [house.engine() for __ in range(8)]
     front = house.front(*engines, policy="prefix", admin_key_file=str(house.folder / "admin"))
     for number in range(12):
         prompt = f"{number} and so on " * 200
         path = f"/admin/explain?model=tiny&prompt={quote(prompt)}"
-        before = [front.get(path, key=ADMIN).json["engine"] for _ in range(2)]
+        before = [front.get(path, key=ADMIN).json["engine"] for __ in range(2)]
         assert before[0] == before[1]
         counts = [len(engine.requests) for engine in engines]
         assert front.post("/v1/completions", {"model": "tiny", "prompt": prompt}).status == 200
@@ -144,7 +144,7 @@ def test_a_changed_document_counts_without_a_restart_and_a_bad_one_is_refused_wh
     (house.folder / "admin").write_text(ADMIN)
     flags = ["--config", str(config), "--admin-key-file", str(house.folder / "admin"), "--engine", house.engine().url]
     with Process(house.folder, *flags) as front:
-        assert [front.chat().status for _ in range(3)] == [200, 200, 429]
+        assert [front.chat().status for __ in range(3)] == [200, 200, 429]
 
         def change(text: str):
             fresh = house.folder / "fresh"
@@ -153,7 +153,7 @@ def test_a_changed_document_counts_without_a_restart_and_a_bad_one_is_refused_wh
             return front.post("/admin/reload", {}, key=ADMIN)
 
         assert change("limit_requests_per_minute: 5\n").status == 200
-        assert [front.chat().status for _ in range(4)] == [200, 200, 200, 429]
+        assert [front.chat().status for __ in range(4)] == [200, 200, 200, 429]
         refused = change("limit_requests_per_minute: many\n")
         assert (refused.status, refused.code) == (409, "config_refused")
         assert "limit_requests_per_minute" in refused.json["error"]["message"]
@@ -161,7 +161,7 @@ def test_a_changed_document_counts_without_a_restart_and_a_bad_one_is_refused_wh
         assert front.chat().status == 429
         assert change("limit_requests_per_minute: 0\nmodels: {gpt: {alias: tiny}}\n").status == 200
         assert front.metric("config_good") == 1
-        assert [front.chat(model="gpt").status for _ in range(10)] == [200] * 10
+        assert [front.chat(model="gpt").status for __ in range(10)] == [200] * 10
 
 
 @pytest.mark.programs
@@ -177,7 +177,7 @@ def test_a_key_made_in_one_worker_is_good_in_all(house: House) -> None:
     ]
     with Process(house.folder, *flags, "--engine", house.engine().url) as front:
         key = front.post("/admin/keys", {"name": "team-a"}, key=ADMIN).json["key"]
-        assert [front.chat(key=key).status for _ in range(12)] == [200] * 12
+        assert [front.chat(key=key).status for __ in range(12)] == [200] * 12
         status = front.get("/admin/status", key=ADMIN).json
         assert status["workers"] == 3
         assert [(use["name"], use["requests"]) for use in status["keys"] if use["requests"]] == [("team-a", 12)]

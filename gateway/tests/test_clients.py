@@ -148,7 +148,7 @@ def test_a_translated_stream_fails_over_before_its_first_token(house: House) -> 
         good.answers["/v1/chat/completions"] = stream({"content": "hello"})
         bad = house.engine(mode="garbage_stream")
         front = house.front(bad, good)
-        for _ in range(4):
+        for __ in range(4):
             with claude(front).messages.stream(model="tiny", max_tokens=5, messages=HELLO) as streaming:
                 assert "".join(streaming.text_stream) == "hello"
 

@@ -111,7 +111,7 @@ def test_http_1_0_gets_a_stream_without_chunks(house: House) -> None:
         b"POST /v1/completions HTTP/1.0\r\nauthorization: Bearer sk-test\r\ncontent-length: %d\r\n\r\n" % len(body)
         + body
     )
-    head, _, rest = received.partition(b"\r\n\r\n")
+    head, __, rest = received.partition(b"\r\n\r\n")
     assert b"chunked" not in head
     assert rest.startswith(b"data: {")
     assert rest.endswith(b"data: [DONE]\n\n")
@@ -226,14 +226,14 @@ def test_a_slow_reader_makes_the_engine_wait(house: House) -> None:
 
 
 def test_many_clients_at_once_are_all_served(house: House) -> None:
-    front = house.front(*(house.engine() for _ in range(3)))
+    front = house.front(*(house.engine() for __ in range(3)))
     statuses: list[int] = []
 
     def ask() -> None:
-        for _ in range(5):
+        for __ in range(5):
             statuses.append(front.chat().status)
 
-    threads = [threading.Thread(target=ask) for _ in range(16)]
+    threads = [threading.Thread(target=ask) for __ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:

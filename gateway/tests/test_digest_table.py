@@ -66,7 +66,7 @@ def test_what_is_replaced_cleared_or_dropped_is_free() -> None:
         return [reference() is not None for reference in references]
 
     table = DigestTable()
-    things = [Thing() for _ in range(3)]
+    things = [Thing() for __ in range(3)]
     references = [weakref.ref(thing) for thing in things]
     for number, thing in enumerate(things):
         table.put(digest(number), thing)

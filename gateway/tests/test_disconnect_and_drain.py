@@ -78,7 +78,7 @@ def test_a_queued_request_gets_its_turn_and_a_full_queue_says_so(house: House) -
     front = house.front(engine, engine_concurrency=1, queue_size=2)
     first = front.open_stream(max_tokens=400)
     assert first.event()
-    waiting = [front.open_stream(max_tokens=1) for _ in range(2)]
+    waiting = [front.open_stream(max_tokens=1) for __ in range(2)]
     house.until(lambda: len(front.gateway.fleet.dispatchers["tiny"].waiting) == 2)
     refused = front.chat()
     assert (refused.status, refused.code) == (429, "queue_full")

@@ -150,14 +150,14 @@ def test_lost_repeated_and_reordered_events_never_leave_a_wrong_picture(house: H
     cluster = Cluster(house, chaos=0.35, seed=seed)
     chance = random.Random(seed)
     front = cluster.front()
-    for _ in range(300):
+    for __ in range(300):
         name = f"s{chance.randrange(6)}"
         if name in cluster.api.slices and chance.random() < 0.3:
             cluster.delete(name)
         else:
             conditions = [
                 chance.choice(({"ready": True}, {"ready": False}, {"ready": True, "terminating": True}))
-                for _ in range(3)
+                for __ in range(3)
             ]
             addresses = [endpoint(f"10.{name[1]}.0.{n}", **condition) for n, condition in enumerate(conditions)]
             cluster.put(name, *addresses, **{"llm.on-eks/model": "tiny"})
@@ -261,8 +261,8 @@ def test_a_registry_that_followed_many_changes_is_as_one_that_saw_the_last_only(
         )
 
     followed = Registry(make_engine)
-    said = [anything() for _ in range(5)]
-    for _ in range(60):
+    said = [anything() for __ in range(5)]
+    for __ in range(60):
         place = chance.randrange(len(said) + 1)
         match chance.randrange(4):
             case 0:
@@ -283,7 +283,7 @@ def test_nobody_is_told_of_a_change_while_an_engine_that_is_gone_still_counts() 
     one, other = Endpoint("10.0.0.1", 80, models=("a",)), Endpoint("10.0.0.2", 80, models=("a",), ready=False)
     registry.replace([one, other])
     told: list[set[str]] = []
-    registry.on_change.append(lambda _: told.append({engine.where.host for engine in registry.pools["a"].ready}))
+    registry.on_change.append(lambda __: told.append({engine.where.host for engine in registry.pools["a"].ready}))
     registry.replace([replace(other, ready=True)])
     assert told == [{"10.0.0.2"}]
 
@@ -334,7 +334,7 @@ def test_a_pool_that_follows_one_engine_is_as_one_that_looks_at_all(seed: int) -
     other.engines = pool.engines
     pool.refresh()
     seen = set()
-    for _ in range(300):
+    for __ in range(300):
         engine = chance.choice(pool.engines)
         match chance.randrange(3):
             case 0:
@@ -409,8 +409,8 @@ def test_requests_follow_the_slices(cluster: Cluster, house: House) -> None:
     house.call(put, one)
     front = cluster.front()
     house.until(lambda: bool(ready(front)))
-    assert [front.chat().status for _ in range(3)] == [200] * 3
+    assert [front.chat().status for __ in range(3)] == [200] * 3
     house.call(put, other)
     house.until(lambda: ("127.0.0.1", other.port, "") in front.gateway.fleet.registry.engines)
-    assert [front.chat().status for _ in range(3)] == [200] * 3
+    assert [front.chat().status for __ in range(3)] == [200] * 3
     assert (len(one.requests), len(other.requests)) == (3, 3)

@@ -179,7 +179,7 @@ def test_an_engine_s_next_reply_may_have_another_head() -> None:
 
 def test_idle_connections_are_taken_again_last_in_first_out_but_no_closed_one() -> None:
     engine = Engine("127.0.0.1", 1)
-    first, second, third, fourth = connections = [EngineConnection(engine) for _ in range(4)]
+    first, second, third, fourth = connections = [EngineConnection(engine) for __ in range(4)]
     for connection in connections:
         connection.connection_made(Transport())
         engine.keep(connection)

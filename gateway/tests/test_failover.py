@@ -23,18 +23,18 @@ STREAMED = [
 
 @pytest.mark.parametrize("mode", PLAIN)
 def test_one_bad_engine_of_four_is_never_seen_by_plain_requests(house: House, mode: str) -> None:
-    good, bad = [house.engine() for _ in range(3)], house.engine(mode=mode)
+    good, bad = [house.engine() for __ in range(3)], house.engine(mode=mode)
     front = house.front(bad, *good)
-    assert [front.chat().status for _ in range(12)] == [200] * 12
+    assert [front.chat().status for __ in range(12)] == [200] * 12
     assert bad.requests
     assert sum(len(engine.requests) for engine in good) == 12
 
 
 @pytest.mark.parametrize("mode", STREAMED)
 def test_one_bad_engine_of_four_is_never_seen_by_streams(house: House, mode: str) -> None:
-    good, bad = [house.engine() for _ in range(3)], house.engine(mode=mode)
+    good, bad = [house.engine() for __ in range(3)], house.engine(mode=mode)
     front = house.front(bad, *good)
-    for _ in range(12):
+    for __ in range(12):
         events = front.open_stream(max_tokens=2).events()
         assert events[-1] == "data: [DONE]", events
         assert not any("error" in event for event in events)
@@ -46,7 +46,7 @@ def test_a_dead_engine_is_never_seen(house: House) -> None:
     good, dead = house.engine(), house.engine()
     front = house.front(good, dead)
     house.run(dead.stop())
-    assert [front.chat().status for _ in range(12)] == [200] * 12
+    assert [front.chat().status for __ in range(12)] == [200] * 12
 
 
 def test_an_engine_that_closed_its_idle_connection_is_asked_again(house: House) -> None:
@@ -64,7 +64,7 @@ def test_an_engine_that_closed_its_idle_connection_is_asked_again(house: House) 
 def test_failures_in_a_row_take_an_engine_out_and_a_trial_brings_it_back(house: House) -> None:
     good, bad = house.engine(), house.engine(mode="status:500")
     front = house.front(good, bad, breaker_failures=2, breaker_cooldown=0.3, probe_interval=0)
-    for _ in range(8):
+    for __ in range(8):
         assert front.chat().status == 200
     assert front.metric("ejections_total") >= 1
     seen = len(bad.requests)
@@ -72,7 +72,7 @@ def test_failures_in_a_row_take_an_engine_out_and_a_trial_brings_it_back(house: 
     bad.mode = "ok"
     engine = next(e for e in front.gateway.fleet.registry.engines.values() if e.where.port == bad.port)
     house.until(lambda: engine.health.value == "trial")
-    for _ in range(4):
+    for __ in range(4):
         assert front.chat().status == 200
     assert engine.health.value == "closed"
     assert len(bad.requests) > seen
@@ -97,7 +97,7 @@ def test_an_engine_that_cannot_be_reached_is_a_503_with_retry_after(house: House
 
 @pytest.mark.parametrize(("told", "seen"), [(400, 400), (422, 400), (404, 404), (501, 501), (401, 502)])
 def test_an_engines_refusal_comes_in_openais_shape_and_is_not_retried(house: House, told: int, seen: int) -> None:
-    engines = [house.engine(mode=f"status:{told}") for _ in range(2)]
+    engines = [house.engine(mode=f"status:{told}") for __ in range(2)]
     front = house.front(*engines)
     reply = front.chat()
     assert reply.status == seen
@@ -132,7 +132,7 @@ def test_a_stream_that_stalls_is_given_up(house: House) -> None:
 
 def test_retries_have_a_budget(house: House) -> None:
     """Failing engines must not multiply the load."""
-    bad = [house.engine(mode="status:500") for _ in range(3)]
+    bad = [house.engine(mode="status:500") for __ in range(3)]
     front = house.front(*bad, breaker_failures=100000)
     house.call(setattr, front.gateway.fleet.dispatchers["tiny"], "retry_tokens", 0.0)
     front.chat()
@@ -164,7 +164,7 @@ def test_a_plain_request_leaves_a_stuck_engine_only_when_its_probe_fails_too(hou
     good = house.engine()
     front = house.front(stuck, good, first_byte_timeout=0.1, probe_interval=0.0)
     stuck.health = 503
-    assert [front.chat(max_tokens=1).status for _ in range(4)] == [200] * 4
+    assert [front.chat(max_tokens=1).status for __ in range(4)] == [200] * 4
     assert stuck.requests
 
 
@@ -172,10 +172,10 @@ def test_a_slow_first_token_does_not_eject_an_engine_that_answers_others(house: 
     busy, other = house.engine(), house.engine()
     front = house.front(busy, other, first_byte_timeout=0.3, breaker_failures=1, policy="round-robin")
     busy.mode = "hang"
-    streams = [front.open_stream(max_tokens=1) for _ in range(2)]
+    streams = [front.open_stream(max_tokens=1) for __ in range(2)]
     house.until(lambda: bool(busy.requests))
     busy.mode = "ok"
-    for _ in range(4):
+    for __ in range(4):
         front.chat()
     house.call(busy.release.set)
     assert [stream.events()[-1] for stream in streams] == ["data: [DONE]"] * 2
@@ -203,7 +203,7 @@ def test_a_silent_engine_that_answers_no_probe_is_left(house: House) -> None:
     silent, other = house.engine(mode="hang_after_head"), house.engine()
     front = house.front(silent, other, first_byte_timeout=0.1, probe_interval=0, breaker_failures=1)
     house.call(setattr, silent, "health", 500)
-    for _ in range(2):
+    for __ in range(2):
         assert front.open_stream(max_tokens=2).events()[-1] == "data: [DONE]"
     assert len(silent.requests) == 1
     assert len(other.requests) == 2
@@ -219,12 +219,12 @@ def test_a_stream_is_not_cut_by_its_silence_or_its_length(house: House) -> None:
 
 
 def test_idle_engines_have_their_turns_also_while_they_warm_up(house: House) -> None:
-    engines = [house.engine() for _ in range(4)]
+    engines = [house.engine() for __ in range(4)]
     front = house.front(*engines, slow_start=30, probe_interval=0)
     for number, engine in enumerate(front.gateway.fleet.registry.engines.values()):
         house.call(setattr, engine, "created_at", engine.created_at - 5 - number / 1000)
     house.call(front.gateway.tick)
-    for _ in range(40):
+    for __ in range(40):
         assert front.chat(max_tokens=1).status == 200
     assert min(len(engine.requests) for engine in engines) >= 7
 

@@ -20,21 +20,21 @@ class Entry:
 
 
 def served(queue: FairQueue[Entry], count: int) -> list[str]:
-    return [queue.pop().tenant for _ in range(count)]
+    return [queue.pop().tenant for __ in range(count)]
 
 
 def test_a_tenant_with_a_hundred_requests_does_not_delay_one_with_two() -> None:
     queue: FairQueue[Entry] = FairQueue()
-    for _ in range(100):
+    for __ in range(100):
         queue.push(Entry("greedy"))
-    for _ in range(2):
+    for __ in range(2):
         queue.push(Entry("modest"))
     assert served(queue, 4).count("modest") == 2
 
 
 def test_shares_follow_the_weights() -> None:
     queue: FairQueue[Entry] = FairQueue()
-    for _ in range(60):
+    for __ in range(60):
         queue.push(Entry("a", weight=3))
         queue.push(Entry("b", weight=1))
     first = served(queue, 40)
@@ -43,7 +43,7 @@ def test_shares_follow_the_weights() -> None:
 
 def test_dear_requests_count_for_more_than_cheap_ones() -> None:
     queue: FairQueue[Entry] = FairQueue()
-    for _ in range(40):
+    for __ in range(40):
         queue.push(Entry("dear", cost=100))
         queue.push(Entry("cheap", cost=10))
     assert served(queue, 22).count("cheap") >= 19
@@ -51,7 +51,7 @@ def test_dear_requests_count_for_more_than_cheap_ones() -> None:
 
 def test_the_answers_cost_is_charged_too() -> None:
     queue: FairQueue[Entry] = FairQueue()
-    for _ in range(10):
+    for __ in range(10):
         queue.push(Entry("a"))
         queue.push(Entry("b"))
     queue.charge(queue.pop(), 1000)
@@ -60,10 +60,10 @@ def test_the_answers_cost_is_charged_too() -> None:
 
 def test_being_away_saves_up_nothing() -> None:
     queue: FairQueue[Entry] = FairQueue()
-    for _ in range(50):
+    for __ in range(50):
         queue.push(Entry("busy"))
     served(queue, 40)
-    for _ in range(20):
+    for __ in range(20):
         queue.push(Entry("late"))
     assert 4 <= served(queue, 10).count("late") <= 6
 
@@ -73,7 +73,7 @@ def test_an_urgent_class_goes_first_and_order_within_a_tenant_is_kept() -> None:
     entries = [Entry("a", rank=2), Entry("a", rank=0), Entry("a", rank=0), Entry("b", rank=1)]
     for entry in entries:
         queue.push(entry)
-    assert [queue.pop() for _ in range(4)] == [entries[1], entries[2], entries[3], entries[0]]
+    assert [queue.pop() for __ in range(4)] == [entries[1], entries[2], entries[3], entries[0]]
 
 
 def test_a_long_wait_moves_up_a_class() -> None:

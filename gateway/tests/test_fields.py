@@ -94,7 +94,7 @@ CASES = [(path, name) for path in ("/v1/messages", "/v1/responses") for name in 
 
 @pytest.mark.parametrize(("path", "name"), CASES)
 def test_a_field_fares_as_the_table_says(path: str, name: str) -> None:
-    fate, _ = TABLES[path][name]
+    fate, __ = TABLES[path][name]
     if fate is Fate.PASSED:
         assert said(path, {name: SAMPLES[name]})[name] == SAMPLES[name]
     elif fate is Fate.REFUSED:

@@ -138,7 +138,7 @@ def test_a_head_means_the_same_from_memory(count: int) -> None:
     def check(head: bytes) -> None:
         data = head[: head.find(b"\r\n\r\n") + 4]
         results: list[Any] = []
-        for _ in range(2):
+        for __ in range(2):
             try:
                 results.append(parser.parse(data))
             except ApiError as error:

@@ -117,7 +117,7 @@ def test_what_http_allows_is_no_attack(house: House, target: bytes, coding: byte
 
 
 def test_only_a_target_that_begins_with_a_scheme_is_absolute() -> None:
-    head, _ = read_head(b"GET /v1/models/http://gw/m HTTP/1.1\r\nhost: x\r\n\r\n")
+    head, __ = read_head(b"GET /v1/models/http://gw/m HTTP/1.1\r\nhost: x\r\n\r\n")
     assert head.target == b"/v1/models/http://gw/m"
 
 
@@ -125,7 +125,7 @@ def test_only_a_target_that_begins_with_a_scheme_is_absolute() -> None:
     ("absolute", "target"), [(b"http://gw", b"/"), (b"HTTP://gw?a=1", b"/?a=1"), (b"http://gw:80/v1?a=/", b"/v1?a=/")]
 )
 def test_an_absolute_target_asks_for_its_path_and_query(absolute: bytes, target: bytes) -> None:
-    head, _ = read_head(b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % absolute)
+    head, __ = read_head(b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % absolute)
     assert head.target == target
 
 
@@ -169,7 +169,7 @@ def test_connections_over_the_limit_are_closed(house: House) -> None:
     import socket
 
     front = house.front(house.engine(), max_connections=5)
-    held = [socket.create_connection(("127.0.0.1", front.port)) for _ in range(5)]
+    held = [socket.create_connection(("127.0.0.1", front.port)) for __ in range(5)]
     house.until(lambda: len(front.gateway.connections) == 5)
     extra = socket.create_connection(("127.0.0.1", front.port), timeout=5)
     with extra, contextlib.suppress(ConnectionResetError):
@@ -184,9 +184,9 @@ def test_mutated_requests_never_crash_the_parser_and_never_pass_what_llhttp_refu
     good = START + b"content-length: 29\r\ncontent-type: application/json\r\nconnection: keep-alive\r\n\r\n"
     parser = HeadParser()
     parser.parse(good)
-    for _ in range(10_000):
+    for __ in range(10_000):
         head = bytearray(good)
-        for _ in range(chance.randint(1, 4)):
+        for __ in range(chance.randint(1, 4)):
             position = chance.randrange(len(head) - 4)
             action = chance.randrange(4)
             if action == 0:
@@ -252,7 +252,7 @@ def test_whether_a_connection_stays_is_no_matter_of_the_body(
 ) -> None:
     # Heads are kept without their lengths: what one of them says would be taken for what all of them say.
     lines = b"host: x\r\nconnection: " + connection + b"\r\n" + length
-    head, _ = read_head(b"POST / HTTP/" + version + b"\r\n" + lines + b"\r\n")
+    head, __ = read_head(b"POST / HTTP/" + version + b"\r\n" + lines + b"\r\n")
     assert head.keep_alive is stays
 
 
@@ -289,7 +289,7 @@ def test_known_heads_never_give_one_client_anothers_rights(house: House) -> None
     for name, models in (("one", ["tiny"]), ("other", ["none"])):
         (folder / name).write_text(json.dumps({"sha256": sha256(name.encode()).hexdigest(), "models": models}))
     front = house.front(house.engine(), keys_dir=str(folder))
-    for _ in range(3):
+    for __ in range(3):
         assert [front.chat(key=key).status for key in ("one", "other", "wrong")] == [200, 403, 401]
         assert [len(front.get("/v1/models", key=key).json.get("data", "x")) for key in ("one", "other", "wrong")] == [
             1,

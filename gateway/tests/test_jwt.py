@@ -143,7 +143,7 @@ def test_a_token_that_expires_while_it_is_remembered_is_refused(front: Front, ho
     token = SIGNER.token()
     assert front.chat(key=token).status == 200
     verifier = front.gateway.admission.tokens
-    for digest, (key, _) in list(verifier._good.items()):
+    for digest, (key, __) in list(verifier._good.items()):
         verifier._good[digest] = (key, time.time() - 1)
     assert front.chat(key=token).status == 401
 
@@ -161,7 +161,7 @@ def test_keys_come_from_the_openid_configuration_and_new_ones_are_fetched_when_n
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, *__: object) -> None:
             return
 
     server = HTTPServer(("127.0.0.1", 0), Issuer)

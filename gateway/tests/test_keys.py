@@ -32,7 +32,7 @@ def test_a_json_key_has_scopes_expiry_and_limits() -> None:
         "expires": "2030-01-01T00:00:00Z",
         "limits": {"concurrency": 2},
     }
-    [(_, key)] = read_key_document("first", json.dumps(document))
+    [(__, key)] = read_key_document("first", json.dumps(document))
     assert key.may_use("a")
     assert not key.may_use("b")
     assert key.expires_at == 1893456000
@@ -74,7 +74,7 @@ def test_a_mounted_secret_is_read_without_its_own_links(tmp_path: Path) -> None:
     (data / "first").write_text(f"sha256:{digest('sk-1')}")
     (tmp_path / "..data").symlink_to(data)
     (tmp_path / "first").symlink_to(Path("..data") / "first")
-    assert [key.name for _, key in read_keys_dir(tmp_path)] == ["first"]
+    assert [key.name for __, key in read_keys_dir(tmp_path)] == ["first"]
 
 
 def test_a_changed_key_counts_without_a_restart_and_a_bad_one_changes_nothing(house: House) -> None:

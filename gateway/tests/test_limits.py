@@ -40,7 +40,7 @@ def subjects(**rules: float) -> list[Subject]:
 
 def admitted(limiter: Limiter, wanted: list[Subject], count: int, tokens: float = 1) -> int:
     passed = 0
-    for _ in range(count):
+    for __ in range(count):
         try:
             limiter.admit(wanted, tokens)
             passed += 1
@@ -101,7 +101,7 @@ def test_no_burst_at_a_minutes_edge_gets_twice_the_limit(ledger: Ledger, clock: 
 def test_in_the_long_run_a_key_gets_its_rate(ledger: Ledger, clock: Clock) -> None:
     limiter = Limiter(ledger, clock)
     passed = 0
-    for _ in range(600):
+    for __ in range(600):
         passed += admitted(limiter, subjects(requests=60), 3)
         clock.now += 1
     assert 540 <= passed <= 660
@@ -259,7 +259,7 @@ def test_a_full_ledger_refuses_limited_keys_and_leaves_room_for_engines(clock: C
 
 def test_a_key_over_its_requests_gets_429_with_the_headers_clients_read(house: House) -> None:
     front = house.front(house.engine(), limit_requests_per_minute=3)
-    replies = [front.chat() for _ in range(5)]
+    replies = [front.chat() for __ in range(5)]
     assert [reply.status for reply in replies] == [200, 200, 200, 429, 429]
     assert [reply.headers["x-ratelimit-remaining-requests"] for reply in replies] == ["2", "1", "0", "0", "0"]
     assert replies[0].headers["x-ratelimit-limit-requests"] == "3"
@@ -286,7 +286,7 @@ def test_a_streams_tokens_count(house: House, usage: bool) -> None:
 
 def test_a_refused_or_failed_request_gives_its_tokens_back(house: House) -> None:
     front = house.front(house.engine(mode="status:400"), limit_tokens_per_minute=1000, limit_concurrency=2)
-    for _ in range(5):
+    for __ in range(5):
         assert front.chat(max_tokens=900).status == 400
     record = front.gateway.ledger.record("key:key-1")
     house.until(lambda: record.tokens == 0)
@@ -308,7 +308,7 @@ def test_requests_at_once_are_limited_and_freed_when_the_client_leaves(house: Ho
 
 def test_a_client_that_asks_again_at_once_is_not_over_its_concurrency(house: House) -> None:
     front = house.front(house.engine(), limit_concurrency=1)
-    assert [front.chat().status for _ in range(40)] == [200] * 40
+    assert [front.chat().status for __ in range(40)] == [200] * 40
 
 
 def test_many_at_once_never_exceed_the_concurrency(house: House) -> None:
@@ -317,10 +317,10 @@ def test_many_at_once_never_exceed_the_concurrency(house: House) -> None:
     statuses: list[int] = []
 
     def ask() -> None:
-        for _ in range(6):
+        for __ in range(6):
             statuses.append(front.chat(max_tokens=2).status)
 
-    threads = [threading.Thread(target=ask) for _ in range(8)]
+    threads = [threading.Thread(target=ask) for __ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -343,5 +343,5 @@ def test_a_keys_own_limits_win_and_a_models_limits_hold_for_all_keys(house: Hous
         limit_requests_per_minute=2,
         models={"tiny": {"limits": {"requests_per_minute": 4}}},
     )
-    assert [front.chat(key="sk-small").status for _ in range(2)] == [200, 429]
-    assert [front.chat(key="sk-free").status for _ in range(4)] == [200, 200, 200, 429]
+    assert [front.chat(key="sk-small").status for __ in range(2)] == [200, 429]
+    assert [front.chat(key="sk-free").status for __ in range(4)] == [200, 200, 200, 429]

@@ -93,7 +93,7 @@ def api_server(folder: Path) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
-            plain, _ = listener.accept()
+            plain, __ = listener.accept()
             try:
                 with context.wrap_socket(plain, server_side=True) as connection:
                     connection.recv(4096)

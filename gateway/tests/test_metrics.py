@@ -17,7 +17,7 @@ def shown(metrics: Metrics, name: str) -> tuple[list[tuple[str, int]], float, in
     buckets = re.findall(rf'^{name}_bucket{{[^\n]*le="([^"]*)"}} (\d+)$', text, re.MULTILINE)
     grows = [
         (bound, int(count))
-        for (bound, count), before in zip(buckets, ["0", *(count for _, count in buckets)], strict=False)
+        for (bound, count), before in zip(buckets, ["0", *(count for __, count in buckets)], strict=False)
         if count != before
     ]
     total = re.search(rf"^{name}_sum{{.*}} (\S+)$", text, re.MULTILINE)
@@ -30,7 +30,7 @@ def shown(metrics: Metrics, name: str) -> tuple[list[tuple[str, int]], float, in
 def test_each_count_is_in_its_own_histogram_however_often_somebody_looks() -> None:
     metrics = Metrics()
     model = metrics.model("tiny")
-    for _ in range(2):
+    for __ in range(2):
         model.at_once += 1
         model.waited(2.0)
         model.took(0.3, 0.02)

@@ -36,7 +36,7 @@ def test_a_section_that_cannot_be_meant_is_refused(section: dict) -> None:
 def test_a_split_follows_its_weights_and_aliases_chain() -> None:
     catalogue = Catalogue({"name": {"alias": "mix"}, "mix": {"split": {"old": 9, "new": 1}}})
     chance = random.Random(1)
-    found = Counter(catalogue.resolve("name", chance) for _ in range(1000))
+    found = Counter(catalogue.resolve("name", chance) for __ in range(1000))
     assert 60 <= found["new"] <= 140
     assert found["new"] + found["old"] == 1000
 
@@ -81,7 +81,7 @@ def test_a_fallback_answers_when_the_model_has_no_engine(house: House) -> None:
 def test_a_fallback_answers_when_all_engines_of_the_model_fail(house: House) -> None:
     broken, good = house.engine(model="big", mode="status:503"), house.engine(model="small")
     front = house.front(broken, good, models={"big": {"fallbacks": ["small"]}})
-    for _ in range(5):
+    for __ in range(5):
         assert front.chat(model="big").status == 200
         assert front.open_stream(model="big", max_tokens=2).events()[-1] == "data: [DONE]"
 

@@ -25,7 +25,7 @@ DOCUMENT = json.loads(document())
 GOOD, BAD = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 OPERATIONS = [(path, method, GOOD) for path, methods in DOCUMENT["paths"].items() for method in methods]
 # What takes nothing cannot be given anything bad.
-OPERATIONS += [(path, method, BAD) for path, method, _ in OPERATIONS if method == "post"]
+OPERATIONS += [(path, method, BAD) for path, method, __ in OPERATIONS if method == "post"]
 # An example that takes this long has hung.
 TIMEOUT_S = 20
 

@@ -31,8 +31,8 @@ async def turn() -> None:
 
 def test_many_writes_of_one_turn_are_done_at_its_end() -> None:
     async def work() -> None:
-        outbox, transports = Outbox(), [Transport() for _ in range(WORTH_GATHERING)]
-        for _ in range(3):  # turn after turn, as long as there are many
+        outbox, transports = Outbox(), [Transport() for __ in range(WORTH_GATHERING)]
+        for __ in range(3):  # turn after turn, as long as there are many
             for transport in transports:
                 outbox.put(transport, b"a")
             assert not any(transport.got for transport in transports)
@@ -65,7 +65,7 @@ def test_a_transport_gets_its_writes_in_order_whatever_they_wait_for() -> None:
         outbox, one, other = Outbox(), Transport(), Transport()
         sent: list[bytes] = []
         for number in range(1000):
-            for _ in range(number % 7):
+            for __ in range(number % 7):
                 outbox.put(other, b"x")
             sent.append(b"%d" % number)
             outbox.put(one, sent[-1])

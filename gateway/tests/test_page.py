@@ -59,7 +59,7 @@ def test_the_page_stands_on_its_own() -> None:
 
 @pytest.mark.skipif(chromium() is None, reason="no Chromium here")
 def test_a_browser_draws_the_page(house: House, tmp_path: Path) -> None:
-    engines = [house.engine(gap_s=0.01) for _ in range(3)]
+    engines = [house.engine(gap_s=0.01) for __ in range(3)]
     front = with_admin(house, *engines, house.engine(mode="status:500"), breaker_failures=1, breaker_cooldown=60)
     stop = threading.Event()
 
@@ -67,7 +67,7 @@ def test_a_browser_draws_the_page(house: House, tmp_path: Path) -> None:
         while not stop.is_set():
             front.open_stream(max_tokens=10).events()
 
-    clients = [threading.Thread(target=ask) for _ in range(3)]
+    clients = [threading.Thread(target=ask) for __ in range(3)]
     for client in clients:
         client.start()
     try:

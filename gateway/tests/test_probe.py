@@ -48,13 +48,13 @@ def test_one_that_gets_no_requests_may_be_quiet(name: str, value: object) -> Non
 @pytest.mark.parametrize("count", [1, 2, 5, 6, 7, 40, 120])
 def test_each_has_its_turn_within_six_rounds(count: int) -> None:
     engines, rounds = busy(count), ProbeRounds(5.0)
-    asked = [engine for _ in range(TURN_ROUNDS) for engine in rounds.due(engines, NOW)]
+    asked = [engine for __ in range(TURN_ROUNDS) for engine in rounds.due(engines, NOW)]
     assert set(asked) == set(engines)
 
 
 def test_of_hundreds_only_some_are_asked_in_one_round_and_all_in_the_end() -> None:
     engines, rounds = busy(400), ProbeRounds(5.0)
-    of_round = [rounds.due(engines, NOW) for _ in range(400 // MOST_IN_TURN)]
+    of_round = [rounds.due(engines, NOW) for __ in range(400 // MOST_IN_TURN)]
     assert {len(due) for due in of_round} == {MOST_IN_TURN}
     assert {engine for due in of_round for engine in due} == set(engines)
     for engine in engines[:100]:

@@ -58,11 +58,11 @@ def redis_server(tmp_path: Path) -> Iterator[Server]:
 
 def test_two_gateways_share_one_count_of_requests(house: House, redis_server: Server) -> None:
     engine = house.engine()
-    fronts = [house.front(engine, redis_url=redis_server.url, limit_requests_per_minute=20) for _ in range(2)]
+    fronts = [house.front(engine, redis_url=redis_server.url, limit_requests_per_minute=20) for __ in range(2)]
     statuses: list[int] = []
 
     def ask(front) -> None:
-        for _ in range(15):
+        for __ in range(15):
             statuses.append(front.chat().status)
 
     threads = [threading.Thread(target=ask, args=(front,)) for front in fronts]
@@ -79,7 +79,7 @@ def test_two_gateways_share_one_count_of_requests(house: House, redis_server: Se
 
 def test_tokens_are_reserved_for_all_gateways_and_settled(house: House, redis_server: Server) -> None:
     engine = house.engine(gap_s=0.02)
-    one, other = [house.front(engine, redis_url=redis_server.url, limit_tokens_per_minute=1000) for _ in range(2)]
+    one, other = [house.front(engine, redis_url=redis_server.url, limit_tokens_per_minute=1000) for __ in range(2)]
     stream = one.open_stream(max_tokens=900)
     assert stream.event()
     assert other.chat(max_tokens=200).code == "rate_limit_exceeded"
@@ -90,7 +90,7 @@ def test_tokens_are_reserved_for_all_gateways_and_settled(house: House, redis_se
 
 def test_requests_at_once_are_counted_over_gateways_and_given_back(house: House, redis_server: Server) -> None:
     engine = house.engine(mode="hang")
-    one, other = [house.front(engine, redis_url=redis_server.url, limit_concurrency=1) for _ in range(2)]
+    one, other = [house.front(engine, redis_url=redis_server.url, limit_concurrency=1) for __ in range(2)]
     held = one.open_stream()
     house.wait(engine.seen)
     assert other.chat().code == "concurrency_limit_exceeded"
@@ -102,7 +102,7 @@ def test_requests_at_once_are_counted_over_gateways_and_given_back(house: House,
 
 def test_a_budget_is_one_for_all(house: House, redis_server: Server) -> None:
     engine = house.engine()
-    fronts = [house.front(engine, redis_url=redis_server.url, limit_budget_tokens=50) for _ in range(2)]
+    fronts = [house.front(engine, redis_url=redis_server.url, limit_budget_tokens=50) for __ in range(2)]
     replies = [fronts[number % 2].chat(max_tokens=10) for number in range(6)]
     assert replies[0].status == replies[1].status == 200
     assert replies[-1].code == "insufficient_quota"
@@ -113,5 +113,5 @@ def test_without_redis_each_gateway_allows_its_share(house: House, redis_server:
     assert front.chat().status == 200
     redis_server.popen.terminate()
     redis_server.popen.wait(10)
-    assert [front.chat().status for _ in range(6)] == [200] * 4 + [429] * 2
+    assert [front.chat().status for __ in range(6)] == [200] * 4 + [429] * 2
     assert front.metric("limits_degraded_total") == 6

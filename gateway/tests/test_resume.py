@@ -101,7 +101,7 @@ def test_a_broken_stream_goes_on_at_another_engine(house: House, mode: str, path
     front = house.front(bad, good, resume=True, stall_timeout=0.3, probe_interval=0)
     house.call(setattr, bad, "health", 500)  # what tells a broken engine from a slow one
     texts = []
-    for _ in range(2):
+    for __ in range(2):
         stream = front.open_stream(path, max_tokens=6)
         events = stream.events()
         assert events[-1] == "data: [DONE]"

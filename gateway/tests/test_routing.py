@@ -57,7 +57,7 @@ def test_every_policy_spreads_a_burst_of_different_requests(name: str) -> None:
 @pytest.mark.parametrize("name", POLICIES)
 def test_every_policy_picks_among_one(name: str) -> None:
     policy = make_policy(name)
-    assert [policy.pick(engines(1), Request(b"x" * 5000, b"s")) for _ in range(3)] == [0, 0, 0]
+    assert [policy.pick(engines(1), Request(b"x" * 5000, b"s")) for __ in range(3)] == [0, 0, 0]
 
 
 def test_least_in_flight_takes_the_idlest_and_goes_round_among_equals() -> None:
@@ -67,14 +67,14 @@ def test_least_in_flight_takes_the_idlest_and_goes_round_among_equals() -> None:
     assert policy.pick(pool, Request()) == 1
     for engine in pool:
         engine.in_flight = 0
-    assert len({policy.pick(pool, Request()) for _ in range(4)}) == 4
+    assert len({policy.pick(pool, Request()) for __ in range(4)}) == 4
 
 
 @pytest.mark.parametrize("policy", [LeastInFlight(), PowerOfTwo(random.Random(1)), QueueAware()])
 def test_load_follows_the_shares(policy) -> None:
     pool = engines(2)
     pool[0].share = 3.0
-    for _ in range(400):
+    for __ in range(400):
         pool[policy.pick(pool, Request())].in_flight += 1
     assert 2.5 <= pool[0].in_flight / pool[1].in_flight <= 3.6
 
@@ -83,7 +83,7 @@ def test_queue_aware_avoids_long_queues_and_full_caches() -> None:
     pool, policy = engines(3), QueueAware()
     pool[0].queue_depth = 5
     pool[1].kv_use = 0.98
-    assert {policy.pick(pool, Request()) for _ in range(3)} == {2}
+    assert {policy.pick(pool, Request()) for __ in range(3)} == {2}
 
 
 def test_a_session_stays_and_only_the_lost_engines_sessions_move() -> None:
@@ -126,7 +126,7 @@ def test_a_prompt_that_grows_stays_with_its_engine() -> None:
 
 def test_a_hot_prefix_spreads_before_it_overloads_its_engine() -> None:
     pool, policy = engines(4), PrefixAffinity(bound=1.25)
-    for _ in range(200):
+    for __ in range(200):
         pool[policy.pick(pool, Request(b"the same system prompt " * 100))].in_flight += 1
     assert max(engine.in_flight for engine in pool) <= 1.25 * 200 / 4 + 2
 
@@ -135,7 +135,7 @@ def test_what_a_policy_remembers_is_bounded() -> None:
     memory = PrefixMemory(capacity=1000)
     pool, policy = engines(4), PrefixAffinity(memory=memory)
     chance = random.Random(1)
-    for _ in range(500):
+    for __ in range(500):
         policy.pick(pool, Request(chance.randbytes(8000)))
     assert 100 < len(memory.young) + len(memory.old) <= 1000
 
@@ -157,7 +157,7 @@ def test_models_that_share_a_memory_do_not_take_each_other_s_prompts() -> None:
 
 def test_a_thousand_engines_are_still_used_evenly() -> None:
     pool, policy = engines(1000), LeastInFlight()
-    for _ in range(5000):
+    for __ in range(5000):
         pool[policy.pick(pool, Request())].in_flight += 1
     assert max(engine.in_flight for engine in pool) <= 8
     assert min(engine.in_flight for engine in pool) >= 3

@@ -30,7 +30,7 @@ class Collector:
                 self.end_headers()
                 self.wfile.write(b"{}")
 
-            def log_message(self, *_: object) -> None:
+            def log_message(self, *__: object) -> None:
                 return
 
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
@@ -74,7 +74,7 @@ def test_a_traced_request_is_a_span_between_its_parent_and_the_engines(house: Ho
 def test_all_are_traced_when_all_are_sampled_and_a_parents_no_is_kept(house: House, collector: Collector) -> None:
     engine = house.engine()
     front = house.front(engine, trace_endpoint=collector.url, trace_sample=1.0)
-    for _ in range(3):
+    for __ in range(3):
         front.open_stream(max_tokens=2).events()
     unsampled = PARENT[:-2] + "00"
     front.chat(headers={"traceparent": unsampled})

@@ -55,7 +55,7 @@ def test_every_stream_is_answered_and_its_tokens_are_counted(
 ) -> None:
     with llamacpp(tmp_path / "model") as engine:
         front = house.front(RealEngine(engine.url + "?kind=llamacpp"))
-        result, _ = bench(front, tmp_path, backend, endpoint, "--model", "tiny")
+        result, __ = bench(front, tmp_path, backend, endpoint, "--model", "tiny")
         assert all(result["generated_texts"])
         assert front.metric('tokens_total{model="tiny",direction="completion"}') == REQUESTS * ANSWER_TOKENS
         # llama.cpp's completions have their usage beside the last choice, where the client does not look: it counts by itself then.
@@ -71,7 +71,7 @@ def test_a_model_that_is_not_named_is_looked_up_and_prompts_are_fitted_to_its_to
     log = tmp_path / "access.log"
     with llamacpp(tmp_path / "model") as engine:
         front = house.front(RealEngine(engine.url + "?kind=llamacpp"), anonymous=True, access_log=str(log))
-        _, said = bench(front, tmp_path, "openai", "/v1/completions", key="")
+        __, said = bench(front, tmp_path, "openai", "/v1/completions", key="")
     assert "First model name: tiny, first model id: tiny" in said
     assert "re-aligning prompts" in said
     house.call(front.gateway.tick)
@@ -83,7 +83,7 @@ def test_a_model_that_is_not_named_is_looked_up_and_prompts_are_fitted_to_its_to
 def test_embeddings_are_answered_whole(house: House, tmp_path: Path) -> None:
     with llamacpp(tmp_path / "model", "--embeddings", "--pooling", "mean") as engine:
         front = house.front(RealEngine(engine.url + "?kind=llamacpp"))
-        result, _ = bench(front, tmp_path, "openai-embeddings", "/v1/embeddings", "--model", "tiny")
+        result, __ = bench(front, tmp_path, "openai-embeddings", "/v1/embeddings", "--model", "tiny")
         assert front.metric('tokens_total{model="tiny",direction="prompt"}') == result["total_input_tokens"] > 0
 
 

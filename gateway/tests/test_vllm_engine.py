@@ -120,10 +120,10 @@ def test_its_queue_and_its_cache_decide_where_requests_go(house: House, engine: 
     # More than it can compute at once, past the gateway: only its metrics tell.
     port = int(engine.url.rsplit(":", 1)[1])
     body = {"model": "tiny", "prompt": "hi", "stream": True} | LONG
-    streams = [Stream(port, "/v1/completions", body, KEY) for _ in range(SLOTS + 3)]
+    streams = [Stream(port, "/v1/completions", body, KEY) for __ in range(SLOTS + 3)]
     try:
         house.until(lambda: ours.queue_depth == 3 and ours.kv_use > 0)
-        assert [front.chat().status for _ in range(4)] == [200] * 4
+        assert [front.chat().status for __ in range(4)] == [200] * 4
         assert len(other.requests) == 4
     finally:
         for each in streams:

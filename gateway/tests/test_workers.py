@@ -22,18 +22,18 @@ def engines(*found) -> list[str]:
 def test_limits_and_metrics_are_right_across_workers(house: House) -> None:
     engine = house.engine()
     with Process(house.folder, "--workers", "3", "--limit-requests-per-minute", "60", *engines(engine)) as front:
-        statuses = [front.chat().status for _ in range(90)]
+        statuses = [front.chat().status for __ in range(90)]
         assert (statuses.count(200), statuses.count(429)) == (60, 30)
-        assert {front.metric('requests_total{model="tiny",status="200"') for _ in range(6)} == {60}
+        assert {front.metric('requests_total{model="tiny",status="200"') for __ in range(6)} == {60}
         assert front.stop() == 0
 
 
 def test_a_client_that_asks_again_at_once_finds_its_place_free_at_any_worker(house: House) -> None:
     engine = house.engine()
     with Process(house.folder, "--workers", "3", "--limit-concurrency", "1", *engines(engine)) as front:
-        assert [front.chat().status for _ in range(60)] == [200] * 60
+        assert [front.chat().status for __ in range(60)] == [200] * 60
         engine.mode = "status:400"
-        assert [front.chat().status for _ in range(30)] == [400] * 30
+        assert [front.chat().status for __ in range(30)] == [400] * 30
 
 
 def test_an_engines_ceiling_holds_over_all_workers_and_waiting_requests_get_their_turn(house: House) -> None:
@@ -41,7 +41,9 @@ def test_an_engines_ceiling_holds_over_all_workers_and_waiting_requests_get_thei
     flags = ["--workers", "3", "--engine-concurrency", "2", "--queue-size", "50", "--queue-timeout", "20"]
     with Process(house.folder, *flags, *engines(engine)) as front:
         statuses: list[int] = []
-        threads = [threading.Thread(target=lambda: statuses.append(front.chat(max_tokens=3).status)) for _ in range(24)]
+        threads = [
+            threading.Thread(target=lambda: statuses.append(front.chat(max_tokens=3).status)) for __ in range(24)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -55,7 +57,7 @@ def test_an_engines_ceiling_holds_over_all_workers_and_waiting_requests_get_thei
 def test_a_killed_worker_takes_only_its_own_requests_with_it(house: House) -> None:
     engine = house.engine(gap_s=0.01)
     with Process(house.folder, "--workers", "2", "--limit-concurrency", "100", *engines(engine)) as front:
-        streams = [front.open_stream(max_tokens=200) for _ in range(12)]
+        streams = [front.open_stream(max_tokens=200) for __ in range(12)]
         for stream in streams:
             assert stream.event().startswith("data: ")
         before = front.children()
@@ -73,14 +75,14 @@ def test_a_killed_worker_takes_only_its_own_requests_with_it(house: House) -> No
         while len(front.children()) < 2 and time.monotonic() < until:
             time.sleep(0.02)
         assert front.children() != before
-        assert [front.chat().status for _ in range(10)] == [200] * 10
+        assert [front.chat().status for __ in range(10)] == [200] * 10
         assert front.stop() == 0
 
 
 def test_stopping_under_load_cuts_no_stream_and_refuses_no_connected_client(house: House) -> None:
     engine = house.engine(gap_s=0.02)
     with Process(house.folder, "--workers", "2", *engines(engine)) as front:
-        streams = [front.open_stream(max_tokens=40) for _ in range(20)]
+        streams = [front.open_stream(max_tokens=40) for __ in range(20)]
         for stream in streams:
             assert stream.event()
         front.popen.send_signal(signal.SIGTERM)
@@ -90,7 +92,7 @@ def test_stopping_under_load_cuts_no_stream_and_refuses_no_connected_client(hous
 
 def test_counters_never_go_back_when_a_worker_is_replaced(house: House) -> None:
     with Process(house.folder, "--workers", "2", *engines(house.engine())) as front:
-        for _ in range(20):
+        for __ in range(20):
             front.chat()
         assert front.metric("requests_total") == 20
         old = front.children()

@@ -55,7 +55,7 @@ def configuration(arguments: argparse.Namespace) -> EmulatorConfig:
     """Raises EmulatorError."""
     delays = {}
     for text in arguments.delay:
-        kind, _, seconds = text.partition("=")
+        kind, __, seconds = text.partition("=")
         try:
             delays[kind] = float(seconds)
         except ValueError:
@@ -104,7 +104,7 @@ def serve(config: EmulatorConfig) -> None:
         raise EmulatorError(f"aws emulator: cannot listen on {config.listen}: {error}") from None
     done = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: done.set())
+        signal.signal(number, lambda *__: done.set())
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
     addresses = [f"http://{address.host}:{server.port}" for address, server in zip(config.listen, servers, strict=True)]

@@ -64,7 +64,7 @@ def verify(config: EmulatorConfig, token: str, cluster: str) -> Caller | None:
     try:
         url = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
         query = dict(parse_qsl(urlsplit(url).query))
-        access_key, _, region, service, _ = query["X-Amz-Credential"].split("/")
+        access_key, __, region, service, __ = query["X-Amz-Credential"].split("/")
         signed_at = calendar.timegm(time.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ"))
         given = query["X-Amz-Signature"]
     except (binascii.Error, UnicodeDecodeError, KeyError, ValueError):

@@ -22,11 +22,11 @@ _VERSIONING = "PutBucketVersioning"
 def compacted(entries: Iterable[Entry], identify: Callable[[Entry], Call | None]) -> list[Entry]:
     """The entries that lead to the same state, in order."""
     read = [(entry, identify(entry)) for entry in entries]
-    calls = [call for _, call in read if call is not None and call.service == "s3"]
+    calls = [call for __, call in read if call is not None and call.service == "s3"]
     if any(call.name in _ENTANGLED for call in calls):
-        return [entry for entry, _ in read]
+        return [entry for entry, __ in read]
     versioned = {call.params["Bucket"] for call in calls if call.name == _VERSIONING}
-    last = {_object(call): index for index, (_, call) in enumerate(read) if _writes(call, versioned)}
+    last = {_object(call): index for index, (__, call) in enumerate(read) if _writes(call, versioned)}
     kept = []
     for index, (entry, call) in enumerate(read):
         if not _writes(call, versioned):

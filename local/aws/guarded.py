@@ -60,7 +60,7 @@ def refuse_stranger(config: EmulatorConfig, entry: Entry) -> None:
 def signed(caller: Caller, access_key: str, entry: Entry) -> bool:
     """Whether the request carries the caller's Signature Version 4, by header."""
     headers = {name.lower(): value for name, value in entry.headers}
-    scheme, _, fields = headers.get("authorization", "").partition(" ")
+    scheme, __, fields = headers.get("authorization", "").partition(" ")
     parts = dict(part.strip().partition("=")[::2] for part in fields.split(","))
     scope = parts.get("Credential", "").split("/")
     if scheme != "AWS4-HMAC-SHA256" or len(scope) != 5 or caller.secret is None:

@@ -76,7 +76,7 @@ def _check(data: dict[str, Any]) -> None:
 @overlay("ec2", "CreateLaunchTemplate")
 def create_launch_template(session: Session, params: Params, result: Result) -> Result:
     """moto adds the template's own tags to those of its instances."""
-    _, first = version_of(session, {"id": result["LaunchTemplate"]["LaunchTemplateId"], "version": "1"})
+    __, first = version_of(session, {"id": result["LaunchTemplate"]["LaunchTemplateId"], "version": "1"})
     first.data = {key: value for key, value in first.data.items() if key != "TagSpecifications"}
     if params["LaunchTemplateData"].get("TagSpecifications"):
         first.data["TagSpecifications"] = params["LaunchTemplateData"]["TagSpecifications"]

@@ -26,8 +26,8 @@ class Address:
     @classmethod
     def parse(cls, text: str) -> Address:
         """`127.0.0.1:4566`, `[::1]:4566`, `127.0.0.1:4566@/run/netns/NAME`. Raises EmulatorError."""
-        where, _, namespace = text.partition("@")
-        host, _, port = where.rpartition(":")
+        where, __, namespace = text.partition("@")
+        host, __, port = where.rpartition(":")
         if not host or not port.isdigit() or int(port) > 65535:
             raise EmulatorError(f"aws emulator: --listen {text!r} is not HOST:PORT, for instance 127.0.0.1:4566")
         return cls(host.removeprefix("[").removesuffix("]"), int(port), Path(namespace) if namespace else None)

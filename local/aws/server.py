@@ -276,7 +276,7 @@ def _token(call: Call) -> tuple[str, ...]:
 
 
 def _environ(entry: Entry) -> dict[str, Any]:
-    path, _, query = entry.url.partition("?")
+    path, __, query = entry.url.partition("?")
     builder = EnvironBuilder(method=entry.method, path="/", headers=entry.headers, data=entry.body)
     environ: dict[str, Any] = builder.get_environ()
     host = next((value for name, value in entry.headers if name.lower() == "host"), "localhost")

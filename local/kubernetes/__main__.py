@@ -81,7 +81,7 @@ def main() -> None:
             answer = {"changed": False, "plan": plan, **dataclasses.asdict(cluster.status())}
         elif arguments.verb == "import-images":
             pairs = [image.partition("=") for image in arguments.images]
-            answer = {"changed": cluster.import_images({name: Path(archive) for name, _, archive in pairs})}
+            answer = {"changed": cluster.import_images({name: Path(archive) for name, __, archive in pairs})}
         else:
             follow(config)
             return

@@ -44,7 +44,7 @@ def processes(name: str) -> set[int]:
     """Every process in the group or below it."""
     found: set[int] = set()
     for hierarchy in hierarchies():
-        for folder, _, _ in os.walk(hierarchy / name):
+        for folder, __, __ in os.walk(hierarchy / name):
             try:
                 found.update(int(line) for line in (Path(folder) / "cgroup.procs").read_text().split())
             except OSError:  # the group was removed meanwhile
@@ -62,7 +62,7 @@ def remove(name: str) -> bool:
     removed = False
     for hierarchy in hierarchies():
         for folder in _deepest_first(hierarchy / name):
-            for _ in range(50):
+            for __ in range(50):
                 try:
                     folder.rmdir()
                     removed = True
@@ -75,5 +75,5 @@ def remove(name: str) -> bool:
 
 
 def _deepest_first(top: Path) -> Iterator[Path]:
-    for folder, _, _ in os.walk(top, topdown=False):
+    for folder, __, __ in os.walk(top, topdown=False):
         yield Path(folder)

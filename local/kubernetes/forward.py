@@ -72,7 +72,7 @@ class Client(Side):
     async def connect(self) -> None:
         assert self.transport is not None
         try:
-            _, server = await asyncio.get_running_loop().create_connection(Side, *self.target)
+            __, server = await asyncio.get_running_loop().create_connection(Side, *self.target)
         except OSError:
             self.transport.abort()
             return

@@ -179,7 +179,7 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 394, 10, 126
 
 def svg(lines: Sequence[Line], unit: str, end: float, seconds: int) -> str:
     """The lines over time, with both axes."""
-    values = [value for line in lines for _, value in line.points if math.isfinite(value)]
+    values = [value for line in lines for __, value in line.points if math.isfinite(value)]
     most = ceiling(max(values, default=0))
     parts = ['<svg viewBox="0 0 400 150" role="img" aria-hidden="true">']
     for share in (0, 0.5, 1):
@@ -212,7 +212,7 @@ def figure(one: Plot, end: float, seconds: int) -> str:
     """A panel. Without any value it says why."""
     lines = highest(one.lines)
     head = f"<figcaption>{html.escape(one.title)}<small>{html.escape(one.about)}</small></figcaption>"
-    if not any(math.isfinite(value) for line in lines for _, value in line.points):
+    if not any(math.isfinite(value) for line in lines for __, value in line.points):
         return f'<figure class="empty">{head}<p>No values in this time: nothing of the kind has happened.</p></figure>'
     rows = "".join(_row(number, line, one.unit) for number, line in enumerate(lines))
     more = f"<p>and {len(one.lines) - len(lines)} lower ones</p>" if len(lines) < len(one.lines) else ""
@@ -227,7 +227,7 @@ def highest(lines: Sequence[Line]) -> list[Line]:
 
 
 def _row(number: int, line: Line, unit: str) -> str:
-    values = [value for _, value in line.points if math.isfinite(value)]
+    values = [value for __, value in line.points if math.isfinite(value)]
     now = shown(line.points[-1][1], unit)
     most = shown(max(values, default=math.nan), unit)
     return f'<tr><td><i class="c{number}"></i>{html.escape(line.legend)}<td>{now}<td>{most}'

@@ -53,7 +53,7 @@ class ActionModule(ActionBase):
         started = time.monotonic()
         variables = task_vars or {}
         result: dict[str, Any] = super().run(tmp, variables)
-        _, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        __, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
         specs = load_specs(ROLES)
         values, findings = self._values(specs, variables)
         if not options["account_only"]:

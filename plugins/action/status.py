@@ -35,7 +35,7 @@ class ActionModule(Action):
         aws = aws_from(options)
         client = client_from(options, aws)
         rows = status(client, engine.converge(comparison_from(options, client, aws)))
-        when, _ = last_run(client)
+        when, __ = last_run(client)
         pages = pages_of(parse(options["components"]), rows)
         display.display(render(rows, options["programs"], options["front_door"], when, pages))
         return {"components": [dataclasses.asdict(row) for row in rows], "pages": pages}

@@ -54,7 +54,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         started = time.monotonic()
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        __, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
         options = plain(given)
         said: dict[str, Any] = {"changed": False, "url": options["front_door"], "models": [], "answer": ""}
         if not self._task.check_mode:

@@ -43,7 +43,7 @@ def pod_trust(account: str, variant: str) -> dict[str, Any]:
             "Action": ["sts:AssumeRole", "sts:TagSession"],
         }
     else:
-        namespace, _, name = account.partition("/")
+        namespace, __, name = account.partition("/")
         subject = f"system:serviceaccount:{namespace}:{name}"
         statement = {
             "Principal": {"Federated": ISSUER_ARN},

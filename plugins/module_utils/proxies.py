@@ -101,7 +101,7 @@ def _password(parts: SplitResult) -> str | None:
 
 def _shown(proxy: str) -> str:
     """The address without user and password."""
-    head, _, tail = proxy.rpartition("@")
+    head, __, tail = proxy.rpartition("@")
     return f"{head.partition('://')[0]}://{tail}" if head else proxy
 
 

@@ -352,7 +352,7 @@ def _synced(store: ModelStore, params: dict[str, Any], check_mode: bool) -> dict
 
 
 def _published_file(store: ModelStore, params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    found, _ = _fetch(params, check_mode)
+    found, __ = _fetch(params, check_mode)
     there = store.published(params["name"], found.revision)
     manifest = manifest_of(params["name"], found.source, found.sha256, found.size_bytes)
     changed = there is None or there.digest != manifest.digest

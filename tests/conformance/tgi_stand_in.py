@@ -48,12 +48,12 @@ def tgi_before(url: str) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(bodies.get(self.path, b""))
 
-        def log_message(self, *_):
+        def log_message(self, *__):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    server.handle_error = lambda *_: None
+    server.handle_error = lambda *__: None
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"

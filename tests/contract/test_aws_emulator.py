@@ -246,7 +246,7 @@ def test_the_emulator_refuses_a_deployer_some_call_without_any_one_permission():
     entry = Entry(0.0, 0, "POST", "/", [("User-Agent", f"Boto3 {DEPLOYER}")], b"")
     for action in sorted(published):
         world = World(EmulatorConfig(), Clock(), allowed=sorted(published - {action}))
-        service, _, name = calls[action].partition(":")
+        service, __, name = calls[action].partition(":")
         with pytest.raises(Refusal, match=f"is not authorized to perform: {action} "):
             refuse_denied(world, SimpleNamespace(service=service, name=name), caller, entry)
 

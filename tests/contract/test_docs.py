@@ -43,7 +43,7 @@ def test_links_lead_to_files_and_headings(file):
     for target in _LINK.findall(_FENCE.sub("", file.read_text(encoding="utf-8"))):
         if re.match(r"[a-z]+:", target):
             continue
-        path, _, anchor = target.partition("#")
+        path, __, anchor = target.partition("#")
         there = (file.parent / path).resolve() if path else file
         if not there.exists():
             wrong.append(f"{target}: no such file")

@@ -34,7 +34,7 @@ def actions(tasks):
 
 @pytest.mark.parametrize("file", PLAYBOOKS, ids=lambda file: file.stem)
 def test_a_play_begins_with_the_check_of_all_inputs(file):
-    assert [play["tasks"][0] for play in plays(file)] == [BEGIN for _ in plays(file)]
+    assert [play["tasks"][0] for play in plays(file)] == [BEGIN for __ in plays(file)]
 
 
 @pytest.mark.parametrize("file", PLAYBOOKS, ids=lambda file: file.stem)

@@ -70,7 +70,7 @@ def test_what_a_push_would_do_is_told_and_written_nowhere(aws, tmp_path):
     lock = tmp_path / "release.lock.yml"
     base = {"reference": "docker.io/library/python:3.12-slim", "digest": "sha256:" + "1" * 64}
     lock.write_text(json.dumps({"charts": [], "images": [base]}))
-    _, said = account(aws, tmp_path, "--check", "--diff", registry_push=True, platform_lock_file=str(lock))
+    __, said = account(aws, tmp_path, "--check", "--diff", registry_push=True, platform_lock_file=str(lock))
     assert re.search(r"gateway: [\d.:]+/llm\.on_eks/gateway:sha256-", said)
     assert (REPO / "inventories/dev/group_vars/eks_clusters/images.yml").read_text() == before
 
@@ -85,7 +85,7 @@ def test_an_image_is_made_of_a_locked_base_alone(aws, tmp_path):
 
 
 def test_a_local_account_gets_repositories_and_no_images(aws, tmp_path):
-    _, said = account(aws, tmp_path, registry_push=True, platform_local=True)
+    __, said = account(aws, tmp_path, registry_push=True, platform_local=True)
     assert "nothing is pushed" in said
 
 

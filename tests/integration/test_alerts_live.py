@@ -100,7 +100,7 @@ def test_an_engine_that_dies_again_and_again_is_told(tmp_path, model):
         with scene.engine():
             well(scene)
         # In and out while the window of the rule lasts.
-        for _ in range(6):
+        for __ in range(6):
             with scene.engine() as engine:
                 wait_for(lambda: scene.query('llm_gateway_engines{state="ready"} == 1'), "the engine's return")
                 engine.kill()

@@ -148,7 +148,7 @@ def test_what_controllers_left_goes_though_it_is_protected_slow_or_in_use(accoun
 @pytest.mark.full
 def test_a_load_balancer_that_stays_is_named_and_the_next_run_goes_on(account, shapes):
     account.converge(shapes["plain"])
-    _, subnets = vpc_and_subnets(account)
+    __, subnets = vpc_and_subnets(account)
     elb = account.aws.client("elbv2")
     elb.create_load_balancer(
         Name="stuck", Subnets=subnets[:2], Type="network", Tags=pairs({"llm.on_eks/cluster": account.name})

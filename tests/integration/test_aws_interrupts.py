@@ -62,7 +62,7 @@ class Baseline:
 
     def wipe(self) -> None:
         """After a failure: a new account."""
-        for _ in range(2):
+        for __ in range(2):
             self.account.try_converge(gone(self.components))
         if self.is_empty():
             self.account.renew()
@@ -104,7 +104,7 @@ def report(name: str, cuts: int, wrong: list[str]) -> None:
 def lives(baseline: Baseline, rng: random.Random, count: int, *numbers: int) -> list[str]:
     """What is wrong after so many lives with two cuts each, which lie at random calls. `numbers`: their signals."""
     wrong = []
-    for _ in range(count):
+    for __ in range(count):
         making, removing = (
             Cut(rng.randint(1, len(calls)), rng.random() < 0.5, number)
             for calls, number in zip(

@@ -57,7 +57,7 @@ def test_modules_are_packed_with_what_they_need_and_a_second_run_changes_nothing
     play = tmp_path / "play.yml"
     play.write_text(PLAY.format(url=aws.url))
     recaps = []
-    for _ in range(2):
+    for __ in range(2):
         done = run(aws, play)
         assert done.returncode == 0, done.stdout + done.stderr
         recaps.append(done.stdout.split("PLAY RECAP")[1])

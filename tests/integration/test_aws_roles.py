@@ -132,7 +132,7 @@ def test_the_file_system_that_stayed_is_found_again(aws, described, emptied):
 def test_one_way_out_more_or_less_moves_no_subnet(aws, described, emptied):
     converge(aws, described["plain"])
     wider = [described["everything"][0], *described["plain"][1:]]
-    verbs = {verb for _, verb, _ in did(converge(aws, wider))}
+    verbs = {verb for __, verb, __ in did(converge(aws, wider))}
     assert verbs <= {"create", "update"}
     assert did(converge(aws, wider)) == []
     converge(aws, described["plain"])

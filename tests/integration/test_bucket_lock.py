@@ -77,7 +77,7 @@ def test_a_second_run_waits_until_the_first_lets_go(account, bucket):
 
 
 def test_what_a_dead_process_of_this_machine_held_is_taken_over(account, bucket):
-    head, _, _ = this_process().rpartition("/")
+    head, __, __ = this_process().rpartition("/")
     somebody(account, bucket, process=f"{head}/4194304:1")
     with held(account, bucket):
         pass
@@ -103,7 +103,7 @@ def test_one_of_many_gets_it(account, bucket):
             with guard:
                 inside.pop()
 
-    threads = [threading.Thread(target=run) for _ in range(4)]
+    threads = [threading.Thread(target=run) for __ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

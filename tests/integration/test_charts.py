@@ -81,7 +81,7 @@ def proof(client, kubeconfig, name, chart, values):
     # What Helm leaves; definitions last, for with them goes the word for their objects.
     left = [document for document in theirs.values() if not document["metadata"].get("namespace")]
     for document in sorted(left, key=lambda document: document["kind"] == "CustomResourceDefinition"):
-        version, _, group = document["apiVersion"].rpartition("/")[::-1]
+        version, __, group = document["apiVersion"].rpartition("/")[::-1]
         kind = f"{document['kind']}.{version}.{group}" if group else document["kind"]
         kubectl(kubeconfig, "delete", kind, document["metadata"]["name"], "--ignore-not-found", "--wait")
     client.forget_resources()

@@ -108,7 +108,7 @@ def test_a_node_group_that_is_no_longer_described_is_removed(aws, platform):
     two = [*platform[:2], aws_platform.nodes(("system", "spare")), platform[3]]
     converge(aws, two)
     planned = converge(aws, platform, check=True)
-    assert [verb for _, verb, _ in did(planned)] == ["delete"]
+    assert [verb for __, verb, __ in did(planned)] == ["delete"]
     assert did(planned) == did(converge(aws, platform))
     assert aws.client("eks").list_nodegroups(clusterName=NAME)["nodegroups"] == ["system"]
 
@@ -124,7 +124,7 @@ def test_a_zone_that_is_no_longer_described_goes_in_the_order_of_references(aws,
     ]
     converge(aws, wide)
     done = converge(aws, platform)
-    assert {verb for _, verb, _ in did(done)} == {"delete"} and len(done.actions) == 2
+    assert {verb for __, verb, __ in did(done)} == {"delete"} and len(done.actions) == 2
 
 
 def test_a_foreign_object_of_the_same_name_is_refused_and_stops_nothing_else(aws):

@@ -270,7 +270,7 @@ def test_what_a_webhook_adds_is_planned_and_is_no_change_in_the_next_run(client,
 def test_a_webhook_that_overrules_what_is_described_is_never_silent(client, name, hook):
     wanted = [component(name, config_map("first"), config_map("second", key="ours"))]
     with hook(patch({"op": "replace", "path": "/data/key", "value": "theirs"}), mutating=True):
-        for _ in range(2):
+        for __ in range(2):
             result = engine.converge(engine.Request(descriptors=wanted, client=client))
             assert any("the server changes data.key: ours → theirs" in note for note in result.components[name].notes)
         assert result.actions == []

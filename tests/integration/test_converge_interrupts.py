@@ -65,7 +65,7 @@ def test_a_playbook_that_is_stopped_anywhere_is_mended_by_a_rerun(client, playbo
     how = (signal.SIGINT, signal.SIGKILL)[seed % 2]
     if process.poll() is None:
         os.killpg(process.pid, how)
-    said, _ = process.communicate(timeout=60)
+    said, __ = process.communicate(timeout=60)
     assert "Traceback" not in said, said[-2000:]
     part = len([one for one, was in before.items() if bare(look(client, name).get(one, was)) != bare(was)])
     print(f"\nseed {seed}: {how.name} with {part} of {len(before)} objects changed, exit code {process.returncode}")
@@ -138,7 +138,7 @@ def test_a_second_playbook_waits_for_the_first_and_both_end_well(client, api_ser
         resource, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "signal", "namespace": name}}
     )
     for process in (first, second):
-        rest, _ = process.communicate(timeout=120)
+        rest, __ = process.communicate(timeout=120)
         assert process.returncode == 0, rest
     assert client.get(resource, "a", name)["data"] == {"key": "second"}
 

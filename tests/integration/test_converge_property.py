@@ -42,7 +42,7 @@ def kubelet(client):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_is_planned_is_what_happens_whatever_is_edited(client, seed):
     made = RandomDescriptors(random.Random(seed), unique(f"p{seed}"))
-    for _ in range(3):
+    for __ in range(3):
         made.new_component()
     hold_to_plan(client, made, "first run")
     for number in range(EDITS_PER_SEED):
@@ -68,7 +68,7 @@ def hold_to_plan(client, made, where):
     after = look(client, made.prefix)
 
     assert said(result) == said(planned), where
-    assert {(kind, name) for kind, name, _ in said(result)} == observed(before, after), where
+    assert {(kind, name) for kind, name, __ in said(result)} == observed(before, after), where
     for action in result.actions:
         if action.after and action.verb in ("create", "update") and action.after["kind"] != "Secret":
             assert settled(action.after) == settled(after[action.subject]), f"{where}: {action.subject}"

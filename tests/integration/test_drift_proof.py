@@ -260,7 +260,7 @@ def rounds(component, count):
     rng = random.Random(11)
     pool = edits(component)
     rng.shuffle(pool)
-    for _ in range(count):
+    for __ in range(count):
         chosen: list[Edit] = []
         for edit in list(pool):
             if len(chosen) < PER_ROUND and edit.object not in {one.object for one in chosen}:
@@ -313,8 +313,8 @@ def _names(finding, path):
 def heal(client, component, chosen):
     """What was edited is made anew: a run leaves fields that others added, on purpose."""
     for edit in chosen:
-        kind, _, rest = edit.object.partition(" ")
-        namespace, _, own = rest.rpartition("/")
+        kind, __, rest = edit.object.partition(" ")
+        namespace, __, own = rest.rpartition("/")
         resource = client.resource_of_kind(kind)
         if kind == "Thing":
             resource = client.resource(f"{component['name']}.example.com/v1", kind)

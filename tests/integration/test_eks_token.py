@@ -31,7 +31,7 @@ def connection(aws, keys=KEYS, session_token=None):  # pylint: disable=dangerous
 def cluster(aws):
     """(emulated account, API server's URL and CA) with a cluster NAME that stands for the API server."""
     url, authority = aws.real_cluster["endpoint"], aws.real_cluster["ca"]
-    _, subnets = make_subnets(aws)
+    __, subnets = make_subnets(aws)
     params = {"name": NAME, "role_arn": make_role(aws, "cluster"), "subnet_ids": subnets}
     made = RESOURCES["eks_cluster"](connection(aws), params)
     made.apply()
@@ -48,7 +48,7 @@ def entry(aws, **params):
 
 def ask(cluster, bearer, path):
     """Status and document of a GET."""
-    _, url, authority = cluster
+    __, url, authority = cluster
     request = urllib.request.Request(url + path, headers={"Authorization": f"Bearer {bearer}"})
     try:
         context = ssl.create_default_context(cadata=authority)

@@ -59,7 +59,7 @@ def complete(url, stream=False, **more):
 
 
 def test_it_answers_under_its_alias(engine):
-    _, url = engine
+    __, url = engine
     assert requests.get(f"{url}/health", timeout=10).json() == {"status": "ok"}
     assert [one["id"] for one in requests.get(f"{url}/v1/models", timeout=10).json()["data"]] == ["tiny"]
     answer = complete(url, ignore_eos=True).json()

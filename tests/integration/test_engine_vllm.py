@@ -77,7 +77,7 @@ class Pod:
 
     def probe(self, name: str) -> int:
         """The exit code of a probe's program."""
-        *_, said = self.container[name]["exec"]["command"]
+        *__, said = self.container[name]["exec"]["command"]
         said = self._here(said).replace("'127.0.0.1', 8000", f"'127.0.0.1', {self.port}")
         return subprocess.run([self.python, "-c", said], capture_output=True, check=False).returncode
 
@@ -128,7 +128,7 @@ def test_what_is_more_than_its_queue_is_refused_and_not_kept_waiting(pod):
         reply.read()
         statuses.append(reply.status)
 
-    threads = [threading.Thread(target=ask) for _ in range(8)]
+    threads = [threading.Thread(target=ask) for __ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -156,7 +156,7 @@ def test_a_core_that_stands_still_is_seen_although_the_server_is_healthy(pod):
         connection.request("GET", "/health")
         assert connection.getresponse().status == 200
         # The first may still see the last step's metrics come in.
-        assert [pod.probe("livenessProbe") for _ in range(3)][1:] == [1, 1]
+        assert [pod.probe("livenessProbe") for __ in range(3)][1:] == [1, 1]
     finally:
         os.kill(core, signal.SIGCONT)
     reader.join()

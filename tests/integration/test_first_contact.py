@@ -55,7 +55,7 @@ class Machine:
         self.status = self.local("up")
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *__):
         self.local("down")
         assert not self.config.state.exists()
         assert not Path("/run/netns", self.config.namespace).exists()

@@ -48,7 +48,7 @@ def _interrupting(ends):
     """Ctrl-C when so many parts of a run have ended; None: never."""
     ended = []
 
-    def finished(*_):
+    def finished(*__):
         ended.append(1)
         if len(ended) == ends:
             raise KeyboardInterrupt

@@ -33,9 +33,9 @@ def registries(tmp_path_factory):
     try:
         for name, password in (("source", False), ("target", True)):
             made.append(started(folder / name, password=password))
-        yield [host for _, host in made]
+        yield [host for __, host in made]
     finally:
-        for process, _ in made:
+        for process, __ in made:
             process.terminate()
             process.wait(10)
 

@@ -110,7 +110,7 @@ def test_no_command_line_shows_the_password(registry, built):
 
 
 def test_an_image_that_left_the_store_comes_back_from_its_archive(registry, built, tmp_path):
-    _, one = built
+    __, one = built
     empty = open_store(tmp_path / "store")
     upload(empty, one, f"{registry.host}/z:1", Login(registry.host, registry.auth, plain_http=True))
     assert "z:1" in registry.tags
@@ -126,7 +126,7 @@ def test_the_login_is_not_shown_and_leaves_no_file(registry):
 
 def test_what_the_account_has_is_not_pushed_again(account, built):
     aws, registry = account
-    _, one = built
+    __, one = built
     target = ecr(aws)
     assert not target.has("llm.on_eks/gateway", "sha256-1")
     target.prepare("llm.on_eks/gateway")
@@ -135,7 +135,7 @@ def test_what_the_account_has_is_not_pushed_again(account, built):
 
 
 def test_a_repository_is_made_with_tags_that_stay_scans_and_an_end_and_once(account):
-    aws, _ = account
+    aws, __ = account
     target, client = ecr(aws), aws.client("ecr")
     for _again in range(2):
         target.prepare("llm.on_eks/vllm")
@@ -148,7 +148,7 @@ def test_a_repository_is_made_with_tags_that_stay_scans_and_an_end_and_once(acco
 
 
 def test_a_repository_of_someone_else_is_used_as_it_is(account):
-    aws, _ = account
+    aws, __ = account
     client = aws.client("ecr")
     client.create_repository(repositoryName="theirs/vllm", imageTagMutability="MUTABLE")
     ecr(aws).prepare("theirs/vllm")
@@ -184,14 +184,14 @@ def test_a_bundles_images_go_into_ecr_under_their_publishers_paths(account, tmp_
         bundle.write(described, ChartOptions(), tmp_path / "bundle", {reference: digest})
     finally:
         source.close()
-    assert [bundle.push(tmp_path / "bundle", "ecr/mirror", ecr=own(aws)) for _ in range(2)] == [1, 0]
+    assert [bundle.push(tmp_path / "bundle", "ecr/mirror", ecr=own(aws)) for __ in range(2)] == [1, 0]
     assert "mirror/grafana/loki:3.5" in registry.tags
     [row] = aws.client("ecr").describe_repositories(repositoryNames=["mirror/grafana/loki"])["repositories"]
     assert row["imageTagMutability"] == "IMMUTABLE"
 
 
 def test_without_the_right_to_it_ecr_is_one_sentence(account):
-    aws, _ = account
+    aws, __ = account
     aws.admin("PUT", "denied", {"actions": ["ecr:GetAuthorizationToken"]})
     try:
         with pytest.raises(ImageError, match="does the caller have AmazonEC2ContainerRegistryPowerUser"):
@@ -201,7 +201,7 @@ def test_without_the_right_to_it_ecr_is_one_sentence(account):
 
 
 def test_what_an_image_contains_is_read_from_its_file_system(built, tmp_path):
-    buildah, _ = built
+    buildah, __ = built
     context = tmp_path / "context"
     status = context / "var/lib/dpkg/status"
     metadata = context / "opt/engine/lib/python3.12/site-packages/Our_Package-1.2.dist-info/METADATA"

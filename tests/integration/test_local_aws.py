@@ -107,7 +107,7 @@ def account(status):
 
 
 def test_the_cluster_of_the_account_is_the_real_one_and_takes_its_token(running):
-    _, status = running
+    __, status = running
     aws = connection(status)
     described = aws.client("eks").describe_cluster(name=NAME)["cluster"]
     assert described["endpoint"] == CONFIG.api_url
@@ -115,7 +115,7 @@ def test_the_cluster_of_the_account_is_the_real_one_and_takes_its_token(running)
 
 
 def test_the_address_answers_on_this_machines_loopback(running):
-    _, status = running
+    __, status = running
     assert status.aws_endpoint_url == f"http://127.0.0.1:{CONFIG.aws_port}"
     assert status.aws_region == "eu-central-1"
 
@@ -140,7 +140,7 @@ def test_after_kill_9_of_the_emulator_alone_everything_is_there_again(running):
 
 
 def test_the_users_own_aws_settings_are_neither_used_nor_sent(running, monkeypatch, tmp_path):
-    _, status = running
+    __, status = running
     config = tmp_path / "config"
     config.write_text("[profile work]\nrole_arn = arn:aws:iam::999999999999:role/x\nsource_profile = none\n")
     for name, value in {
@@ -197,7 +197,7 @@ def test_what_gives_rights_on_the_cluster_must_be_signed_with_the_own_key(runnin
 
 
 def test_any_key_reads_the_account_but_signs_no_token(running):
-    _, status = running
+    __, status = running
     described = stranger(status, "eks").describe_cluster(name=NAME)["cluster"]
     sts = stranger(status, "sts")
     forged = token(Connection(lambda service: sts, status.aws_region), NAME)

@@ -99,7 +99,7 @@ def test_a_whole_cluster_leaves_nothing():
     name = cluster_name("trace")
     before = machine()
     up = local("up", name, "--aws")
-    _, progress = up.communicate(timeout=300)
+    __, progress = up.communicate(timeout=300)
     assert up.returncode == 0, progress
     assert set(traces(name)) >= {"state", "processes"}
     assert local("down", name).wait(120) == 0
@@ -142,7 +142,7 @@ def test_two_clusters_of_different_names_run_side_by_side():
     try:
         for name in names:
             up = local("up", name, "--control-plane-only")
-            _, progress = up.communicate(timeout=300)
+            __, progress = up.communicate(timeout=300)
             assert up.returncode == 0, progress
         kubeconfigs = {Path(f"/var/lib/llm.on_eks/{name}/kubeconfig").read_text() for name in names}
         assert len(kubeconfigs) == 2
@@ -164,7 +164,7 @@ def test_a_second_up_changes_nothing():
 
 def test_a_cache_that_the_node_cannot_see_is_refused_before_anything_is_built(tmp_path):
     up = local("up", cluster_name("hidden"), "--cache", f"/tmp/{tmp_path.name}")
-    _, said = up.communicate(timeout=60)
+    __, said = up.communicate(timeout=60)
     assert up.returncode != 0
     assert "set LLM_ON_EKS_CACHE to a folder elsewhere" in said
     assert traces(cluster_name("hidden")) == {}

@@ -58,7 +58,7 @@ def heard(engine_port):
             self.wfile.write(said)
             connection.close()
 
-        def log_message(self, *_):
+        def log_message(self, *__):
             pass
 
     with serving(Handler) as url:

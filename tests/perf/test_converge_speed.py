@@ -52,7 +52,7 @@ def measured(kubeconfig, folder, components) -> dict:
     file = folder / "descriptors.json"
     file.write_text(json.dumps(components))
     said: dict = {}
-    for _ in range(2):
+    for __ in range(2):
         done = subprocess.run([sys.executable, PROGRAM, kubeconfig, file], capture_output=True, text=True, check=True)
         said = json.loads(done.stdout)
         assert not said["errors"], said["errors"]
@@ -73,7 +73,7 @@ def many(count, objects):
 
 
 def test_wall_time_follows_the_critical_path(client, table):
-    names = [unique("slow") for _ in range(6)]
+    names = [unique("slow") for __ in range(6)]
     components = [
         {"name": name, "namespace": {"name": name}, "manifests": [deployment("web")], "requires": needs}
         for name, needs in zip(names, ([], [], [], [], names[:1], names[1:2]), strict=True)
@@ -93,7 +93,9 @@ def test_wall_time_follows_the_critical_path(client, table):
 
 
 def test_a_run_that_finds_nothing_to_do(client, kubeconfig, table, tmp_path):
-    charts = [chart_component(unique("chart"), "web", {"replicas": 0, "sidecar": {"enabled": False}}) for _ in range(8)]
+    charts = [
+        chart_component(unique("chart"), "web", {"replicas": 0, "sidecar": {"enabled": False}}) for __ in range(8)
+    ]
     components = [*many(17, 400 - 8 * 6), *charts]
     with SimulatedNode(client):
         whole = measured(kubeconfig, tmp_path, components)
@@ -168,7 +170,7 @@ def core(folder, kubeconfig, documents, *, loop):
         str(folder / "core.yml"),
     ]
     cpu = 0.0
-    for _ in range(2):
+    for __ in range(2):
         code, said, cpu = timed(command)
         assert code == 0, said[-2000:]
     return cpu

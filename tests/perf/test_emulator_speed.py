@@ -43,7 +43,7 @@ def test_what_the_emulator_costs(table, tmp_path):
             call = getattr(aws.client(service), operation)
             call(**given)
             started = cpu_s(aws)
-            for _ in range(TIMES):
+            for __ in range(TIMES):
                 call(**given)
             table.add(f"emulator: {service} {operation}", f"{1000 * (cpu_s(aws) - started) / TIMES:.1f} CPU-ms")
         aws.kill()

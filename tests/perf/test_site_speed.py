@@ -31,7 +31,7 @@ def test_a_site_that_has_nothing_to_do(platform, table):
     account = EmulatedAws()
     account.url = platform.endpoint["aws_endpoint_url"]
     costs = []
-    for _ in range(RUNS):
+    for __ in range(RUNS):
         account.admin("DELETE", "calls")
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         said = platform.playbook("site.yml").stdout

@@ -177,7 +177,7 @@ def shape(found: Found) -> list[str]:
             return _without_chance(value, names)
         return value
 
-    lines = [f"{kind} {_name(kind, row)} {json.dumps(plain(row), sort_keys=True)}" for (kind, _), row in found.items()]
+    lines = [f"{kind} {_name(kind, row)} {json.dumps(plain(row), sort_keys=True)}" for (kind, __), row in found.items()]
     return sorted(lines)
 
 

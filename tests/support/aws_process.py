@@ -68,7 +68,7 @@ class _Counter:
         made.meta.events.register_first("after-call", self._after)
         return made
 
-    def _before(self, model: Any, **_: Any) -> None:
+    def _before(self, model: Any, **__: Any) -> None:
         self._mine.number = 0
         is_lock = model.service_model.service_name == "s3"
         if not model.name.startswith(READING) and not (is_lock and self.cut and not self.cut.locks):
@@ -77,7 +77,7 @@ class _Counter:
                 self._mine.number = len(self.calls)
             self._strike(after=False)
 
-    def _after(self, **_: Any) -> None:
+    def _after(self, **__: Any) -> None:
         self._strike(after=True)
 
     def _strike(self, *, after: bool) -> None:

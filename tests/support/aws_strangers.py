@@ -90,7 +90,7 @@ def _tagged(tags: Tags) -> dict[str, Any]:
 
 def plant_names(aws: EmulatedAws, components: list[dict[str, Any]], tags: Tags, ending: str = "") -> int:
     """Everything that is known by its name, under ours with an ending; with none, ours cannot be made beside it. How many."""
-    return sum(1 for _ in _planted(aws, components, tags, ending))
+    return sum(1 for __ in _planted(aws, components, tags, ending))
 
 
 def _planted(aws: EmulatedAws, components: list[dict[str, Any]], tags: Tags, ending: str) -> Iterator[None]:

@@ -110,6 +110,6 @@ class Walk:
 
 def _after(key: Key, entry: Mapping[str, Any], found: Mapping[Key, Any]) -> Iterator[Key]:
     for text in entry.get("after") or []:
-        component, _, name = text.rpartition(".")
+        component, __, name = text.rpartition(".")
         if (component or key[0], name) in found:
             yield component or key[0], name

@@ -177,7 +177,7 @@ class Week(ABC):
         if limited:
             self._limit(limited, LIMITS[limited][0])
         said: list[str] = []
-        for _ in range(_TRIES):
+        for __ in range(_TRIES):
             self.runs += 1
             try:
                 run()

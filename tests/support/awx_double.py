@@ -159,7 +159,7 @@ class Awx:
             if data.get(field) is not None and data[field] not in self.rows[target]:
                 wrong[field] = [f'Invalid pk "{data[field]}" - object does not exist.']
         if not wrong:
-            wrong = KIND_ERRORS.get(kind, lambda _: {})(whole)
+            wrong = KIND_ERRORS.get(kind, lambda __: {})(whole)
         if wrong:
             raise Refused(400, wrong)
 
@@ -405,7 +405,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, *__: Any) -> None:
         pass
 
     def _do(self) -> None:
@@ -515,6 +515,6 @@ class AwxDouble:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *__: object) -> None:
         self.server.shutdown()
         self.server.server_close()

@@ -60,7 +60,7 @@ class EmulatedAws:
     def __enter__(self) -> EmulatedAws:
         return self.start()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *__: object) -> None:
         self.kill()
 
     def kill(self) -> None:

@@ -83,7 +83,7 @@ class FaultyProxy:
         self._thread.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *__):
         self._server.shutdown()
         self._server.server_close()
 
@@ -109,7 +109,7 @@ class FaultyProxy:
             def handle_any(self):
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
-                _, fault = proxy._note(self.command, self.path, token)
+                __, fault = proxy._note(self.command, self.path, token)
                 if isinstance(fault, Status):
                     return self.answer(fault.code, _status(fault.code), {"Retry-After": fault.retry_after})
                 if fault == Drop():
@@ -145,7 +145,7 @@ class FaultyProxy:
             def drop(self):
                 self.close_connection = True
 
-            def log_message(self, *_):
+            def log_message(self, *__):
                 return
 
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any

@@ -54,7 +54,7 @@ def serving(archives: Mapping[str, Path]) -> Iterator[str]:
     known = {name: _described(archive) for name, archive in archives.items()}
 
     class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, *__: Any) -> None:
             pass
 
         def do_GET(self) -> None:

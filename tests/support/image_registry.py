@@ -60,7 +60,7 @@ class Registry:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def log_message(self, *_):
+            def log_message(self, *__):
                 pass
 
             def answer(self, status, body=b"", **headers):
@@ -93,14 +93,14 @@ class Registry:
                         "message": f"The repository with name '{repository}' does not exist",
                     }
                     return self.answer(404, json.dumps({"errors": [error]}).encode())
-                name, _, rest = where.path.removeprefix("/v2/").rpartition("/blobs/")
+                name, __, rest = where.path.removeprefix("/v2/").rpartition("/blobs/")
                 if where.path == "/v2/":
                     return self.answer(200)
                 if rest.startswith("uploads"):
                     return self.upload(name, rest.removeprefix("uploads").strip("/"), content, parse_qs(where.query))
                 if name:
                     return self.content(registry.blobs.get(rest))
-                name, _, tag = where.path.removeprefix("/v2/").rpartition("/manifests/")
+                name, __, tag = where.path.removeprefix("/v2/").rpartition("/manifests/")
                 if self.command == "PUT":
                     digest = _digest(content)
                     if registry.repositories and registry.tags.get(f"{name}:{tag}", content) != content:

@@ -89,14 +89,14 @@ class ModelServer:
 
             do_HEAD = do_GET
 
-            def log_message(self, *_):
+            def log_message(self, *__):
                 pass
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
             request_queue_size = 128
 
-            def handle_error(self, *_):
+            def handle_error(self, *__):
                 pass  # clients go away on purpose
 
         self._lock = threading.Lock()
@@ -105,7 +105,7 @@ class ModelServer:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *__):
         self._closing.set()
         self._server.shutdown()
         self._server.server_close()
@@ -241,7 +241,7 @@ class ModelServer:
     def _body(self, handler, asked, fault, data, headers=None) -> None:
         begin, end, status, more = 0, len(data), 200, {"Accept-Ranges": "bytes", **(headers or {})}
         if asked.range and not fault.ignore_range:
-            first, _, last = asked.range.removeprefix("bytes=").partition("-")
+            first, __, last = asked.range.removeprefix("bytes=").partition("-")
             begin, end, status = int(first), min(int(last) + 1 if last else len(data), len(data)), 206
             total = fault.total if fault.total is not None else len(data)
             shown = begin + 1 if fault.wrong_range else begin

@@ -126,7 +126,7 @@ def collecting() -> Iterator[tuple[Collector, str]]:
             self.end_headers()
             self.wfile.write(b"{}")
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, *__: object) -> None:
             return
 
     with serving(Handler) as url:

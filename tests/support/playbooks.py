@@ -62,7 +62,7 @@ class Playbooks:
     def run(self, action: str, components, *arguments: str, timeout=180, **options) -> tuple[int, str]:
         """(exit code, all that was said)."""
         process = self.start(action, components, *arguments, **options)
-        said, _ = process.communicate(timeout=timeout)
+        said, __ = process.communicate(timeout=timeout)
         return process.returncode, said
 
 
@@ -78,7 +78,7 @@ class Arguments:
         self._thread.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *__):
         self._ended.set()
         self._thread.join()
 

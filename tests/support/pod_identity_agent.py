@@ -28,7 +28,7 @@ class PodIdentityAgent:
             def do_GET(self):
                 agent._answer(self)
 
-            def log_message(self, *_):
+            def log_message(self, *__):
                 pass
 
         self._server = ThreadingHTTPServer((host, 0), Handler)
@@ -38,7 +38,7 @@ class PodIdentityAgent:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *__: object) -> None:
         self._server.shutdown()
         self._server.server_close()
 

@@ -27,7 +27,7 @@ def examples() -> dict[str, str]:
 
 def uncommented(block: str) -> str:
     """As a user takes the marks away: those of the entry, and not of the prose before it."""
-    prose, _, entry = block.partition("  # - name:")
+    prose, __, entry = block.partition("  # - name:")
     return prose + re.sub(r"^  # ", "  ", "  # - name:" + entry, flags=re.M)
 
 

@@ -26,7 +26,7 @@ class Proxy:
     def _serve(self):
         while True:
             try:
-                client, _ = self.listener.accept()
+                client, __ = self.listener.accept()
             except OSError:
                 return
             threading.Thread(target=self._one, args=(client,), daemon=True).start()
@@ -54,7 +54,7 @@ class Proxy:
 
     def _socks5(self, client):
         """RFC 1928, and RFC 1929 where the client offers a password."""
-        _, count = client.recv(2)
+        __, count = client.recv(2)
         if 2 in client.recv(count):
             client.sendall(b"\x05\x02")
             client.recv(1)

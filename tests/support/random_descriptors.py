@@ -45,7 +45,7 @@ class RandomDescriptors:
         name = f"{self.prefix}-{self.name('c')}"
         made = {"name": name, "namespace": {"name": name, "pod_security": "privileged"}, "manifests": [], "jobs": []}
         self.components.append(made)
-        for _ in range(self.rng.randint(2, 6)):
+        for __ in range(self.rng.randint(2, 6)):
             self.add_object(made)
         if self.rng.random() < 0.5:
             made["secrets"] = [{"name": self.name("generated"), "generate": {"key": 24}}]
@@ -211,7 +211,7 @@ class RandomDescriptors:
         if not component.get("crds"):
             component["crds"] = [thing_crd(f"{component['name']}.example.com")]
         group = component["crds"][0]["spec"]["group"]
-        body = {"size": self.rng.randrange(99), "words": [word(self.rng) for _ in range(self.rng.randint(0, 3))]}
+        body = {"size": self.rng.randrange(99), "words": [word(self.rng) for __ in range(self.rng.randint(0, 3))]}
         component["manifests"].append(document_of(f"{group}/v1", "Thing", self.name("thing"), spec=body))
         return f"add Thing to {component['name']}"
 

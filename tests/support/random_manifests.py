@@ -81,7 +81,7 @@ def _service(rng, name):
 def _rules(rng):
     return [
         {"apiGroups": [""], "resources": [rng.choice(["pods", "configmaps", "services"])], "verbs": ["get", "list"]}
-        for _ in range(rng.randint(1, 2))
+        for __ in range(rng.randint(1, 2))
     ]
 
 

@@ -38,7 +38,7 @@ def asking(ask: Callable[[], object], clients: int, pause: float = 0, timeout: f
             with suppress(OSError, http.client.HTTPException):
                 ask()
 
-    threads = [threading.Thread(target=client, daemon=True) for _ in range(clients)]
+    threads = [threading.Thread(target=client, daemon=True) for __ in range(clients)]
     for thread in threads:
         thread.start()
     try:

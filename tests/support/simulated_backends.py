@@ -47,7 +47,7 @@ class SimulatedBackends:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, *__: object) -> None:
         pass
 
     def do_GET(self) -> None:

@@ -69,7 +69,7 @@ class SimulatedOperators:
         for operator in operators if not any(one["metadata"].get("deletionTimestamp") for one in operators) else []:
             arguments = operator["spec"]["template"]["spec"]["containers"][0].get("args") or []
             for place in (one.partition("=")[2] for one in arguments if one.startswith("--kubelet-service=")):
-                namespace, _, name = place.partition("/")
+                namespace, __, name = place.partition("/")
                 labels = {"k8s-app": "kubelet", "app.kubernetes.io/managed-by": "prometheus-operator"}
                 spec = {"clusterIP": "None", "ports": [{"name": "https-metrics", "port": 10250}]}
                 metadata = {"name": name, "namespace": namespace, "labels": labels}

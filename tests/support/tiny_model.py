@@ -162,7 +162,7 @@ def _documents(rng: random.Random) -> list[str]:
     ]
     verbs = ["Mix", "Stir", "Add", "Bake", "Heat", "Chop", "Pour", "Fold", "Serve", "Cool"]
     recipes = []
-    for _ in range(400):
+    for __ in range(400):
         steps = [
             f"{number}. {rng.choice(verbs)} the {rng.choice(items)} and the {rng.choice(items)}"
             f" for {rng.randint(2, 40)} minutes."
@@ -244,9 +244,9 @@ def _bigram_weights(shape: Shape, tokens: npt.NDArray[np.int64], rng: np.random.
 def _factors(matrix: Matrix, rank: int, rng: np.random.Generator) -> tuple[Matrix, Matrix]:
     """`left @ right` close to `matrix`: randomized SVD after Halko, Martinsson and Tropp (2011), two power steps."""
     sketch = matrix @ rng.standard_normal((matrix.shape[1], rank + 16)).astype(np.float32)
-    for _ in range(2):
-        sketch, _ = np.linalg.qr(matrix @ (matrix.T @ sketch))
-    basis, _ = np.linalg.qr(sketch)
+    for __ in range(2):
+        sketch, __ = np.linalg.qr(matrix @ (matrix.T @ sketch))
+    basis, __ = np.linalg.qr(sketch)
     u, s, vt = np.linalg.svd(basis.T @ matrix, full_matrices=False)
     root = np.sqrt(s[:rank])
     return (basis @ u)[:, :rank] * root, vt[:rank] * root[:, None]

@@ -15,13 +15,13 @@ def served(folder, name="apiserver", names=None):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / f"{name}.crt", folder / f"{name}.key")
     if names is not None:
-        context.sni_callback = lambda _, name, __: names.append(name)
+        context.sni_callback = lambda __, name, ___: names.append(name)
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve():
         while True:
             try:
-                plain, _ = listener.accept()
+                plain, __ = listener.accept()
             except OSError:
                 return
             try:

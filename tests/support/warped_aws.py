@@ -66,11 +66,11 @@ class Warp:
             client.meta.events.register_last(event, self._end)
         return client
 
-    def _begin(self, **_: Any) -> None:
+    def _begin(self, **__: Any) -> None:
         with self._lock:
             self._busy += 1
 
-    def _end(self, **_: Any) -> None:
+    def _end(self, **__: Any) -> None:
         with self._lock:
             self._busy -= 1
             self._last = time.monotonic()

@@ -59,7 +59,7 @@ class Webhook:
         kubectl(self.kubeconfig, "apply", "-f", "-", given=self.configuration())
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *__):
         kubectl(self.kubeconfig, "delete", self.kind, self.name)
         self._server.shutdown()
         self._server.server_close()
@@ -96,7 +96,7 @@ class Webhook:
                 self.end_headers()
                 self.wfile.write(data)
 
-            def log_message(self, *_):
+            def log_message(self, *__):
                 return
 
         return Handler

@@ -114,12 +114,12 @@ def entry(components, owner, name):
 
 
 def of_type(components, kind):
-    return [one for _, one in aws_entries(components) if one["type"] == kind]
+    return [one for __, one in aws_entries(components) if one["type"] == kind]
 
 
 @pytest.mark.parametrize("host", AWS_HOSTS)
 def test_each_resource_is_taken_by_its_class(described, host):
-    for (_, name), resource in resources(described[host], REGIONS[host]).items():
+    for (__, name), resource in resources(described[host], REGIONS[host]).items():
         if resource.noun != "EKS add-on" and not resource.adopt:  # an add-on's version is looked up
             assert resource.desired(None) is not None, name
 
@@ -152,7 +152,7 @@ def test_names_are_short_enough_and_different(described, host):
 
 @pytest.mark.parametrize("host", AWS_HOSTS)
 def test_marks_are_left_to_the_classes(described, host):
-    for _, one in aws_entries(described[host]):
+    for __, one in aws_entries(described[host]):
         assert not [key for key in one["properties"].get("tags", {}) if key.startswith("llm.on_eks/")]
 
 
@@ -173,8 +173,8 @@ def test_what_aws_would_refuse_is_refused_before():
         "zones": ({"network_zones": ["a"]}, "EKS wants subnets in at least two zones"),
         "range": ({"network_cidr": "10.0.0.0/8"}, "give a range between /16 and /20"),
     }
-    said = refusals({host: {**EKS, "platform_cluster_name": "x", **given} for host, (given, _) in wrong.items()})
-    assert [host for host, (_, sentence) in wrong.items() if sentence not in said[host]] == [], said
+    said = refusals({host: {**EKS, "platform_cluster_name": "x", **given} for host, (given, __) in wrong.items()})
+    assert [host for host, (__, sentence) in wrong.items() if sentence not in said[host]] == [], said
 
 
 def test_no_security_group_of_ours_has_the_clusters_tag(described):
@@ -439,7 +439,7 @@ def test_the_file_system_outlives_the_rest_unless_asked_otherwise(described):
 
 def test_a_bucket_is_mounted_with_the_rights_that_were_asked_for(described):
     components = described["seed"]
-    reading, _, writing, _ = component(components, "storage_s3")["manifests"]
+    reading, __, writing, __ = component(components, "storage_s3")["manifests"]
     assert reading["spec"]["mountOptions"] == ["region us-west-2", "prefix llama/", "read-only"]
     assert writing["spec"]["accessModes"] == ["ReadWriteMany"]
     statements = entry(components, "storage_s3", "role")["properties"]["inline_policies"]["buckets"]["Statement"]

@@ -104,7 +104,7 @@ class Recorded:
 def test_what_opencost_and_prometheus_answer_becomes_the_report():
     client = Recorded()
     assert ask(client, 30, opencost="opencost/opencost:9003", prometheus="monitoring/p:9090") == BY_HAND
-    paths = [path for path, _ in client.asked]
+    paths = [path for path, __ in client.asked]
     assert paths[0] == "/api/v1/namespaces/opencost/services/opencost:9003/proxy/allocation"
     assert client.asked[1][1] == {"query": "sum by (model) (increase(llm_gateway_tokens_total[30d]))"}
 

@@ -38,7 +38,7 @@ def engine():
             says["asked"].append((self.path, body))
             self.answer("{}")
 
-        def log_message(self, *_):
+        def log_message(self, *__):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

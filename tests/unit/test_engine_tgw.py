@@ -53,7 +53,7 @@ class Tensor:
     def __init__(self, ids):
         self.ids, self.shape = ids, (1, len(ids))
 
-    def reshape(self, _):
+    def reshape(self, __):
         return self.ids
 
 
@@ -296,7 +296,7 @@ def test_requests_go_in_one_at_a_time_in_the_order_of_their_arrival():
         assert (queue.in_flight, queue.queued, order) == (1, 2, ["first"])
         with pytest.raises(BusyError, match="2 requests are waiting"):
             await queue.enter(asyncio.Event())
-        for _ in waiting:
+        for __ in waiting:
             queue.leave()
             await asyncio.sleep(0.01)
         assert order == ["first", "second", "third"]

@@ -66,7 +66,7 @@ def described(request):
 
 
 def test_variables_pass_preflight_and_descriptors_are_valid(described):
-    _, components = described
+    __, components = described
     assert {"network", "cluster", "node_groups", "identity", "storage_efs", "storage_ebs", "models", "gateway"} <= {
         one["name"] for one in components
     }
@@ -76,9 +76,9 @@ def test_variables_pass_preflight_and_descriptors_are_valid(described):
 
 def test_only_production_keeps_all_and_depends_on_no_single_zone(described):
     environment, components = described
-    nat = [one for _, one in aws_entries(components) if one["type"] == "ec2_nat_gateway"]
-    zones = {one["properties"]["zone"] for _, one in aws_entries(components) if one["type"] == "ec2_subnet"}
-    cluster = next(one for _, one in aws_entries(components) if one["type"] == "eks_cluster")["properties"]
+    nat = [one for __, one in aws_entries(components) if one["type"] == "ec2_nat_gateway"]
+    zones = {one["properties"]["zone"] for __, one in aws_entries(components) if one["type"] == "ec2_subnet"}
+    cluster = next(one for __, one in aws_entries(components) if one["type"] == "eks_cluster")["properties"]
     assert len(nat) == (len(zones) if environment == "prod" else 1)
     assert cluster["deletion_protection"] is (environment == "prod")
 

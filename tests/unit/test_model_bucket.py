@@ -242,6 +242,6 @@ def test_a_prefix_with_one_gguf_file_has_the_digest_that_was_locked(tmp_path, en
 def test_without_credentials_the_sentence_says_what_to_do(monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    monkeypatch.setattr("botocore.session.Session.get_credentials", lambda _: None)
+    monkeypatch.setattr("botocore.session.Session.get_credentials", lambda __: None)
     with pytest.raises(AccessError, match="by Pod Identity"):
         find_credentials(client(), {})

@@ -215,7 +215,7 @@ def test_a_source_or_a_revision_that_means_nothing_is_refused(source, revision, 
 
 
 def test_a_volume_without_room_is_found_before_anything_is_fetched(store, server, monkeypatch):
-    monkeypatch.setattr(stores.shutil, "disk_usage", lambda _: type("U", (), {"free": 1000})())
+    monkeypatch.setattr(stores.shutil, "disk_usage", lambda __: type("U", (), {"free": 1000})())
     with pytest.raises(ModelStoreError, match="enlarge the volume"):
         run(store, server)
     assert server.sent_bytes == 0
@@ -502,7 +502,7 @@ def release(root):
 def test_two_writers_share_one_fetch(store, server):
     server.bytes_per_s = 2e6
     found = []
-    threads = [threading.Thread(target=lambda: found.append(run(store, server, wait_s=30).changed)) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: found.append(run(store, server, wait_s=30).changed)) for __ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -87,7 +87,7 @@ def test_each_part_of_the_key_alone_is_compiled_once(world):
         changed = dataclasses.replace(SHAPES, **change)
         (found,) = differences(world.inputs().parts(), world.inputs(changed).parts())
         assert found.part.partition(".")[0] == part
-        assert [world.ensure(changed).status for _ in range(2)] == ["compiled", "present"]
+        assert [world.ensure(changed).status for __ in range(2)] == ["compiled", "present"]
         assert world.compiled == 1 + number
 
 
@@ -95,13 +95,13 @@ def test_backend_versions_and_architecture_are_parts_too(world):
     world.ensure()
     assert world.ensure(backend="vllm").status == "compiled"
     for package in ("neuronx-cc", "transformers", "python", "prefix"):
-        assert [world.ensure(FAKE_VERSIONS=json.dumps({package: "9"})).status for _ in range(2)] == [
+        assert [world.ensure(FAKE_VERSIONS=json.dumps({package: "9"})).status for __ in range(2)] == [
             "compiled",
             "present",
         ]
     config = world.model / "config.json"
     config.write_text(json.dumps({"model_type": "llama", "hidden_size": 128}))
-    assert [world.ensure().status for _ in range(2)] == ["compiled", "present"]
+    assert [world.ensure().status for __ in range(2)] == ["compiled", "present"]
     assert world.compiled == 7
 
 
@@ -159,7 +159,7 @@ def test_two_builders_compile_once(world):
         made = ensure(world.store, "m", world.model, inputs, FAKES["tnx"], world.runner(FAKE_SECONDS="0.5"), wait_s=20)
         found.append(made.status)
 
-    threads = [threading.Thread(target=build) for _ in range(2)]
+    threads = [threading.Thread(target=build) for __ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:

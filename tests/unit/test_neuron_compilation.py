@@ -201,8 +201,8 @@ def test_another_description_is_another_job():
 
 
 def test_the_counts_are_shown_to_prometheus(node):
-    compiling, _ = pods()
-    for _ in range(2):
+    compiling, __ = pods()
+    for __ in range(2):
         assert node.run(compiling).returncode == 0
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

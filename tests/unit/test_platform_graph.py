@@ -117,7 +117,7 @@ def covering_rows():
     }
     chance = random.Random(19)
     while wanted:
-        rows = [{role: chance.choice(found) for role, found in options.items()} for _ in range(60)]
+        rows = [{role: chance.choice(found) for role, found in options.items()} for __ in range(60)]
         best = max(rows, key=lambda row: len(wanted & set(itertools.combinations(row.items(), 2))))
         wanted -= set(itertools.combinations(best.items(), 2))
         yield best
@@ -125,7 +125,7 @@ def covering_rows():
 
 def test_every_pair_of_states_and_variants_is_a_graph_or_one_clear_refusal(described):
     systems = {key: components for key, components in described.items() if key[0] in (*BASE, *SYSTEMS)}
-    owner = {one["name"]: role for (role, _), components in systems.items() for one in components}
+    owner = {one["name"]: role for (role, __), components in systems.items() for one in components}
     refused = 0
     for chosen in covering_rows():
         while True:

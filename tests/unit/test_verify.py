@@ -45,7 +45,7 @@ def front_door():
 
 
 def test_a_well_formed_answer_is_accepted(front_door):
-    url, _ = front_door
+    url, __ = front_door
     answer = ask(url, "key", "m")
     assert (answer.text, answer.completion_tokens) == (" Paris", 2)
 

@@ -133,7 +133,7 @@ def _arguments(files: Mapping[str, Path], base: base_image.Base, options: Option
 
 def _labels(one: Plan, arguments: Mapping[str, str]) -> dict[str, str]:
     """https://github.com/opencontainers/image-spec/blob/main/annotations.md; a Dockerfile may say more."""
-    name, _, digest = arguments.get("BASE_IMAGE", "").partition("@")
+    name, __, digest = arguments.get("BASE_IMAGE", "").partition("@")
     found = {"version": one.ref.rpartition(":")[2], "base.name": name, "base.digest": digest}
     if "org.opencontainers.image.title=" not in one.files["Dockerfile"].read_text(encoding="utf-8"):
         found |= {"title": f"llm.on_eks {one.image.name}", "licenses": "Apache-2.0"}

@@ -22,7 +22,7 @@ def pip_conf(listing: str) -> str:
     """A pip.conf with the options of `pip config list` (files and environment) that hold inside a build too."""
     kept: dict[str, str] = {}
     for line in listing.splitlines():
-        key, _, value = line.partition("=")
+        key, __, value = line.partition("=")
         option = key.rpartition(".")[2]
         if option in _OPTIONS and value:
             kept[option] = str(ast.literal_eval(value)).replace("\n", "\n    ")

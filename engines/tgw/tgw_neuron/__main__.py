@@ -71,7 +71,7 @@ def without_our_loader(arguments: Sequence[str]) -> tuple[list[str], bool]:
     forced = False
     rest = iter(arguments)
     for argument in rest:
-        name, _, value = argument.partition("=")
+        name, __, value = argument.partition("=")
         if name != "--loader":
             kept.append(argument)
             continue

@@ -98,7 +98,7 @@ class Gateway(Services):
 
     def command(self, command: str) -> None:
         """Do what an operator told one worker, in each of them: `reload`, `drain ENGINE`, `undrain ENGINE`."""
-        verb, _, name = command.partition(" ")
+        verb, __, name = command.partition(" ")
         if verb == "reload":
             self.on_reload()
         else:

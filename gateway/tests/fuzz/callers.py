@@ -127,7 +127,7 @@ def make() -> Callable[[bytes], None]:
     kinds: tuple[Callable[[bytes], object], ...] = (shown, signed, key_set, key_file, headed)
 
     def check(data: bytes) -> None:
-        choice, payload, _ = parts(data)
+        choice, payload, __ = parts(data)
         kinds[choice % len(kinds)](payload)
 
     return check

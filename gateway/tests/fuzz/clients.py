@@ -124,7 +124,7 @@ def make() -> Callable[[bytes], None]:
         transport, connection = await house.send(pieces, turns=turns)
         if connection.mode is not State.SANIC:
             # Whatever was sent: in the end the connection is closed by itself.
-            for _ in range(2):
+            for __ in range(2):
                 connection.tick(monotonic() + 1e6)
             await house.settle()
             assert transport.closing, connection.mode
@@ -145,7 +145,7 @@ def make() -> Callable[[bytes], None]:
             asked.feed(payload)
         statuses, got = house.run(serve([payload], 0))
         assert len(statuses) <= len(asked.requests) + 1
-        wanted = [expected(url.partition(b"?")[0], body) for _, url, body in asked.requests]
+        wanted = [expected(url.partition(b"?")[0], body) for __, url, body in asked.requests]
         place = 0
         for body in got:
             # In this order, and nothing that llhttp has not seen.

@@ -86,7 +86,7 @@ WHOLE = (
     b'{"text":"x"}',
 )
 WORDS = (
-    *(b'"%b":' % name.encode() for _, asked in ASKED for name in asked),
+    *(b'"%b":' % name.encode() for __, asked in ASKED for name in asked),
     b'"role":"user"',
     b'"type":"tool_result"',
     b'"type":"function_call"',
@@ -141,9 +141,9 @@ def make_requests() -> Callable[[bytes], None]:
     """See Target."""
 
     def check(data: bytes) -> None:
-        choice, payload, _ = parts(data)
+        choice, payload, __ = parts(data)
         read(payload)
-        opener, path, _ = OPENERS[choice % len(OPENERS)]
+        opener, path, __ = OPENERS[choice % len(OPENERS)]
         try:
             found = opener(path, payload)
         except ApiError as refused:
@@ -192,7 +192,7 @@ def make_replies() -> Callable[[bytes], None]:
 
 REQUESTS = Target(
     make_requests,
-    tuple(seed(body, number) for number, (_, _, body) in enumerate(OPENERS)),
+    tuple(seed(body, number) for number, (__, __, body) in enumerate(OPENERS)),
     WORDS,
 )
 REPLIES = Target(

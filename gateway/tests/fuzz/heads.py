@@ -92,7 +92,7 @@ def make() -> Callable[[bytes], None]:
         data = payload[: payload.find(b"\r\n\r\n") + 4]
         exact = outcome(read_head, data)
         assert outcome(parser.parse, data) == outcome(parser.parse, data) == exact
-        for _ in range(2):
+        for __ in range(2):
             found = outcome(parser.find, data)
             if isinstance(found, int):
                 assert found == exact

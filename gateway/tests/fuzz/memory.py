@@ -63,7 +63,7 @@ class Transport:
         self._paused = False
         self._loop.call_soon(self._deliver)
 
-    def set_write_buffer_limits(self, **_: int) -> None:
+    def set_write_buffer_limits(self, **__: int) -> None:
         return
 
     def get_write_buffer_size(self) -> int:
@@ -157,7 +157,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
     engine: Callable[[Transport], None]
 
-    async def create_connection(self, factory: Any, *_: Any, **__: Any) -> Any:  # type: ignore[override]
+    async def create_connection(self, factory: Any, *__: Any, **___: Any) -> Any:  # type: ignore[override]
         protocol = factory()
         transport = Transport(self, protocol)
         self.engine(transport)
@@ -197,7 +197,7 @@ class House:
     async def _start(self, port: int) -> None:
         await self.worker.start()
         # What Sanic gives to the connections that it accepts, it gives to those in memory as well.
-        _, writer = await asyncio.open_connection(sock=await self._plain_socket(port))
+        __, writer = await asyncio.open_connection(sock=await self._plain_socket(port))
         while not self.worker._protocol_arguments:
             await asyncio.sleep(0)
         writer.transport.abort()
@@ -253,7 +253,7 @@ class House:
 
     async def settle(self) -> None:
         """Until nothing is to be done but to wait."""
-        for _ in range(MAX_TURNS):
+        for __ in range(MAX_TURNS):
             await asyncio.sleep(0)
             if self.loop.idle:
                 return
@@ -273,7 +273,7 @@ class House:
             if transport.closing:
                 break
             transport.receive(piece)
-            for _ in range(turns):
+            for __ in range(turns):
                 await asyncio.sleep(0)
         await self.settle()
         return transport, connection

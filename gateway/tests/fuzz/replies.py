@@ -136,7 +136,7 @@ def make() -> Callable[[bytes], None]:
     """See Target."""
 
     def check(data: bytes) -> None:
-        _, payload, pieces = parts(data)
+        __, payload, pieces = parts(data)
         engine = Engine("127.0.0.1", 1)
         if NEXT in payload:
             # Some replies of one engine, each in one piece, so that the next one may be known by the last one's head.

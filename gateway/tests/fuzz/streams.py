@@ -74,7 +74,7 @@ def plain_events(data: bytes) -> list[bytes]:
                 found.append(b"\n".join(lines))
             lines = []
         else:
-            name, _, value = line.partition(b":")
+            name, __, value = line.partition(b":")
             if name == b"data":
                 lines.append(value.removeprefix(b" "))
             elif name == b"error":  # beyond the specification: llama.cpp's older servers

@@ -60,10 +60,10 @@ class FakeEngine:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 text = head.decode("latin-1")
-                method, path, _ = text.split(" ", 2)
+                method, path, __ = text.split(" ", 2)
                 length = 0
                 for line in text.split("\r\n")[1:]:
-                    name, _, value = line.partition(":")
+                    name, __, value = line.partition(":")
                     if name.lower() == "content-length":
                         length = int(value)
                 body = await reader.readexactly(length)
@@ -93,7 +93,7 @@ class FakeEngine:
         watch = asyncio.create_task(self._watch(reader, writer))
         work = asyncio.create_task(self._work(path, json.loads(body), writer))
         try:
-            done, _ = await asyncio.wait({watch, work}, return_when=asyncio.FIRST_COMPLETED)
+            done, __ = await asyncio.wait({watch, work}, return_when=asyncio.FIRST_COMPLETED)
             if work in done and not isinstance(work.exception(), ConnectionError):
                 return work.result()
             self.aborted += 1

@@ -158,7 +158,7 @@ class House:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *__: object) -> None:
         for front in self._fronts:
             if not front.gateway.draining:
                 object.__setattr__(front.worker.settings, "drain_timeout", 0.0)

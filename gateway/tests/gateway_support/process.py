@@ -72,7 +72,7 @@ class Process(Front):
     def __enter__(self) -> Process:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *__: object) -> None:
         if self.popen.poll() is None:
             self.popen.terminate()
             try:

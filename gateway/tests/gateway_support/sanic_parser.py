@@ -27,7 +27,7 @@ class _Protocol:
 def sanic_reads(head: bytes) -> Any:
     """(method, target, headers, body length or "chunked") as Sanic's own parser has it. Raises SanicException."""
 
-    async def no_signal(*_: Any, **__: Any) -> None:
+    async def no_signal(*__: Any, **___: Any) -> None:
         return None
 
     http = object.__new__(Http)

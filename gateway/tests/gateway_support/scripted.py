@@ -29,7 +29,7 @@ def scripted(answers: dict[str, Any], *, model: str = "tiny", kind: str = "") ->
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, *__: Any) -> None:
             pass
 
         def do_GET(self) -> None:

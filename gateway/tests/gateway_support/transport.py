@@ -13,7 +13,7 @@ class Transport:
         self.closed = False
         self.sent = b""
 
-    def set_write_buffer_limits(self, **_: int) -> None:
+    def set_write_buffer_limits(self, **__: int) -> None:
         return
 
     def write(self, data: bytes) -> None:

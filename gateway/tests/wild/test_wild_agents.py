@@ -96,7 +96,7 @@ def test_a_call_comes_back_as_the_client_knows_it_and_so_does_its_history(
     kind = item["type"].removesuffix("_call") + "_call_output"
     result = {"type": kind, "call_id": "c1", "output": "done"}
     front.post("/v1/responses", responses([{"role": "user", "content": "go"}, item, result], tools=[tool]))
-    _, turn, told = engine.last["messages"]
+    __, turn, told = engine.last["messages"]
     function = turn["tool_calls"][0]["function"]
     assert (function["name"], json.loads(function["arguments"])) == (name, json.loads(arguments))
     assert told == {"role": "tool", "tool_call_id": "c1", "content": "done"}
@@ -352,7 +352,7 @@ def test_tools_that_another_provider_ran_are_told_as_tools(wild: Wild) -> None:
 
 
 def test_documents_of_pages_are_refused_by_name(wild: Wild) -> None:
-    front, _ = wild.both()
+    front, __ = wild.both()
     source = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}
     reply = front.post("/v1/messages", messages([{"type": "document", "source": source}]))
     assert reply.status == 400
@@ -365,7 +365,7 @@ def test_sglang_names_the_sequence_that_it_came_to(wild: Wild) -> None:
         whole["choices"][0]["matched_stop"] = "###"
         await say.json(whole)
 
-    front, _ = wild.both(answer)
+    front, __ = wild.both(answer)
     reply = front.post("/v1/messages", messages(stop_sequences=["###"])).json
     assert (reply["stop_reason"], reply["stop_sequence"]) == ("stop_sequence", "###")
 
@@ -374,7 +374,7 @@ def test_tokens_are_estimated_where_an_engine_cannot_count(wild: Wild) -> None:
     async def answer(_asked: Asked, say: Say) -> None:
         await say.json({"detail": "Not Found"}, 404)
 
-    front, _ = wild.both(answer)
+    front, __ = wild.both(answer)
     reply = front.post(
         "/v1/messages/count_tokens", {"model": "m", "messages": [{"role": "user", "content": "word " * 100}]}
     )

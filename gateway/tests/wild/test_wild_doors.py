@@ -36,13 +36,13 @@ def test_a_chat_is_found_however_its_path_is_spelt(wild: Wild, path: str) -> Non
 
 @pytest.mark.parametrize("path", ["/v1/messages?beta=true", "/anthropic/v1/messages", "/v1/messages/"])
 def test_so_are_messages(wild: Wild, path: str) -> None:
-    front, _ = wild.both()
+    front, __ = wild.both()
     assert front.post(path, messages(), **ANTHROPIC).json["content"][0]["text"] == "hello"
 
 
 @pytest.mark.parametrize("path", ["/openai/responses?api-version=2026-01-01-preview", "/responses"])
 def test_so_are_responses(wild: Wild, path: str) -> None:
-    front, _ = wild.both()
+    front, __ = wild.both()
     assert front.post(path, {"model": "m", "input": "hi"}).json["object"] == "response"
 
 
@@ -58,7 +58,7 @@ def test_a_deployment_names_the_model(wild: Wild) -> None:
     "path", ["/", "/healthz", "/health", "/ping", "/version", "/v1", "/readyz", "/metrics", "/openapi.json"]
 )
 def test_a_probe_is_answered_without_a_key_with_get_and_head(wild: Wild, path: str) -> None:
-    front, _ = wild.both()
+    front, __ = wild.both()
     assert front.get(path, key=None).status == 200
     head = front.request("HEAD", path, key=None)
     assert (head.status, head.body) == (200, b"")
@@ -66,7 +66,7 @@ def test_a_probe_is_answered_without_a_key_with_get_and_head(wild: Wild, path: s
 
 @pytest.mark.parametrize("path", ["/models", "/v1/models/", "//v1/models"])
 def test_models_are_found_too(wild: Wild, path: str) -> None:
-    front, _ = wild.both()
+    front, __ = wild.both()
     assert [model["id"] for model in front.get(path).json["data"]] == ["m"]
     assert front.get(path, key=None).status == 401
 
@@ -99,7 +99,7 @@ def test_an_adapter_comes_and_goes(wild: Wild) -> None:
 
 
 def test_anthropics_clients_see_models_in_their_shape(wild: Wild) -> None:
-    front, _ = wild.both()
+    front, __ = wild.both()
     found = front.get("/v1/models?limit=1000", **ANTHROPIC).json
     assert (found["has_more"], found["data"][0]["type"], found["data"][0]["display_name"]) == (False, "model", "m")
     assert front.get("/v1/models/m", **ANTHROPIC).json["type"] == "model"
@@ -113,7 +113,7 @@ ORIGIN = "https://chat.example"
 
 @pytest.mark.parametrize("setting", ["*", ORIGIN])
 def test_pages_may_call_where_the_setting_says_so(wild: Wild, setting: str) -> None:
-    front, _ = wild.both(cors_origins=(setting,))
+    front, __ = wild.both(cors_origins=(setting,))
     asked = {
         "origin": ORIGIN,
         "access_control_request_method": "POST",
@@ -134,10 +134,10 @@ def test_pages_may_call_where_the_setting_says_so(wild: Wild, setting: str) -> N
 
 
 def test_no_page_may_call_otherwise(wild: Wild) -> None:
-    front, _ = wild.both()
+    front, __ = wild.both()
     assert front.request("OPTIONS", "/v1/chat/completions", key=None, origin=ORIGIN).status == 405
     assert "access-control-allow-origin" not in front.chat(headers={"origin": ORIGIN}).headers
-    front, _ = wild.both(cors_origins=("https://other.example",))
+    front, __ = wild.both(cors_origins=("https://other.example",))
     assert "access-control-allow-origin" not in front.chat(headers={"origin": ORIGIN}).headers
 
 
@@ -202,5 +202,5 @@ def test_what_an_engine_has_is_reached(wild: Wild, path: str) -> None:
 
 
 def test_what_is_not_served_is_named(wild: Wild) -> None:
-    front, _ = wild.both()
+    front, __ = wild.both()
     assert "/x/ " in front.post("/x/", chat()).json["error"]["message"]

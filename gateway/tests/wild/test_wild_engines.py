@@ -66,7 +66,7 @@ def test_tool_calls_come_out_whole_whatever_their_pieces(wild: Wild, which: str)
         await say.event(chunk({}, "tool_calls"))
         await say.end()
 
-    front, _ = wild.both(answer)
+    front, __ = wild.both(answer)
     found = events(front.post("/v1/messages", messages(stream=True, tools=[{"name": "w", "input_schema": {}}])).body)
     calls: dict[int, list[str]] = {}
     for event in found:
@@ -166,7 +166,7 @@ def test_a_stream_that_ended_early_never_looks_whole(wild: Wild, path: str, body
         await say.event(chunk(choices=[HELLO | {"text": "half"}]))
         await say.end(done=False)
 
-    front, _ = wild.both(answer, default_model="m")
+    front, __ = wild.both(answer, default_model="m")
     # The error comes, and then the connection breaks: nobody can take that for an end.
     with pytest.raises(IncompleteRead) as broken:
         front.post(path, {"inputs": "x"} if body is None else body(stream=True))
@@ -182,7 +182,7 @@ def test_an_event_that_broke_off_is_ended_before_ours_begins(wild: Wild) -> None
         await say.piece(b'data: {"id":"chatcmpl-1","choices":[{"delta":{"content":"del')
         raise ConnectionError
 
-    front, _ = wild.both(answer)
+    front, __ = wild.both(answer)
     body = front.raw(_raw_chat(stream=True))
     errors = [line for line in body.split(b"\n") if line.startswith(b'data: {"error"')]
     assert len(errors) == 1
@@ -200,7 +200,7 @@ def test_json_becomes_the_stream_that_was_asked_for(wild: Wild, path: str, body:
         call = {"id": "c1", "type": "function", "function": {"name": "w", "arguments": ROME}}
         await say.json(completion("hello", "tool_calls", tool_calls=[call], reasoning="hm"))
 
-    front, _ = wild.both(answer)
+    front, __ = wild.both(answer)
     reply = front.post(path, body(stream=True))
     assert reply.headers["content-type"].startswith("text/event-stream")
     text = reply.body.decode()
@@ -226,7 +226,7 @@ def test_other_good_replies_are_answers(wild: Wild, path: str, how: str) -> None
             await say.piece(body[start : start + 7])
         await say.end(done=False)
 
-    front, _ = wild.both(answer)
+    front, __ = wild.both(answer)
     reply = front.post(path, messages())
     assert (reply.status, b"hello" in reply.body) == (200, True)
 
@@ -244,7 +244,7 @@ def test_a_compressed_stream_is_one(wild: Wild) -> None:
             await say.piece(packed[start : start + 5])
         await say.end(done=False)
 
-    front, _ = wild.both(answer)
+    front, __ = wild.both(answer)
     assert (
         events(front.post("/v1/chat/completions", chat(stream=True)).body)[0]["choices"][0]["delta"]["content"]
         == "hello"
@@ -273,7 +273,7 @@ def test_large_answers_and_events_pass_every_translation(wild: Wild, stream: boo
         await say.event(chunk({}, "stop"))
         await say.end()
 
-    front, _ = wild.both(answer, default_model="m")
+    front, __ = wild.both(answer, default_model="m")
     if body is None:
         reply = front.post("/generate_stream" if stream else path, {"inputs": "x"}, timeout=60)
     else:
@@ -286,7 +286,7 @@ def test_bytes_that_are_no_json_come_as_the_engine_sent_them(wild: Wild) -> None
     async def answer(_asked: Asked, say: Say) -> None:
         await say.body(b"RIFF\x00\x01", "audio/wav")
 
-    front, _ = wild.both(answer)
+    front, __ = wild.both(answer)
     reply = front.post("/v1/audio/speech", {"model": "m", "input": "x", "voice": "a"})
     assert (reply.status, reply.headers["content-type"], reply.body) == (200, "audio/wav", b"RIFF\x00\x01")
     reply = front.post("/v1/embeddings", {"model": "m", "input": "x", "encoding_format": "bytes"})
@@ -297,7 +297,7 @@ def test_a_text_is_no_answer_to_a_chat(wild: Wild) -> None:
     async def answer(_asked: Asked, say: Say) -> None:
         await say.body(b"upstream connect error", "text/plain")
 
-    front, _ = wild.both(answer)
+    front, __ = wild.both(answer)
     assert front.post("/v1/chat/completions", chat()).status == 502
 
 

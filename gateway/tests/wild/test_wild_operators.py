@@ -261,7 +261,7 @@ def test_a_kind_that_somebody_said_is_not_asked_for(wild: Wild) -> None:
 
 def test_an_engine_stands_still_when_all_that_it_began_is_silent() -> None:
     engine = Engine("127.0.0.1", 1)
-    for _ in range(2):
+    for __ in range(2):
         engine.enter()
     assert not engine.stands_still(100.0, 10.0)  # it has begun nothing: its queue may be long
     engine.heard_at = 95.0
@@ -278,7 +278,7 @@ def test_streams_of_an_engine_that_stands_still_are_given_up(house: House) -> No
     """It answers every probe, but none of the streams that it began goes on."""
     engine = house.engine(mode="stall")
     front = house.front(engine, stall_timeout=0.3)
-    streams = [front.open_stream(max_tokens=9) for _ in range(2)]
+    streams = [front.open_stream(max_tokens=9) for __ in range(2)]
     began = time.monotonic()
     for stream in streams:
         with pytest.raises(IncompleteRead) as caught:
@@ -294,7 +294,7 @@ def test_one_silent_stream_is_waited_for_while_others_go_on(house: House) -> Non
     silent = front.open_stream(max_tokens=9)
     silent.event(), silent.event()
     engine.mode = "ok"
-    for _ in range(10):
+    for __ in range(10):
         assert front.chat(max_tokens=1).status == 200
         time.sleep(0.1)
     assert front.gateway.active

@@ -125,7 +125,7 @@ def test_a_programs_chat_is_answered_and_reaches_the_engine_as_it_came(wild: Wil
 
 @pytest.mark.parametrize("path", ["/v1/models", "/models", "/openai/models?api-version=2024-10-21", "/v1/models/"])
 def test_they_look_for_models_first(wild: Wild, path: str) -> None:
-    front, _ = wild.both()
+    front, __ = wild.both()
     headers = {
         "x_openwebui_user_name": "Ann%20A",
         "x_openwebui_user_email": "a@example.org",

@@ -72,7 +72,7 @@ def test_vllm_56285_items_have_one_identity_in_all_events(wild: Wild) -> None:
         await say.event(chunk({}, "tool_calls"))
         await say.end()
 
-    front, _ = wild.both(answer)
+    front, __ = wild.both(answer)
     found = events(front.post("/v1/responses", responses(stream=True, tools=[TOOL])).body)
     done = [event["item"] for event in found if event["type"] == "response.output_item.done"]
     assert done == found[-1]["response"]["output"]
@@ -103,7 +103,7 @@ def test_cline_14351_an_unknown_field_is_passed_on_and_its_refusal_said(wild: Wi
         assert asked.json["reasoning"] == {"enabled": False}
         await say.json({"error": {"message": "Unsupported parameter(s): `reasoning`"}}, 400)
 
-    front, _ = wild.both(answer)
+    front, __ = wild.both(answer)
     reply = front.post("/v1/chat/completions", chat(reasoning={"enabled": False}))
     assert (reply.status, reply.json["error"]["message"]) == (400, "Unsupported parameter(s): `reasoning`")
 
@@ -145,6 +145,6 @@ def test_litellm_11236_an_error_before_the_first_token_has_its_own_status(wild: 
         await say.event({"error": {"message": "too long", "code": 400}})
         await say.end()
 
-    front, _ = wild.both(answer)
+    front, __ = wild.both(answer)
     assert front.post("/v1/messages", messages(stream=True)).status == 400
     assert front.post("/v1/responses", responses(stream=True)).status == 400

@@ -53,7 +53,7 @@ def brotli(body: bytes) -> bytes:
 def test_a_compressed_body_reaches_the_engine_as_it_was(wild: Wild, coding: str, encode: Any) -> None:
     sent = encode(BODY)
     front, engine = wild.both()
-    for _ in range(3):  # the head is a known one the third time
+    for __ in range(3):  # the head is a known one the third time
         assert front.post("/v1/chat/completions", sent, content_encoding=coding).status == 200
     assert engine.asked[-1].body == BODY
     assert "content-encoding" not in engine.asked[-1].headers
@@ -111,8 +111,8 @@ def test_each_coding_that_is_read_is_tried_here() -> None:
     ],
 )
 def test_one_good_key_of_several_is_enough(wild: Wild, shown: dict[str, str]) -> None:
-    front, _ = wild.both()
-    for _ in range(3):
+    front, __ = wild.both()
+    for __ in range(3):
         assert front.post("/v1/messages", messages(), key=None, **shown).status == 200
     assert front.get("/v1/models", key=None, **shown).status == 200
     bad = {name: value.replace(KEY, "sk-bad") for name, value in shown.items()}
@@ -194,7 +194,7 @@ def test_retry_after_is_the_engines(wild: Wild, status: int, path: str) -> None:
     async def answer(asked: Asked, say: Say) -> None:
         await say.json({"error": {"message": "busy"}}, status, retry_after=waits[asked.said], retry_after_ms="16500")
 
-    front, _ = wild.both(answer)
+    front, __ = wild.both(answer)
 
     def asked(what: str) -> Any:
         body = {"model": "m", "input": [{"role": "user", "content": what}]}
@@ -208,10 +208,10 @@ def test_retry_after_is_the_engines(wild: Wild, status: int, path: str) -> None:
 
 
 def test_vectors_as_bytes_keep_the_header_that_says_what_they_are(wild: Wild) -> None:
-    async def answer(_: Asked, say: Say) -> None:
+    async def answer(__: Asked, say: Say) -> None:
         await say.body(b"\0\1\2\3", "application/octet-stream", metadata='{"dtype":"float32"}')
 
-    front, _ = wild.both(answer)
+    front, __ = wild.both(answer)
     reply = front.post("/v1/embeddings", {"model": "m", "input": "x", "encoding_format": "bytes"})
     assert reply.body == b"\0\1\2\3"
     assert reply.headers["metadata"] == '{"dtype":"float32"}'
@@ -251,7 +251,7 @@ def half_closed(front: Front, version: str = "1.1", **fields: Any) -> socket.soc
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 def test_a_client_that_says_no_more_gets_its_answer(wild: Wild, stream: bool) -> None:
     late = Late(wild)
-    front, _ = wild.both(late.answer)
+    front, __ = wild.both(late.answer)
     with half_closed(front, stream=stream) as connection:
         wild.house.wait(late.asked)
         connection.shutdown(socket.SHUT_WR)
@@ -269,7 +269,7 @@ def test_a_client_that_says_no_more_gets_its_answer(wild: Wild, stream: bool) ->
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
 def test_one_that_has_left_frees_its_engine(wild: Wild, version: str, stream: bool, reset: bool) -> None:
     late = Late(wild)
-    front, _ = wild.both(late.answer)
+    front, __ = wild.both(late.answer)
     with half_closed(front, version, stream=stream) as connection:
         wild.house.wait(late.asked)
         if reset:
@@ -285,7 +285,7 @@ def test_one_that_leaves_after_it_said_no_more_frees_its_engine(wild: Wild, monk
 
     monkeypatch.setattr(client_connection, "KNOCK_S", 0.1)
     late = Late(wild)
-    front, _ = wild.both(late.answer)
+    front, __ = wild.both(late.answer)
     connection = half_closed(front)
     wild.house.wait(late.asked)
     connection.shutdown(socket.SHUT_WR)

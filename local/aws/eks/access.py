@@ -25,7 +25,7 @@ def bootstrap_entry(session: Session, cluster: Cluster) -> None:
 
 def _make(session: Session, cluster: Cluster, params: Params) -> Entry:
     principal = params["principalArn"]
-    kind, _, name = principal.split(":")[5].partition("/")
+    kind, __, name = principal.split(":")[5].partition("/")
     row: Row = {
         "clusterName": cluster.name,
         "principalArn": principal,
@@ -114,7 +114,7 @@ def list_access_entries(session: Session, params: Params) -> Result:
 
 @operation("eks", "UpdateAccessEntry")
 def update_access_entry(session: Session, params: Params) -> Result:
-    _, entry = _entry(session, params)
+    __, entry = _entry(session, params)
     if entry.row["type"] != "STANDARD" and params.get("kubernetesGroups"):
         raise refuse("eks.groups_on_node_entry")
     for key in ("kubernetesGroups", "username"):
@@ -150,7 +150,7 @@ def associate_access_policy(session: Session, params: Params) -> Result:
 
 @operation("eks", "DisassociateAccessPolicy")
 def disassociate_access_policy(session: Session, params: Params) -> Result:
-    _, entry = _entry(session, params)
+    __, entry = _entry(session, params)
     entry.associated.pop(params["policyArn"], None)
     if entry.policies.pop(params["policyArn"], None) is None:
         raise refuse("eks.policy_not_associated", policy=params["policyArn"])

@@ -68,7 +68,7 @@ def list_pod_identity_associations(session: Session, params: Params) -> Result:
 
 @operation("eks", "UpdatePodIdentityAssociation")
 def update_pod_identity_association(session: Session, params: Params) -> Result:
-    _, row = _association(session, params)
+    __, row = _association(session, params)
     if params.get("roleArn"):
         network.require_role(session, params["roleArn"], "UpdatePodIdentityAssociation", "pods.eks")
     for key in ("roleArn", "disableSessionTags", "targetRoleArn"):

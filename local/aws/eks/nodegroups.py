@@ -127,7 +127,7 @@ def update_nodegroup_config(session: Session, params: Params) -> Result:
     changed = [*(taints.get("addOrUpdateTaints") or []), *(taints.get("removeTaints") or [])]
     keys = {(taint.get("key"), taint.get("effect")) for taint in changed}
     kept = [taint for taint in row["taints"] if (taint.get("key"), taint.get("effect")) not in keys]
-    _, data = check_update(session, row, {})
+    __, data = check_update(session, row, {})
     machines.scale(session, cluster.name, {**row, "scalingConfig": scaling}, data)
     row.update(
         scalingConfig=scaling, taints=[*kept, *(taints.get("addOrUpdateTaints") or [])], modifiedAt=session.now()

@@ -91,7 +91,7 @@ class Bucket:
 
     def sha256_of(self, file: RemoteFile) -> str:
         """The digest that S3 keeps of a whole object, hex; empty where it was uploaded without one, or in parts."""
-        url, _ = file.address()
+        url, __ = file.address()
         headers = sign("HEAD", url, {"x-amz-checksum-mode": "ENABLED"}, self._credentials(), self.region)
         found = self._client.head(url, headers).get("x-amz-checksum-sha256", "")
         return base64.b64decode(found).hex() if found and "-" not in found else ""
@@ -204,7 +204,7 @@ def _from_pod_identity(client: Client, given: Mapping[str, str]) -> Credentials:
     # The agent is on the node: a proxy does not reach it.
     direct = replace(client, proxied=False)
     try:
-        found, _ = direct.json(given["AWS_CONTAINER_CREDENTIALS_FULL_URI"], headers)
+        found, __ = direct.json(given["AWS_CONTAINER_CREDENTIALS_FULL_URI"], headers)
     except SyncError as problem:
         # An agent that does not run yet on a new node is there for the next try.
         kind = ServerError if isinstance(problem, ServerError) else AccessError

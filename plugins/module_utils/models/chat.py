@@ -27,8 +27,8 @@ def has_chat_template(client: Client, files: Sequence[RemoteFile]) -> bool:
 
 
 def _names_template(client: Client, settings: RemoteFile) -> bool:
-    url, _ = settings.address()
-    text, _ = client.text(url, lambda: settings.address()[1])
+    url, __ = settings.address()
+    text, __ = client.text(url, lambda: settings.address()[1])
     try:
         found = json.loads(text)
     except ValueError:

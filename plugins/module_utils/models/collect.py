@@ -40,7 +40,7 @@ def judge(
 
     `drop_unnamed`: of models without a wanted revision none stays.
     """
-    named = {name for name, _ in wanted}
+    named = {name for name, __ in wanted}
     found: list[Old] = []
     kept: dict[str, int] = {}
     newest_first = sorted(store.list(), key=lambda one: _published_at(store, one.name, one.revision), reverse=True)
@@ -98,7 +98,7 @@ def mounted(pods: dict[str, Any], claim: str) -> set[Revision]:
         }
         for container in (*spec.get("initContainers", ()), *spec["containers"]):
             for mount in container.get("volumeMounts", ()):
-                name, _, revision = mount.get("subPath", "").strip("/").partition("/")
+                name, __, revision = mount.get("subPath", "").strip("/").partition("/")
                 if mount["name"] in volumes and revision:
                     found.add((name, revision.partition("/")[0]))
     return found

@@ -81,7 +81,7 @@ class Client:
         """One answer below 400, after redirects. CutError when a retry makes sense, SyncError when it does not."""
         first = url
         url = self._redirected.get(first, first)
-        for _ in range(_MOST_REDIRECTS):
+        for __ in range(_MOST_REDIRECTS):
             connection, response = self._ask(method, url, _for(first, url, headers))
             if response.status not in _REDIRECTS:
                 break

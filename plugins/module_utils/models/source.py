@@ -46,7 +46,7 @@ def parse(text: str) -> Source:
     if scheme == "hf" and not _REPOSITORY.fullmatch(rest):
         raise UnknownSourceError(f"source {text!r} is no repository: write hf://ORGANISATION/NAME")
     if scheme == "s3":
-        bucket, _, prefix = rest.partition("/")
+        bucket, __, prefix = rest.partition("/")
         if not _BUCKET.fullmatch(bucket):
             raise UnknownSourceError(f"source {text!r} names no bucket: write s3://BUCKET/PREFIX")
         return Source(scheme, bucket, prefix.strip("/"), text)

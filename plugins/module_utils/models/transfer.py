@@ -221,7 +221,7 @@ class _Workers:
     def __init__(self, run: _Run) -> None:
         self._run = run
         self._queue: queue.Queue[tuple[Assembly, _Part | None, dict[str, Fetched], list[int]] | None] = queue.Queue()
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(run.bounds.connections)]
+        self._threads = [threading.Thread(target=self._work, daemon=True) for __ in range(run.bounds.connections)]
 
     def __enter__(self) -> _Workers:
         for thread in self._threads:
@@ -236,13 +236,13 @@ class _Workers:
             self._queue.put((assembly, part, done, left))
 
     def wait(self) -> None:
-        for _ in self._threads:
+        for __ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
             while thread.is_alive():
                 thread.join(0.5)
 
-    def __exit__(self, kind: object, *_: object) -> None:
+    def __exit__(self, kind: object, *__: object) -> None:
         if kind is not None:
             self._run.stopped.set()
         self.wait()
@@ -304,7 +304,7 @@ def _check_answer(response: http.client.HTTPResponse, remote: RemoteFile, part: 
             raise _other_length(response, remote, length)
         _skip(response, part.at)
         return
-    range_, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+    range_, __, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
     if total.isdigit() and int(total) != remote.size_bytes:
         raise _other_length(response, remote, total)
     if response.status != 206 or not range_.startswith(f"{part.at}-"):

@@ -21,7 +21,7 @@ def list_web(client: Client, url: str, sha256: str) -> Listing:
     path = PurePosixPath(urllib.parse.unquote(urllib.parse.urlsplit(url).path))
     if path.name != INDEX:
         return Listing((RemoteFile(path.name, _size(client, url), _address(url), sha256),), pinned=True)
-    text, _ = client.text(url)
+    text, __ = client.text(url)
     found = hashlib.sha256(text.encode()).hexdigest()
     if sha256 and found != sha256:
         raise ContentError(f"{shown(url)} has sha256 {found}, and the revision says {sha256}: the file was replaced")

@@ -59,11 +59,11 @@ def serve(root: Path, port: int) -> None:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, *__: object) -> None:
             """Probes and scrapes are no news."""
 
     with ThreadingHTTPServer(("", port), Handler) as server:
-        signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+        signal.signal(signal.SIGTERM, lambda *__: threading.Thread(target=server.shutdown).start())
         server.serve_forever()
 
 
@@ -75,7 +75,7 @@ def text(root: Path) -> str:
         metric = f"neuron_artifacts_{name}"
         lines += [f"# HELP {metric} {said}", f"# TYPE {metric} {kind}"]
         for stem, counts in known.items():
-            model, _, backend = stem.rpartition(".")
+            model, __, backend = stem.rpartition(".")
             lines.append(f'{metric}{{model="{model}",backend="{backend}"}} {getattr(counts, name)}')
     return "\n".join(lines) + "\n"
 

@@ -187,7 +187,7 @@ def _cancel(target: Target) -> None:
     whole, took = _timed(target, max_tokens=_TIMED_TOKENS)
     told = max(1, (whole.json.get("usage") or {}).get("completion_tokens") or _TIMED_TOKENS)
     allowed = max(_FREE_WITHIN_S, ABANDONED_TOKENS / 2 * took / told)
-    for _ in range(8):
+    for __ in range(8):
         target.abandon()
     reply, took = _timed(target, max_tokens=1)
     holds(reply.status == 200, f"after 8 clients left, a request was answered {reply.status}")

@@ -276,7 +276,7 @@ class _Component:
     def _volumes(self) -> list[dict[str, Any]]:
         volumes: list[dict[str, Any]] = [{"name": "models", "persistentVolumeClaim": {"claimName": "models"}}]
         for path, size in self.engine.writable.items():
-            medium, _, limit = size.rpartition(":")
+            medium, __, limit = size.rpartition(":")
             where = {"medium": "Memory"} if medium == "memory" else {}
             volumes.append({"name": _volume(path), "emptyDir": {**where, "sizeLimit": limit}})
         return volumes + (self.compilation.volumes() if self.compilation else [])

@@ -51,7 +51,7 @@ def _batch(target: Target) -> None:
 
 
 def _differ(target: Target) -> None:
-    one, other, _ = _vectors(_embed(target, _TEXTS))
+    one, other, __ = _vectors(_embed(target, _TEXTS))
     holds(_cosine(one, other) < _SAME, "two texts have the same vector")
 
 

@@ -42,7 +42,7 @@ class Environment:
 
 def find(given: str, inventories: Path) -> tuple[Path, str]:
     """`prod`, a path, or either with `:CLUSTER` → (the folder, the cluster or an empty string). Raises UnknownEnvironment."""
-    name, _, cluster = given.partition(":")
+    name, __, cluster = given.partition(":")
     if not name:
         raise UnknownEnvironment(f"no environment is named; {_known(inventories)}")
     folder = Path(name) if "/" in name else inventories / name

@@ -123,7 +123,7 @@ def push(folder: Path, target: str, say: Say = lambda _text: None, ecr: Ecr | No
     layout = Layout(folder / LAYOUT)
     if not layout.named():
         raise BundleError(f"{folder} has no images; playbooks/bundle.yml -e bundle_images=true fetches them")
-    host, _, prefix = target.rstrip("/").partition("/")
+    host, __, prefix = target.rstrip("/").partition("/")
     registry = ecr.login().registry() if ecr else Registry(host, registry_credentials(host))
     moved = 0
     for image, digest in layout.named().items():

@@ -36,7 +36,7 @@ class Pattern:
 
 def pattern(text: str) -> Pattern:
     """From `KIND/NAME PATH`. Raises ChartError."""
-    target, _, path = text.strip().partition(" ")
+    target, __, path = text.strip().partition(" ")
     kind, slash, name = target.partition("/")
     steps: list[str] = []
     position, path = 0, path.strip()

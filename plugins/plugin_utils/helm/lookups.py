@@ -177,7 +177,7 @@ class _View:
         return msgspec.json.encode(document)
 
     def _group(self, path: str, group_version: str) -> tuple[int, str, bytes]:
-        group, _, version = group_version.rpartition("/")
+        group, __, version = group_version.rpartition("/")
         kinds = _by_group(self.planned).get(group, {}).get(version, [])
         try:
             return 200, "application/json", self.client.request("GET", path)
@@ -261,8 +261,8 @@ def not_found() -> bytes:
 def _by_group(planned: Sequence[str]) -> dict[str, dict[str, list[str]]]:
     found: dict[str, dict[str, list[str]]] = {}
     for entry in planned:
-        group_version, _, kind = entry.rpartition("/")
-        group, _, version = group_version.rpartition("/")
+        group_version, __, kind = entry.rpartition("/")
+        group, __, version = group_version.rpartition("/")
         found.setdefault(group, {}).setdefault(version, []).append(kind)
     return found
 

@@ -22,7 +22,7 @@ def pull(downloader: Downloader, reference: str) -> bytes:
     """The archive behind `oci://registry/path/chart:version`, held to the digest in its manifest. Raises ChartError."""
     parts = urllib.parse.urlsplit(reference)
     registry = parts.netloc.rpartition("@")[2]
-    path, _, tag = parts.path.strip("/").rpartition(":")
+    path, __, tag = parts.path.strip("/").rpartition(":")
     if not registry or not path or not tag:
         raise ChartError(f"{redacted(reference)} is no reference of the form oci://registry/path/chart with a version")
     # As container tools do: TLS everywhere except on this machine.

@@ -96,7 +96,7 @@ def render(request: Request, options: ChartOptions, cluster: Cluster, *, fresh: 
         return kept
     run = _Run(request, options, cluster, found)
     if kept:
-        text, _ = run.output(live=live)
+        text, __ = run.output(live=live)
         return msgspec.structs.replace(kept, documents=run.parsed(chunks(text)), blank=False)
     made = run.twice(live=live)
     _keep(file, made, request)
@@ -142,7 +142,7 @@ class _Run:
         generated, renamed = self._compared(first, second)
         if any(digest != _MISSING for digest in seen.values()):
             with contextlib.suppress(ChartError):  # some charts fail without what they look up
-                one, other, _ = self._pair(live=True, blank=True)
+                one, other, __ = self._pair(live=True, blank=True)
                 more, names = self._compared(one, other)
                 generated += [item for item in more if item not in generated]
                 renamed += [name for name in names if name not in renamed]
@@ -150,8 +150,8 @@ class _Run:
 
     def _pair(self, *, live: bool, blank: bool = False) -> tuple[list[Chunk], list[Chunk], dict[str, str]]:
         with ThreadPoolExecutor(2) as pool:
-            runs = [pool.submit(self.output, live=live, blank=blank) for _ in range(2)]
-            (first, seen), (second, _) = (run.result() for run in runs)
+            runs = [pool.submit(self.output, live=live, blank=blank) for __ in range(2)]
+            (first, seen), (second, __) = (run.result() for run in runs)
         return chunks(first), chunks(second), seen
 
     def _compared(self, first: Sequence[Chunk], second: Sequence[Chunk]) -> tuple[list[GeneratedField], list[str]]:

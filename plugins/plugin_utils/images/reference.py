@@ -39,11 +39,11 @@ class Reference:
 
 def parse(text: str) -> Reference:
     """`python:3.12`, `ghcr.io/a/b@sha256:…`. Raises ReferenceError."""
-    name, _, digest = text.partition("@")
+    name, __, digest = text.partition("@")
     first, slash, rest = name.partition("/")
     is_registry = slash and (first == "localhost" or "." in first or ":" in first)
     registry, path = (first, rest) if is_registry else (_HUB, name)
-    repository, _, tag = path.partition(":")
+    repository, __, tag = path.partition(":")
     if registry == _HUB:
         registry = _HUB_HOST
         repository = repository if "/" in repository else f"library/{repository}"

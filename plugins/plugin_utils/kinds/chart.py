@@ -180,7 +180,7 @@ class ChartNode:
         made = render.render(request, context.run.charts, cluster)
         self._refuse_two_texts(made.documents)
         live = self._living(context, made)
-        _, _, hooks = split(made.documents)
+        __, __, hooks = split(made.documents)
         waves = self._waves(hooks)
         lasting = {key_of(document, self.namespace) for document in waves.lasting(EVENTS)}
         fleeting = {key_of(hook.document, self.namespace) for hook in hooks} - lasting
@@ -446,7 +446,7 @@ def hooks_of(context: Context, component: str, release: Release, namespace: str)
     values = context.outputs.resolve_text(release.values)
     request = render.Request(chart, release.name, namespace, values, bool(record and record.upgrade))
     made = render.render(request, context.run.charts, _cluster(context, component, request), fresh=True)
-    _, _, hooks = split(made.documents)
+    __, __, hooks = split(made.documents)
     return Waves(component, release.name, namespace, hooks, release.timeout)
 
 

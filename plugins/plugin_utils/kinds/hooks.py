@@ -113,7 +113,7 @@ def _delete(context: Context, document: Document, *, adopted: bool = False) -> N
     if live is None or (is_strange(live) and not adopted):
         return
     client.delete(*place, uid=live["metadata"]["uid"])
-    for _ in range(int(GONE_WITHIN_S / 0.2)):
+    for __ in range(int(GONE_WITHIN_S / 0.2)):
         found = client.get(*place)
         if found is None or found["metadata"]["uid"] != live["metadata"]["uid"]:
             return
@@ -129,7 +129,7 @@ def _raise_when_pod_fails(context: Context, document: Document, target: str, tim
     if resource is None:
         return
     metadata = document["metadata"]
-    for _ in range(int(timeout_s / 0.3) + 1):
+    for __ in range(int(timeout_s / 0.3) + 1):
         live = client.get(resource, metadata["name"], metadata["namespace"]) or {}
         phase = live.get("status", {}).get("phase")
         if phase == "Succeeded":

@@ -216,7 +216,7 @@ def _write_of(
         if not choices or is_immutable(error):
             raise
         # All other conflicts are settled in this dry run, so that force takes the new forms only.
-        wanted, planned, _, notes = _dry_run(context, resource, deferred(document, choices), quiet=stranger)
+        wanted, planned, __, notes = _dry_run(context, resource, deferred(document, choices), quiet=stranger)
         wanted, planned, force = chosen(wanted, choices), chosen(planned, choices), True
     lapsed = lapsed_keys(context, document, live)
     if stranger and live:
@@ -290,7 +290,7 @@ def _dry_run(
     client = context.run.api()
     wanted, force = document, False
     notes: list[str] = []
-    for _ in range(_MAX_CONFLICT_ROUNDS):
+    for __ in range(_MAX_CONFLICT_ROUNDS):
         try:
             return wanted, client.apply(resource, wanted, dry_run=True, force=force), force, notes
         except ApiError as error:

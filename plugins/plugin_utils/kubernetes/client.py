@@ -221,7 +221,7 @@ class Client:
 
     def resource_of_kind(self, kind: str) -> Resource | None:
         """The preferred (first served) version of a kind, for references that name no apiVersion."""
-        return next((found for (_, name), found in self.resources().items() if name == kind), None)
+        return next((found for (__, name), found in self.resources().items() if name == kind), None)
 
     def _discover(self) -> Iterator[Resource]:
         for root in ("/api", "/apis"):
@@ -373,7 +373,7 @@ class Client:
                             socket.send(b"\x00" + chunk)
                             progress(sent_bytes := sent_bytes + len(chunk))
                 socket.send(b"\xff\x00")
-                for _ in socket:  # until the server closes: the container has read all of it
+                for __ in socket:  # until the server closes: the container has read all of it
                     continue
         except (WebSocketException, OSError) as error:
             raise ConnectionError(

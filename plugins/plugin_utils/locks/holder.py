@@ -14,9 +14,9 @@ def this_process() -> str:
 
 
 def is_dead(process: str) -> bool:
-    host, _, rest = process.partition("/")
-    boot, _, rest = rest.partition("/")
-    pid, _, start = rest.partition(":")
+    host, __, rest = process.partition("/")
+    boot, __, rest = rest.partition("/")
+    pid, __, start = rest.partition(":")
     if host != socket.gethostname() or not pid.isdigit():
         return False
     return boot != _boot() or _start(int(pid)) != start

@@ -131,7 +131,7 @@ def _release(fields: Document, choice: Choice) -> None:
 def _at(node: Any, path: Sequence[str], *, fields: bool = False) -> Any:
     """The place in an object, or in its fieldsV1 (there None where it does not exist)."""
     for step in path:
-        kind, _, rest = step.partition(":")
+        kind, __, rest = step.partition(":")
         if fields:
             node = (node or {}).get(step)
         elif kind == "f":

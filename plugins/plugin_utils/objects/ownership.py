@@ -52,7 +52,7 @@ def extra_fields(live: Document) -> list[tuple[str, Any, Owner]]:
         path
         for entry in _entries(live)
         if entry.get("manager") == FIELD_MANAGER
-        for path, _ in _leaves(entry.get("fieldsV1") or {}, live, "")
+        for path, __ in _leaves(entry.get("fieldsV1") or {}, live, "")
     }
     found = {}
     for entry in _entries(live):
@@ -87,7 +87,7 @@ def _holds(fields: Mapping[str, Any], steps: Sequence[str]) -> bool:
 
 
 def _is_step(key: str, step: str) -> bool:
-    kind, _, rest = key.partition(":")
+    kind, __, rest = key.partition(":")
     if kind == "f":
         return rest == step
     if kind == "k":
@@ -105,7 +105,7 @@ def _leaves(fields: Mapping[str, Any], value: Any, path: str) -> Iterator[tuple[
             yield path, value
         return
     for key, child in children.items():
-        kind, _, rest = key.partition(":")
+        kind, __, rest = key.partition(":")
         if kind == "f" and isinstance(value, Mapping):
             shown = rest if re.fullmatch(r"[A-Za-z0-9_-]+", rest) else f"[{rest}]"
             joined = f"{path}{'' if shown.startswith('[') or not path else '.'}{shown}"

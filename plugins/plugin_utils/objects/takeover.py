@@ -83,7 +83,7 @@ def _union(into: dict[str, Any], other: Mapping[str, Any]) -> None:
 def _drop(node: Any, fields: Mapping[str, Any], described: Any, others: Mapping[str, Any]) -> None:
     """Take out of a node what `fields` holds, what is not described and what no other manager holds."""
     for key, child in fields.items():
-        kind, _, rest = key.partition(":")
+        kind, __, rest = key.partition(":")
         if kind == "f" and isinstance(node, dict) and rest in node:
             wanted = described.get(rest) if isinstance(described, Mapping) else None
             inner = {name: one for name, one in child.items() if name != "."}

@@ -85,7 +85,7 @@ def _unmeasured(values: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _versions(values: Mapping[str, Any], present: set[str]) -> Iterator[Finding]:
     version = str(values.get("cluster_version") or "")
-    major, _, minor = version.partition(".")
+    major, __, minor = version.partition(".")
     if major != "1" or not minor.isdigit():
         return
     for system, (least, most) in WINDOWS.items():

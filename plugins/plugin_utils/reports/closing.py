@@ -37,7 +37,7 @@ def render(closing: Closing) -> str:
         rows.append(("answer", closing.answer))
     rows.append(("changed", ", ".join(f"{name} ({count})" for name, count in closing.changed.items()) or "nothing"))
     rows.append(("seconds", ", ".join(f"{name} {seconds:.1f}" for name, seconds in closing.stages.items())))
-    width = max(len(name) for name, _ in rows)
+    width = max(len(name) for name, __ in rows)
     lines = [f"  {name:<{width}}  {text}" for name, text in rows]
     if closing.url and closing.models:
         lines += ["", curl_line(closing.url, closing.models[0], closing.key_place)]

@@ -127,7 +127,7 @@ def _increase(client: Client, prometheus: str, series: str, label: str, days: in
 
 
 def _get(client: Client, place: str, path: str, query: Mapping[str, str]) -> dict[str, Any]:
-    namespace, _, service = place.partition("/")
+    namespace, __, service = place.partition("/")
     address = f"/api/v1/namespaces/{namespace}/services/{service}/proxy/{path}"
     try:
         return dict(msgspec.json.decode(client.request("GET", address, query=query, what=place)))

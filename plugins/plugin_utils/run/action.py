@@ -21,7 +21,7 @@ class Action(ActionBase):  # type: ignore[misc]  # Ansible has no types
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, given = self.validate_argument_spec(argument_spec=self.arguments, **self.constraints)
+        __, given = self.validate_argument_spec(argument_spec=self.arguments, **self.constraints)
         try:
             said = self.answer(plain(given))
         except LlmOnEksError as error:

@@ -193,7 +193,7 @@ class _Hold:
         if self.context.run.client is not None and self.job.leaves_nothing:
             self._leave()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *__: object) -> None:
         if self._lease is not None:
             self._lease.let_go()
         self._locks.close()

@@ -73,7 +73,7 @@ class AwsPart:
 
     def of(self, component: str) -> set[int]:
         """The vertices of a component's resources."""
-        return {index for (name, _), index in self.vertices.items() if name == component}
+        return {index for (name, __), index in self.vertices.items() if name == component}
 
     def add_prunes(self) -> dict[str, int]:
         """Add the prunes, one after the other and after everything else on AWS; a resource goes before those that it refers to.
@@ -166,7 +166,7 @@ class AwsPart:
             if name in done or name in above or name not in self.active:
                 return
             for entry in self.active[name].aws:
-                for other, _ in self._before(name, entry):
+                for other, __ in self._before(name, entry):
                     visit(other, (*above, name))
             done.append(name)
 

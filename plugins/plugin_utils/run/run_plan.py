@@ -82,12 +82,14 @@ class Plan(msgspec.Struct, frozen=True):
     def difference(self, other: Plan) -> str:
         """What the other plan would do differently, in words."""
         mine, theirs = ({_key(action): action for action in plan.actions} for plan in (self, other))
-        added = [f"it would also {verb} {subject}" for _, verb, subject in theirs if (_, verb, subject) not in mine]
-        gone = [f"it would no longer {verb} {subject}" for _, verb, subject in mine if (_, verb, subject) not in theirs]
+        added = [f"it would also {verb} {subject}" for __, verb, subject in theirs if (__, verb, subject) not in mine]
+        gone = [
+            f"it would no longer {verb} {subject}" for __, verb, subject in mine if (__, verb, subject) not in theirs
+        ]
         moved = [
             f"{subject} would change in other fields"
-            for _, verb, subject in mine
-            if (_, verb, subject) in theirs and mine[_, verb, subject] != theirs[_, verb, subject]
+            for __, verb, subject in mine
+            if (__, verb, subject) in theirs and mine[__, verb, subject] != theirs[__, verb, subject]
         ]
         were = {row.name: row.described for row in self.components if row.counts}
         moved += [

@@ -91,7 +91,7 @@ def run(
                     future = pool.submit(_run_one, vertex, context, places, started)
                     busy[future] = (vertex, time.monotonic())
             if busy:
-                ended, _ = concurrent.futures.wait(
+                ended, __ = concurrent.futures.wait(
                     busy, timeout=_LOOK_S, return_when=concurrent.futures.FIRST_COMPLETED
                 )
                 for future in ended:

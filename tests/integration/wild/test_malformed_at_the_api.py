@@ -26,7 +26,7 @@ def home(kubectl, name):
 def mutated(rng, name):
     """A sound manifest of a common kind with one or two places replaced or taken out."""
     made = rng.choice(list(MAKERS.values()))(rng, name)
-    for _ in range(rng.randint(1, 2)):
+    for __ in range(rng.randint(1, 2)):
         node, path = made, []
         while isinstance(node, dict | list) and node and (not path or rng.random() < 0.8):
             key = rng.choice(list(node)) if isinstance(node, dict) else rng.randrange(len(node))

@@ -198,7 +198,7 @@ def test_the_last_removal_and_the_first_creation_of_two_runs_may_cross(client, a
     apply(client, [first])
     others = set(lease_records(client)) - {f"record-{name}-a"}
     results = []
-    for _ in range(3):
+    for __ in range(3):
         threads = [
             threading.Thread(target=lambda: results.append(run(new_client(api_server), absent(first)))),
             threading.Thread(target=lambda: results.append(run(new_client(api_server), [second]))),

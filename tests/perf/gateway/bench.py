@@ -122,12 +122,12 @@ COLUMNS = (
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """The figures, one gateway a line."""
-    lines = [f"{'gateway':18s}" + "".join(f"{title:>14s}" for _, title, _ in COLUMNS)]
+    lines = [f"{'gateway':18s}" + "".join(f"{title:>14s}" for __, title, __ in COLUMNS)]
     for name, row in rows.items():
         if "skipped" in row:
             lines.append(f"{name:18s}  skipped: {row['skipped']}")
             continue
-        cells = (style.format(row[key]) if key in row else "-" for key, _, style in COLUMNS)
+        cells = (style.format(row[key]) if key in row else "-" for key, __, style in COLUMNS)
         lines.append(f"{name:18s}" + "".join(f"{cell:>14s}" for cell in cells))
     return "\n".join(lines)
 

@@ -142,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     cluster: Cluster
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, *__: Any) -> None:
         pass
 
     def do_GET(self) -> None:
@@ -215,7 +215,7 @@ def run(folder: Path, rounds: int, seconds: float) -> dict[str, dict[str, float]
                 window(gateway, 64, seconds, models=size.models, vary="request")
                 first[size.name] = _first_requests(gateway, size)
                 memory[size.name] = machine.memory_mb(gateway.pids)
-            for _ in range(rounds * TURNS):
+            for __ in range(rounds * TURNS):
                 for size, gateway, _cluster in up:
                     taken = window(gateway, 64, seconds / 3, models=size.models, vary="request")
                     samples[size.name].append(taken)
@@ -251,7 +251,7 @@ def run_peers(names: Sequence[str], folder: Path, rounds: int, seconds: float) -
                         up[peer.name, size.name] = launch(peer, addresses, own)
             for proxy in up.values():
                 window(proxy, 64, seconds)  # the engines' connections stand after this
-            for _ in range(rounds):
+            for __ in range(rounds):
                 for name, proxy in up.items():
                     samples.setdefault(name, []).append(window(proxy, 64, seconds))
         finally:

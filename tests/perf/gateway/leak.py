@@ -25,9 +25,9 @@ def run(folder: Path, requests: int) -> dict[str, Any]:
         gateway = launch(next(peer for peer in PEERS if peer.name == "ours"), addresses, folder)
         try:
             # Some tables have room for some thousand entries; let them fill before anything is measured.
-            for _ in range(FILLING):
+            for __ in range(FILLING):
                 load(gateway.port, 400, 0.2, keys=gateway.keys, stream=1, tokens=1000, gap=20000, ramp=50)
-            for _ in range(SLICES):
+            for __ in range(SLICES):
                 share = requests // SLICES
                 plain = load(gateway.port, 64, 600, keys=gateway.keys, vary="request", requests=share * 9 // 10)
                 streams = load(

@@ -140,7 +140,7 @@ def core_busy_s() -> dict[int, float]:
     for line in Path("/proc/stat").read_text().splitlines():
         name, *fields = line.split()
         if name.startswith("cpu") and name != "cpu":
-            user, nice, system, _idle, _wait, irq, softirq, *_ = map(int, fields)
+            user, nice, system, _idle, _wait, irq, softirq, *__ = map(int, fields)
             found[int(name[3:])] = (user + nice + system + irq + softirq) / tick
     return found
 

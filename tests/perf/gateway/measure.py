@@ -99,7 +99,7 @@ def load(port: int, connections: int, seconds: float, **options: Any) -> dict[st
     arguments = [str(program), str(port), str(connections), str(seconds)]
     arguments += [f"{name}={value}" for name, value in options.items()]
     process = machine.start(arguments, machine.LOAD_CORE, complaints, stdout=subprocess.PIPE)
-    out, _ = process.communicate()
+    out, __ = process.communicate()
     seen: dict[str, float] = json.loads(out)
     if seen["not_200"] or seen["errors"]:
         sys.stderr.write(
@@ -114,7 +114,7 @@ def window(running: Running, connections: int, seconds: float, **options: Any) -
     A window in which others took much is measured again; of all tries the least disturbed one counts.
     """
     best: dict[str, float] = {}
-    for _ in range(TRIES):
+    for __ in range(TRIES):
         pids = running.pids
         machine.settle(pids)
         cpu, busy, began = machine.cpu_s(pids), machine.core_busy_s(), time.monotonic()
@@ -165,7 +165,7 @@ def held_streams(running: Running, count: int, seconds: float = 6.0) -> tuple[fl
     process = machine.start([str(program), *options], machine.LOAD_CORE, Path("/dev/null"), stdout=subprocess.PIPE)
     time.sleep(4.0 + seconds - 1.0)
     memory = machine.memory_mb(running.pids)
-    out, _ = process.communicate(timeout=60)
+    out, __ = process.communicate(timeout=60)
     return memory, json.loads(out)
 
 

@@ -130,7 +130,7 @@ def ours_environment() -> dict[str, str]:
     return {"PYTHONPATH": str(ours_source())}
 
 
-def _ours(_: Path, port: int, engines: Sequence[str], folder: Path) -> list[str]:
+def _ours(__: Path, port: int, engines: Sequence[str], folder: Path) -> list[str]:
     urls = [part for engine in engines for part in ("--engine", f"http://{engine}")]
     # The mock engines take traces as well: they answer whatever they are sent.
     traces = {"trace_endpoint": f"http://{engines[0]}"}
@@ -189,7 +189,7 @@ def _envoy_install() -> Path:
 def _envoy(program: Path, port: int, engines: Sequence[str], folder: Path) -> list[str]:
     endpoints = "\n".join(
         f"        - endpoint: {{address: {{socket_address: {{address: {host}, port_value: {port_of_engine}}}}}}}"
-        for host, _, port_of_engine in (engine.partition(":") for engine in engines)
+        for host, __, port_of_engine in (engine.partition(":") for engine in engines)
     )
     config = f"""static_resources:
   listeners:
@@ -246,7 +246,7 @@ def _vllm_router_install() -> Path:
     return venv("vllm-router==0.1.17") / "bin" / "python"
 
 
-def _vllm_router(program: Path, port: int, engines: Sequence[str], _: Path) -> list[str]:
+def _vllm_router(program: Path, port: int, engines: Sequence[str], __: Path) -> list[str]:
     urls = [f"http://{engine}" for engine in engines]
     listen = [
         "--host",
@@ -271,7 +271,7 @@ def _production_stack_install() -> Path:
     return Path(given)
 
 
-def _production_stack(program: Path, port: int, engines: Sequence[str], _: Path) -> list[str]:
+def _production_stack(program: Path, port: int, engines: Sequence[str], __: Path) -> list[str]:
     urls = ",".join(f"http://{engine}" for engine in engines)
     static = [
         "--service-discovery",

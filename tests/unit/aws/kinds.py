@@ -83,7 +83,7 @@ def sample(kind: str, ground: Ground, aws: EmulatedAws) -> Sample:
         params = {"name": name, "vpc_id": vpc, "cidr": "10.8.1.0/24", "zone": f"{REGION}a"}
         return Sample(params, {"map_public_ip": True})
     if kind == "ec2_internet_gateway":
-        first, second = (aws.client("ec2").create_vpc(CidrBlock="10.8.0.0/16")["Vpc"]["VpcId"] for _ in range(2))
+        first, second = (aws.client("ec2").create_vpc(CidrBlock="10.8.0.0/16")["Vpc"]["VpcId"] for __ in range(2))
         return Sample({"name": name, "vpc_id": first}, {"vpc_id": second})
     if kind == "ec2_flow_log":
         vpc = aws.client("ec2").create_vpc(CidrBlock="10.8.0.0/16")["Vpc"]["VpcId"]

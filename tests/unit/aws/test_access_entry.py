@@ -24,7 +24,7 @@ ADMIN = [{"policy": "AmazonEKSClusterAdminPolicy"}]
 def cluster(account):
     """One that lets in nobody by itself, as ours are."""
     access = {"authenticationMode": "API", "bootstrapClusterCreatorAdminPermissions": False}
-    _, subnets = make_subnets(account)
+    __, subnets = make_subnets(account)
     role = make_role(account, "control-plane")
     account.client("eks").create_cluster(
         name="ground", roleArn=role, resourcesVpcConfig={"subnetIds": subnets}, accessConfig=access

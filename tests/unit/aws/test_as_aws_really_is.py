@@ -32,7 +32,7 @@ def slow():
 @pytest.fixture(scope="module")
 def old_cluster(slow):
     """(name, subnets) of one that is active."""
-    _, subnets = make_subnets(slow)
+    __, subnets = make_subnets(slow)
     role, eks = make_role(slow, "old"), slow.client("eks")
     _patiently(lambda: eks.create_cluster(name="old", roleArn=role, resourcesVpcConfig={"subnetIds": subnets}))
     _patiently(lambda: None, until=lambda: eks.describe_cluster(name="old")["cluster"]["status"] == "ACTIVE")
@@ -156,7 +156,7 @@ def test_the_log_group_of_a_strangers_cluster_stays_theirs(aws, ground):
 
 def test_eks_writes_its_log_group_again_after_its_end(slow):
     """https://github.com/terraform-aws-modules/terraform-aws-eks/issues/2763"""
-    _, subnets = make_subnets(slow)
+    __, subnets = make_subnets(slow)
     logs, role = slow.client("logs"), make_role(slow, "again")
     _patiently(lambda: slow.client("eks").create_cluster(
         name="again", roleArn=role, resourcesVpcConfig={"subnetIds": subnets},
@@ -334,7 +334,7 @@ def test_a_gateway_waits_for_addresses_that_are_on_their_way_out(slow):
 
 
 def test_a_cluster_that_is_still_being_made_is_waited_for_before_its_end(slow):
-    _, subnets = make_subnets(slow)
+    __, subnets = make_subnets(slow)
     role = make_role(slow, "unfinished")
     resource = build("eks_cluster", slow, {"name": "unfinished", "role_arn": role, "subnet_ids": subnets})
     resource.apply()
@@ -435,7 +435,7 @@ def test_a_creation_whose_answer_was_lost_is_not_made_twice(aws, ground):
 )
 def test_efs_refuses_a_token_while_what_it_made_is_there_and_takes_it_again_afterwards(aws, ground, kind, operation):
     params = sample(kind, ground, aws).params
-    for _ in range(2):
+    for __ in range(2):
         aws.admin("POST", "faults", {"kind": "lost", "operation": operation, "count": 1})
         assert build(kind, aws, params).apply().verb == "create"
         assert build(kind, aws, params).wait(5)["LifeCycleState"] == "available"

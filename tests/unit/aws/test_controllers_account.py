@@ -57,7 +57,7 @@ def start_spot(aws, number):
 
 def start(aws, number, capacity, **more):
     ec2 = aws.client("ec2")
-    _, (subnet, _) = make_subnets(aws, cidr=f"10.{number}")
+    __, (subnet, __) = make_subnets(aws, cidr=f"10.{number}")
     template = build("ec2_launch_template", aws, {"name": f"fleet-{number}", "instance_type": "m7i.large", **more})
     template.params["image_id"] = "ami-760aaa0f"
     template.apply()

@@ -79,7 +79,7 @@ def test_prices_follow_the_size_and_differ_on_spot(aws):
     rows = aws.client("ec2").describe_spot_price_history(InstanceTypes=["m7i.large", "m7i.16xlarge"])
     spot = {(row["InstanceType"], row["AvailabilityZone"]): float(row["SpotPrice"]) for row in rows["SpotPriceHistory"]}
     assert len(set(spot.values())) == len(spot) > 2
-    assert all(found < price(name) for (name, _), found in spot.items())
+    assert all(found < price(name) for (name, __), found in spot.items())
 
 
 def test_every_page_of_prices_is_there(aws):

@@ -200,7 +200,7 @@ def test_versions_know_their_support(eks):
 
 
 def test_listings_come_in_pages(aws, eks, ground):
-    names = {make_cluster(eks, ground) for _ in range(3)}
+    names = {make_cluster(eks, ground) for __ in range(3)}
     aws.admin("PUT", "page-size", {"items": 2})
     pages = list(eks.get_paginator("list_clusters").paginate())
     assert len(pages) > 1 and all(len(page["clusters"]) <= 2 for page in pages)

@@ -119,7 +119,7 @@ def test_a_lock_that_each_run_takes_and_drops_does_not_make_the_journal_grow(tmp
             s3.put_object(Bucket="versions", Key="a", Body=str(number).encode())
         kept = s3.put_object(Bucket="records", Key="kept", Body=b"1", IfNoneMatch="*")["ETag"]
         kept = s3.put_object(Bucket="records", Key="kept", Body=b"2", IfMatch=kept)["ETag"]
-        for _ in range(105):
+        for __ in range(105):
             tag = s3.put_object(Bucket="records", Key="lock", Body=b"mine", IfNoneMatch="*")["ETag"]
             s3.delete_object(Bucket="records", Key="lock", IfMatch=tag)
         held = s3.put_object(Bucket="records", Key="lock", Body=b"held", IfNoneMatch="*")["ETag"]
@@ -137,7 +137,7 @@ def test_a_lock_that_each_run_takes_and_drops_does_not_make_the_journal_grow(tmp
 def test_states_take_their_time_and_survive_a_restart_half_way(tmp_path):
     aws = EmulatedAws("--state", str(tmp_path), "--delay", "cluster=3").start()
     try:
-        _, subnets = make_subnets(aws)
+        __, subnets = make_subnets(aws)
         role = make_role(aws, "cluster")
         started = time.monotonic()
         aws.client("eks").create_cluster(name="slow", roleArn=role, resourcesVpcConfig={"subnetIds": subnets})

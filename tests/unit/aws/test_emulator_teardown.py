@@ -80,7 +80,7 @@ def test_a_protected_load_balancer_does_not_go(aws, ground):
 
 
 def test_a_stuck_load_balancer_leaves_its_interfaces_until_it_is_released(aws, ground):
-    vpc, subnets, _ = ground
+    vpc, subnets, __ = ground
     aws.admin("PUT", "stuck/us-west-2", {"load_balancers": ["k8s-*"]})
     aws.client("elbv2").delete_load_balancer(LoadBalancerArn=make_balancer(aws, ground, "k8s-stuck"))
     aws.client("elbv2").delete_load_balancer(LoadBalancerArn=make_balancer(aws, ground, "other"))
@@ -120,7 +120,7 @@ def test_load_balancers_take_their_time_and_outlive_a_restart(tmp_path):
 
 
 def test_an_instance_takes_its_interface_with_it(aws, ground):
-    vpc, subnets, _ = ground
+    vpc, subnets, __ = ground
     ec2 = aws.client("ec2")
     image = ec2.describe_images(Filters=[{"Name": "architecture", "Values": ["x86_64"]}])["Images"][0]["ImageId"]
     tags = [{"ResourceType": "instance", "Tags": [MARK]}]
@@ -214,7 +214,7 @@ def test_a_simulation_knows_what_was_denied(aws):
 def test_a_new_role_is_known_to_eks_after_a_while():
     aws = EmulatedAws("--delay", "role=2").start()
     try:
-        _, subnets = make_subnets(aws)
+        __, subnets = make_subnets(aws)
         given = {"name": "early", "roleArn": make_role(aws, "new"), "resourcesVpcConfig": {"subnetIds": subnets}}
         said = [one.message for one in recorded().values() if one.id.startswith("eks.role_")]
         unknown = "|".join(re.escape(words) for words in said if "{" not in words)

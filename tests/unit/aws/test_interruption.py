@@ -43,7 +43,7 @@ def cut_after(resource, calls):
     """Have the process die right after the service has carried out its n-th changing call; None counts only."""
     done = []
 
-    def count(model, **_):
+    def count(model, **__):
         if not model.name.startswith(("Describe", "Get", "List", "Head")):
             done.append(model.name)
             if len(done) == calls:
@@ -162,7 +162,7 @@ def test_a_connection_that_breaks_before_the_answer_makes_nothing_twice(aws, gro
     vpc = build("ec2_vpc", aws, example.params)
     broken = []
 
-    def break_off(model, **_):
+    def break_off(model, **__):
         if model.name == "CreateVpc" and not broken:
             broken.append(model.name)
             raise error

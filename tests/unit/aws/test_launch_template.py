@@ -131,7 +131,7 @@ def test_a_version_of_somebody_elses_hand_is_a_difference_that_the_next_run_take
 def test_a_group_that_was_made_without_a_template_is_planned_to_be_replaced(aws, ground, nodes):
     params = sample("eks_nodegroup", ground, aws).params
     build("eks_nodegroup", aws, params).apply()
-    lt, _ = nodes(name=params["name"])
+    lt, __ = nodes(name=params["name"])
     wanted = {**params, "disk_size": None, "launch_template": lt.outputs()}
     plan = build("eks_nodegroup", aws, wanted).plan()
     assert plan.verb == "replace" and any(change.path.startswith("launchTemplate") for change in plan.changes)
@@ -178,9 +178,9 @@ def test_what_may_stand_in_one_place_only_is_refused_as_eks_refuses_it(aws, grou
 
 
 def test_another_template_than_the_first_is_refused_by_eks(aws, ground, nodes):
-    _, group = nodes()
+    __, group = nodes()
     group.apply()
-    other, _ = nodes()
+    other, __ = nodes()
     where = {"clusterName": "ground", "nodegroupName": group.params["name"]}
     with pytest.raises(ClientError, match="must specify the same launch template"):
         aws.client("eks").update_nodegroup_version(**where, launchTemplate=other.outputs())
@@ -232,7 +232,7 @@ def custom(nodes, image, **template):
 
 
 def test_a_group_with_an_image_of_its_own_asks_for_no_version_and_needs_nothing_in_the_next_run(nodes, image):
-    _, group = custom(nodes, image, node_config={"cluster": JOINS})
+    __, group = custom(nodes, image, node_config={"cluster": JOINS})
     group.apply()
     group.wait()
     assert group.read()["amiType"] == "CUSTOM"
@@ -240,17 +240,17 @@ def test_a_group_with_an_image_of_its_own_asks_for_no_version_and_needs_nothing_
 
 
 def test_nodes_of_an_image_that_is_not_told_the_cluster_never_join(nodes, image):
-    _, group = custom(nodes, image)
+    __, group = custom(nodes, image)
     group.apply()
     with pytest.raises(Exception, match="Instances failed to join the kubernetes cluster"):
         group.wait()
 
 
 def test_eks_refuses_its_own_image_types_versions_and_strange_images_beside_an_image(aws, nodes, image):
-    _, group = nodes(image_id=image, node_config={"cluster": JOINS})
+    __, group = nodes(image_id=image, node_config={"cluster": JOINS})
     with pytest.raises(Exception, match="AMI Type other than CUSTOM"):
         group.apply()
-    _, group = custom(nodes, "ami-00000000000000000")
+    __, group = custom(nodes, "ami-00000000000000000")
     with pytest.raises(Exception, match="does not exist"):
         group.apply()
     lt, group = custom(nodes, image, node_config={"cluster": JOINS})
@@ -263,12 +263,12 @@ def test_eks_refuses_its_own_image_types_versions_and_strange_images_beside_an_i
 def test_a_cluster_placement_group_over_two_zones_gets_no_second_node(aws, nodes, ground):
     placed = build("ec2_placement_group", aws, {"name": f"near-{next(NUMBERS)}", "strategy": "cluster"})
     placed.apply()
-    _, group = nodes(placement_group=placed.outputs()["name"])
+    __, group = nodes(placement_group=placed.outputs()["name"])
     group.params.update(min_size=2, max_size=2, subnet_ids=ground.subnets)
     group.apply()
     with pytest.raises(Exception, match="in use in another availability zone"):
         group.wait()
-    _, one = nodes(placement_group=placed.outputs()["name"])
+    __, one = nodes(placement_group=placed.outputs()["name"])
     one.params["subnet_ids"] = ground.subnets[:1]
     one.apply()
     one.wait()
@@ -277,7 +277,7 @@ def test_a_cluster_placement_group_over_two_zones_gets_no_second_node(aws, nodes
 
 
 def test_images_of_amazon_linux_2_end_with_kubernetes_1_32(nodes):
-    _, group = nodes()
+    __, group = nodes()
     group.params["ami_type"] = "AL2_x86_64"
     with pytest.raises(Exception, match=r"only supported for kubernetes versions 1\.32 or earlier"):
         group.apply()

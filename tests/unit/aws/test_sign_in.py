@@ -117,7 +117,7 @@ HALF = "[profile my]\naws_access_key_id = AKIA\n"
 def test_credentials_that_do_not_work_are_said_with_the_way_out(config, text, profile, said):
     config(text)
     with pytest.raises(AwsError, match=said) as raised:
-        _ = Connection.open("eu-central-1", profile=profile).identity
+        __ = Connection.open("eu-central-1", profile=profile).identity
     assert str(raised.value).startswith("AWS: sign in failed: ")
 
 
@@ -125,7 +125,7 @@ def test_the_profile_of_the_environment_is_named_too(config, monkeypatch):
     config(SSO)
     monkeypatch.setenv("AWS_PROFILE", "my")
     with pytest.raises(AwsError, match="aws sso login --profile my"):
-        _ = Connection.open("eu-central-1").identity
+        __ = Connection.open("eu-central-1").identity
 
 
 def test_an_expired_session_names_the_command(config, tmp_path):
@@ -135,7 +135,7 @@ def test_an_expired_session_names_the_command(config, tmp_path):
     token = {"accessToken": "x", "expiresAt": "2020-01-01T00:00:00Z", "startUrl": "https://work.awsapps.com/start"}
     (folder / f"{hashlib.sha1(b'work').hexdigest()}.json").write_text(json.dumps(token))
     with pytest.raises(AwsError, match=r"; sign in: aws sso login --profile my$"):
-        _ = Connection.open("eu-central-1", profile="my").identity
+        __ = Connection.open("eu-central-1", profile="my").identity
 
 
 @pytest.mark.programs

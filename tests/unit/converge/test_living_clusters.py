@@ -26,7 +26,7 @@ class Records:
         return Resource("v1", "ConfigMap", "configmaps", True, frozenset())
 
     def list(self, resource, namespace, *, labels):
-        key, _, value = labels.partition("=")
+        key, __, value = labels.partition("=")
         return [one for one in self.documents.values() if one["metadata"]["labels"].get(key) == value]
 
     def get(self, resource, name, namespace):

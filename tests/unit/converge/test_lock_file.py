@@ -74,7 +74,7 @@ def test_a_chart_is_locked_by_its_archives_digest_and_other_runs_get_it(reposito
 
 
 def test_a_chart_that_is_not_locked_fails_naming_the_command(repository, tmp_path):
-    url, _ = repository
+    url, __ = repository
     with pytest.raises(lock_file.LockFileError, match=r"chart app 1.0.0 is not in .*playbooks/lock.yml"):
         lock_file.locked(components(url), tmp_path / "release.lock.yml")
 

@@ -106,7 +106,7 @@ def test_a_sentence_names_component_kind_namespace_and_name():
 def mutated(rng):
     """The descriptors with one to three places replaced, taken out or doubled."""
     made = copy.deepcopy(DESCRIBED)
-    for _ in range(rng.randint(1, 3)):
+    for __ in range(rng.randint(1, 3)):
         node, path = made, []
         while isinstance(node, dict | list) and node and (not path or rng.random() < 0.85):
             key = rng.choice(list(node)) if isinstance(node, dict) else rng.randrange(len(node))

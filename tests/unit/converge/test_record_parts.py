@@ -21,20 +21,20 @@ class Maps:
     def __init__(self):
         self.stored, self.dies_after = {}, -1
 
-    def resource(self, *_):
+    def resource(self, *__):
         return "configmaps"
 
-    def list(self, _, __, labels):
+    def list(self, __, ___, labels):
         key, value = labels.split("=")
         return [one for one in self.stored.values() if one["metadata"]["labels"].get(key) == value]
 
-    def get(self, _, name, __):
+    def get(self, __, name, ___):
         return self.stored.get(name)
 
-    def apply(self, _, document, **__):
+    def apply(self, __, document, **___):
         self.stored[document["metadata"]["name"]] = document
 
-    def delete(self, _, name, *__, **___):
+    def delete(self, __, name, *___, **____):
         if self.dies_after == 0:
             raise Died
         self.dies_after -= 1
@@ -67,7 +67,7 @@ def test_a_record_is_forgotten_whole_although_the_run_before_died_at_it(maps, de
 
 def test_the_oldest_revision_goes_whole_although_the_run_before_died_at_it(maps):
     commit(Recorder(maps), 2)
-    for _ in range(KEPT - 1):
+    for __ in range(KEPT - 1):
         commit(Recorder(maps), 0)
     maps.dies_after = 1
     with pytest.raises(Died):

@@ -34,7 +34,7 @@ def test_each_node_says_its_own_reason_and_nothing_when_it_has_ended(monkeypatch
     lines, context = [], context_of(Run(None, check=False))
 
     def seen(reason):
-        return any(context.run.stop.wait(0.02) or [line for line in lines if reason in line] for _ in range(500))
+        return any(context.run.stop.wait(0.02) or [line for line in lines if reason in line] for __ in range(500))
 
     nodes = [
         Waiting("removal", "PersistentVolumeClaim llm-engines/models", "held by a pod", seen),

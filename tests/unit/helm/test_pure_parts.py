@@ -54,7 +54,7 @@ def test_text_of_a_secret_is_encoded_as_the_api_does():
 
 
 def test_a_hook_without_a_policy_is_deleted_before_it_is_made_again():
-    _, _, hooks = split(
+    __, __, hooks = split(
         parse(f"{HEAD[:-1].replace('{name: a}', '{name: a, annotations: {helm.sh/hook: post-install}}')}\n")
     )
     assert hooks[0].policies == ["before-hook-creation"]
@@ -69,7 +69,7 @@ def password(value):
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"password": value}}
 
 
-FIELDS, _ = compare([password("a"), deployment("a")], [password("b"), deployment("b")], "ns")
+FIELDS, __ = compare([password("a"), deployment("a")], [password("b"), deployment("b")], "ns")
 
 
 def fed(live, same):

@@ -45,12 +45,12 @@ def test_a_chart_is_split_into_definitions_objects_and_hooks(options):
 
 
 def test_definitions_come_from_both_places(options):
-    definitions, _, _ = split(rendered(options, "definitions").documents)
+    definitions, __, __ = split(rendered(options, "definitions").documents)
     assert {document["spec"]["names"]["kind"] for document in definitions} == {"Widget", "Gadget", "Gizmo"}
 
 
 def test_a_charts_own_definitions_count_as_served(options):
-    _, objects, _ = split(rendered(options, "definitions", careful=True).documents)
+    __, objects, __ = split(rendered(options, "definitions", careful=True).documents)
     assert "Widget" in {document["kind"] for document in objects}
 
 
@@ -125,7 +125,7 @@ def test_values_are_in_no_argument_and_in_no_file_that_others_may_read(options, 
     rendered(options, "web", greeting=CANARY)
     assert seen
     assert CANARY not in repr(seen)
-    for folder, _, files in os.walk(options.cache):
+    for folder, __, files in os.walk(options.cache):
         for file in files:
             path = Path(folder) / file
             if CANARY in path.read_text(errors="replace"):

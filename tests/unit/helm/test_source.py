@@ -138,7 +138,7 @@ def test_a_password_in_an_address_goes_to_its_host_and_into_no_error(server, opt
     server.repository(CONTENT)
     with_password = server.address.replace("http://", "http://user:canary-password@")
     obtain(chart(with_password), options)
-    assert all(authorization.startswith("Basic ") for _, authorization in server.asked)
+    assert all(authorization.startswith("Basic ") for __, authorization in server.asked)
     with pytest.raises(ChartError) as refused:
         obtain(chart(with_password, version="2.0.0"), options)
     assert "canary" not in str(refused.value)

@@ -27,7 +27,7 @@ def answering(status, body, headers):
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_):
+        def log_message(self, *__):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -61,11 +61,11 @@ def test_steps_of_no_account_say_nothing():
 def test_both_lanes_run_at_once(tmp_path, monkeypatch):
     meeting = threading.Barrier(2, timeout=20)
     monkeypatch.setattr(bringing.debian, "missing", lambda packages: ["p"])
-    monkeypatch.setattr(bringing.debian, "install_missing", lambda *_: meeting.wait())
-    monkeypatch.setattr(obtain, "costs", lambda *_: {"etcd": 1})
+    monkeypatch.setattr(bringing.debian, "install_missing", lambda *__: meeting.wait())
+    monkeypatch.setattr(obtain, "costs", lambda *__: {"etcd": 1})
     once = iter([None])
 
-    def obtained(*_):
+    def obtained(*__):
         if next(once, "again") is None:
             meeting.wait()
         return {}
@@ -77,7 +77,7 @@ def test_both_lanes_run_at_once(tmp_path, monkeypatch):
 def test_a_lane_that_fails_ends_the_other_after_its_step_and_says_why(tmp_path, monkeypatch):
     failed, begun = threading.Event(), []
 
-    def install(*_):
+    def install(*__):
         failed.set()
         raise bringing.debian.PackageError("no package p")
 
@@ -89,7 +89,7 @@ def test_a_lane_that_fails_ends_the_other_after_its_step_and_says_why(tmp_path, 
             begun.append("etcd")
 
     monkeypatch.setattr(obtain, "obtain", obtained)
-    monkeypatch.setattr(obtain, "costs", lambda *_: {"etcd": 1})
+    monkeypatch.setattr(obtain, "costs", lambda *__: {"etcd": 1})
     monkeypatch.setattr(bringing.debian, "missing", lambda packages: ["p"])
     monkeypatch.setattr(bringing.debian, "install_missing", install)
     with pytest.raises(LocalClusterError, match="no package p"):

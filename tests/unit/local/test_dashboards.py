@@ -101,7 +101,7 @@ class Answers(BaseHTTPRequestHandler):
 
     asked = 0
 
-    def log_message(self, *_):
+    def log_message(self, *__):
         pass
 
     def do_GET(self):

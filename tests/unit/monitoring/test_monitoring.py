@@ -81,7 +81,7 @@ def test_an_alert_whose_number_is_out_of_reach_is_noticed(tmp_path):
 def test_every_panel_asks_what_prometheus_understands(tmp_path):
     asked = [
         {"record": "asked", "expr": query, "labels": {"n": str(n)}}
-        for n, (*_, query) in enumerate(dashboards.queries(PANELS))
+        for n, (*__, query) in enumerate(dashboards.queries(PANELS))
     ]
     (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": asked}]}))
     said = subprocess.run(
@@ -92,7 +92,7 @@ def test_every_panel_asks_what_prometheus_understands(tmp_path):
 
 def test_a_panel_that_names_a_recorded_series_names_one_that_is_recorded():
     recorded = {rule["record"] for group in GROUPS for rule in group["rules"] if "record" in rule}
-    texts = [query for *_, query in dashboards.queries(PANELS)]
+    texts = [query for *__, query in dashboards.queries(PANELS)]
     texts += [rule["expr"] for group in GROUPS for rule in group["rules"]]
     used = {
         name
@@ -108,7 +108,7 @@ def test_series_of_the_gateway_are_series_that_the_gateway_has():
     gauges = (REPO / "gateway" / "src" / "llm_gateway" / "gateway.py").read_text()
     known = set(re.findall(r'(?:Counter|Histograms|Gauge)\(\s*"([a-z_]+)"', telemetry + gauges))
     texts = [rule["expr"] for group in GROUPS for rule in group["rules"]] + [
-        query for *_, query in dashboards.queries(PANELS)
+        query for *__, query in dashboards.queries(PANELS)
     ]
     used = {re.sub("_bucket$", "", name) for text in texts for name in re.findall(r"llm_gateway_([a-z_]+)", text)}
     assert used

@@ -104,7 +104,7 @@ def test_permissions_that_are_missing_are_named_by_who_forbids_them():
     denied = {"eks:CreateCluster": "no policy allows it", "eks:TagResource": "no policy allows it"}
     denied |= {"iam:CreateRole": "the organization forbids it"}
     rows = found(account.permissions, replace(FACTS, denied=denied))
-    assert [severity for severity, _ in rows] == ["error", "error"]
+    assert [severity for severity, __ in rows] == ["error", "error"]
     assert "eks: CreateCluster, TagResource; attach the policy of docs/aws_permissions.json" in rows[0][1]
     assert "(the organization forbids it): iam: CreateRole; have that lifted" in rows[1][1]
 
@@ -150,7 +150,7 @@ def test_a_version_below_the_running_cluster_is_a_warning():
 
 
 def test_what_is_known_of_aws_for_long_is_a_warning_until_the_account_was_asked():
-    said = [text for _, text in found(lifecycle.ages, asked=replace(WANTED, reference={}))]
+    said = [text for __, text in found(lifecycle.ages, asked=replace(WANTED, reference={}))]
     assert len(said) == 1 and "prices are known as of 2025-12-31, 326 days ago; run playbooks/lock.yml" in said[0]
     asked = replace(WANTED, reference={"as_of": "2026-11-01", "prices": {"m7i.large": 0.1}})
     assert found(lifecycle.ages, asked=asked) == []
@@ -161,7 +161,7 @@ def test_what_is_known_of_aws_for_long_is_a_warning_until_the_account_was_asked(
 def test_a_network_of_ones_own_needs_addresses_and_one_more_vpc():
     facts = replace(FACTS, counts={"elastic-ip": (5.0, 3), "vpc": (5.0, 5)})
     asked = replace(WANTED, network=replace(WANTED.network, nat_gateways=3))
-    said = dict.fromkeys(text for _, text in found(capacity.counts, facts, asked))
+    said = dict.fromkeys(text for __, text in found(capacity.counts, facts, asked))
     assert list(said) == [
         "the quota of elastic IP addresses is 5, and 3 are needed beside 3 of others; "
         "ask for 6 or more (Service Quotas, ec2 L-0263D0A3), or give some back.",
@@ -187,7 +187,7 @@ def test_addons_of_a_protected_cluster_are_pinned():
 def test_a_name_that_another_has_is_an_error(owner, words):
     taken = Taken("eks_cluster", "EKS cluster", "demo", "platform_cluster_name", owner)
     rows = found(lifecycle.names, replace(FACTS, taken=(taken,)))
-    assert [severity for severity, _ in rows] == (["error"] if words else [])
+    assert [severity for severity, __ in rows] == (["error"] if words else [])
     assert not words or (words in rows[0][1] and "cluster_adopt: true" in rows[0][1])
 
 
@@ -201,7 +201,7 @@ def test_a_cluster_to_adopt_must_be_there():
 @pytest.mark.parametrize(("bucket", "severity"), [("foreign", "error"), ("free", "warning"), ("ours", None)])
 def test_the_bucket_for_locks_is_there_and_ours(bucket, severity):
     rows = found(lifecycle.names, replace(FACTS, bucket=bucket), replace(WANTED, state_bucket="records"))
-    assert [level for level, _ in rows] == ([severity] if severity else [])
+    assert [level for level, __ in rows] == ([severity] if severity else [])
 
 
 def test_services_and_vpc_are_apart_and_of_a_size_that_is_taken():
@@ -265,8 +265,8 @@ def given(*subnets, vpc="vpc-1", ids=("a", "b"), maximum=1):
 )
 def test_given_subnets_exist_cover_two_zones_and_have_room(subnets, severities, words):
     rows = found(network.given, *given(*(Subnet(name, "vpc-1", zone, free, TAGGED) for name, zone, free in subnets)))
-    assert [severity for severity, _ in rows] == severities
-    assert any(words in text for _, text in rows) or not words
+    assert [severity for severity, __ in rows] == severities
+    assert any(words in text for __, text in rows) or not words
 
 
 def test_a_given_network_is_found_tagged_and_large_enough_for_the_nodes():
@@ -313,7 +313,7 @@ def test_spot_groups_count_against_the_quota_of_spot():
 
 
 def test_a_model_gets_the_first_instance_that_has_room_and_says_why():
-    ((_, place),) = models.choices(FACTS, WANTED)
+    ((__, place),) = models.choices(FACTS, WANTED)
     assert place.instance_type == "inf2.xlarge" and "weights 14.9 GiB + KV cache 1.0 GiB" in place.reasons[0]
     assert any("8B parameters (from its name)" in words for words in place.estimate.assumed)
 
@@ -322,7 +322,7 @@ def test_an_engine_is_not_put_on_what_it_cannot_use():
     neuron = replace(FACTS.offers[1], manufacturer="AWS", accelerator="Inferentia2")
     facts = replace(FACTS, offers=(FACTS.offers[0], neuron, FACTS.offers[2]))
     asked = replace(WANTED, models=(replace(LLAMA, engine="llamacpp"),))
-    ((_, place),) = models.choices(facts, asked)
+    ((__, place),) = models.choices(facts, asked)
     assert place.instance_type == "g6.xlarge"
     assert place.reasons[0] == "inf2.xlarge: llamacpp does not compute on Inferentia2"
     only = replace(asked, models=(replace(LLAMA, engine="llamacpp", instance_types=("inf2.xlarge",)),))
@@ -339,13 +339,13 @@ def test_a_model_of_unknown_size_is_a_warning_and_shows_no_sums():
     mystery = replace(WANTED, models=(replace(LLAMA, given=Given("mystery")),))
     severity, text = one(models.models, asked=mystery)
     assert severity == "warning" and "set parameters" in text
-    ((_, place),) = models.choices(FACTS, mystery)
+    ((__, place),) = models.choices(FACTS, mystery)
     assert place.reasons == ("inf2.xlarge: taken unchecked, its size is not known",)
 
 
 def test_a_model_on_processors_goes_to_a_node_group_with_room():
     small = replace(WANTED, models=(Model(Given("tiny-1b-q4_k_m"), engine="llamacpp"),))
-    ((_, place),) = models.choices(FACTS, small)
+    ((__, place),) = models.choices(FACTS, small)
     assert (place.on_group, place.instance_type, place.price_per_hour) == ("system", "m7i.large", 0.0)
     large = replace(WANTED, models=(Model(Given("huge-70b"), engine="llamacpp"),))
     assert one(models.models, asked=large)[0] == "error"

@@ -42,7 +42,7 @@ class Optimum:
         from transformers import StoppingCriteria, StoppingCriteriaList
 
         class Show(StoppingCriteria):  # type: ignore[misc]
-            def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+            def __call__(self, input_ids: Any, scores: Any, **__: Any) -> Any:
                 return torch.full((1,), on_token(int(input_ids[0, -1])), dtype=torch.bool)
 
         sampled = {} if sampling.greedy else {"temperature": sampling.temperature, "top_p": sampling.top_p}

@@ -95,5 +95,5 @@ class _Bridge:
 
     def end(self) -> None: ...
 
-    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> bool:
+    def __call__(self, input_ids: Any, scores: Any, **__: Any) -> bool:
         return self._stop

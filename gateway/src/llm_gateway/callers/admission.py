@@ -174,7 +174,7 @@ class Admission:
             key = Key(name="admin", tenant="admin", models=frozenset(), admin=True)
             pairs.append((sha256(admin.encode()).digest(), key))
         self.keys = KeyStore(pairs, anonymous=settings.anonymous and not pairs, tokens=self.tokens)
-        self.has_classes = any(key.classes is not None for _, key in pairs) or self.tokens is not None
+        self.has_classes = any(key.classes is not None for __, key in pairs) or self.tokens is not None
         self._forget_callers()
 
     def _forget_callers(self) -> None:

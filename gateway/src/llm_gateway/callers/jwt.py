@@ -95,7 +95,7 @@ class TokenVerifier:
 
     def names(self) -> set[str]:
         """Names of the callers whose tokens are remembered."""
-        return {key.name for key, _ in self._good.values()}
+        return {key.name for key, __ in self._good.values()}
 
     def find(self, digest: bytes, token: bytes) -> Key | None:
         """Whom a token names; None for one that is no good."""

@@ -88,7 +88,7 @@ class _Held:
         self._ledger.lock(self._record.at)
         self._ledger.read(self._record)
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *__: object) -> None:
         self._ledger.write(self._record)
         self._ledger.unlock(self._record.at)
 

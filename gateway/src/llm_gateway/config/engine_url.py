@@ -39,7 +39,7 @@ class EngineUrl:
 
 def read(url: str) -> EngineUrl:
     """`https://api.example/v1?key_file=/run/key&model=a,b` and the like. Raises ConfigError."""
-    bare, _, query = url.partition("?")
+    bare, __, query = url.partition("?")
     found = _URL.fullmatch(bare)
     if found is None or int(found[3] or 1) > 65535:
         raise ConfigError(f"engine: expected http://HOST:PORT or https://HOST/BASE/PATH (got {url!r})")

@@ -426,7 +426,7 @@ def load(
 
 def host_port(listen: str) -> tuple[str, int]:
     """`127.0.0.1:8080`, `[::1]:8080`, `:8080` (no host: every address) → (host, port). Raises ConfigError."""
-    host, _, port = listen.rpartition(":")
+    host, __, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ConfigError(f"listen: expected HOST:PORT (got {listen!r})")

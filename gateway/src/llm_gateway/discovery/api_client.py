@@ -191,7 +191,7 @@ class ApiClient:
         reply = _Reply(idle_timeout_s)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                transport, _ = await asyncio.get_running_loop().create_connection(
+                transport, __ = await asyncio.get_running_loop().create_connection(
                     lambda: reply, self._host, self._port, ssl=self._context()
                 )
             transport.write(request.encode("ascii"))

@@ -229,7 +229,7 @@ class Engine(Upstream):
         where = self.where
         try:
             async with asyncio.timeout(timeout_s):
-                _, connection = await loop.create_connection(
+                __, connection = await loop.create_connection(
                     cast(Any, lambda: EngineConnection(self)), where.host, where.port, ssl=where.tls
                 )
         except TimeoutError as error:

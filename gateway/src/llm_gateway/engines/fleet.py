@@ -286,6 +286,6 @@ class Fleet:
                 self.registry.refresh(engine)
 
 
-def fetch(*_: object) -> None:
+def fetch(*__: object) -> None:
     """Look at these objects, so that the processor fetches all of them at once (README, "Memory in no cache"). Whoever passes an object on has
     touched it: nothing is left to do here."""

@@ -130,7 +130,7 @@ _OTHERWISE = ("/v1/models", "/info")
 async def answers(engine: Engine, timeout_s: float) -> bool:
     """Whether an engine answers at all. One that knows no list of models does; a server error in time is as bad as silence."""
     try:
-        status, _ = await get(engine, "/v1/models", timeout_s)
+        status, __ = await get(engine, "/v1/models", timeout_s)
     except EngineError:
         return False
     return status < 500 or status == 501

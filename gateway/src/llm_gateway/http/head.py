@@ -330,6 +330,6 @@ def keys_shown(fields: Mapping[bytes, bytes]) -> list[bytes]:
 
     A key is its bytes as they were sent; nothing decodes them. Another scheme of authorization is meant for something before us, such as an
     ingress with a password of its own."""
-    scheme, _, token = fields.get(b"authorization", b"").partition(b" ")
+    scheme, __, token = fields.get(b"authorization", b"").partition(b" ")
     bearer = token.strip() if scheme.lower() == b"bearer" else b""
     return [key for key in (bearer, fields.get(b"x-api-key", b""), fields.get(b"api-key", b"")) if key]

@@ -61,7 +61,7 @@ def _blocks() -> Iterator[int]:
     """Where blocks of private anonymous memory begin that could be a huge page each."""
     with Path("/proc/self/maps").open(encoding="ascii", errors="replace") as maps:
         for line in maps:
-            span, rights, _, _, inode, *name = line.split()
+            span, rights, __, __, inode, *name = line.split()
             if rights == "rw-p" and inode == "0" and name in ([], ["[heap]"]):
                 start, end = (int(address, 16) for address in span.split("-"))
                 yield from range(-(-start // HUGE) * HUGE, end - HUGE + 1, HUGE)

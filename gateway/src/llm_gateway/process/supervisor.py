@@ -51,7 +51,7 @@ class Supervisor:
             port = first.getsockname()[1]
         shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         listeners = [first]
-        for _ in range(settings.workers - 1):
+        for __ in range(settings.workers - 1):
             listeners.append(bind(settings, shared=True, address=shown))
         for listener in listeners:
             listener.listen(4096)

@@ -406,7 +406,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         with rest, suppress(OSError):
             while self._protocol_arguments:
-                accepted, _ = rest.accept()
+                accepted, __ = rest.accept()
                 accepted.setblocking(False)
                 await loop.connect_accepted_socket(lambda: ClientConnection(**self._protocol_arguments), accepted)
         if self.family is not None:

@@ -54,7 +54,7 @@ def _fields(content_type: bytes, body: bytes) -> dict[bytes, tuple[int, int]]:
     if at < 2 and not body.startswith(delimiter[2:]):
         raise malformed("The form has no part that begins with its boundary.")
     at += len(delimiter) - 2
-    for _ in range(_MAX_PARTS):
+    for __ in range(_MAX_PARTS):
         if body[at : at + 2] == b"--":
             return found
         head_end = body.find(b"\r\n\r\n", at, at + _MAX_HEAD_BYTES)

@@ -78,7 +78,7 @@ class EventReader:
                 self._data = []
                 self._size = 0
             return
-        name, _, value = line.partition(b":")
+        name, __, value = line.partition(b":")
         if name == b"error":
             value = b'{"error":%b}' % value
         elif name != b"data":

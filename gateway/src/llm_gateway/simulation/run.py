@@ -112,7 +112,7 @@ class _Run:
         self.chance = random.Random(installation.seed)  # noqa: S311  a simulation must be repeatable
         self.engines = [SimulatedEngine(f"engine-{n}", installation.model) for n in range(installation.engines)]
         one = installation.gateways == 1
-        self.gateways = [_Gateway(self._policy(), self.engines, own=not one) for _ in range(installation.gateways)]
+        self.gateways = [_Gateway(self._policy(), self.engines, own=not one) for __ in range(installation.gateways)]
         self.now_s = 0.0
         self.events: list[tuple[float, int, int]] = []
         self.count = 0
@@ -126,7 +126,7 @@ class _Run:
         if rules.any:
             shared = installation.shared_limits
             count = 1 if shared else installation.gateways
-            self.limiters = [Limiter(Ledger(1, slots=4096), self._clock) for _ in range(count)]
+            self.limiters = [Limiter(Ledger(1, slots=4096), self._clock) for __ in range(count)]
             self.rules = rules.share(count)
 
     def _clock(self) -> float:
@@ -205,7 +205,7 @@ class _Run:
         heapq.heappush(self.events, (end_s, _END, number))
 
     def _end(self, number: int) -> None:
-        engine, position, gateway, _, ticket, asked = self.ends.pop(number)
+        engine, position, gateway, __, ticket, asked = self.ends.pop(number)
         if gateway.own:
             gateway.own[position].in_flight -= 1
         if ticket is not None:

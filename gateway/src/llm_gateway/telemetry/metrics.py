@@ -216,7 +216,7 @@ def _genai_tokens(family: Histograms) -> Iterator[str]:
     yield f"# HELP {name} {family.help}"
     yield f"# TYPE {name} histogram"
     for value, histogram in family.by_value.items():
-        direction, _, model = value.partition(":")
+        direction, __, model = value.partition(":")
         yield from histogram.lines(
             name,
             f'gen_ai_token_type="{direction}",gen_ai_operation_name="chat",gen_ai_provider_name="llm-gateway",'

@@ -121,7 +121,7 @@ class Tracer:
             }
         )
         try:
-            status, _ = await request("POST", self._url, body=body, timeout_s=5.0)
+            status, __ = await request("POST", self._url, body=body, timeout_s=5.0)
             if status >= 300:
                 raise OutgoingError(f"{self._url}: status {status}")
         except OutgoingError as error:

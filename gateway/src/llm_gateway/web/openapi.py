@@ -46,7 +46,7 @@ def _object(required: list[str], **properties: Any) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    _, found = msgspec.json.schema_components(
+    __, found = msgspec.json.schema_components(
         [anthropic.Request, anthropic.CountRequest, responses.Request, tgi.Request], ref_template=_REFERENCE
     )
     error = _object(["message", "type"], message={"type": "string"}, type={"type": "string"}, param={}, code={})

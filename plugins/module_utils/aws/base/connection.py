@@ -137,7 +137,7 @@ class Connection:
     def _refused(self, error: Exception) -> AwsError:
         return AwsError(sentence("AWS", "sign in", error, profile=self.profile), code_of(error))
 
-    def _record(self, model: Any, **_: Any) -> None:
+    def _record(self, model: Any, **__: Any) -> None:
         self.calls.add((str(model.service_model.service_name), str(model.name)))
 
     def retrying(self, call: Callable[[], Any], *, repeatable: bool = True) -> Any:

@@ -106,7 +106,7 @@ class Ec2Resource(AwsResource):
 
     @classmethod
     def census(cls, looker: Looker) -> Iterable[Item]:
-        operation, result, _, identifier = cls.describe
+        operation, result, __, identifier = cls.describe
         named = Named(cls.kind, cls.resource_type, operation, result, identifier, cls.filters_in)
         for row, tags in marked(looker, named):
             state = str(row.get("State") or "")
@@ -129,7 +129,7 @@ class Ec2Resource(AwsResource):
         return str(self.params.get("id") or "")
 
     def read(self) -> State | None:
-        operation, result, by_id, _ = self.describe
+        operation, result, by_id, __ = self.describe
         filters = {by_id: self.adopted_id} if self.adopted_id else self.filters()
         wanted: dict[str, Any] = {self.filters_in: [{"Name": key, "Values": [text]} for key, text in filters.items()]}
         rows = self.listed(operation, result, **wanted)

@@ -128,11 +128,11 @@ def _flat(permission: dict[str, Any], group: str) -> list[tuple[str, str]]:
 
 def _permission(name: str, description: str, group: str) -> dict[str, Any]:
     """The API's form of such a line."""
-    ports, _, source = name.partition(" from ")
-    protocol, _, numbers = ports.partition(" ")
+    ports, __, source = name.partition(" from ")
+    protocol, __, numbers = ports.partition(" ")
     made: dict[str, Any] = {"IpProtocol": "-1" if protocol == "all" else protocol}
     if numbers:
-        first, _, last = numbers.rpartition("-")
+        first, __, last = numbers.rpartition("-")
         made |= {"FromPort": int(first), "ToPort": int(last)}
     words = {"Description": description} if description else {}
     if source == "itself" or source.startswith("sg-"):

@@ -168,7 +168,7 @@ class EksAddon(EksMember):
 
 def unknown_members(given: Any, schema: Any, whole: Any, path: str = "") -> Iterator[tuple[str, list[str]]]:
     """Paths that a JSON schema does not allow, each with the members allowed there. Pure; `whole` resolves its references."""
-    for _ in range(9):
+    for __ in range(9):
         reference = schema.get("$ref") if isinstance(schema, Mapping) else None
         if not reference:
             break

@@ -94,7 +94,7 @@ class EksMember(EksResource):
         listings = looker.details.map(partial(cls._named, looker), clusters)
         wanted = [(cluster, name) for cluster, found in zip(clusters, listings, strict=True) for name in found]
         rows = looker.details.map(partial(cls._described, looker), wanted)
-        for (cluster, _), row in zip(wanted, rows, strict=True):
+        for (cluster, __), row in zip(wanted, rows, strict=True):
             tags = tag_map((row or {}).get("tags") or {})
             if row and looker.ours(tags):
                 state = str(row.get("status") or "")

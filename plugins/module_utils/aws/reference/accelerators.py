@@ -253,7 +253,7 @@ class Facts:
 
 def facts_of(instance_type: str) -> Facts:
     """What the table knows of a type; a type without accelerators is of kind cpu."""
-    name, _, size = instance_type.partition(".")
+    name, __, size = instance_type.partition(".")
     family = FAMILIES.get(name)
     if family is None:
         return Facts(instance_type, _kind_of(name), architecture_of(instance_type))

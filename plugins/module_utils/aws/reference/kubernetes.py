@@ -21,7 +21,7 @@ SUPPORT: Mapping[str, tuple[str, str]] = {
 
 def newest(day: str) -> str:
     """The newest version in standard support on a day (YYYY-MM-DD)."""
-    return max((name for name, (ends, _) in SUPPORT.items() if ends > day), key=_minor)
+    return max((name for name, (ends, __) in SUPPORT.items() if ends > day), key=_minor)
 
 
 def _minor(version: str) -> list[int]:

@@ -84,9 +84,9 @@ def census(connection: Connection, cluster: str, kinds: Collection[str] = KINDS)
         looker = Looker(connection, cluster, details)
         parts = [services.submit(_attempt, look, looker) for look in looks]
         found = [part.result() for part in parts]
-    items = {(item.kind, item.id): item for part, _ in found for item in part}
+    items = {(item.kind, item.id): item for part, __ in found for item in part}
     ordered = sorted(items.values(), key=lambda item: (item.kind, item.name, item.id))
-    return Census(tuple(ordered), tuple(sorted({*looker.refused, *(why for _, why in found if why)})))
+    return Census(tuple(ordered), tuple(sorted({*looker.refused, *(why for __, why in found if why)})))
 
 
 def _attempt(look: Look, looker: Looker) -> tuple[list[Item], str]:

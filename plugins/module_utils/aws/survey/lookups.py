@@ -108,7 +108,7 @@ def vcpus_in_use(connection: Connection, cluster: str) -> dict[tuple[str, str], 
         if not is_node_of(cluster, row):
             option = "spot" if row.get("InstanceLifecycle") == "spot" else "on-demand"
             counts[row["InstanceType"], option] = counts.get((row["InstanceType"], option), 0) + 1
-    sizes = _vcpus(connection, sorted({name for name, _ in counts}))
+    sizes = _vcpus(connection, sorted({name for name, __ in counts}))
     found: dict[tuple[str, str], int] = {}
     for (name, option), count in counts.items():
         key = quota_key(name, spot=option == "spot")

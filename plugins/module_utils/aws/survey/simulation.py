@@ -65,7 +65,7 @@ def denied(connection: Connection, actions: Sequence[str], cluster: str) -> dict
 
 def resource(action: str, connection: Connection, cluster: str) -> str:
     """The ARN of a resource that the action would affect; empty where only `*` makes sense."""
-    service, _, verb = action.partition(":")
+    service, __, verb = action.partition(":")
     if verb.startswith(("List", "Describe")):
         return ""
     if service == "iam":

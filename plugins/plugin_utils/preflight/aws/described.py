@@ -135,7 +135,7 @@ def network(found: Sequence[Entry]) -> Network:
     return Network(
         cidr=str(vpc.properties.get("cidr") or "") if vpc and not vpc.adopt else "",
         zones=tuple(dict.fromkeys(str(entry.properties["zone"]) for entry in subnets if not entry.adopt)),
-        nat_gateways=sum(1 for _ in _of(found, "ec2_nat_gateway")),
+        nat_gateways=sum(1 for __ in _of(found, "ec2_nat_gateway")),
         interface_endpoints=sum(len(entry.properties.get("subnet_ids") or []) for entry in endpoints),
         vpc_id=str(vpc.properties.get("id") or "") if vpc and vpc.adopt else "",
         private_subnet_ids=tuple(private),

@@ -79,7 +79,7 @@ class Tools:
             elif kind == "tool_search" and tool.get("execution") == "client":
                 self._function({"description": "Search for tools.", **tool}, Known("tool_search", "tool_search"))
             elif kind in _CLIENTS:
-                description, parameters, _ = _CLIENTS[kind]
+                description, parameters, __ = _CLIENTS[kind]
                 self._function({"description": description, "parameters": parameters}, Known(kind, kind))
             elif kind:
                 self.left_out.append(kind)

@@ -22,7 +22,7 @@ def permissions(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
     for reason, actions in sorted(by_reason.items()):
         services: dict[str, list[str]] = {}
         for action in sorted(actions):
-            service, _, verb = action.partition(":")
+            service, __, verb = action.partition(":")
             services.setdefault(service, []).append(verb)
         named = "; ".join(f"{service}: {_some(verbs)}" for service, verbs in services.items())
         mend = f"attach the policy of {POLICY}" if reason == "no policy allows it" else "have that lifted"

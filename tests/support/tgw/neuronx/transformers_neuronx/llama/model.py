@@ -27,7 +27,7 @@ class LlamaForSampling:
         self._ready = False
 
     @classmethod
-    def from_pretrained(cls, path, *, batch_size=1, tp_degree=2, amp="f32", n_positions=2048, **_):
+    def from_pretrained(cls, path, *, batch_size=1, tp_degree=2, amp="f32", n_positions=2048, **__):
         if amp not in ("f32", "f16", "bf16"):
             raise ValueError(f"amp {amp!r}")
         return cls(Path(path), batch_size, tp_degree, amp, n_positions)
@@ -66,7 +66,7 @@ class LlamaForSampling:
         streamer=None,
         stopping_criteria_list=None,
         no_repeat_ngram_size=None,
-        **_,
+        **__,
     ):
         self._check(input_ids, sequence_length, top_k, top_p, temperature)
         eos = eos_token_override if eos_token_override is not None else [self.config["eos_token_id"]]

@@ -10,7 +10,7 @@ class NeuronModelForCausalLM:
         self._model, self._compiled = model, compiled
 
     @classmethod
-    def from_pretrained(cls, path, **_):
+    def from_pretrained(cls, path, **__):
         from transformers import AutoModelForCausalLM
 
         compiled = json.loads((Path(path) / "neuron_config.json").read_text())

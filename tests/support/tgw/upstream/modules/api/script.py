@@ -108,7 +108,7 @@ def answer(chat, text, prompt, delta=False):
 
 async def connection(reader, writer):
     head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-    method, path, _ = head[0].split(" ")
+    method, path, __ = head[0].split(" ")
     pairs = [line.split(": ", 1) for line in head[1:] if line]
     headers = [(name.lower().encode(), value.encode()) for name, value in pairs]
     body = await reader.readexactly(int(dict(headers).get(b"content-length", b"0")))
@@ -143,7 +143,7 @@ async def serve():
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
     # As uvicorn: its own handlers while it runs.
-    signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(over.set))
+    signal.signal(signal.SIGTERM, lambda *__: loop.call_soon_threadsafe(over.set))
     await over.wait()
     server.close()
 
