@@ -254,6 +254,8 @@ def main() -> None:
         result = steps[module.params["state"]](module.params, module.check_mode)
     except LlmOnEksError as failure:
         module.fail_json(msg=f"{module.params['name']}: {failure}.")
+    for warning in result.pop("warnings", []):
+        module.warn(warning)
     module.exit_json(**result)
 
 
