@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import threading
 from collections import deque
+from pathlib import Path
 from typing import IO, Any
 
+from ansible import constants as C
 from ansible.utils.display import Display
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.action import Action
@@ -35,6 +38,7 @@ class ActionModule(Action):
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
+                env=_environment(),
             )
         except OSError as error:
             return {"failed": True, "msg": f"{options['argv'][0]} cannot be run: {error}"}
@@ -52,6 +56,13 @@ class ActionModule(Action):
             return {"failed": True, "rc": code, "msg": message}
         answer: dict[str, Any] = json.loads(said)
         return {"changed": bool(answer.get("changed")), "answer": answer}
+
+
+def _environment() -> dict[str, str]:
+    """Our programs import collections from where this Ansible has them: ours, and amazon.aws."""
+    folders = [folder for folder in C.COLLECTIONS_PATHS if Path(folder, "ansible_collections").is_dir()]
+    given = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*folders, *([given] if given else [])])}
 
 
 def _tell(stream: IO[str], last: deque[str]) -> None:
