@@ -19,8 +19,9 @@ _FOLDERS = ("tests/integration/", "tests/e2e/", "tests/perf/")
 # An emulated account; what roles describe, by Ansible unless it is known from an earlier session.
 _FIXTURES = {"account", "aws", "described", "slow"}
 _EVENTS = ("subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty")
-# What the standard library starts to answer platform.processor(), for HTTP clients' headers.
-_HARMLESS = ("uname",)
+# What the standard library starts for platform.processor(), which HTTP clients put into headers, and for ctypes' search of
+# the C library, which Ansible's display loads.
+_HARMLESS = ("uname", "/sbin/ldconfig")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

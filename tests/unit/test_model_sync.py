@@ -185,6 +185,7 @@ def test_a_token_goes_to_the_hub_alone(store, server):
     assert by_host == {("127.0.0.1", True), ("localhost", False)}
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("token", ["hf_canary_that_is_wrong", TOKEN])
 def test_a_token_is_in_no_argument_no_word_and_no_file(tmp_path, server, token):
     """The whole program, at a hub that repeats the tokens that it refuses; slowly, so that it is seen while it runs."""
