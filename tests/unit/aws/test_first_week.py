@@ -17,6 +17,8 @@ from tests.support.emulated_aws import EmulatedAws
 
 NAME = "week"
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture(scope="module")
 def days():
