@@ -14,6 +14,8 @@ LABEL_ENGINE = "llm.on-eks/engine"
 
 TAG_CLUSTER = "llm.on_eks/cluster"
 TAG_COMPONENT = "llm.on_eks/component"
+# Only on resources that have no unique name of their own. `Name` is for people, who may change it.
+TAG_NAME = "llm.on_eks/name"
 
 NAMESPACE_GATEWAY = "llm-gateway"
 NAMESPACE_ENGINES = "llm-engines"

@@ -13,4 +13,4 @@ def test_every_label_of_ours_has_a_prefix_that_the_api_server_takes():
 
 def test_every_name_of_ours_lies_in_our_own_domain():
     assert all(label.startswith("llm.on-eks/") for label in LABELS)
-    assert all(tag.startswith("llm.on_eks/") for tag in [names.TAG_CLUSTER, names.TAG_COMPONENT])
+    assert all(tag.startswith("llm.on_eks/") for tag in [names.TAG_CLUSTER, names.TAG_COMPONENT, names.TAG_NAME])

@@ -93,6 +93,18 @@ def test_tags_are_added_and_others_stay(aws, made):
     assert "team" not in more.tags_of(more.look())
 
 
+@each_made(some(sorted(NAMED_BY_TAG | {"efs_access_point"})))
+def test_what_somebody_renamed_is_found_and_gets_its_name_back(aws, made):
+    kind, example = made
+    resource = build(kind, aws, example.params)
+    before = resource.look()
+    resource.write_tags(before, {"Name": "somebody-else"}, [])
+    again = build(kind, aws, example.params)
+    assert again.apply().verb == "update"
+    assert again.made(again.look())["id"] == resource.made(before)["id"]
+    assert again.tags_of(again.look())["Name"] == example.params["name"]
+
+
 @each_made(KINDS)
 def test_what_is_ours_is_deleted_and_then_gone(aws, made):
     kind, example = made

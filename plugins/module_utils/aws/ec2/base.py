@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all EC2 resources share: they have no unique names, and are found by marks and a Name tag, or by id."""
+"""What all EC2 resources share: they have no unique names, and are found by our marks, or by id."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ...names import TAG_CLUSTER
+from ...names import TAG_CLUSTER, TAG_NAME
 from ..base.connection import patience
 from ..base.errors import AwsError
 from ..base.plan import State
@@ -122,7 +122,8 @@ class Ec2Resource(AwsResource):
 
     @property
     def tags(self) -> dict[str, str]:
-        return {"Name": self.params["name"], **super().tags}
+        name = self.params["name"]
+        return {"Name": name, **super().tags, **({TAG_NAME: name} if self.owner else {})}
 
     @property
     def adopted_id(self) -> str:
@@ -136,7 +137,10 @@ class Ec2Resource(AwsResource):
         alive = [row for row in rows if self.state_of(row) not in self.dead]
         if len(alive) > 1:
             ids = ", ".join(row[self.describe[3]] for row in alive)
-            raise AwsError(f"{self.subject}: several resources have that name: {ids}; give the id, or retag the others")
+            tag = TAG_NAME if self.owner else "Name"
+            raise AwsError(
+                f"{self.subject}: several resources have that name: {ids}; give the id, or untag ({tag}) the others"
+            )
         return alive[0] if alive else next(iter(row for row in rows if self.state_of(row) == "deleting"), None)
 
     def bearer(self) -> State | None:
@@ -144,10 +148,11 @@ class Ec2Resource(AwsResource):
         return None
 
     def filters(self) -> dict[str, str]:
-        """Filters that find it, besides the name."""
-        found = {"tag:Name": self.params["name"]}
-        if self.owner:
-            found[f"tag:{TAG_CLUSTER}"] = self.owner.cluster
+        """Filters that find it. `Name` finds only what belongs to no cluster of ours: people may change that tag."""
+        name = self.params["name"]
+        found = (
+            {f"tag:{TAG_NAME}": name, f"tag:{TAG_CLUSTER}": self.owner.cluster} if self.owner else {"tag:Name": name}
+        )
         vpc = self.params.get("vpc_id")
         return {**found, "vpc-id": vpc} if vpc else found
 

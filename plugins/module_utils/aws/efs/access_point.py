@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from ...names import TAG_NAME
 from ..base.arguments import given, text
 from ..base.plan import Rules, State
 from ..base.tagging import Tagging, tag_list, tag_map
@@ -48,9 +49,14 @@ class EfsAccessPoint(EfsResource):
                 state = str(row.get("LifeCycleState") or "")
                 yield looker.item(cls.kind, row["AccessPointId"], tags, name=row.get("Name", ""), state=state)
 
+    @property
+    def tags(self) -> dict[str, str]:
+        name = self.params["name"]
+        return {"Name": name, **super().tags, **({TAG_NAME: name} if self.owner else {})}
+
     def read(self) -> State | None:
         found = self.listed("describe_access_points", "AccessPoints", FileSystemId=self.params["file_system_id"])
-        alive = [row for row in found if row.get("Name") == self.params["name"]]
+        alive = [row for row in found if _name(self.tags_of(row)) == self.params["name"]]
         return next(iter(sorted(alive, key=lambda row: row["LifeCycleState"] == "deleting")), None)
 
     def desired(self, current: State | None) -> State:
@@ -73,7 +79,7 @@ class EfsAccessPoint(EfsResource):
             ClientToken=token,
             FileSystemId=p["file_system_id"],
             **desired,
-            Tags=tag_list({"Name": p["name"], **self.tags}),
+            Tags=tag_list(self.tags),
         )
 
     def remove(self, current: State) -> None:
@@ -82,3 +88,8 @@ class EfsAccessPoint(EfsResource):
     def made(self, current: State) -> State:
         handle = f"{current['FileSystemId']}::{current['AccessPointId']}"
         return given(id=current["AccessPointId"], arn=current["AccessPointArn"], volume_handle=handle)
+
+
+def _name(tags: dict[str, str]) -> str:
+    """By our mark; an adopted access point has only `Name`."""
+    return tags.get(TAG_NAME, tags.get("Name", ""))
