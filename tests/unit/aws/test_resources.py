@@ -8,6 +8,7 @@ import pytest
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.errors import AwsError, NotOurs
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.unknown import SHOWN, Unknown, is_unknown
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
+from ansible_collections.llm.on_eks.plugins.module_utils.names import TAG_NAME
 
 from .kinds import OWNER, STRANGER, Ground, build, sample
 
@@ -93,16 +94,20 @@ def test_tags_are_added_and_others_stay(aws, made):
     assert "team" not in more.tags_of(more.look())
 
 
+@pytest.mark.parametrize(
+    ("to_set", "to_unset"), [({"Name": "somebody-else"}, []), ({}, [TAG_NAME])], ids=["renamed", "older"]
+)
 @each_made(some(sorted(NAMED_BY_TAG | {"efs_access_point"})))
-def test_what_somebody_renamed_is_found_and_gets_its_name_back(aws, made):
+def test_what_somebody_renamed_or_an_older_version_made_is_found_and_gets_its_names(aws, made, to_set, to_unset):
     kind, example = made
     resource = build(kind, aws, example.params)
     before = resource.look()
-    resource.write_tags(before, {"Name": "somebody-else"}, [])
+    resource.write_tags(before, to_set, to_unset)
     again = build(kind, aws, example.params)
     assert again.apply().verb == "update"
-    assert again.made(again.look())["id"] == resource.made(before)["id"]
-    assert again.tags_of(again.look())["Name"] == example.params["name"]
+    after = again.look()
+    assert again.made(after)["id"] == resource.made(before)["id"]
+    assert {"Name": example.params["name"], TAG_NAME: example.params["name"]}.items() <= again.tags_of(after).items()
 
 
 @each_made(KINDS)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ...names import TAG_NAME
 from .unknown import is_unknown
 
 # Limits that all services share. Letters and digits are those of any language.
@@ -51,6 +52,11 @@ class Tagging:
             keys: Any = [{"Key": key} for key in to_unset] if self.keys_as_tags else to_unset
             found.append((self.take, {**where, self.keys: keys}))
         return found
+
+
+def own_name(tags: Mapping[str, str]) -> str:
+    """The name that we gave it. `Name`, which people may change, counts where our mark is not there."""
+    return tags.get(TAG_NAME, tags.get("Name", ""))
 
 
 def fault(tags: Mapping[str, Any], service: str = "") -> str:

@@ -12,7 +12,7 @@ from ..base.connection import patience
 from ..base.errors import AwsError
 from ..base.plan import State
 from ..base.resource import AwsResource
-from ..base.tagging import Tagging, tag_list, tag_map
+from ..base.tagging import Tagging, own_name, tag_list, tag_map
 
 if TYPE_CHECKING:
     from ..survey.item import Item, Looker
@@ -90,6 +90,8 @@ class Ec2Resource(AwsResource):
     # Name of the parameter that takes filters.
     filters_in: ClassVar[str] = "Filters"
     resource_type: ClassVar[str] = ""
+    # Whether AWS lets no two have the same name in a region. Otherwise it has a tag of ours by which it is found.
+    unique_names: ClassVar[bool] = False
     # States of a resource that no longer exists but is still listed.
     dead: ClassVar[tuple[str, ...]] = ("deleted", "deleting")
     passing: ClassVar[Mapping[str, tuple[str, ...]]] = YOUNG
@@ -123,7 +125,8 @@ class Ec2Resource(AwsResource):
     @property
     def tags(self) -> dict[str, str]:
         name = self.params["name"]
-        return {"Name": name, **super().tags, **({TAG_NAME: name} if self.owner else {})}
+        mark = {TAG_NAME: name} if self.owner and not self.unique_names else {}
+        return {"Name": name, **super().tags, **mark}
 
     @property
     def adopted_id(self) -> str:
@@ -134,6 +137,8 @@ class Ec2Resource(AwsResource):
         filters = {by_id: self.adopted_id} if self.adopted_id else self.filters()
         wanted: dict[str, Any] = {self.filters_in: [{"Name": key, "Values": [text]} for key, text in filters.items()]}
         rows = self.listed(operation, result, **wanted)
+        if not (self.adopted_id or self.unique_names):
+            rows = [row for row in rows if own_name(self.tags_of(row)) == self.params["name"]]
         alive = [row for row in rows if self.state_of(row) not in self.dead]
         if len(alive) > 1:
             ids = ", ".join(row[self.describe[3]] for row in alive)
@@ -148,11 +153,8 @@ class Ec2Resource(AwsResource):
         return None
 
     def filters(self) -> dict[str, str]:
-        """Filters that find it. `Name` finds only what belongs to no cluster of ours: people may change that tag."""
-        name = self.params["name"]
-        found = (
-            {f"tag:{TAG_NAME}": name, f"tag:{TAG_CLUSTER}": self.owner.cluster} if self.owner else {"tag:Name": name}
-        )
+        """Filters that find it, perhaps beside others with another name."""
+        found = {f"tag:{TAG_CLUSTER}": self.owner.cluster} if self.owner else {"tag:Name": self.params["name"]}
         vpc = self.params.get("vpc_id")
         return {**found, "vpc-id": vpc} if vpc else found
 

@@ -43,6 +43,7 @@ class Ec2LaunchTemplate(Ec2Resource):
     noun = "launch template"
     resource_type = "launch-template"
     describe = ("describe_launch_templates", "LaunchTemplates", "launch-template-id", "LaunchTemplateId")
+    unique_names = True
     not_found = ("InvalidLaunchTemplateId.NotFound", "InvalidLaunchTemplateName.NotFoundException")
     passing = {**YOUNG, "create_launch_template_version": (".NotFound",)}
     produces = ("id", "version")

@@ -22,6 +22,7 @@ class Ec2PlacementGroup(Ec2Resource):
     noun = "placement group"
     resource_type = "placement-group"
     describe = ("describe_placement_groups", "PlacementGroups", "group-id", "GroupId")
+    unique_names = True
     not_found = ("InvalidPlacementGroup.Unknown",)
     produces = ("id", "name")
     rules = Rules(fixed=("Strategy",))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...names import TAG_NAME
 from ..base.arguments import given, text
 from ..base.plan import Rules, State
-from ..base.tagging import Tagging, tag_list, tag_map
+from ..base.tagging import Tagging, own_name, tag_list, tag_map
 from .base import EfsResource
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class EfsAccessPoint(EfsResource):
 
     def read(self) -> State | None:
         found = self.listed("describe_access_points", "AccessPoints", FileSystemId=self.params["file_system_id"])
-        alive = [row for row in found if _name(self.tags_of(row)) == self.params["name"]]
+        alive = [row for row in found if own_name(self.tags_of(row)) == self.params["name"]]
         return next(iter(sorted(alive, key=lambda row: row["LifeCycleState"] == "deleting")), None)
 
     def desired(self, current: State | None) -> State:
@@ -88,8 +88,3 @@ class EfsAccessPoint(EfsResource):
     def made(self, current: State) -> State:
         handle = f"{current['FileSystemId']}::{current['AccessPointId']}"
         return given(id=current["AccessPointId"], arn=current["AccessPointArn"], volume_handle=handle)
-
-
-def _name(tags: dict[str, str]) -> str:
-    """By our mark; an adopted access point has only `Name`."""
-    return tags.get(TAG_NAME, tags.get("Name", ""))
