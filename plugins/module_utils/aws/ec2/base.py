@@ -138,7 +138,7 @@ class Ec2Resource(AwsResource):
         wanted: dict[str, Any] = {self.filters_in: [{"Name": key, "Values": [text]} for key, text in filters.items()]}
         rows = self.listed(operation, result, **wanted)
         if not (self.adopted_id or self.unique_names):
-            rows = [row for row in rows if own_name(self.tags_of(row)) == self.params["name"]]
+            rows = self.named(rows)
         alive = [row for row in rows if self.state_of(row) not in self.dead]
         if len(alive) > 1:
             ids = ", ".join(row[self.describe[3]] for row in alive)
@@ -157,6 +157,10 @@ class Ec2Resource(AwsResource):
         found = {f"tag:{TAG_CLUSTER}": self.owner.cluster} if self.owner else {"tag:Name": self.params["name"]}
         vpc = self.params.get("vpc_id")
         return {**found, "vpc-id": vpc} if vpc else found
+
+    def named(self, rows: Iterable[State]) -> list[State]:
+        """Those with its name."""
+        return [row for row in rows if own_name(self.tags_of(row)) == self.params["name"]]
 
     def state_of(self, row: State) -> str:
         return str(row.get("State") or "")

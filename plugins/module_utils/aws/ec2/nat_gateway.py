@@ -9,7 +9,7 @@ from ..base.arguments import text
 from ..base.errors import AwsError
 from ..base.plan import Rules, State
 from ..base.resource import Settled
-from ..base.tagging import own_name, tag_list
+from ..base.tagging import tag_list
 from ..reference.prices import per_hour_of
 from .base import Ec2Resource
 
@@ -56,7 +56,7 @@ class Ec2NatGateway(Ec2Resource):
         """Our gateways of the name that are in one of these states."""
         wanted = [{"Name": key, "Values": [value]} for key, value in self.filters().items()]
         rows = self.listed("describe_nat_gateways", "NatGateways", Filter=wanted)
-        return [row for row in rows if row["State"] in states]
+        return [row for row in self.named(rows) if row["State"] in states]
 
     def _clear(self) -> None:
         """Delete what failed: until AWS does so after an hour, it holds its subnet and its address.
@@ -92,8 +92,7 @@ class Ec2NatGateway(Ec2Resource):
     def _addresses(self) -> list[dict[str, Any]]:
         """The addresses that were allocated for it."""
         filters = [{"Name": key, "Values": [value]} for key, value in self.filters().items() if key.startswith("tag:")]
-        found = self.listed("describe_addresses", "Addresses", Filters=filters)
-        return [row for row in found if own_name(self.tags_of(row)) == self.params["name"]]
+        return self.named(self.listed("describe_addresses", "Addresses", Filters=filters))
 
     def update(self, changed: State, current: State) -> None:
         raise AwsError(f"{self.subject}: nothing of it can be changed")
