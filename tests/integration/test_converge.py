@@ -280,6 +280,24 @@ def test_a_claim_that_a_pod_mounts_names_the_pod(client, name, api_server):
     assert "it is held by kubernetes.io/pvc-protection; mounted by pod shell" in result.errors[0]
 
 
+def test_what_a_components_programs_leave_goes_with_it_and_nothing_else(client, name, api_server):
+    """`leaves` names it; it is made elsewhere, and without our mark."""
+    elsewhere = unique("elsewhere")
+    kubectl(api_server, "create", "namespace", elsewhere)
+    for one in ("made", "strange"):
+        kubectl(api_server, "-n", elsewhere, "create", "configmap", one)
+    left = {"kind": "ConfigMap", "name": "made", "namespace": elsewhere}
+    described = component(name, config_map("a"), leaves=[left])
+    apply(client, [described])
+    assert read(client, "v1", "ConfigMap", "made", elsewhere) is not None
+    planned = engine.converge(engine.Request(descriptors=absent(described), client=client, check=True))
+    assert f"ConfigMap {elsewhere}/made" in {str(action.subject) for action in planned.actions}
+    apply(client, absent(described))
+    assert read(client, "v1", "ConfigMap", "made", elsewhere) is None
+    assert read(client, "v1", "ConfigMap", "strange", elsewhere) is not None
+    kubectl(api_server, "delete", "namespace", elsewhere)
+
+
 @pytest.mark.parametrize("made_by", ["us", "an operator"])
 def test_the_claims_of_a_stateful_set_go_with_it_when_their_loss_is_allowed(client, name, api_server, made_by):
     """Kubernetes leaves them, and with them the namespace. An operator's set is owned by an object of ours."""

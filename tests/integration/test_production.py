@@ -59,6 +59,7 @@ def test_a_whole_production_comes_stays_and_goes(world, capsys):
     first = world.run("site.yml")
     page = (world.inventory.parent / "report.html").read_text()
     took, path = converge_s(page), path_s(page)
+    assert took <= 1.15 * path
     second = world.run("site.yml")
     assert second.changed == 0, second.said[-6000:]
     drift = world.run("playbooks/drift.yml", "-e", "drift_fail=true")

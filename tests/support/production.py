@@ -19,6 +19,11 @@ from typing import Any
 
 import yaml
 
+from ansible_collections.llm.on_eks.plugins.module_utils.aws.reference.accelerators import (
+    KIND_LABEL,
+    KINDS,
+    AcceleratorKind,
+)
 from ansible_collections.llm.on_eks.plugins.plugin_utils.images.registry import Registry
 from tests.support.cluster_client import new_client
 from tests.support.content_cache import cache_root
@@ -55,8 +60,6 @@ PUBLISHED = {
 # Of Inf instances, on demand and spot: a new account may have none.
 _RAISED = ("L-1945791B", "L-B5D1601B")
 GPU = {"nvidia.com/gpu": 8}
-# As the platform's node pools have it.
-GPU_LABEL = {"nvidia.com/gpu.present": "true"}
 
 
 def neuron(devices: int) -> dict[str, int]:
@@ -64,11 +67,21 @@ def neuron(devices: int) -> dict[str, int]:
     return {"aws.amazon.com/neuron": devices, "aws.amazon.com/neuroncore": 2 * devices}
 
 
+def labels(kind: AcceleratorKind) -> dict[str, str]:
+    """As the platform's node pools have them."""
+    return {**KINDS[kind].labels, KIND_LABEL: kind}
+
+
 NODES: dict[str, dict[str, Any]] = {
     **{f"system-{zone}": {"zone": f"{REGION}{zone}", "instance_type": "m7i.xlarge"} for zone in "abc"},
-    "gpu": {"zone": f"{REGION}a", "instance_type": "g6.xlarge", "devices": GPU, "labels": GPU_LABEL},
-    "inf2": {"zone": f"{REGION}a", "instance_type": "inf2.8xlarge", "devices": neuron(1)},
-    "inf2-large": {"zone": f"{REGION}b", "instance_type": "inf2.24xlarge", "devices": neuron(6)},
+    "gpu": {"zone": f"{REGION}a", "instance_type": "g6.xlarge", "devices": GPU, "labels": labels("gpu")},
+    "inf2": {"zone": f"{REGION}a", "instance_type": "inf2.8xlarge", "devices": neuron(1), "labels": labels("neuron")},
+    "inf2-large": {
+        "zone": f"{REGION}b",
+        "instance_type": "inf2.24xlarge",
+        "devices": neuron(6),
+        "labels": labels("neuron"),
+    },
 }
 
 
