@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support import awx_jobs, galaxy
+from ansible_collections.llm.on_eks.plugins.plugin_utils.images.registry import Registry
+from tests.support import awx_jobs, docker_registry, galaxy
 from tests.support.awx_objects import templates
 from tests.support.content_cache import cache_root
 from tests.support.described import IMAGES
@@ -61,12 +62,22 @@ def aws():
 
 
 @pytest.fixture(scope="module")
+def base_image(tmp_path_factory):
+    """What our images stand on, in a registry that answers here."""
+    process, host = docker_registry.started(tmp_path_factory.mktemp("registry") / "data")
+    docker_registry.published(Registry(host), "library/python", "3.12-slim", "amd64")
+    yield f"{host}/library/python:3.12-slim"
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.fixture(scope="module")
 def programs():
     return extra_venv.obtain("quality", cache_root()) / "bin"
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory, aws):
+def project(tmp_path_factory, aws, base_image):
     """The project as Git would have it, with what only its owner knows filled in."""
     folder = awx_jobs.project(tmp_path_factory.mktemp("awx") / "project")
     dev = folder / "inventories" / "dev" / "group_vars"
@@ -79,7 +90,7 @@ def project(tmp_path_factory, aws):
         known = yaml.safe_load(file.read_text())
         file.write_text(yaml.safe_dump({key: answers.get(key, value) for key, value in known.items()}))
     shutil.copy(REPO / "inventories/local/group_vars/eks_clusters/skipped.yml", dev / "eks_clusters" / "skipped.yml")
-    given = {"platform_aws_endpoint_url": aws.url, "platform_aws_region": "us-west-2"}
+    given = {"platform_aws_endpoint_url": aws.url, "platform_aws_region": "us-west-2", "registry_push_base": base_image}
     (dev / "all.yml").write_text((dev / "all.yml").read_text() + yaml.safe_dump({**given, "platform_front_door": ""}))
     return folder
 
