@@ -104,7 +104,12 @@ def jobs(project, programs, tmp_path_factory):
     with galaxy.serving(archives) as address:
         collections = awx_jobs.synced(project, programs, address, folder)
     keys = {name.upper(): value for name, value in KEYS.items()}
-    return awx_jobs.Jobs(project, programs, collections, "inventories/dev/hosts.yml", keys)
+    made = awx_jobs.Jobs(project, programs, collections, "inventories/dev/hosts.yml", keys)
+    env = {**made.environment(folder), "ANSIBLE_COLLECTIONS_PATH": f"collections:{collections}"}
+    # Its owner has committed the lock file.
+    lock = ("-i", project / "inventories" / "dev", "playbooks/lock.yml")
+    carried_out(programs / "ansible-playbook", *lock, cwd=project, env=env)
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -194,11 +199,14 @@ def test_an_images_job_says_what_it_would_push(jobs):
     assert re.search(r"gateway: \d{12}\.dkr\.ecr\.[\w.-]+/llm\.on_eks/gateway:sha256-", job.said)
 
 
-def test_a_lock_job_writes_nothing(jobs, project):
+def test_a_lock_job_says_what_moved_and_writes_nothing(jobs, project, base_image):
     lock = project / "inventories" / "dev" / "release.lock.yml"
-    before = lock.read_bytes() if lock.exists() else None
-    assert "moved" in jobs.run(TEMPLATES["lock"]).said
-    assert (lock.read_bytes() if lock.exists() else None) == before
+    before = lock.read_bytes()
+    assert "nothing moved" in jobs.run(TEMPLATES["lock"]).said
+    host = base_image.partition("/")[0]
+    docker_registry.published(Registry(host), "library/python", "3.12-slim", "amd64")
+    assert re.search(r"library/python:3.12-slim.* → ", one_line(jobs.run(TEMPLATES["lock"])))
+    assert lock.read_bytes() == before
 
 
 @pytest.mark.parametrize(
