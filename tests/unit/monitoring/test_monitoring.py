@@ -71,6 +71,18 @@ def test_every_alert_is_silent_fires_and_clears(tmp_path):
 
 @promtool
 @pytest.mark.programs
+def test_a_model_that_may_have_no_pod_is_not_told_of_without_one(tmp_path):
+    quiet = [
+        {**story(alert), "promql_expr_test": [firing(alert, ALERTS[alert]["fires"], 0)]}
+        for alert in ("LlmModelHasNoEngine", "LlmNoEngine")
+    ]
+    said = ask_promtool(tmp_path, quiet, groups=groups(at_rest="k|m"))
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert ask_promtool(tmp_path, quiet, groups=groups(at_rest="k")).returncode != 0
+
+
+@promtool
+@pytest.mark.programs
 def test_an_alert_whose_number_is_out_of_reach_is_noticed(tmp_path):
     said = ask_promtool(tmp_path, [story("LlmQueueLong")], groups=groups(queue=1000))
     assert said.returncode != 0, "the stories would not notice an alert that never fires"
