@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import ssl
 import threading
@@ -10,8 +11,9 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def served(folder, name="apiserver", names=None):
-    """Its port on 127.0.0.1. `names`: a list that receives the server name of each handshake (SNI)."""
+def served(folder, name="apiserver", names=None, broken=()):
+    """Its port on 127.0.0.1. `names`: a list that receives the server name of each handshake (SNI); `broken`: connections (from 0) that
+    end with a TLS alert in their handshake."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / f"{name}.crt", folder / f"{name}.key")
     if names is not None:
@@ -19,11 +21,17 @@ def served(folder, name="apiserver", names=None):
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve():
-        while True:
+        for number in itertools.count():
             try:
                 plain, __ = listener.accept()
             except OSError:
                 return
+            if number in broken:
+                plain.recv(4096)
+                # Fatal, decode_error: https://datatracker.ietf.org/doc/html/rfc8446#section-6
+                plain.sendall(bytes([21, 3, 3, 0, 2, 2, 50]))
+                plain.close()
+                continue
             try:
                 with context.wrap_socket(plain, server_side=True) as wrapped:
                     wrapped.recv(4096)

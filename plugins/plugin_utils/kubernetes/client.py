@@ -153,7 +153,9 @@ class Client:
             try:
                 answer = self._pool.request(method, address, body=body, headers=self._headers(content_type, accept))
             except urllib3.exceptions.HTTPError as error:
-                if (last and not away) or isinstance(error, urllib3.exceptions.SSLError):
+                # No certificate heals; but where somebody has answered, it is the way there that broke.
+                distrusted = isinstance(error, urllib3.exceptions.SSLError) and not self._answered
+                if (last and not away) or distrusted:
                     raise ConnectionError(
                         f"{what}: the Kubernetes API {self.connection.server} does not answer{_by_way_of(self._proxy)}: {_plain(error)}"
                     ) from None

@@ -14,7 +14,14 @@ import pytest
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes import client as module
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.client import Client
-from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.connection import ConnectionError, connect
+from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.connection import (
+    Connection,
+    ConnectionError,
+    connect,
+)
+from local.kubernetes import pki
+from local.kubernetes.config import ClusterConfig
+from tests.support.tls_server import served
 
 
 @contextmanager
@@ -96,3 +103,18 @@ def test_a_pod_that_does_not_know_its_api_says_so(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ConnectionError, match="KUBERNETES_SERVICE_HOST"):
         connect()
+
+
+def test_a_handshake_that_breaks_is_tried_again_once_the_server_has_answered(tmp_path):
+    """At first it is told: no certificate heals. Seen with an API server of this machine under load."""
+    pki.ensure(ClusterConfig("answers"), tmp_path)
+    authority = (tmp_path / "ca.crt").read_bytes()
+
+    def to(port):
+        return Client(Connection(f"https://127.0.0.1:{port}", authority, server_name="kubernetes"))
+
+    with served(tmp_path, broken={1}) as port:
+        client = to(port)
+        assert [client.request("GET", "/") for _ in range(2)] == [b"{}"] * 2
+    with served(tmp_path, broken={0}) as port, pytest.raises(ConnectionError, match="decode error"):
+        to(port).request("GET", "/")
