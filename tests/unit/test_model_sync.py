@@ -31,8 +31,9 @@ from ansible_collections.llm.on_eks.plugins.module_utils.models.errors import (
 from ansible_collections.llm.on_eks.plugins.module_utils.models.folder import publish_folder
 from ansible_collections.llm.on_eks.plugins.module_utils.models.http import Client, Patience, shown
 from ansible_collections.llm.on_eks.plugins.module_utils.models.hub import Hub
-from ansible_collections.llm.on_eks.plugins.module_utils.models.job import main, reporter
+from ansible_collections.llm.on_eks.plugins.module_utils.models.job import main
 from ansible_collections.llm.on_eks.plugins.module_utils.models.listing import RemoteFile
+from ansible_collections.llm.on_eks.plugins.module_utils.models.progress import reporter
 from ansible_collections.llm.on_eks.plugins.module_utils.models.select import Wanted, choose
 from ansible_collections.llm.on_eks.plugins.module_utils.models.source import check_pin, folder_of, parse
 from ansible_collections.llm.on_eks.plugins.module_utils.models.store import ModelStore, ModelStoreError
