@@ -48,6 +48,7 @@ class Pod:
 
     def __init__(self, folder: Path) -> None:
         settings = {"platform_provider": "existing", "model_catalog": [ENTRY], "engine_vllm_cpu_image": "vllm:1"}
+        settings["engine_vllm_safetensors_load_strategy"] = "prefetch"
         (made,) = describe_roles({"vllm": ("engine_vllm", settings)})["vllm"]
         self.container = made["manifests"][0]["spec"]["template"]["spec"]["containers"][0]
         self.port, self.folder = free_port(), folder
