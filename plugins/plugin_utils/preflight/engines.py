@@ -25,6 +25,7 @@ _GIB = 1024
 _CORE_OVERHEAD_MIB = 1536
 # Each LoRA adapter of rank 16 adds this to its model.
 _ADAPTER_MIB = 256
+_USUAL_RANK = 16
 
 
 def check_engines(catalog: list[Mapping[str, Any]]) -> Iterator[Finding]:
@@ -153,8 +154,14 @@ def per_device_mib(entry: Mapping[str, Any], kind: str, parallel: int) -> int | 
     if found is None:
         return None
     overhead = _CORE_OVERHEAD_MIB if kind == "neuron" else found.overhead_mib
-    adapters = _ADAPTER_MIB * len(entry.get("lora") or ())
+    adapters = sum(_ADAPTER_MIB * _rank(one) // _USUAL_RANK for one in entry.get("lora") or ())
     return (found.weights_mib + found.kv_cache_mib + adapters) // parallel + overhead
+
+
+def _rank(adapter: Any) -> int:
+    """What is no number is the argument spec's business."""
+    given = str(adapter.get("rank") or "") if isinstance(adapter, Mapping) else ""
+    return int(given) if given.isdigit() else _USUAL_RANK
 
 
 def _finding(entry: Mapping[str, Any], key: str, said: str, mend: str) -> Finding:

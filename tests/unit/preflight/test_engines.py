@@ -97,6 +97,14 @@ def test_spreading_halves_what_is_spread_and_nothing_else():
     assert one - two == pytest.approx(2 * (two - four), abs=4)
 
 
+def test_an_adapter_of_a_high_rank_needs_more():
+    plain, usual, high = (
+        per_device_mib(entry(lora=lora), "gpu", 1)
+        for lora in ([], [{"name": "a"}, {"name": "b", "rank": 16}], [{"name": "a", "rank": 64}])
+    )
+    assert (usual - plain, high - plain) == (2 * 256, 4 * 256)
+
+
 def test_types_of_one_kind_take_each_others_place_the_first_rather_than_the_last():
     found = accelerator_of(entry(accelerators=["inf2.8xlarge", "g6.xlarge", "inf2.24xlarge"]))
     assert (found.kind, found.types, found.family) == ("neuron", ("inf2.8xlarge", "inf2.24xlarge"), "inf2")
