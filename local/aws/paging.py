@@ -17,10 +17,15 @@ _KEPT = 2000
 
 
 @functools.cache
+def _loader() -> Any:
+    return botocore.session.get_session().get_component("data_loader")
+
+
+@functools.cache
 def paginator(service: str, operation: str) -> dict[str, Any] | None:
     """The paginator of an operation that has one list and one plain token; None otherwise."""
     try:
-        known = botocore.session.get_session().get_component("data_loader").load_service_model(service, "paginators-1")
+        known = _loader().load_service_model(service, "paginators-1")
     except DataNotFoundError:  # the service is unknown, or has no listings
         return None
     found = known["pagination"].get(operation)

@@ -52,6 +52,7 @@ from .faults import Faults
 from .guarded import refuse_stranger, refuse_unsigned
 from .journal import Entry, Journal, new_seed
 from .listening import Address
+from .moto_cached import remember
 from .paging import Pages, paginator
 from .protocol import Answer, Call, check_answer, check_request, identify
 from .shapes_known import known_deviations
@@ -71,6 +72,7 @@ class Emulator:
         self.config = config
         self.clock = Clock()
         rule_moto(self.clock)
+        remember()
         self.world = World(config, self.clock, allowed=config.permissions())
         self.faults, self.pages, self.journal = Faults(), Pages(), Journal(config.state)
         self.calls: collections.Counter[str] = collections.Counter()

@@ -123,7 +123,7 @@ class Week(ABC):
 
     def __init__(self, aws: EmulatedAws, cluster: str, seed: int) -> None:
         self.aws, self.cluster = aws, cluster
-        self.dice, self.warp = random.Random(seed), Warp(aws)
+        self.dice, self.warp = random.Random(seed), Warp(aws, REGION)
         self.runs = 0
         make_role(aws, ADMINS)
 
@@ -161,7 +161,7 @@ class Week(ABC):
         assert census(self.connection(), self.cluster).items == (), "nothing of ours is left"
 
     def connection(self) -> WarpedConnection:
-        return WarpedConnection(self.aws, REGION, self.warp)
+        return WarpedConnection(REGION, self.warp)
 
     def _trouble(self) -> None:
         """What AWS does on one day: refuses, loses answers, and lets one creation fail."""

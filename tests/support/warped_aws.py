@@ -27,12 +27,13 @@ _PATIENCE_S = 4
 class Warp:
     """The clock of an account and of those who wait for it."""
 
-    def __init__(self, aws: EmulatedAws) -> None:
-        self._aws = aws
+    def __init__(self, aws: EmulatedAws, region: str) -> None:
+        self._aws, self._region = aws, region
         self._ahead = 0.0
         self._lock = threading.Lock()
         self._wakes: list[float] = []
         self._busy, self._last = 0, time.monotonic()
+        self._clients: dict[str, Any] = {}
 
     def now(self) -> float:
         return time.monotonic() + self._ahead
@@ -59,7 +60,18 @@ class Warp:
                 self._ahead += missing
                 self._aws.admin("PUT", "clock", {"ahead": self._ahead})
 
-    def count(self, client: Any) -> Any:
+    def client(self, service: str) -> Any:
+        """A client of the account for all its runs: to make one costs more than ten calls."""
+        with self._lock:
+            if service not in self._clients:
+                config = Config(retries={"total_max_attempts": 1}, user_agent_extra="llm.on_eks")
+                session = boto3.session.Session(region_name=self._region, **KEYS)
+                self._clients[service] = self._counted(
+                    session.client(service, endpoint_url=self._aws.url, config=config)
+                )
+            return self._clients[service]
+
+    def _counted(self, client: Any) -> Any:
         """The client, whose calls keep the clock from jumping."""
         client.meta.events.register_first("before-call", self._begin)
         for event in ("after-call", "after-call-error"):
@@ -79,15 +91,9 @@ class Warp:
 class WarpedConnection(Connection):
     """A deployer's connection, held to the published permissions, on the account's clock."""
 
-    def __init__(self, aws: EmulatedAws, region: str, warp: Warp) -> None:
-        config = Config(retries={"total_max_attempts": 1}, user_agent_extra="llm.on_eks")
-        session = boto3.session.Session(region_name=region, **KEYS)
+    def __init__(self, region: str, warp: Warp) -> None:
         self._warp = warp
-        super().__init__(
-            lambda service: warp.count(session.client(service, endpoint_url=aws.url, config=config)),
-            region,
-            retry_delay_s=0.005,
-        )
+        super().__init__(warp.client, region, retry_delay_s=0.005)
 
     def now(self) -> float:
         return self._warp.now()
