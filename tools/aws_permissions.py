@@ -24,7 +24,12 @@ SERVICES = (
     *("ec2", "ecr", "efs", "eks", "elbv2", "events", "iam", "kms", "logs", "pricing", "s3", "service-quotas", "sqs"),
 )
 # IAM's prefix of a service, where it differs from botocore's name.
-_PREFIXES = {"efs": "elasticfilesystem", "elbv2": "elasticloadbalancing", "service-quotas": "servicequotas"}
+_PREFIXES = {
+    "efs": "elasticfilesystem",
+    "elb": "elasticloadbalancing",
+    "elbv2": "elasticloadbalancing",
+    "service-quotas": "servicequotas",
+}
 # IAM's name of an action where it is not the operation's.
 # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
 _ACTIONS = {

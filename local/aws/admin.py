@@ -44,7 +44,7 @@ def changes_state(method: str, path: str, body: bytes = b"") -> bool:
         return True
     if path.removeprefix(ROOT) == "faults":
         return method == "DELETE" or b'"fails"' in body
-    return method == "PUT" and path.removeprefix(ROOT).split("/")[0] in ("endpoints", "quotas", "stuck")
+    return method == "PUT" and path.removeprefix(ROOT).split("/")[0] in ("endpoints", "leaking", "quotas", "stuck")
 
 
 def gives_rights(method: str, path: str) -> bool:
@@ -79,6 +79,8 @@ def _answer(emulator: Emulator, method: str, parts: list[str], given: Any) -> An
             emulator.pages.cap = int(given["items"])
         case "GET", ["calls"]:
             return emulator.calls
+        case "GET", ["used"]:
+            return {"actions": sorted(emulator.world.used)}
         case "DELETE", ["calls"]:
             emulator.calls.clear()
         case "GET", ["endpoints", cluster]:
@@ -95,6 +97,8 @@ def _answer(emulator: Emulator, method: str, parts: list[str], given: Any) -> An
             emulator.world.stuck = [str(name) for name in given["load_balancers"]]
             if not emulator.world.stuck:
                 release_stuck(emulator.session(region, emulator.config.access_key))
+        case "PUT", ["leaking"]:
+            emulator.world.leaking = bool(given["interfaces"])
         case "POST", ["interruptions", region, instance]:
             interrupt(emulator.session(region, emulator.config.access_key), instance, given.get("kind", "spot"))
         case "PUT", ["quotas", region, code]:

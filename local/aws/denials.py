@@ -22,6 +22,7 @@ from .world import World
 _CODES = {
     "ec2": ("UnauthorizedOperation", 403),
     "iam": ("AccessDenied", 403),
+    "elb": ("AccessDenied", 403),
     "elbv2": ("AccessDenied", 403),
     "s3": ("AccessDenied", 403),
     "sqs": ("AccessDenied", 403),
@@ -47,3 +48,5 @@ def refuse_denied(world: World, call: Call, caller: Caller, entry: Entry) -> Non
             code, status = _CODES.get(call.service, ("AccessDeniedException", 400))
             words = f"User: {caller.arn} is not authorized to perform: {action}"
             raise Refusal(code, f"{words} because no identity-based policy allows the action", status)
+        if bound:
+            world.used.add(action)

@@ -49,7 +49,13 @@ def _find(session: Session, params: Params) -> dict[str, Any]:
 
 @operation("service-quotas", "GetServiceQuota")
 def get_service_quota(session: Session, params: Params) -> Result:
+    """Where nothing was ever changed, there may be the default alone, which is asked for otherwise.
+
+    https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/API_GetServiceQuota.html
+    """
     row = _find(session, params)
+    if row["value"] == row["default"]:
+        raise refuse("quotas.no_quota")
     return {"Quota": _row(session, row, row["value"])}
 
 

@@ -27,8 +27,9 @@ class World:
     """The state of all accounts and regions that moto does not keep.
 
     `endpoints`: cluster name -> (URL, CA as PEM); `stuck`: patterns of load balancers' names whose interfaces stay;
-    `denied`: patterns of IAM actions that nobody may do; `allowed`: the only actions that a deployer may do, None for
-    all; `failing`: creations that are to fail; `young`: id in EC2 -> (when everybody finds it, the error code until then).
+    `leaking`: nodes leave an interface behind; `denied`: patterns of IAM actions that nobody may do; `allowed`: the only
+    actions that a deployer may do, None for all; `used`: actions that deployers needed so far; `failing`: creations that
+    are to fail; `young`: id in EC2 -> (when everybody finds it, the error code until then).
     """
 
     config: EmulatorConfig
@@ -36,8 +37,10 @@ class World:
     stores: dict[tuple[str, str, str], Any] = field(default_factory=dict)
     endpoints: dict[str, tuple[str, str]] = field(default_factory=dict)
     stuck: list[str] = field(default_factory=list)
+    leaking: bool = False
     denied: list[str] = field(default_factory=list)
     allowed: list[str] | None = None
+    used: set[str] = field(default_factory=set)
     failing: list[Failing] = field(default_factory=list)
     young: dict[str, tuple[float, str]] = field(default_factory=dict)
     _due: list[tuple[float, int, Callable[[], object]]] = field(default_factory=list)

@@ -32,7 +32,7 @@ from local.aws.errors import Refusal
 from local.aws.journal import Entry
 from local.aws.world import World
 from tests.support.emulated_aws import REGION, EmulatedAws, make_role
-from tests.unit.aws.kinds import OWNER, Ground, allow, build, connect, sample
+from tests.unit.aws.kinds import OWNER, Ground, allow, build, connect, live, sample
 from tools.aws_permissions import PARTS, actions, all_calls, allowed, operations, parts, policies
 
 pytestmark = pytest.mark.programs
@@ -60,7 +60,7 @@ def walked():
             example = sample(kind, ground, aws)
             aws.admin("DELETE", "calls")
             try:
-                _live(kind, aws, example)
+                live(kind, aws, example)
             except AwsError as error:
                 failures.append(str(error))
             by_us |= set(aws.admin("GET", "calls"))
@@ -81,22 +81,6 @@ def walked():
         yield by_us, by_us | set(aws.admin("GET", "calls")), failures
     finally:
         aws.kill()
-
-
-def _live(kind, aws, example):
-    """Made, changed, tagged, untagged, removed."""
-    build(kind, aws, example.params).apply()
-    build(kind, aws, example.params).wait()
-    wanted = {**example.params, **example.changed}
-    if example.changed:
-        build(kind, aws, wanted).apply()
-        build(kind, aws, wanted).wait()
-    if kind not in ("efs_mount_target", "iam_service_linked_role"):
-        build(kind, aws, {**wanted, "tags": {"a": "b"}}).apply()
-        build(kind, aws, {**wanted, "purge_tags": True}).apply()
-    build(
-        kind, aws, wanted, owner=None if kind == "iam_service_linked_role" else build(kind, aws, wanted).owner
-    ).delete()
 
 
 def _plant(aws, ground):
@@ -278,3 +262,5 @@ def test_a_deployer_is_held_to_the_permissions_and_nobody_else(action):
 def test_actions_have_the_names_that_iam_gives_them():
     found = actions(["efs:CreateFileSystem", "s3:HeadBucket", "sts:GetCallerIdentity"])
     assert found == ["elasticfilesystem:CreateFileSystem", "elasticfilesystem:TagResource", "s3:ListBucket"]
+    # Classic load balancers have an API of their own, and the same permissions.
+    assert actions(["elb:DescribeLoadBalancers"]) == actions(["elbv2:DescribeLoadBalancers"])

@@ -119,10 +119,10 @@ def trust(*services: str) -> str:
 ANY = ("eks.amazonaws.com", "ec2.amazonaws.com", "pods.eks.amazonaws.com")
 
 
-def make_role(aws: EmulatedAws, name: str, *services: str) -> str:
-    return aws.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=trust(*(services or ANY)))["Role"][
-        "Arn"
-    ]
+def make_role(aws: EmulatedAws, name: str, *services: str, region: str = REGION) -> str:
+    """Its ARN, in the partition of the region."""
+    iam = aws.client("iam", region=region)
+    return iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust(*(services or ANY)))["Role"]["Arn"]
 
 
 def make_subnets(aws: EmulatedAws, *, zones: str = "ab", cidr: str = "10.7") -> tuple[str, list[str]]:

@@ -211,3 +211,19 @@ def _subnet(aws: EmulatedAws, number: int) -> dict[str, Any]:
 def build(kind: str, aws: EmulatedAws, params: dict[str, Any], owner: Owner | None = OWNER, **more: Any) -> AwsResource:
     """The resource as a new run sees it."""
     return RESOURCES[kind](connect(aws), params, owner, **more)
+
+
+def live(kind, aws, example):
+    """Made, changed, tagged, untagged, removed."""
+    build(kind, aws, example.params).apply()
+    build(kind, aws, example.params).wait()
+    wanted = {**example.params, **example.changed}
+    if example.changed:
+        build(kind, aws, wanted).apply()
+        build(kind, aws, wanted).wait()
+    if kind not in ("efs_mount_target", "iam_service_linked_role"):
+        build(kind, aws, {**wanted, "tags": {"a": "b"}}).apply()
+        build(kind, aws, {**wanted, "purge_tags": True}).apply()
+    build(
+        kind, aws, wanted, owner=None if kind == "iam_service_linked_role" else build(kind, aws, wanted).owner
+    ).delete()
