@@ -243,8 +243,22 @@ def create_vpc_endpoint(session: Session, params: Params, result: Result) -> Res
         return result
     endpoint = network.ec2(session).vpc_end_points[shown["VpcEndpointId"]]
     endpoint.state = shown["State"] = "pending"
-    after = "failed" if session.world.fails("ec2:CreateVpcEndpoint") else "available"
+    failure = session.world.fails("ec2:CreateVpcEndpoint")
+    if failure:
+        session.store("failed", dict)[shown["VpcEndpointId"]] = failure
+    after = "failed" if failure else "available"
     session.world.after(session.delay("endpoint"), lambda: setattr(endpoint, "state", after))
+    return result
+
+
+@overlay("ec2", "DescribeVpcEndpoints")
+def describe_vpc_endpoints(session: Session, params: Params, result: Result) -> Result:
+    """One that failed says why: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LastError.html"""
+    for row in result.get("VpcEndpoints") or []:
+        if row.get("State") == "failed":
+            row["LastError"] = dict(
+                zip(("Code", "Message"), session.store("failed", dict)[row["VpcEndpointId"]], strict=True)
+            )
     return result
 
 

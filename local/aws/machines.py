@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import yaml
+
 from . import network
+from .eks.state import clusters
 from .launch_templates import tags_in
 from .world import Session
 
@@ -69,9 +72,29 @@ def _start(session: Session, cluster: str, row: dict[str, Any], data: dict[str, 
     )
     for one in reservation.instances:
         one.node_group = row["nodegroupArn"]
+        one.interface_tags = _interface_tags(session, cluster, one.id)
         one.placement_group = (data.get("Placement") or {}).get("GroupName", "")
         for device in one.block_device_mapping.values():
             _tag_volume(session, device.volume_id, tags_in(data, "volume"))
+
+
+def _interface_tags(session: Session, cluster: str, instance: str) -> dict[str, str]:
+    """What the VPC CNI writes on its interfaces: https://github.com/aws/amazon-vpc-cni-k8s (README, ADDITIONAL_ENI_TAGS)."""
+    addon = clusters(session)[cluster].addons.get("vpc-cni") or {}
+    given = yaml.safe_load(addon.get("configurationValues") or "{}").get("env") or {}
+    more: dict[str, str] = yaml.safe_load(given.get("ADDITIONAL_ENI_TAGS") or "{}")
+    return {**more, "cluster.k8s.amazonaws.com/name": cluster, "node.k8s.amazonaws.com/instance_id": instance}
+
+
+def _leave_interface(session: Session, instance: Any) -> None:
+    """A node that ends while its CNI detaches an interface leaves it behind for ever.
+
+    https://github.com/aws/amazon-vpc-cni-k8s/issues/608, 1223 and 69
+    """
+    left = network.ec2(session).create_network_interface(
+        network.subnet(session, instance.subnet_id), None, group_ids=[], description=f"aws-K8S-{instance.id}"
+    )
+    left.add_tags(instance.interface_tags)
 
 
 def _tag_volume(session: Session, identifier: str, tags: dict[str, str]) -> None:
@@ -80,10 +103,12 @@ def _tag_volume(session: Session, identifier: str, tags: dict[str, str]) -> None
 
 
 def _end(session: Session, instances: list[Any]) -> None:
-    """Their interfaces and root volumes are deleted with them."""
+    """Their interfaces and root volumes are deleted with them; but see `_leave_interface`."""
     backend = network.ec2(session)
     for one in instances:
         one.teardown_defaults()
         one._state.name, one._state.code = "terminated", 48
         for eni in [eni for eni in backend.enis.values() if eni.instance is one]:
             network.remove_interface(session, eni.id)
+        if session.world.leaking:
+            _leave_interface(session, one)

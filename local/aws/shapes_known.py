@@ -9,7 +9,7 @@ import re
 _KNOWN = {
     # AWS itself writes these states in lower case, whatever its model says.
     "ec2": (
-        r".*State: '(available|pending|deleting|deleted)' is not one of .*",
+        r".*State: '(available|pending|deleting|deleted|failed)' is not one of .*",
         r".*\.Platform: '(windows|Linux/UNIX)' is not one of .*",
         # moto's table of instance types is newer than the model.
         r".*ProcessorInfo\.SupportedFeatures\[\d+\]: .* is not one of .*",

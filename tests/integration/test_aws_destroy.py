@@ -146,6 +146,16 @@ def test_what_controllers_left_goes_though_it_is_protected_slow_or_in_use(accoun
 
 
 @pytest.mark.full
+def test_interfaces_that_the_last_nodes_leave_go_before_their_network(account, shapes, impatient):
+    account.converge(shapes["plain"])
+    account.aws.admin("PUT", "leaking", {"interfaces": True})
+    removed = did(account.converge(gone(shapes["plain"])))
+    left = [one for one in removed if "ec2_network_interface" in str(one)]
+    assert left, "no node left an interface"
+    report("interfaces of nodes", leaks=ours(account), foreign=[], planted=len(left))
+
+
+@pytest.mark.full
 def test_a_load_balancer_that_stays_is_named_and_the_next_run_goes_on(account, shapes):
     account.converge(shapes["plain"])
     __, subnets = vpc_and_subnets(account)

@@ -60,6 +60,7 @@ def _interrupting(ends):
 def test_nobody_mends_anything_by_hand(eks, days, seed, capsys):
     with eks.account(*PACE) as aws:
         aws.client("s3").create_bucket(Bucket=LOCKS, CreateBucketConfiguration={"LocationConstraint": REGION})
+        aws.admin("PUT", "leaking", {"interfaces": True})
         week = RunWeek(aws, CONTROL_PLANE, seed)
         week.live([days[name] for name in DAYS])
     with capsys.disabled():

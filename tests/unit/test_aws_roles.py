@@ -248,6 +248,14 @@ def test_no_public_endpoint_unless_networks_are_named(described):
     assert closed["endpoint_private_access"] and closed["authentication_mode"] == "API"
 
 
+def test_the_control_plane_may_look_at_the_grants_of_its_own_key(described):
+    """Else EKS is refused once an hour: https://github.com/terraform-aws-modules/terraform-aws-eks/issues/1913"""
+    role = entry(described[LONG], "cluster", "role")["properties"]
+    (statement,) = role["inline_policies"]["secrets"]["Statement"]
+    assert "kms:ListGrants" in statement["Action"] and statement["Resource"] == "${out:cluster.key_arn}"
+    assert "inline_policies" not in entry(described["plain"], "cluster", "role")["properties"]
+
+
 def test_a_protected_platform_is_protected_by_aws_too(described):
     assert entry(described["plain"], "cluster", "cluster")["properties"]["deletion_protection"] is True
 
@@ -271,6 +279,12 @@ def test_nodes_come_after_their_network_and_before_what_runs_on_them(described):
     order = edges(described["plain"])
     early = {("node_groups", name) for name in ("vpc_cni", "kube_proxy", "eks_pod_identity_agent")}
     assert early < order["node_groups", "group_system"]
+    # Nodes that start without a way out never join; removal goes the other way, so that the CNI can give its interfaces back.
+    ways_out = {key for key in order if key[0] == "network" and key[1].endswith("_routes")}
+    assert ways_out and ways_out < order["node_groups", "group_system"]
+    assert all(any(key[1].startswith("nat_") for key in order[way]) for way in ways_out)
+    endpoints = {key for key in edges(described["isolated"]) if key[1].startswith("endpoint_")}
+    assert endpoints < edges(described["isolated"])["node_groups", "group_system"]
     late = [
         ("node_groups", "coredns"),
         ("node_groups", "metrics_server"),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the cluster's controllers made on AWS is removed before what it depends on.
+"""What the cluster's controllers and nodes made on AWS is removed before what it depends on.
 
-Usually the controllers have done that themselves.
+Usually they have done that themselves. The last nodes may leave interfaces of the VPC CNI, which nobody deletes then.
 """
 
 from __future__ import annotations
@@ -18,13 +18,22 @@ from .base import Action, Context, Outcome, Unfinished
 
 @dataclass
 class LeftoversNode:
-    """Deletes load balancers, volumes, instances and the like that carry our mark and that no component describes."""
+    """Deletes load balancers, volumes, instances and the like that carry our mark and that no component describes.
+
+    `after_nodes`: the second time, once the last nodes are gone. What they will leave, no plan can tell.
+    """
 
     looks: Sequence[AwsLookNode]
-    name: str = "what controllers left on AWS"
+    after_nodes: bool = False
     slow: bool = True
 
+    @property
+    def name(self) -> str:
+        return f"what {'nodes' if self.after_nodes else 'controllers'} left on AWS"
+
     def run(self, context: Context) -> Outcome:
+        if self.after_nodes and context.run.check:
+            return Outcome()
         cloud = context.run.cloud()
         # Described groups are removed by their own nodes; nobody else knows those that controllers made.
         described = {str(look.found.outputs().get("id")) for look in self.looks if look.found is not None}

@@ -94,7 +94,10 @@ class AwsPart:
         return found
 
     def add_removals(self, component: str, after: int, *, takes_cluster: bool) -> None:
-        """Add the removals. A resource is removed after everything that refers to it; what controllers left behind comes first."""
+        """Add the removals. A resource is removed after everything that refers to it.
+
+        What controllers left behind comes first; what the last nodes left, before their network.
+        """
         doomed = {key: look for key, look in self._looks.items() if self._is_removed(key)}
         if takes_cluster:
             leftovers = self.make(component, LeftoversNode(list(doomed.values())))
@@ -110,6 +113,22 @@ class AwsPart:
             for other in self._before(key[0], doomed[key].entry):
                 if other in ends:
                     self.order(ends[other], index)
+        if takes_cluster:
+            self._add_leftovers_of_nodes(component, doomed, ends)
+
+    def _add_leftovers_of_nodes(
+        self, component: str, doomed: Mapping[Key, AwsLookNode], ends: Mapping[Key, int]
+    ) -> None:
+        """After the node groups, and before what their interfaces hold: subnets, security groups, and the cluster's own group."""
+        groups = [index for key, index in ends.items() if doomed[key].entry.type == "eks_nodegroup"]
+        if not groups:
+            return
+        leftovers = self.make(component, LeftoversNode(list(doomed.values()), after_nodes=True))
+        for index in groups:
+            self.order(leftovers, index)
+        for key, index in ends.items():
+            if doomed[key].entry.type in ("ec2_subnet", "ec2_security_group", "eks_cluster"):
+                self.order(index, leftovers)
 
     def _vertex(self, key: Key, entry: AwsEntry) -> int:
         name = key[0]

@@ -68,6 +68,9 @@ def test_what_was_made_needs_no_change(aws, made):
     assert (plan.verb, [str(change) for change in plan.changes]) == ("none", [])
     outputs = again.outputs()
     assert set(outputs) == set(again.produces) and not is_unknown(outputs)
+    aws.admin("DELETE", "calls")
+    again.wait()
+    assert aws.admin("GET", "calls") == {}, "it was looked at a moment ago"
 
 
 @each_made([kind for kind in KINDS if kind not in UNCHANGED])

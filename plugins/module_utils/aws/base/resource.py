@@ -112,6 +112,8 @@ class AwsResource:
     produces: ClassVar[tuple[str, ...]] = ()
     timeout_s: ClassVar[float] = 600
     _current: State | None = field(default=None, repr=False)
+    # Whether apply has just seen that nothing is to be changed: then a wait needs no look of its own.
+    _unchanged: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         given = self.params
@@ -210,6 +212,7 @@ class AwsResource:
                 if last:
                     raise
                 plan = self._plan_from(self._look_after(done))
+        self._unchanged = not done.changes_anything
         if done.changes_anything:
             self._current = None
         return done
@@ -250,8 +253,9 @@ class AwsResource:
         """Wait until the resource is settled; returns its state. Raises AwsError with what it waited for and why that failed."""
         limit = timeout_s or self.params.get("wait_timeout") or self.timeout_s
         started, said = self.connection.now(), ""
+        seen, self._unchanged = self._current if self._unchanged else None, False
         while True:
-            current = self.look()
+            current, seen = seen or self.look(), None
             found = self.settled(current) if current is not None else Settled("not there", frozenset())
             if found.is_good:
                 if current is None:
