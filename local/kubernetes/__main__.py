@@ -29,7 +29,9 @@ def parse() -> argparse.Namespace:
         sub.add_argument("--aws-port", type=int, default=0, help="its port on 127.0.0.1; 0 derives it from the name")
         sub.add_argument("--aws-pace", type=float, default=0.0, help="0: everything at once; 1: as slow as AWS")
         sub.add_argument("--aws-delays", default="{}", help='JSON: seconds of single kinds, as {"cluster": 20}')
-        sub.add_argument("--aws-controllers", action="store_true", help="with AWS's own Karpenter")
+        sub.add_argument(
+            "--aws-controllers", action="store_true", help="with AWS's own Karpenter and cloud controller manager"
+        )
         sub.add_argument("--state-root", type=Path, default=STATE_ROOT, help="folder of all clusters' state")
         sub.add_argument("--cache", type=Path, default=None, help="folder of tools (LLM_ON_EKS_CACHE)")
         if verb == "up":

@@ -129,7 +129,7 @@ class Instances:
         if node is not None:
             self._drop_startup_taints(node, path)
             for pod in self._api.items(f"/api/v1/pods?fieldSelector=spec.nodeName={name}"):
-                self._pod(pod)
+                self._pod(pod, instance["NetworkInterfaces"][0]["NetworkInterfaceId"])
 
     def _config(self, instance: dict[str, Any]) -> dict[str, Any]:
         found = self._ec2.describe_instance_attribute(InstanceId=instance["InstanceId"], Attribute="userData")
@@ -153,13 +153,24 @@ class Instances:
             version = node["metadata"]["resourceVersion"]
             self._api.merge(path, {"metadata": {"resourceVersion": version}, "spec": {"taints": kept}})
 
-    def _pod(self, pod: dict[str, Any]) -> None:
-        metadata = pod["metadata"]
+    def _pod(self, pod: dict[str, Any], interface: str) -> None:
+        """A pod has an address of its node's interface, as the VPC CNI gives it: load balancers send straight to it."""
+        metadata, status = pod["metadata"], pod.get("status") or {}
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
         if metadata.get("deletionTimestamp"):
+            if status.get("podIP"):
+                self._ec2.unassign_private_ip_addresses(
+                    NetworkInterfaceId=interface, PrivateIpAddresses=[status["podIP"]]
+                )
             self._api.delete(path, at_once=True)
-        elif pod.get("status", {}).get("phase") == "Pending":
-            self._api.merge(f"{path}/status", {"status": status_of(pod)}, strategic=True)
+        elif status.get("phase") == "Pending":
+            self._api.merge(
+                f"{path}/status", {"status": status_of(pod, pod_ip=self._address(interface))}, strategic=True
+            )
+
+    def _address(self, interface: str) -> str:
+        given = self._ec2.assign_private_ip_addresses(NetworkInterfaceId=interface, SecondaryPrivateIpAddressCount=1)
+        return str(given["AssignedPrivateIpAddresses"][-1]["PrivateIpAddress"])
 
 
 def main() -> None:

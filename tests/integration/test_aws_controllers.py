@@ -1,28 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AWS's own Karpenter judges what our roles describe, on the emulated account beside a local cluster.
+"""AWS's own controllers judge what our roles describe, on the emulated account beside a local cluster.
 
-Karpenter works with the permissions of the role that we give it, on the node classes and pools that we describe. Only the
-account and the kubelets of its instances are emulated. The tests are steps of one story.
+Karpenter works with the permissions of the role that we give it, on the node classes and pools that we describe; the cloud controller
+manager with the cluster's role, as EKS runs it. Only the account and the kubelets of its instances are emulated. The tests
+are steps of one story.
 """
 
 from __future__ import annotations
 
+import configparser
 import time
 from contextlib import contextmanager
 
 import pytest
+import yaml
 
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.connection import Connection
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.aws_access import AwsAccess
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
-from local.kubernetes import controllers
+from local.kubernetes import controllers, emulator
 from local.kubernetes.cluster import Cluster
 from local.kubernetes.config import AwsConfig, ClusterConfig
+from tests.support import judges
 from tests.support.aws_inventory import inventory
 from tests.support.aws_roles import PLATFORM, ROLES
 from tests.support.cluster_client import new_client
 from tests.support.cluster_names import cluster_name
-from tests.support.described import describe
+from tests.support.described import REPO, describe
 from tests.support.emulated_aws import REGION, EmulatedAws
 from tools import obtain
 
@@ -36,6 +40,7 @@ SETTINGS = {
     "platform_cluster_name": NAME,
     "model_catalog": [MODEL],
     "karpenter_aws_instance_profile": False,
+    "identity_load_balancer_controller": True,
     "karpenter_state": "present",
     "karpenter_controller": "given",
     "karpenter_capacity": ["spot", "on-demand"],
@@ -44,6 +49,7 @@ SETTINGS = {
     "karpenter_general_spec": {"disruption": {"consolidateAfter": "5s"}},
 }
 PATIENCE_S = 240
+KONG = yaml.safe_load((REPO / "roles/kong/tests/default.yml").read_text())
 
 
 class Judged:
@@ -60,6 +66,12 @@ class Judged:
         self.client = new_client(cluster.kubeconfig)
         self.started = time.monotonic()
         self.shapes = describe({"judged": SETTINGS, "drifted": {**SETTINGS, "karpenter_tags": {"team": "research"}}})
+
+    def keys(self):
+        """Those of the account's own user."""
+        file = configparser.ConfigParser()
+        file.read(emulator.credentials_file(CONFIG))
+        return {name: file["default"][name] for name in ("aws_access_key_id", "aws_secret_access_key")}
 
     def components(self, shape="judged", **more):
         wanted = (*ROLES, "karpenter_pools")
@@ -123,7 +135,7 @@ def judged():
     try:
         obtain.obtain(list(controllers.TOOLS), obtain.default_cache())
     except obtain.ObtainError as error:
-        pytest.skip(f"AWS's Karpenter can be neither found nor built here: {error}")
+        pytest.skip(f"AWS's controllers can be neither found nor built here: {error}")
     cluster = Cluster(CONFIG)
     cluster.down()
     cluster.up()
@@ -202,10 +214,122 @@ def test_nodes_that_are_too_many_become_fewer(judged):
         judged.wait("consolidation: one instance", lambda: len(judged.instances()) == 1 and judged.nodes_of("spread"))
 
 
-def test_removal_leaves_nothing_that_karpenter_made(judged):
+def service(name, **annotations):
+    """A Service of type LoadBalancer within the network."""
+    prefix = "service.beta.kubernetes.io/aws-load-balancer-"
+    given = {f"{prefix}{key}": value for key, value in {"internal": "true", **annotations}.items()}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": "front", "annotations": given},
+        "spec": {"type": "LoadBalancer", "selector": {"app": "front"}, "ports": [{"name": "http", "port": 80}]},
+    }
+
+
+def front(*services, **more):
+    """A component with these Services."""
+    return {"name": "front", "namespace": {"name": "front"}, "manifests": list(services), **more}
+
+
+def address(judged, name, namespace="front"):
+    found = judged.client.get(judged.client.resource("v1", "Service"), name, namespace) or {}
+    balancer = ((found.get("status") or {}).get("loadBalancer") or {}).get("ingress") or [{}]
+    return balancer[0].get("hostname")
+
+
+def test_a_service_gets_its_load_balancer_and_its_end_takes_it_away(judged):
+    new, old = judged.account.client("elbv2"), judged.account.client("elb")
+    with deployed(judged, "served", **GENERAL) as nodes:
+        [instance] = map(judged.instance_of, nodes)
+        judged.converge([*judged.components(), front(service("new", type="nlb"), service("old"))])
+        names = {
+            name: judged.wait(f"{name} has an address", lambda n=name: address(judged, n)) for name in ("new", "old")
+        }
+        [balancer] = new.describe_load_balancers()["LoadBalancers"]
+        assert (balancer["DNSName"], balancer["Type"], balancer["Scheme"]) == (names["new"], "network", "internal")
+        [group] = new.describe_target_groups()["TargetGroups"]
+        targets = new.describe_target_health(TargetGroupArn=group["TargetGroupArn"])["TargetHealthDescriptions"]
+        assert [one["Target"]["Id"] for one in targets] == [instance]
+        [classic] = old.describe_load_balancers()["LoadBalancerDescriptions"]
+        assert (classic["DNSName"], [one["InstanceId"] for one in classic["Instances"]]) == (names["old"], [instance])
+        judged.converge([*judged.components(), front(state="absent")])
+    judged.wait("no load balancer is left", lambda: not balancers(judged))
+
+
+@contextmanager
+def load_balancer_controller(judged, folder):
+    """AWS's load balancer controller with the permissions of our role, and the settings that our role gives its chart."""
+    for definition in judges.definitions(folder):
+        judged.client.apply(judged.client.resource(definition["apiVersion"], definition["kind"]), definition)
+    certificates = CONFIG.state / "load-balancer-certificates"
+    judges.certificate(certificates)
+    vpc = judged.account.client("eks").describe_cluster(name=NAME)["cluster"]["resourcesVpcConfig"]["vpcId"]
+    arguments = [
+        *(f"--kubeconfig={CONFIG.kubeconfig}", f"--cluster-name={NAME}", f"--aws-region={REGION}"),
+        *(f"--aws-vpc-id={vpc}", "--default-target-type=ip", "--enable-leader-election=false"),
+        f"--default-tags=llm.on_eks/cluster={NAME},llm.on_eks/component=load_balancer_controller",
+        *("--feature-gates=NLBGatewayAPI=false,ALBGatewayAPI=false", "--metrics-bind-addr=127.0.0.1:18080"),
+        *("--health-probe-bind-addr=127.0.0.1:18081", f"--webhook-cert-dir={certificates}"),
+    ]
+    keys = judged.keys()
+    environment = judges.credentials(judged.account, NAME, "aws-load-balancer-controller", keys)
+    with judges.running(CONFIG, folder / "program", arguments, environment):
+        yield
+
+
+def front_door():
+    """Kong's Service, with the annotations of our role."""
+    releases = [one for component in KONG["descriptor"] for one in component.get("releases", [])]
+    [proxy] = [one["values"]["gateway"]["proxy"] for one in releases if "gateway" in one["values"]]
+    made = service("kong")
+    made["metadata"]["annotations"] = proxy["annotations"]
+    made["spec"] |= {"loadBalancerClass": proxy["loadBalancerClass"], "selector": {"app": "door"}}
+    made["spec"]["ports"] = [{"name": "http", "port": 80}, {"name": "https", "port": 443, "targetPort": 8443}]
+    return made
+
+
+def test_the_front_door_gets_a_load_balancer_that_sends_straight_to_its_pods(judged):
+    folder = judges.folder_of("aws-load-balancer-controller")
+    elb, ec2 = judged.account.client("elbv2"), judged.ec2
+    with deployed(judged, "door", **GENERAL), load_balancer_controller(judged, folder):
+        [pod] = judged.pods("door")
+        door = front_door()
+        pod_service = {**door, "metadata": {**door["metadata"], "namespace": "default"}}
+        kind = judged.client.resource("v1", "Service")
+        judged.client.apply(kind, pod_service)
+        judged.wait("the front door has an address", lambda: address(judged, "kong", "default"))
+        [balancer] = elb.describe_load_balancers()["LoadBalancers"]
+        assert (balancer["Type"], balancer["Scheme"]) == ("network", "internal")
+        groups = elb.describe_target_groups()["TargetGroups"]
+        assert {(one["Port"], one["TargetType"]) for one in groups} == {(80, "ip"), (8443, "ip")}
+
+        def targets():
+            found = [elb.describe_target_health(TargetGroupArn=one["TargetGroupArn"]) for one in groups]
+            return [row["Target"]["Id"] for each in found for row in each["TargetHealthDescriptions"]]
+
+        judged.wait("its pod is a target", lambda: targets() == [pod["status"]["podIP"]] * 2)
+        ours = [
+            {"Name": "tag:llm.on_eks/cluster", "Values": [NAME]},
+            {"Name": "tag:elbv2.k8s.aws/cluster", "Values": [NAME]},
+        ]
+        assert ec2.describe_security_groups(Filters=ours)["SecurityGroups"], "its groups carry our mark"
+        judged.client.delete(kind, "kong", "default")
+        judged.wait("no load balancer is left", lambda: not balancers(judged))
+
+
+def balancers(judged):
+    new, old = judged.account.client("elbv2"), judged.account.client("elb")
+    found = [*new.describe_load_balancers()["LoadBalancers"], *new.describe_target_groups()["TargetGroups"]]
+    return found + old.describe_load_balancers()["LoadBalancerDescriptions"]
+
+
+def test_removal_leaves_nothing_that_the_controllers_made(judged):
     judged.deploy("last", 1, **GENERAL)
     judged.wait("last runs", lambda: judged.nodes_of("last"))
-    judged.converge(judged.components(state="absent"))
+    judged.converge([*judged.components(), front(service("new", type="nlb"), service("old"))])
+    judged.wait("load balancers", lambda: len(balancers(judged)) == 3)
+    judged.converge([*judged.components(state="absent"), front(state="absent")])
+    assert not balancers(judged)
     left = sorted(map(str, inventory(judged.account)))
     assert not left, left
     assert not judged.instances("pending", "running", "shutting-down")
