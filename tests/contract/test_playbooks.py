@@ -50,10 +50,12 @@ def installed(tmp_path_factory):
     """Runs ansible-playbook far from the checkout, where only the built and installed collection is."""
     folder = tmp_path_factory.mktemp("installed")
     galaxy = [BIN / "ansible-galaxy", "collection"]
-    quiet = {"check": True, "capture_output": True, "cwd": folder}
-    subprocess.run([*galaxy, "build", REPO, "--output-path", folder], **quiet)
+    quiet = {"capture_output": True, "cwd": folder}
+    subprocess.run([*galaxy, "build", REPO, "--output-path", folder], check=True, **quiet)
     (archive,) = folder.glob("*.tar.gz")
-    subprocess.run([*galaxy, "install", archive, "-p", folder / "collections", "--no-deps", "--offline"], **quiet)
+    subprocess.run(
+        [*galaxy, "install", archive, "-p", folder / "collections", "--no-deps", "--offline"], check=True, **quiet
+    )
     environment = {
         **os.environ,
         "ANSIBLE_COLLECTIONS_PATH": f"{folder / 'collections'}:{Path(sys.prefix) / 'collections'}",

@@ -32,7 +32,7 @@ def cluster(tmp_path_factory):
     cluster.up()
     file = tmp_path_factory.mktemp("image") / "kubectl.tar"
     cache = Path(os.environ.get("LLM_ON_EKS_CACHE", Path.home() / ".cache" / "llm.on_eks"))
-    layer = pause._tar({"kubectl": (next(cache.glob("tools/kubectl/*/kubectl")).read_bytes(), 0o755)})
+    layer = pause._tar({"kubectl": (next(cache.glob("tools/kubectl/*/kubectl")).read_bytes(), 0o755)})  # pylint: disable=stop-iteration-return
     config = {
         "architecture": "amd64",
         "os": "linux",

@@ -482,7 +482,7 @@ def test_preflight_looks_for_every_name_that_roles_would_make(described):
         for component, entry in aws_entries(described[LONG])
         if not entry.get("adopt")
     }
-    assert found == {(kind, name) for kind, name in made}
+    assert found == set(made)
     (cluster,) = [name for kind, name in found if kind == "eks_cluster"]
     for kind, ending in (
         ("iam_role", "s3-csi"),

@@ -361,7 +361,7 @@ def test_a_key_is_hidden_in_messages_and_tracebacks():
         raise ValueError("sk-1 is wrong")
     except ValueError:
         record = logging.LogRecord("x", logging.ERROR, "f", 1, "key\n%s", ("sk-1",), sys.exc_info())
-    line = JsonFormatter(["sk-1"]).format(record)
+    line = JsonFormatter(["sk-1"]).format(record)  # pylint: disable=used-before-assignment
     assert "sk-1" not in line
     assert json.loads(line)["message"] == "key\n[hidden]"
 

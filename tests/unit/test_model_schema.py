@@ -24,7 +24,7 @@ def test_every_inventorys_catalogue_fits_also_with_its_examples(file):
     text = file.read_text()
     # What is commented out and looks like YAML of an entry.
     opened = re.sub(r"(?m)^  # (- name: |  [a-z_]+: )", r"  \1", text)
-    for one in {text, opened}:
+    for one in sorted({text, opened}):
         jsonschema.validate(yaml.safe_load(one), schema())
 
 

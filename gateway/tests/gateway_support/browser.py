@@ -120,7 +120,7 @@ def browser(folder: Path) -> Iterator[Page]:
         import urllib.request
 
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json") as reply:
-            target = next(each for each in json.load(reply) if each["type"] == "page")
+            target = next(each for each in json.load(reply) if each["type"] == "page")  # pylint: disable=stop-iteration-return
         with connect(target["webSocketDebuggerUrl"], max_size=64 << 20) as socket:
             yield Page(socket)
     finally:

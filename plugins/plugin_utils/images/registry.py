@@ -110,7 +110,7 @@ class Registry:
     def blob(self, repository: str, digest: str) -> Iterator[Iterator[bytes]]:
         """The bytes of a blob, held to its digest: the last chunk raises RegistryError where they are others."""
         where = f"{repository}/blobs/{digest}"
-        with self._asked("GET", where, {}) as answer:
+        with self._asked("GET", where, {}) as answer:  # pylint: disable=contextmanager-generator-missing-cleanup
             self._expect(answer, where, 200)
             yield self._checked(answer, where, digest)
 

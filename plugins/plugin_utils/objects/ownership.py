@@ -115,7 +115,7 @@ def _leaves(fields: Mapping[str, Any], value: Any, path: str) -> Iterator[tuple[
             wanted = json.loads(rest)
             for item in value:
                 if isinstance(item, Mapping) and all(_same(item.get(name), want) for name, want in wanted.items()):
-                    first = next(iter(wanted.values()))
+                    first = next(iter(wanted.values()), None)
                     yield from _leaves(child, item, f"{path}[{first}]")
         elif kind == "v" and isinstance(value, list) and json.loads(rest) in value:
             yield f"{path}[{json.loads(rest)}]", json.loads(rest)

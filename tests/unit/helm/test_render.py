@@ -91,7 +91,7 @@ def test_an_upgrade_is_another_rendering_only_where_the_chart_or_its_values_ask(
     rendered(options, "web")
     ran = []
     real = subprocess.run
-    monkeypatch.setattr(subprocess, "run", lambda *arguments, **more: ran.append(1) or real(*arguments, **more))
+    monkeypatch.setattr(subprocess, "run", lambda *arguments, **more: ran.append(1) or real(*arguments, **more))  # pylint: disable=subprocess-run-check
     upgraded("web")
     assert not ran
     upgraded("web", **asking)
@@ -119,7 +119,7 @@ def test_values_are_in_no_argument_and_in_no_file_that_others_may_read(options, 
 
     def spy(arguments, **more):
         seen.append((arguments, more.get("env")))
-        return real(arguments, **more)
+        return real(arguments, **more)  # pylint: disable=subprocess-run-check
 
     monkeypatch.setattr(subprocess, "run", spy)
     rendered(options, "web", greeting=CANARY)

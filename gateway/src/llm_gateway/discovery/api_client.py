@@ -38,7 +38,7 @@ class ApiServer:
     ca_file: str = ""
 
     @classmethod
-    def in_cluster(
+    def in_cluster(  # pylint: disable=dangerous-default-value
         cls,
         url: str,
         token_file: str,

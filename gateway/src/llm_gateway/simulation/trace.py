@@ -119,7 +119,7 @@ def _session(workload: str, at_s: float, number: int, chance: random.Random, fre
     key = f"key-{int(chance.paretovariate(1.1)) % 200}"
     if workload == "independent":
         tokens = max(16, int(chance.lognormvariate(math.log(600), 0.9)))
-        unique = tuple(next(fresh) for __ in range(tokens // BLOCK_TOKENS))
+        unique = tuple(next(fresh) for __ in range(tokens // BLOCK_TOKENS))  # pylint: disable=stop-iteration-return
         yield Asked(at_s, tokens, _answer(chance, 200), unique, b"s%d" % number, key)
         return
     if workload == "conversations":
@@ -134,7 +134,7 @@ def _session(workload: str, at_s: float, number: int, chance: random.Random, fre
     for __ in range(1 + int(chance.expovariate(1 / (turns - 1)))):
         tokens += max(8, int(chance.expovariate(1 / says)))
         while (len(blocks) + 1) * BLOCK_TOKENS <= tokens:
-            blocks.append(next(fresh))
+            blocks.append(next(fresh))  # pylint: disable=stop-iteration-return
         answer = _answer(chance, answers)
         yield Asked(at_s, tokens, answer, tuple(blocks), session, key)
         tokens += answer

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """STAND-IN for modules.models."""
 
-import modules.shared as shared
+import modules.shared as shared  # pylint: disable=consider-using-from-import
 from modules.logging_colors import logger
 from modules.models_settings import get_model_metadata
 
@@ -22,7 +22,7 @@ def load_model(model_name, loader=None):
     if model is None:
         return None, None
     shared.settings["truncation_length"] = metadata["truncation_length"]
-    logger.info(f'LOADER: "{loader}"')
+    logger.info(f'LOADER: "{loader}"')  # pylint: disable=logging-fstring-interpolation
     return model, tokenizer
 
 

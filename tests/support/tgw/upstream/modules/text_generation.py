@@ -6,7 +6,7 @@ from threading import Thread
 
 import torch
 
-import modules.shared as shared
+import modules.shared as shared  # pylint: disable=consider-using-from-import
 from modules.logging_colors import logger
 
 

@@ -132,7 +132,7 @@ async def connection(reader, writer):
     try:
         await app({"type": "http", "method": method, "path": path, "headers": headers}, receive, send)
     except Exception as problem:
-        logger.error(f"{problem!r}")
+        logger.error(f"{problem!r}")  # pylint: disable=logging-fstring-interpolation
     finally:
         writer.close()
 
@@ -150,6 +150,6 @@ async def serve():
 
 def setup():
     if shared.args.api_key:
-        logger.info(f"OpenAI API key:\n\n{shared.args.api_key}\n")
+        logger.info(f"OpenAI API key:\n\n{shared.args.api_key}\n")  # pylint: disable=logging-fstring-interpolation
     asyncio.run(serve())
     sys.exit(0)
