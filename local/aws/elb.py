@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from moto.elb.models import elb_backends
 from moto.elbv2.models import elbv2_backends
 
 from . import network
@@ -36,6 +37,25 @@ def load_balancers(session: Session) -> LoadBalancers:
 
 def _known(session: Session, arn: str) -> Any:
     return elbv2_backends[session.account][session.region].load_balancers.get(arn)
+
+
+@overlay("elb", "CreateLoadBalancer")
+def create_classic_load_balancer(session: Session, params: Params, result: Result) -> Result:
+    """It checks its instances from the beginning, at the port of its first listener.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/classic/elb-healthchecks.html; without this the cloud controller
+    manager ends with a nil pointer.
+    """
+    port = params["Listeners"][0]["InstancePort"]
+    elb_backends[session.account][session.region].configure_health_check(
+        params["LoadBalancerName"],
+        timeout="5",
+        healthy_threshold="10",
+        unhealthy_threshold="2",
+        interval="30",
+        target=f"TCP:{port}",
+    )
+    return result
 
 
 @overlay("elbv2", "CreateLoadBalancer")

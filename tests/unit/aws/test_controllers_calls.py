@@ -63,6 +63,7 @@ def test_classic_load_balancers_are_held_to_their_own_model(aws, ground):
     elb.create_load_balancer(LoadBalancerName="classic", Listeners=[listener], Subnets=ground.subnets[:1])
     (row,) = elb.describe_load_balancers(LoadBalancerNames=["classic"])["LoadBalancerDescriptions"]
     assert row["ListenerDescriptions"][0]["Listener"]["InstancePort"] == 30080
+    assert row["HealthCheck"]["Target"] == "TCP:30080", "it checks from the beginning"
     assert aws.client("elbv2").describe_load_balancers()["LoadBalancers"] == []
     elb.delete_load_balancer(LoadBalancerName="classic")
 

@@ -184,18 +184,25 @@ def test_what_controllers_left_behind_is_removed(aws):
         leftovers.remove(connect(aws), OWNER.cluster, item)
     assert leftovers.left_behind(connect(aws), OWNER.cluster) == []
     aws.client("iam").create_policy(PolicyName="theirs", PolicyDocument=json.dumps(allow("s3:GetObject")))
+    aws.client("iam").create_open_id_connect_provider(Url="https://theirs.example", ThumbprintList=[])
     assert [item.kind for item in census(connect(aws), OWNER.cluster).items] == ["ec2_snapshot"]
 
 
 def test_what_only_the_modules_offer_is_allowed_as_well(aws):
-    """A bucket goes with its objects' old versions, and a repository keeps all images."""
+    """A bucket goes with its objects' old versions, a repository keeps all images and scans none, a role gets a boundary."""
     bucket = {"name": "emptied", "force_destroy": True}
     build("s3_bucket", aws, bucket).apply()
     for text in (b"1", b"2"):
         aws.client("s3").put_object(Bucket="emptied", Key="x", Body=text)
     assert build("s3_bucket", aws, bucket).delete().verb == "delete"
     build("ecr_repository", aws, {"name": "kept", "keep_images": 3}).apply()
-    assert build("ecr_repository", aws, {"name": "kept", "keep_images": 0}).apply().verb == "update"
+    changed = {"name": "kept", "keep_images": 0, "scan_on_push": False}
+    assert build("ecr_repository", aws, changed).apply().verb == "update"
+    role = {"name": "bound", "services": ["ec2.amazonaws.com"]}
+    build("iam_role", aws, role).apply()
+    boundary = aws.client("iam").create_policy(PolicyName="most", PolicyDocument=json.dumps(allow("s3:GetObject")))
+    bound = {**role, "permissions_boundary": boundary["Policy"]["Arn"]}
+    assert build("iam_role", aws, bound).apply().verb == "update"
 
 
 def test_each_published_action_is_needed_or_has_a_reason(request, needed):

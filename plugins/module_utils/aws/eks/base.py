@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..base.errors import NotFound
+from ..base.errors import AwsError, NotFound
 from ..base.plan import State
 from ..base.resource import AwsResource
 from ..base.tagging import tag_map
@@ -53,6 +53,17 @@ def newer(one: str, other: str) -> str:
     if not all(re.fullmatch(r"\d+\.\d+", version) for version in (one, other)):
         return one or other
     return max(one, other, key=lambda version: [int(part) for part in version.split(".")])
+
+
+def cluster_named(asking: AwsResource, name: str) -> State | None:
+    """The account's cluster of that name, whoever's it is; None where there is none. Raises AwsError."""
+    try:
+        found: State = asking.call("describe_cluster", service="eks", name=name)["cluster"]
+    except AwsError as error:
+        if error.code != "ResourceNotFoundException":
+            raise
+        return None
+    return found
 
 
 class EksResource(AwsResource):

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ...names import TAG_CLUSTER
 from ..base.arguments import given, text
-from ..base.errors import AwsError
 from ..base.plan import Plan, Rules, State
 from ..base.resource import AwsResource, Owner
 from ..base.tagging import Tagging
+from ..eks.base import cluster_named
 
 if TYPE_CHECKING:
     from ..survey.item import Item, Looker
@@ -82,13 +82,8 @@ class LogGroup(AwsResource):
         return owner is not None and self.params["name"] == f"/aws/eks/{owner.cluster}/cluster"
 
     def _foreign_cluster(self, owner: Owner) -> bool:
-        try:
-            found = self.call("describe_cluster", service="eks", name=owner.cluster)["cluster"]
-        except AwsError as error:
-            if error.code != "ResourceNotFoundException":
-                raise
-            return False
-        return not owner.owns(found.get("tags") or {})
+        found = cluster_named(self, owner.cluster)
+        return found is not None and not owner.owns(found.get("tags") or {})
 
     def desired(self, current: State | None) -> State:
         return {"retentionInDays": self.params["retention_days"], "kmsKeyId": self.params["kms_key_arn"]}
