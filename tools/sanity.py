@@ -4,7 +4,7 @@
 ansible-test wants the collection in a folder `ansible_collections/llm/on_eks` that is no link, beside the collections that it depends on. Two of its
 tests need help:
 - `import` loads every plugin in a virtual environment without the packages of requirements.txt; they are added to it.
-- `pylint` runs only when it is named. It asks that no name is `_`, and knows nothing of ruff's `noqa`; ruff and mypy check the same files.
+- `pylint` takes a quarter of an hour, so it runs only when it is named. It asks that no name is `_`; what is not used is called `__` here.
 
 Nothing but the package index is reached: pip comes from Python's own ensurepip.
 """
