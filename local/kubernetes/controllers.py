@@ -179,7 +179,7 @@ def _is_there(cluster: dict[str, Any]) -> bool:
 def _run(command: list[str], environment: dict[str, str], cluster: dict[str, Any]) -> int:
     """Run the program until it ends, or until its cluster is gone: the next one has another network and other roles."""
     child = subprocess.Popen(command, env={**os.environ, **environment})
-    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    signal.signal(signal.SIGTERM, lambda *__: child.terminate())
     while child.poll() is None:
         time.sleep(_LOOK_S)
         if not _is_there(cluster):

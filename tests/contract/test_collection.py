@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -120,3 +121,17 @@ def test_the_documentation_of_the_collection_has_no_errors(programs, tmp_path):
     # A default that is a template has no type yet; antsibull-docs wants one. Nothing else may be wrong.
     expected = r"\{\{|validation errors?|->|correct DOCUMENTATION"
     assert [line for line in (done.stdout + done.stderr).splitlines() if not re.search(expected, line)] == []
+
+
+def test_no_name_is_a_lone_underscore():
+    """In Ansible that is a translation, and ansible-test's pylint refuses it. What is not used is called `__`."""
+    folders = ("plugins", "tools", "local", "gateway", "engines", "tests")
+    texts = {file: file.read_text() for folder in folders for file in (REPO / folder).rglob("*.py")}
+    likely = {file: text for file, text in texts.items() if re.search(r"(?<!\w)_(?!\w)", text)}
+    assert [f"{file.relative_to(REPO)}:{line}" for file, text in likely.items() for line in lone(text)] == []
+
+
+def lone(text):
+    """The lines where a name is `_`."""
+    names = ((node, getattr(node, "id", getattr(node, "arg", ""))) for node in ast.walk(ast.parse(text)))
+    return sorted({node.lineno for node, name in names if name == "_"})

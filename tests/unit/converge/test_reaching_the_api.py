@@ -18,7 +18,7 @@ PLACE = SimpleNamespace(endpoint="https://new.example", certificate_authority="P
 
 def context(said):
     cloud = SimpleNamespace(
-        cluster="demo", client_at=lambda *_: "client", connection=SimpleNamespace(identity=SimpleNamespace(arn="me"))
+        cluster="demo", client_at=lambda *__: "client", connection=SimpleNamespace(identity=SimpleNamespace(arn="me"))
     )
     run = SimpleNamespace(
         client=None, check=False, cloud=lambda: cloud, stop=threading.Event(), enter=lambda client: None

@@ -34,7 +34,7 @@ def answering(status, body, headers):
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *__):
+        def log_message(self, *___):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -115,6 +115,6 @@ def test_a_handshake_that_breaks_is_tried_again_once_the_server_has_answered(tmp
 
     with served(tmp_path, broken={1}) as port:
         client = to(port)
-        assert [client.request("GET", "/") for _ in range(2)] == [b"{}"] * 2
+        assert [client.request("GET", "/") for __ in range(2)] == [b"{}"] * 2
     with served(tmp_path, broken={0}) as port, pytest.raises(ConnectionError, match="decode error"):
         to(port).request("GET", "/")
