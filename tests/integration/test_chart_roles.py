@@ -94,9 +94,11 @@ def _stand_in(reference):
 def stood_on(described, components):
     """The components of other trials that these require, and those that these stand on in turn; CRDs of monitors, too."""
     owners = {one["name"]: role for role, found in described.items() if "-" not in role for one in found}
-    wanted = {owners[name] for one in components for name in one.get("requires", []) if name in owners}
-    roles = [role for role in wanted if described[role] is not components]
-    found = [one for role in roles for one in [*stood_on(described, described[role]), *described[role]]]
+    own = {one["name"] for one in components}
+    wanted = {
+        owners[name] for one in components for name in one.get("requires", []) if name in owners and name not in own
+    }
+    found = [one for role in wanted for one in [*stood_on(described, described[role]), *described[role]]]
     if any("prometheus_crds" in one.get("after", []) for one in components):
         found += [one for one in described["prometheus"] if one["name"] == "prometheus_crds"]
     return list({one["name"]: one for one in found}.values())

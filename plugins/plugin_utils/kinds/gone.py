@@ -24,11 +24,15 @@ def lost_with(context: Context, live: Document, may_lose: Sequence[Reference]) -
     if target.kind == "PersistentVolumeClaim":
         volume = (live.get("spec") or {}).get("volumeName")
         lost = data_loss.of_claim(context.run.live("v1", "PersistentVolume", volume) if volume else None)
-    allowed = any(matches(one, target) for one in may_lose) or context.run.lose_data.covers_object(target)
-    if lost and not allowed:
+    if lost and not may_be_lost(context, target, may_lose):
         place = f"{target.namespace}/" if target.namespace else ""
         raise NodeError(data_loss.refusal(subject(live), lost, f"{target.kind}/{place}{target.name}"))
     return lost
+
+
+def may_be_lost(context: Context, target: Identity, may_lose: Sequence[Reference]) -> bool:
+    """Whether the run or the descriptor allows the loss of this object's data."""
+    return any(matches(one, target) for one in may_lose) or context.run.lose_data.covers_object(target)
 
 
 def wait_gone(context: Context, resource: Resource, document: Document, timeout_s: float = _GONE_TIMEOUT_S) -> None:

@@ -15,7 +15,7 @@ from ..kubernetes.client import ApiError, Client, Resource
 from ..objects.identity import identity
 from .base import Action, Context, Document, Outcome, matches, subject
 from .claims import claims_of
-from .gone import lost_with, wait_gone
+from .gone import lost_with, may_be_lost, wait_gone
 from .manifest import in_order
 
 # What the API server or its controllers make in every namespace; a namespace that holds only these is empty.
@@ -26,7 +26,7 @@ _HOUSEHOLD = {
 # These are deleted only after their pods (foreground); for all others that would be needless work of the garbage
 # collector.
 WITH_PODS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob")
-_DEFINITION = "CustomResourceDefinition"
+_DEFINITION, _CLAIM = "CustomResourceDefinition", "PersistentVolumeClaim"
 # These go only when nothing of anybody else depends on them, so nodes of their own delete them.
 _LATER = (_DEFINITION, "Namespace")
 # The API server's own records: they expire on their own.
@@ -64,7 +64,7 @@ class RemoveNode:
         if context.run.client is None:
             return Outcome()
         mine = [one for one in _mine(context, self.component) if one["kind"] not in _LATER]
-        kept = [one for one in mine if is_retained(one, self.component.retain)]
+        kept = [one for one in mine if _stays(context, self.component, one)]
         notes = [f"{subject(document)} is kept (`retain`)" for document in kept]
         left = _left_by(context, self.component)
         for document in left:
@@ -78,7 +78,7 @@ class RemoveNode:
 def _left_by(context: Context, component: Component) -> list[Document]:
     """What the component's programs made, outside of our mark, and leave."""
     found = [*_named(context, component), *claims_of(context.run.api(), _doomed(context, component))]
-    return [one for one in found if not is_retained(one, component.retain)]
+    return [one for one in found if not _stays(context, component, one)]
 
 
 def _named(context: Context, component: Component) -> Iterator[Document]:
@@ -97,7 +97,14 @@ def _mine(context: Context, component: Component) -> list[Document]:
 
 def _doomed(context: Context, component: Component) -> list[Document]:
     mine = [one for one in _mine(context, component) if one["kind"] not in _LATER]
-    return [document for document in mine if not is_retained(document, component.retain)]
+    return [document for document in mine if not _stays(context, component, document)]
+
+
+def _stays(context: Context, component: Component, document: Document) -> bool:
+    """Charts ask for claims to be kept because nobody asks Helm's users about their data. Here that is asked."""
+    if document["kind"] == _CLAIM and not is_named(document, component.retain):
+        return is_retained(document, ()) and not may_be_lost(context, identity(document), component.lose_data)
+    return is_retained(document, component.retain)
 
 
 @dataclass
