@@ -19,9 +19,13 @@ from tests.support.emulated_cluster import gone
 pytestmark = [pytest.mark.apiserver, pytest.mark.full]
 
 
+# Of role models no more than what claims of others need.
+MODELS = {"name": "models", "state": "present", "namespace": {"name": "llm-engines"}}
+
+
 @pytest.fixture(scope="module")
 def days():
-    return described(CONTROL_PLANE)
+    return {day: [MODELS, *components] for day, components in described(CONTROL_PLANE).items()}
 
 
 class RunWeek(Week):
