@@ -103,6 +103,7 @@ def test_a_dry_run_of_the_whole_platform_runs_in_it(image, environment, tmp_path
         "cluster_public_access_cidrs": ["203.0.113.7/32"],
         "platform_images": IMAGES,
         "platform_front_door": "",
+        "cluster_admins": ["arn:aws:iam::123456789012:role/platform"],
         "platform_protected": False,
         "model_catalog": [],
     }
