@@ -97,7 +97,7 @@ def serve(folder: Path) -> None:
     Handler.folder, Handler.digests = folder, {file.name: digest(file) for file in folder.iterdir()}
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     print(server.server_address[1], flush=True)
-    server.handle_error = lambda *_: None  # clients that hang up early, as s3fs does
+    server.handle_error = lambda *_: None  # a client that hangs up is no news
     server.serve_forever()
 
 
