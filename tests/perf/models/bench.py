@@ -70,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
         begin, end, status = 0, size, 200
         headers = {"ETag": f'"{self.digests[path.name]}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
         if given := self.headers.get("Range"):
-            first, __, last = given.removeprefix("bytes=").partition("-")
+            first, ___, last = given.removeprefix("bytes=").partition("-")
             begin, end, status = int(first), min(int(last) + 1 if last else size, size), 206
             headers["Content-Range"] = f"bytes {begin}-{end - 1}/{size}"
         self._head(status, end - begin, headers)
@@ -89,7 +89,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
 
-    def log_message(self, *__):
+    def log_message(self, *___):
         pass
 
 
@@ -97,7 +97,7 @@ def serve(folder: Path) -> None:
     Handler.folder, Handler.digests = folder, {file.name: digest(file) for file in folder.iterdir()}
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     print(server.server_address[1], flush=True)
-    server.handle_error = lambda *_: None  # a client that hangs up is no news
+    server.handle_error = lambda *__: None  # a client that hangs up is no news
     server.serve_forever()
 
 
@@ -249,7 +249,7 @@ def write_safetensors(path: Path, size: int) -> None:
     with path.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
         block = os.urandom(1 << 20)
-        for __ in range(size >> 20):
+        for ___ in range(size >> 20):
             file.write(block)
 
 
