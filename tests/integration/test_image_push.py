@@ -65,7 +65,7 @@ def account():
 
 
 def own(aws):
-    return Ecr(Connection(lambda service: aws.client(service), REGION), "account", 30)
+    return Ecr(Connection(aws.client, REGION), "account", 30)
 
 
 def ecr(aws):

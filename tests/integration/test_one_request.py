@@ -91,7 +91,7 @@ def test_one_request_is_found_in_traces_in_the_log_on_the_dashboard_and_in_the_c
         (tmp_path / "boards" / f"{board['name']}.json").write_text(soon(board["json"]))
     with collecting() as (collector, traces):
         scene = Scene(tmp_path, model, shortened(), ("--trace-endpoint", traces, "--trace-sample", "0"))
-        with scene.prometheus(), scene.engine(), heard(scene.engine_port) as (heads, way), scene.gateway([way]):
+        with scene.prometheus(), scene.engine(), heard(scene.engine_port) as (heads, way), scene.gateway([way]):  # pylint: disable=used-before-assignment
             # What is not counted yet is measured: otherwise the first request would be none in Prometheus' eyes.
             wait_for(lambda: scene.query('llm_gateway_key_tokens_total{key="first"} == 0'), "the key's first sample")
             wait_for(lambda: scene.query('llm_gateway_tokens_total{model="tiny"} == 0'), "the model's first sample")

@@ -21,7 +21,7 @@ TOKENS = {"admin": ADMIN, "reader": READER, "nobody": ""}
 def double():
     """(address, placeholder → identity) of an AWX with what the requests name."""
     objects = made("dev")
-    site = next(one for one in objects["job_templates"] if one["name"] == "llm dev site")
+    site = next(one for one in objects["job_templates"] if one["name"] == "llm dev site")  # pylint: disable=stop-iteration-return
     (workflow,) = objects["workflows"]
     with AwxDouble() as running:
         awx, ids = running.awx, {}

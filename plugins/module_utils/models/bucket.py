@@ -86,7 +86,7 @@ class Bucket:
                 raise MissingError("the bucket is empty")
             found = self._client.head(url, sign("HEAD", url, {}, self._credentials(), self.region))
         except MissingError as problem:
-            raise MissingError(f"s3://{self.name}/{key} holds nothing: is it the right prefix?") from problem
+            raise MissingError(f"s3://{self.name}/{key} holds nothing: is it the right prefix?") from problem  # pylint: disable=bad-exception-cause
         return RemoteFile(key.rpartition("/")[2], int(found.get("content-length", 0)), self._address(key))
 
     def sha256_of(self, file: RemoteFile) -> str:
@@ -108,7 +108,7 @@ class Bucket:
         try:
             return self._client.text(url, lambda: sign("GET", url, {}, self._credentials(), self.region))[0]
         except AccessError as problem:
-            raise AccessError(
+            raise AccessError(  # pylint: disable=bad-exception-cause
                 f"s3://{self.name} may not be read: give the service account of the sync Job s3:GetObject and s3:ListBucket "
                 f"by Pod Identity ({problem})"
             ) from problem
@@ -208,7 +208,7 @@ def _from_pod_identity(client: Client, given: Mapping[str, str]) -> Credentials:
     except SyncError as problem:
         # An agent that does not run yet on a new node is there for the next try.
         kind = ServerError if isinstance(problem, ServerError) else AccessError
-        raise kind(
+        raise kind(  # pylint: disable=bad-exception-cause
             "the node's Pod Identity agent gives no credentials: has the service account of the sync Job an association, "
             f"and does its role trust pods.eks.amazonaws.com? ({problem})"
         ) from problem

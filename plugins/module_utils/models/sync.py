@@ -96,7 +96,7 @@ def sync(
         try:
             return run.publish()
         except AccessError as problem:
-            raise explained(problem, client, request, access or Access()) from problem
+            raise explained(problem, client, request, access or Access()) from problem  # pylint: disable=bad-exception-cause
 
 
 def published(store: ModelStore, request: Request) -> Manifest | None:
@@ -134,7 +134,7 @@ def require_access(client: Client, request: Request, files: Sequence[RemoteFile]
     try:
         client.again(ask, smallest.path)
     except AccessError as problem:
-        raise explained(problem, client, request, access) from problem
+        raise explained(problem, client, request, access) from problem  # pylint: disable=bad-exception-cause
 
 
 def explained(problem: AccessError, client: Client, request: Request, access: Access) -> AccessError:

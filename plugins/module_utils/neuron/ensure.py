@@ -124,7 +124,7 @@ def ensure(
         try:
             seconds = runner.compile(backend, _spec(inputs, model_path, out), staging / "compile.log", say)
         except CompileError as problem:
-            raise CompileError(f"{model} was not compiled: {problem}", problem.kind, problem.tail) from problem
+            raise CompileError(f"{model} was not compiled: {problem}", problem.kind, problem.tail) from problem  # pylint: disable=bad-exception-cause
         if not any(out.iterdir()):
             raise CompileError(f"{model} was not compiled: its compiler succeeded and wrote nothing", "empty")
         compiler = inputs.versions.get("neuronx-cc", "")

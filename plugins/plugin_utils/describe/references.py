@@ -52,7 +52,7 @@ def as_text(value: Any) -> Any:
         return {str(key): as_text(item) for key, item in value.items()}
     if isinstance(value, list):
         return [as_text(item) for item in value]
-    return str.__str__(value) if isinstance(value, str) and type(value) is not str else value
+    return str.__str__(value) if isinstance(value, str) and type(value) is not str else value  # pylint: disable=unidiomatic-typecheck
 
 
 def is_unknown(value: Any) -> bool:

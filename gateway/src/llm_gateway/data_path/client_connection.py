@@ -142,7 +142,8 @@ class ClientConnection(HttpProtocol):
         "writing_paused",
     )
 
-    transport: Any  # Sanic allows None here, which it only is before the connection stands and after it is gone
+    # Sanic allows None here, which it only is before the connection stands and after it is gone.
+    transport: Any  # pylint: disable=declare-non-slot
 
     def __init__(self, *, loop: asyncio.AbstractEventLoop, app: Any, **kwargs: Any) -> None:
         super().__init__(loop=loop, app=app, **kwargs)
