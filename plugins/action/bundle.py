@@ -69,7 +69,7 @@ def _written(options: dict[str, Any]) -> dict[str, Any]:
     folder = Path(options["out"])
     file = lock_file_from(options)
     components = parse(options["components"])
-    locked = {one.reference: one.digest for one in file.images} if file else {}
+    locked = {one.reference: one.digest for one in lock_file.read(file).images} if file else {}
     made = bundle.write(
         lock_file.locked(components, file) if file else components,
         charts_from(options),

@@ -18,10 +18,8 @@ from pathlib import Path
 import openai
 import pytest
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils.engines import scaling
-from tests.support import metrics_adapter
 from tests.support.local_platform import REPO, recap
-from tests.support.serving import asking
+from tests.support.serving import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 
@@ -292,68 +290,84 @@ def test_observe_brings_one_page_that_draws_what_clients_do_and_stays(platform, 
     platform.playbook("site.yml", *observed)
     [page] = re.findall(r"Dashboards: (http://\S+)", platform.playbook("playbooks/status.yml").stdout)
     client.completions.create(model="tiny", prompt="This is a cake", max_tokens=8)
-    text = poll(lambda: found if "tiny completion" in (found := read(page)) else "", seconds=90)
+    text = until(lambda: found if "tiny completion" in (found := read(page)) else "", seconds=90)
     assert "llm-gateway 1 of 1" in text
     assert "llm-engines 2 of 2" in text
     drawn = r"<figcaption>Memory of engines<small></small></figcaption><svg.*?engine-tiny-"
-    poll(lambda: re.search(drawn, read(page)), seconds=90)
+    until(lambda: re.search(drawn, read(page)), seconds=90)
     assert recap(platform.playbook("site.yml", *observed).stdout)["changed"] == 0
     assert recap(platform.playbook("site.yml").stdout)["changed"] == 0
     assert "Dashboards" in read(page)
 
 
-@pytest.mark.full
-@pytest.mark.skipif(not metrics_adapter.PROGRAM.exists(), reason="python -m tools.obtain prometheus-adapter builds it")
-def test_the_engine_is_scaled_up_and_down_on_what_the_gateway_counts(platform, tmp_path):
-    """Ours are the rule, the autoscaler and the adapter's rules; the window before a pod goes is seconds here."""
-    entry = {"name": "tiny", "engine": "llamacpp", "replicas": {"min": 1, "max": 3}, "autoscaling": {"target": 2}}
-    models = scaling.scaled([entry])
-    groups = {"prometheus_rule_groups": scaling.recorded(models)["spec"]["groups"]}
-    platform.playbook("site.yml", "-e", "@local/observe/inputs.yml", "-e", json.dumps(groups))
-    [scaler] = scaling.autoscalers(models, seed=False)
-    scaler["spec"]["behavior"]["scaleDown"] = {
-        "stabilizationWindowSeconds": 20,
-        "policies": [{"type": "Pods", "value": 1, "periodSeconds": 15}],
-    }
-    metrics_adapter.give(platform.name, tmp_path)
-    file = tmp_path / "objects.json"
-    file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": [*metrics_adapter.manifests(), scaler]}))
-
-    def replicas():
-        said = platform.kubectl("-n", "llm-engines", "get", "hpa", "engine-tiny", "-o", "jsonpath={.status}")
-        return json.loads(said).get("desiredReplicas", 0)
-
-    try:
-        platform.kubectl("apply", "--server-side", "-f", str(file))
-        poll(lambda: replicas() == 1, seconds=300)
-        with busy(platform, clients=6):
-            poll(lambda: replicas() == 3, seconds=300)
-        poll(lambda: replicas() == 1, seconds=300)
-    finally:
-        platform.kubectl("delete", "--ignore-not-found", "-f", str(file))
-        platform.playbook("site.yml", "-e", "@local/observe/inputs.yml")
+# What OpenCost answers, from a pod of its name: three dollars of the engine's pods, one of idle nodes.
+OPENCOST = """
+import http.server, json
+said = json.dumps({"code": 200, "data": [{"tiny": {"totalCost": 3}, "__idle__": {"totalCost": 1}}]}).encode()
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.send_header("content-length", str(len(said))); self.end_headers(); self.wfile.write(said)
+http.server.HTTPServer(("", 9003), Handler).serve_forever()
+"""
 
 
 @contextmanager
-def busy(platform, clients):
-    """So many requests at once."""
-    endpoint = platform.endpoint
-    asked = {"model": "tiny", "prompt": "This is a cake", "max_tokens": 300, "stream": True, "ignore_eos": True}
-    headers = {"authorization": f"Bearer {endpoint['api_key']}", "content-type": "application/json"}
-
-    request = urllib.request.Request(f"{endpoint['url']}/v1/completions", json.dumps(asked).encode(), headers)
-    with asking(lambda: urllib.request.urlopen(request, timeout=120).read(), clients):
+def opencost(platform, folder):
+    """A pod in OpenCost's place, of the gateway's image."""
+    container = {"name": "opencost", "command": ["/opt/gateway/bin/python", "-c", OPENCOST]}
+    container["image"] = platform.kubectl(
+        "-n",
+        "llm-gateway",
+        "get",
+        "deployment",
+        "llm-gateway",
+        "-o",
+        "jsonpath={.spec.template.spec.containers[0].image}",
+    )
+    place, labels = {"name": "opencost", "namespace": "opencost"}, {"app": "opencost"}
+    documents = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "opencost"}},
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {**place, "labels": labels},
+            "spec": {"containers": [container]},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": place,
+            "spec": {"selector": labels, "ports": [{"port": 9003}]},
+        },
+    ]
+    file = folder / "opencost.json"
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": documents}))
+    try:
+        platform.kubectl("apply", "-f", str(file))
+        platform.kubectl("-n", "opencost", "wait", "--for=condition=Ready", "pod/opencost", "--timeout=100s")
         yield
+    finally:
+        platform.kubectl("delete", "--ignore-not-found", "--grace-period=1", "-f", str(file))
+
+
+@pytest.mark.full
+def test_the_report_prints_and_draws_what_a_million_tokens_cost(platform, client, tmp_path):
+    """Prometheus and what it counts are real."""
+    page = tmp_path / "cost.html"
+    platform.playbook("site.yml", "-e", "@local/observe/inputs.yml")
+
+    def told():
+        client.completions.create(model="tiny", prompt="This is a cake", max_tokens=8)
+        said = platform.playbook("playbooks/report.yml", "-e", f"report_out={page}", check=False)
+        return said.stdout if re.search(r"tiny +3\.00 +1\.00 +4\.00 +[1-9]", said.stdout) else ""
+
+    with opencost(platform, tmp_path):
+        said = until(told, seconds=300)
+    assert "4.00 USD, 25.0% of it for idle nodes" in said
+    assert "<i class=shared" in page.read_text() and "tiny" in page.read_text()
+    platform.playbook("site.yml")
 
 
 def read(address):
     with urllib.request.urlopen(address, timeout=30) as answer:
         return answer.read().decode()
-
-
-def poll(look, seconds):
-    end = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < end, look
-        time.sleep(1)
-    return found

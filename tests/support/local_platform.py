@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -46,6 +47,13 @@ class LocalPlatform:
     @property
     def endpoint(self) -> dict[str, str]:
         return json.loads(self.endpoint_file.read_text())
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """The catalogue's one entry."""
+        variables = yaml.safe_load((self.inventory.parent / "host_vars" / f"{self.name}.yml").read_text())
+        entry: dict[str, Any] = variables["model_catalog"][0]
+        return entry
 
     def kubectl(self, *arguments: str) -> str:
         command = [*self._kubectl(), *arguments]
