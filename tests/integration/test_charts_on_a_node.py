@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Releases on a whole node: real pods become ready, hooks run real containers, a failing one is quoted."""
 
-import hashlib
-import json
 import os
 import sys
 from pathlib import Path
@@ -16,6 +14,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine  # no
 from local.kubernetes import pause  # noqa: E402
 from local.kubernetes.cluster import Cluster  # noqa: E402
 from local.kubernetes.config import ClusterConfig  # noqa: E402
+from tests.support import program_image  # noqa: E402
 from tests.support.charts import chart_component  # noqa: E402
 from tests.support.cluster_client import absent, apply, new_client, read, unique  # noqa: E402
 from tests.support.cluster_names import cluster_name  # noqa: E402
@@ -32,20 +31,8 @@ def cluster(tmp_path_factory):
     cluster.up()
     file = tmp_path_factory.mktemp("image") / "kubectl.tar"
     cache = Path(os.environ.get("LLM_ON_EKS_CACHE", Path.home() / ".cache" / "llm.on_eks"))
-    layer = pause._tar({"kubectl": (next(cache.glob("tools/kubectl/*/kubectl")).read_bytes(), 0o755)})  # pylint: disable=stop-iteration-return
-    config = {
-        "architecture": "amd64",
-        "os": "linux",
-        "config": {"Entrypoint": ["/kubectl"]},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
-    }
-    manifest = [{"Config": "config.json", "RepoTags": [PROGRAM], "Layers": ["layer.tar"]}]
-    files = {
-        "config.json": json.dumps(config).encode(),
-        "layer.tar": layer,
-        "manifest.json": json.dumps(manifest).encode(),
-    }
-    file.write_bytes(pause._tar({name: (data, 0o644) for name, data in files.items()}))
+    kubectl = next(cache.glob("tools/kubectl/*/kubectl"))  # pylint: disable=stop-iteration-return
+    program_image.written(PROGRAM, {"kubectl": kubectl}, file)
     cluster.import_images({PROGRAM: file})
     yield cluster
     cluster.down()

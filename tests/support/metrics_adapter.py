@@ -3,18 +3,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.engines import scaling
-from local.kubernetes import pause
+from tests.support import program_image
 from tools import obtain
 
-REPO = Path(__file__).resolve().parents[2]
 IMAGE = "localhost/llm.on_eks/test-prometheus-adapter:1"
 NAMESPACE = "monitoring"
 PROGRAM = obtain.cached_path(obtain.load_tools()["prometheus-adapter"], obtain.default_cache())
@@ -23,22 +19,7 @@ Document = dict[str, Any]
 
 def give(cluster: str, folder: Path) -> None:
     """An image with nothing but the program, for the cluster's node."""
-    layer = pause._tar({"adapter": (PROGRAM.read_bytes(), 0o755)})
-    config = {
-        "architecture": "amd64",
-        "os": "linux",
-        "config": {"Entrypoint": ["/adapter"]},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
-    }
-    files = {
-        "config.json": json.dumps(config).encode(),
-        "layer.tar": layer,
-        "manifest.json": json.dumps([{"Config": "config.json", "RepoTags": [IMAGE], "Layers": ["layer.tar"]}]).encode(),
-    }
-    archive = folder / "adapter.tar"
-    archive.write_bytes(pause._tar({name: (data, 0o644) for name, data in files.items()}))
-    command = [sys.executable, "-m", "local.kubernetes", "import-images", "--name", cluster, f"{IMAGE}={archive}"]
-    subprocess.run(command, cwd=REPO, check=True, capture_output=True)
+    program_image.given(cluster, {IMAGE: program_image.written(IMAGE, {"adapter": PROGRAM}, folder / "adapter.tar")})
 
 
 def manifests() -> list[Document]:
