@@ -52,6 +52,7 @@ def code(program):
     return subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(
     ("task", "path", "key"),
     [
@@ -72,6 +73,7 @@ def test_a_pod_is_asked_for_what_its_model_does(engine, task, path, key):
     assert (done.returncode, done.stderr) == (1, "no token yet, but 503: {}\n")
 
 
+@pytest.mark.programs
 def test_a_pod_that_does_not_listen_yet_says_so_in_one_line():
     done = subprocess.run(
         [sys.executable, "-c", first_token("tiny", 9, "generate")], capture_output=True, text=True, check=False
@@ -83,6 +85,7 @@ def lines(running, steps):
     return f'{RUNNING}{{engine="0"}} {running}\n{STEPS}{{engine="0"}} {steps}\n'
 
 
+@pytest.mark.programs
 def test_an_engine_that_computes_or_has_nothing_to_do_is_alive_and_one_that_stands_still_is_not(engine, tmp_path):
     port, says = engine
     program = still_working(port, "/health", RUNNING, STEPS, str(tmp_path / "progress"))

@@ -198,6 +198,7 @@ def program(tmp_path, agent, url, source, digest):
     return subprocess.run(command, env={**kept, **variables}, capture_output=True, text=True, timeout=100, check=False)
 
 
+@pytest.mark.programs
 def test_the_roles_own_policy_lets_the_job_read_its_models_and_nothing_else(tmp_path):
     """Signatures and the policy that role models describes are both checked."""
     files = {"llama-2-13b/config.json": b"{}", "other/config.json": b"[]"}
