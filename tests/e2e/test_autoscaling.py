@@ -39,7 +39,7 @@ needs_adapter = pytest.mark.skipif(
 )
 needs_keda = pytest.mark.skipif(
     not all(program(name).exists() for name, __ in KEDA.values()),
-    reason=f"python -m tools.obtain {' '.join(name for name, _ in KEDA.values())} builds it",
+    reason=f"python -m tools.obtain {' '.join(name for name, __ in KEDA.values())} builds it",
 )
 needs_charts = pytest.mark.skipif(not MIRROR, reason="LLM_ON_EKS_TEST_CHARTS names no folder of charts")
 
