@@ -127,6 +127,34 @@ def test_a_zone_that_is_no_longer_described_goes_in_the_order_of_references(aws,
     assert {verb for __, verb, __ in did(done)} == {"delete"} and len(done.actions) == 2
 
 
+def test_what_only_earlier_revisions_had_goes_with_a_component_that_shrinks_as_it_goes(aws, platform):
+    zones = ("a", "b", "c")
+    caller = access(aws).connection.identity.arn
+    wide = [
+        aws_platform.network(NAME, zones=zones),
+        aws_platform.cluster(NAME, caller),
+        aws_platform.nodes(("system", "spare")),
+        aws_platform.storage(zones=zones),
+    ]
+    converge(aws, wide)
+    planned = converge(aws, gone(platform), check=True)
+    done = converge(aws, gone(platform))
+    assert [str(node.error) for node in done.nodes if node.state == "failed"] == []
+    assert sorted(did(planned)) == sorted(did(done))
+    mine = [{"Name": "tag-key", "Values": ["llm.on_eks/cluster"]}]
+    assert not aws.client("ec2").describe_subnets(Filters=mine)["Subnets"]
+    assert not aws.client("ec2").describe_vpcs(Filters=mine)["Vpcs"]
+    assert not aws.client("eks").list_clusters()["clusters"]
+
+
+def test_a_component_described_by_its_name_alone_takes_its_resources_along(aws, platform):
+    converge(aws, [*platform[:2], aws_platform.nodes(("system", "spare")), platform[3]])
+    done = converge(aws, [*platform[:2], {"name": "node_groups", "state": "absent"}, platform[3]])
+    assert not aws.client("eks").list_nodegroups(clusterName=NAME)["nodegroups"]
+    assert {verb for __, verb, __ in did(done)} == {"delete"} and len(done.actions) == 3
+    assert not did(converge(aws, [*platform[:2], {"name": "node_groups", "state": "absent"}, platform[3]]))
+
+
 def test_a_foreign_object_of_the_same_name_is_refused_and_stops_nothing_else(aws):
     role = {"type": "iam_role", "name": "role", "properties": {"name": "theirs", "services": ["eks.amazonaws.com"]}}
     logs = {"type": "log_group", "name": "logs", "properties": {"name": "/ours"}}

@@ -38,3 +38,9 @@ def height(kind: str) -> int:
     """Length of the longest chain of kinds that this kind depends on. The highest are removed first."""
     below = RESOURCES[kind].stands_on
     return 1 + max(map(height, below)) if below else 0
+
+
+def below(kind: str) -> set[str]:
+    """The kinds that this kind depends on, directly or not."""
+    direct = set(RESOURCES[kind].stands_on)
+    return direct.union(*map(below, direct))

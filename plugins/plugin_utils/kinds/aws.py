@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,22 +119,61 @@ class AwsPruneNode:
     slow: bool = True
 
     def run(self, context: Context) -> Outcome:
-        known = {one for one in context.run.recorder.known(self.component) if one.group == GROUP}
-        # Keep what any revision retained, and what is still described, whether that is retained now or not.
-        kept = {(one.kind, one.name) for one in known if one.namespace == _KEPT}
-        kept |= {(one.kind, one.name) for one in context.desired.of(self.component)}
-        stale = [one for one in known if (one.kind, one.name) not in kept]
+        # What is still described stays, whether it is retained now or not.
+        described = {(one.kind, one.name) for one in context.desired.of(self.component)}
+        known = removable(context.run.recorder.known(self.component))
+        stale = [one for one in known if (one.kind, one.name) not in described]
         if stale and context.run.failed:
             return Outcome(notes=["nothing is taken away on AWS, for something else failed"])
-        actions: list[Action] = []
-        for target in sorted(stale, key=_rank):
-            if target.kind not in RESOURCES or context.desired.has(target):
-                continue
-            owner = Owner(context.run.cloud().cluster, self.component)
-            resource = RESOURCES[target.kind](context.run.cloud().connection, keys_of(target), owner)
-            plan = _delete(context, resource, target.kind, self.may_lose)
-            actions += _actions(resource.subject, target.kind, plan)
-        return Outcome(actions)
+        return Outcome(
+            [one for target in sorted(stale, key=_rank) for one in _end(context, self.component, target, self.may_lose)]
+        )
+
+
+@dataclass
+class AwsLapsedNode:
+    """Removes the resources of one kind that only earlier revisions of components had which are removed in this run.
+
+    `recorded`: component -> what its record holds of the kind. `looks`: what the components still describe; that has ends of its own.
+    """
+
+    kind: str
+    recorded: Mapping[str, Collection[Identity]]
+    looks: Sequence[AwsLookNode]
+    may_lose: Mapping[str, Sequence[Reference]]
+    slow: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"end of each {RESOURCES[self.kind].noun} of earlier revisions"
+
+    def run(self, context: Context) -> Outcome:
+        described = {(look.component, _recorded_as(look.found.identity)) for look in self.looks if look.found}
+        return Outcome(
+            [
+                action
+                for component, targets in self.recorded.items()
+                for target in sorted(targets)
+                if (component, target.name) not in described
+                for action in _end(context, component, target, self.may_lose[component])
+            ]
+        )
+
+
+def removable(known: Collection[Identity]) -> set[Identity]:
+    """The resources in a record that no revision retained or adopted, and whose kind this version knows."""
+    ours = {one for one in known if one.group == GROUP and one.kind in RESOURCES}
+    kept = {(one.kind, one.name) for one in ours if one.namespace == _KEPT}
+    return {one for one in ours if (one.kind, one.name) not in kept}
+
+
+def _end(context: Context, component: str, target: Identity, may_lose: Sequence[Reference]) -> list[Action]:
+    """Delete what a record names, unless something in this run describes it."""
+    if context.desired.has(target):
+        return []
+    cloud = context.run.cloud()
+    resource = RESOURCES[target.kind](cloud.connection, keys_of(target), Owner(cloud.cluster, component))
+    return _actions(resource.subject, target.kind, _delete(context, resource, target.kind, may_lose))
 
 
 def make(context: Context, component: str, entry: AwsEntry, properties: Mapping[str, Any]) -> AwsResource:
@@ -166,10 +205,14 @@ def outputs_of(entry: AwsEntry) -> list[str]:
 
 def document(kind: str, key: Mapping[str, Any], properties: Mapping[str, Any], *, kept: bool = False) -> Document:
     """A resource in the form of a record's documents. `kept`: it is adopted or retained, and never pruned."""
-    metadata = {"name": urllib.parse.urlencode({name: str(value) for name, value in key.items()})}
+    metadata = {"name": _recorded_as(key)}
     if kept:
         metadata["namespace"] = _KEPT
     return {"apiVersion": f"{GROUP}/v1", "kind": kind, "metadata": metadata, "spec": dict(properties)}
+
+
+def _recorded_as(key: Mapping[str, Any]) -> str:
+    return urllib.parse.urlencode({name: str(value) for name, value in key.items()})
 
 
 def keys_of(target: Identity) -> dict[str, str]:
@@ -199,11 +242,8 @@ def is_aws(document: Mapping[str, Any]) -> bool:
 
 
 def _rank(target: Identity) -> tuple[int, str, str]:
-    """Resources that others depend on go last.
-
-    A kind that this version does not know is not removed, so its place does not matter.
-    """
-    return (-height(target.kind) if target.kind in RESOURCES else 1, target.kind, target.name)
+    """Resources that others depend on go last."""
+    return (-height(target.kind), target.kind, target.name)
 
 
 def _outcome(node: AwsNode, plan: aws_plan.Plan) -> Outcome:

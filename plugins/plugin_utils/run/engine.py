@@ -28,7 +28,7 @@ from ..objects.masking import Masker
 from ..objects.record import Recorder
 from . import scheduler
 from .graph import Vertex
-from .parts import lapsed
+from .parts import lapsed, lapsed_on_aws
 from .result import ComponentResult, Result
 from .run_plan import Plan, StalePlanError, plan_of
 from .scheduler import Done, Running
@@ -271,7 +271,7 @@ def _run(job: _Job, context: Context) -> Result:
         component.name: ComponentResult(component.state, described=digest(component, context.run.masker))
         for component in components
     }
-    vertices = build(components, installed, job.described)
+    vertices = build(components, installed, job.described, lapsed_on_aws(components, context.run.recorder))
     nodes = scheduler.run(
         vertices,
         context,

@@ -7,15 +7,17 @@ Kubernetes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ...module_utils.aws.catalog import below, height
 from ..describe.descriptor import AwsEntry, Component, DescriptorError
 from ..describe.references import references
-from ..kinds.aws import AwsLookNode, AwsNode, AwsPruneNode, AwsRemovalNode, outputs_of
+from ..kinds.aws import AwsLapsedNode, AwsLookNode, AwsNode, AwsPruneNode, AwsRemovalNode, outputs_of
 from ..kinds.base import Node
 from ..kinds.leftovers import LeftoversNode
+from ..objects.identity import Identity
 
 Key = tuple[str, str]  # component, name of the resource
 # Makes a vertex: (component, node) -> its index.
@@ -43,6 +45,8 @@ class AwsPart:
     # The vertex after which a resource is ready, or known. Dependants come after it.
     vertices: dict[Key, int] = field(default_factory=dict)
     prunes: list[int] = field(default_factory=list)
+    # Kind -> the vertex that ends what only earlier revisions of removed components had.
+    lapsed: dict[str, int] = field(default_factory=dict)
     _looks: dict[Key, AwsLookNode] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -93,12 +97,36 @@ class AwsPart:
             found[name] = previous = index
         return found
 
+    def add_lapsed(self, recorded: Mapping[str, Collection[Identity]]) -> tuple[list[int], list[int]]:
+        """Add the ends of what only earlier revisions of removed components had, one for each kind, highest first.
+
+        They are in two parts: those on whose kind nothing depends that this run removes, and the others.
+        """
+        removed = {self._looks[key].entry.type for key in self._doomed()}
+        parts: tuple[list[int], list[int]] = ([], [])
+        for kind in sorted(
+            {one.kind for ones in recorded.values() for one in ones}, key=lambda kind: (-height(kind), kind)
+        ):
+            looks = [look for key, look in self._doomed().items() if look.entry.type == kind]
+            targets = {name: [one for one in ones if one.kind == kind] for name, ones in recorded.items()}
+            owners = {name: ones for name, ones in targets.items() if ones}
+            may_lose = {name: self.active[name].lose_data for name in owners}
+            index = self.make(min(owners), AwsLapsedNode(kind, owners, looks, may_lose))
+            for vertex in (*self.vertices.values(), *parts[0], *parts[1]):
+                self.order(index, vertex, well=False)
+            parts[any(kind in below(other) for other in removed)].append(index)
+            self.lapsed[kind] = index
+        return parts
+
+    def _doomed(self) -> dict[Key, AwsLookNode]:
+        return {key: look for key, look in self._looks.items() if self._is_removed(key)}
+
     def add_removals(self, component: str, after: int, *, takes_cluster: bool) -> None:
         """Add the removals. A resource is removed after everything that refers to it.
 
         What controllers left behind comes first; what the last nodes left, before their network.
         """
-        doomed = {key: look for key, look in self._looks.items() if self._is_removed(key)}
+        doomed = self._doomed()
         if takes_cluster:
             leftovers = self.make(component, LeftoversNode(list(doomed.values())))
             for vertex in (after, *(self.vertices[key] for key in doomed)):
@@ -113,8 +141,17 @@ class AwsPart:
             for other in self._before(key[0], doomed[key].entry):
                 if other in ends:
                     self.order(ends[other], index)
+            self._order_lapsed(doomed[key].entry.type, index)
         if takes_cluster:
             self._add_leftovers_of_nodes(component, doomed, ends)
+
+    def _order_lapsed(self, kind: str, end: int) -> None:
+        """What earlier revisions had goes after what depends on its kind, and before what its kind depends on."""
+        for other, index in self.lapsed.items():
+            if other in below(kind):
+                self.order(index, end)
+            elif kind in below(other):
+                self.order(end, index)
 
     def _add_leftovers_of_nodes(
         self, component: str, doomed: Mapping[Key, AwsLookNode], ends: Mapping[Key, int]

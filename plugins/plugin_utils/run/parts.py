@@ -6,6 +6,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from ..describe.descriptor import Component
+from ..kinds.aws import removable
+from ..objects.identity import Identity
+from ..objects.record import Recorder
 
 
 def lapsed(components: Sequence[Component], installed: Collection[str]) -> list[Component]:
@@ -32,3 +35,11 @@ def lapsed(components: Sequence[Component], installed: Collection[str]) -> list[
             requires = [owner.name, *(one for one in earlier if one in gone)]
             found.append(Component(name=name, state="absent", requires=requires))
     return found
+
+
+def lapsed_on_aws(components: Sequence[Component], recorder: Recorder) -> dict[str, set[Identity]]:
+    """Component to remove -> what its record holds of AWS, and no record of a component that stays."""
+    going = {component.name for component in components if component.state == "absent"}
+    recorded = {name: removable(recorder.known(name)) for name in recorder.components()}
+    elsewhere = {one for name, ones in recorded.items() if name not in going for one in ones}
+    return {name: ones - elsewhere for name, ones in recorded.items() if name in going and ones - elsewhere}

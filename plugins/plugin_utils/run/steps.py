@@ -15,6 +15,7 @@ from ..kinds.manifest import NamespaceNode
 from ..kinds.namespace_end import NamespaceRemovalNode, OtherNamespacesNode
 from ..kinds.remove import CrdsRemovalNode
 from ..kinds.revision import RecordNode
+from ..objects.identity import Identity
 from .graph import Vertex
 from .graph_aws import AwsPart
 from .stages import stages_of
@@ -36,7 +37,7 @@ class Draft:
     last: dict[str, set[int]] = field(default_factory=dict)
     namespaces: dict[str, int] = field(default_factory=dict)
     connect: set[int] = field(default_factory=set)
-    farewell: int | None = None
+    lapsed: Mapping[str, Collection[Identity]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.aws = AwsPart(self.active, self.known, self.add, self.order)
@@ -58,16 +59,20 @@ class Draft:
 
 
 def build(
-    components: Sequence[Component], installed: Collection[str] = (), described: Sequence[Component] = ()
+    components: Sequence[Component],
+    installed: Collection[str] = (),
+    described: Sequence[Component] = (),
+    lapsed: Mapping[str, Collection[Identity]] | None = None,
 ) -> list[Vertex]:
     """The graph of a run. `installed`: components that the cluster has already, by its records.
 
-    `described`: components outside the run, whose AWS resources are looked up where somebody refers to them. Raises
-    DescriptorError for a circle, or for a required component that is neither in the run nor installed.
+    `described`: components outside the run, whose AWS resources are looked up where somebody refers to them. `lapsed`: what
+    the records of components to remove hold of AWS. Raises DescriptorError for a circle, or for a required component that
+    is neither in the run nor installed.
     """
     active = {component.name: component for component in components if component.state != "skip"}
     known = {component.name: component for component in described if component.state != "skip"} | active
-    draft = Draft(active, known, installed)
+    draft = Draft(active, known, installed, lapsed=lapsed or {})
     for step in STEPS:
         step(draft)
     return draft.vertices
@@ -158,6 +163,17 @@ def add_aws_prunes(draft: Draft) -> None:
         draft.vertices[index].after |= draft.connect
 
 
+def add_aws_lapsed(draft: Draft) -> None:
+    """What only earlier revisions of removed components had on AWS. As much of it as can goes before the record is forgotten."""
+    first, __ = draft.aws.add_lapsed(draft.lapsed)
+    ends = {vertex.index for vertex in draft.vertices if isinstance(vertex.node, CrdsRemovalNode)}
+    before = _in_kubernetes(draft) - set(draft.aws.prunes) - set(draft.aws.lapsed.values()) - ends
+    for index in first:
+        draft.vertices[index].after |= before
+        for end in ends:
+            draft.vertices[end].after.add(index)
+
+
 def add_aws_removals(draft: Draft) -> None:
     """AWS resources are removed last, after everything in Kubernetes; the cluster with them, if it is to be removed."""
     leaving = [component for component in draft.in_state("absent") if component.aws]
@@ -165,7 +181,7 @@ def add_aws_removals(draft: Draft) -> None:
         return
     cluster = next((component for component in leaving if component.kubernetes), None)
     name = (cluster or leaving[0]).name
-    in_kubernetes = _in_kubernetes(draft) - set(draft.aws.prunes)
+    in_kubernetes = _in_kubernetes(draft) - set(draft.aws.prunes) - set(draft.aws.lapsed.values())
     farewell = draft.add(name, FarewellNode(cluster is not None), in_kubernetes)
     draft.aws.add_removals(name, farewell, takes_cluster=cluster is not None)
 
@@ -191,6 +207,7 @@ STEPS: tuple[Callable[[Draft], None], ...] = (
     add_ends_of_crds,
     order_kubernetes_after_sign_in,
     add_aws_prunes,
+    add_aws_lapsed,
     add_aws_removals,
     refuse_knots,
 )
