@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 from tests.support.cluster_client import new_client, unique
-from tests.support.observed import bare, happened, look, missing
+from tests.support.observed import bare, claims_of_sets, happened, look, missing
 from tests.support.random_descriptors import CLUSTER_WIDE, EDITS, RandomDescriptors
 from tests.support.simulated_node import SimulatedNode
 
@@ -62,13 +62,14 @@ def hold_to_plan(client, made, where):
     descriptors = made.descriptors()
     planned = engine.converge(engine.Request(lose_data=("all",), descriptors=descriptors, client=client, check=True))
     assert not planned.errors, f"{where}: {planned.errors}"
-    before = look(client, made.prefix)
+    before, claims = look(client, made.prefix), claims_of_sets(client, made.prefix)
     result = engine.converge(engine.Request(lose_data=("all",), descriptors=descriptors, client=client))
     assert not result.errors, f"{where}: {result.errors}"
     after = look(client, made.prefix)
 
     assert said(result) == said(planned), where
-    assert {(kind, name) for kind, name, __ in said(result)} == observed(before, after), where
+    gone = {("delete", name) for name in claims - claims_of_sets(client, made.prefix)}
+    assert {(kind, name) for kind, name, __ in said(result)} == observed(before, after) | gone, where
     for action in result.actions:
         if action.after and action.verb in ("create", "update") and action.after["kind"] != "Secret":
             assert settled(action.after) == settled(after[action.subject]), f"{where}: {action.subject}"

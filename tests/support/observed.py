@@ -43,6 +43,18 @@ def look(client: Client, prefix: str) -> dict[str, dict]:
     return found
 
 
+def claims_of_sets(client: Client, prefix: str) -> set[str]:
+    """The claims that StatefulSets of this prefix made. They come when the control plane gets to it, so a look leaves them out."""
+    resource = client.resource("v1", "PersistentVolumeClaim")
+    items = json.loads(client.request("GET", resource.path()))["items"]
+    places = [(one["metadata"]["namespace"], one["metadata"]["name"]) for one in items]
+    return {
+        f"PersistentVolumeClaim {namespace}/{name}"
+        for namespace, name in places
+        if namespace.startswith(prefix) and name.startswith("data-")
+    }
+
+
 def _is_built_in(kind, metadata):
     return (
         (kind, metadata["name"]) in {("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")}
