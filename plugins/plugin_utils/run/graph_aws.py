@@ -112,9 +112,10 @@ class AwsPart:
             owners = {name: ones for name, ones in targets.items() if ones}
             may_lose = {name: self.active[name].lose_data for name in owners}
             index = self.make(min(owners), AwsLapsedNode(kind, owners, looks, may_lose))
-            for vertex in (*self.vertices.values(), *parts[0], *parts[1]):
+            part = parts[any(kind in below(other) for other in removed)]
+            for vertex in (*self.vertices.values(), *part):
                 self.order(index, vertex, well=False)
-            parts[any(kind in below(other) for other in removed)].append(index)
+            part.append(index)
             self.lapsed[kind] = index
         return parts
 
