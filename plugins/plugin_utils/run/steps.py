@@ -21,6 +21,10 @@ from .graph_aws import AwsPart
 from .stages import stages_of
 
 
+class KnotError(DescriptorError):
+    """Single nodes wait for each other."""
+
+
 @dataclass
 class Draft:
     """A graph that is being built. `active`: the components of the run; `known`: all that are described.
@@ -72,7 +76,16 @@ def build(
     """
     active = {component.name: component for component in components if component.state != "skip"}
     known = {component.name: component for component in described if component.state != "skip"} | active
-    draft = Draft(active, known, installed, lapsed=lapsed or {})
+    try:
+        return _built(Draft(active, known, installed, lapsed=lapsed or {}))
+    except KnotError:
+        if not lapsed:
+            raise
+        # What is described now must be able to go, whatever earlier revisions had.
+        return _built(Draft(active, known, installed))
+
+
+def _built(draft: Draft) -> list[Vertex]:
     for step in STEPS:
         step(draft)
     return draft.vertices
@@ -193,7 +206,7 @@ def refuse_knots(draft: Draft) -> None:
         ready = {one.index for one in draft.vertices if one.index not in done and one.after | one.behind <= done}
         if not ready:
             knot = [f"{one.component} ({one.node.name})" for one in draft.vertices if one.index not in done]
-            raise DescriptorError(f"these wait for each other in a circle: {', '.join(knot[:6])}; take out a reference")
+            raise KnotError(f"these wait for each other in a circle: {', '.join(knot[:6])}; take out a reference")
         done |= ready
 
 

@@ -72,3 +72,15 @@ def test_what_nothing_depends_on_goes_before_the_record_and_a_subnet_after_the_c
     [vpc] = [one.index for one in vertices if one.node.name == "end of VPC c"]
     assert reaches(vertices, found["ec2_subnet"].index, cluster)
     assert reaches(vertices, vpc, found["ec2_subnet"].index)
+
+
+def test_an_order_that_cannot_be_leaves_what_is_described_able_to_go():
+    provider = {"type": "iam_oidc_provider", "name": "oidc", "properties": {"issuer": "${out:cluster.cluster_issuer}"}}
+    role = {
+        "type": "iam_role",
+        "name": "pods",
+        "properties": {"name": "pods", "description": "${out:identity.oidc_arn}"},
+    }
+    identity = parse([{"name": "identity", "state": "absent", "aws": [provider, role]}])
+    vertices = build([*gone(), *identity], lapsed=of_kinds(["eks_cluster"]))
+    assert not ends(vertices) and [one for one in vertices if one.node.name == "end of VPC c"]
