@@ -114,29 +114,14 @@ def test_a_node_group_that_is_no_longer_described_is_removed(aws, platform):
 
 
 def test_a_zone_that_is_no_longer_described_goes_in_the_order_of_references(aws, platform):
-    zones = ("a", "b", "c")
-    caller = access(aws).connection.identity.arn
-    wide = [
-        aws_platform.network(NAME, zones=zones),
-        aws_platform.cluster(NAME, caller),
-        aws_platform.nodes(),
-        aws_platform.storage(zones=zones),
-    ]
-    converge(aws, wide)
+    converge(aws, aws_platform.platform(NAME, access(aws).connection.identity.arn, zones=("a", "b", "c")))
     done = converge(aws, platform)
     assert {verb for __, verb, __ in did(done)} == {"delete"} and len(done.actions) == 2
 
 
 def test_what_only_earlier_revisions_had_goes_with_a_component_that_shrinks_as_it_goes(aws, platform):
-    zones = ("a", "b", "c")
     caller = access(aws).connection.identity.arn
-    wide = [
-        aws_platform.network(NAME, zones=zones),
-        aws_platform.cluster(NAME, caller),
-        aws_platform.nodes(("system", "spare")),
-        aws_platform.storage(zones=zones),
-    ]
-    converge(aws, wide)
+    converge(aws, aws_platform.platform(NAME, caller, zones=("a", "b", "c"), groups=("system", "spare")))
     planned = converge(aws, gone(platform), check=True)
     done = converge(aws, gone(platform))
     assert [str(node.error) for node in done.nodes if node.state == "failed"] == []
@@ -149,10 +134,11 @@ def test_what_only_earlier_revisions_had_goes_with_a_component_that_shrinks_as_i
 
 def test_a_component_described_by_its_name_alone_takes_its_resources_along(aws, platform):
     converge(aws, [*platform[:2], aws_platform.nodes(("system", "spare")), platform[3]])
-    done = converge(aws, [*platform[:2], {"name": "node_groups", "state": "absent"}, platform[3]])
+    without = [*platform[:2], {"name": "node_groups", "state": "absent"}, platform[3]]
+    done = converge(aws, without)
     assert not aws.client("eks").list_nodegroups(clusterName=NAME)["nodegroups"]
     assert {verb for __, verb, __ in did(done)} == {"delete"} and len(done.actions) == 3
-    assert not did(converge(aws, [*platform[:2], {"name": "node_groups", "state": "absent"}, platform[3]]))
+    assert not did(converge(aws, without))
 
 
 def test_a_foreign_object_of_the_same_name_is_refused_and_stops_nothing_else(aws):

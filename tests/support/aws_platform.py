@@ -115,5 +115,6 @@ def storage(*, zones=ZONES, retain=False):
     }
 
 
-def platform(name, caller):
-    return [network(name), cluster(name, caller), nodes(), storage()]
+def platform(name, caller, *, zones=ZONES, groups=("system",)):
+    """`zones`: of the network and of storage; the cluster and its nodes stay in the usual ones."""
+    return [network(name, zones=zones), cluster(name, caller), nodes(groups), storage(zones=zones)]

@@ -82,14 +82,21 @@ class Plan(msgspec.Struct, frozen=True):
     def difference(self, other: Plan) -> str:
         """What the other plan would do differently, in words."""
         mine, theirs = ({_key(action): action for action in plan.actions} for plan in (self, other))
-        added = [f"it would also {verb} {subject}" for __, verb, subject in theirs if (__, verb, subject) not in mine]
+        added = [
+            f"it would also {verb} {subject}"
+            for component, verb, subject in theirs
+            if (component, verb, subject) not in mine
+        ]
         gone = [
-            f"it would no longer {verb} {subject}" for __, verb, subject in mine if (__, verb, subject) not in theirs
+            f"it would no longer {verb} {subject}"
+            for component, verb, subject in mine
+            if (component, verb, subject) not in theirs
         ]
         moved = [
             f"{subject} would change in other fields"
-            for __, verb, subject in mine
-            if (__, verb, subject) in theirs and mine[__, verb, subject] != theirs[__, verb, subject]
+            for component, verb, subject in mine
+            if (component, verb, subject) in theirs
+            and mine[component, verb, subject] != theirs[component, verb, subject]
         ]
         were = {row.name: row.described for row in self.components if row.counts}
         moved += [

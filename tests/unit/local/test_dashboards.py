@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -19,6 +17,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.monitoring import dashb
 from local.observe import dashboards
 from local.observe.dashboards import Line, Plot
 from tests.support.described import REPO
+from tests.support.serving import running, serving
 
 PANELS = yaml.safe_load((REPO / "roles" / "prometheus" / "files" / "panels.yml").read_text())
 
@@ -132,18 +131,6 @@ class Answers(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-@contextmanager
-def serving(server):
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 @pytest.fixture
 def folder(tmp_path):
     for board in grafana.dashboards(PANELS):
@@ -159,8 +146,8 @@ def get(address):
 def test_the_page_draws_grafanas_documents_and_names_what_fires(folder):
     Answers.asked = 0
     with (
-        serving(ThreadingHTTPServer(("127.0.0.1", 0), Answers)) as prometheus,
-        serving(dashboards.serve(folder, prometheus, 0, "127.0.0.1")) as address,
+        serving(Answers) as prometheus,
+        running(dashboards.serve(folder, prometheus, 0, "127.0.0.1")) as address,
     ):
         text = get(address)
         asked = Answers.asked
@@ -178,7 +165,7 @@ def test_the_page_draws_grafanas_documents_and_names_what_fires(folder):
 
 
 def test_a_prometheus_that_does_not_answer_is_said(folder):
-    with serving(dashboards.serve(folder, "http://127.0.0.1:9", 0, "127.0.0.1")) as address:
+    with running(dashboards.serve(folder, "http://127.0.0.1:9", 0, "127.0.0.1")) as address:
         assert get(f"{address}/healthz") == "ok\n"
         with pytest.raises(urllib.error.HTTPError) as refused:
             get(address)
