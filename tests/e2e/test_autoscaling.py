@@ -14,7 +14,8 @@ import pytest
 from ansible_collections.llm.on_eks.plugins.plugin_utils.engines import scaling
 from tests.support import metrics_adapter, program_image
 from tests.support.local_platform import recap
-from tests.support.serving import asking, until
+from tests.support.serving import asking
+from tests.support.waiting import until
 from tools import obtain
 
 MIRROR = os.environ.get("LLM_ON_EKS_TEST_CHARTS", "")

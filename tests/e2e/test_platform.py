@@ -19,7 +19,7 @@ import openai
 import pytest
 
 from tests.support.local_platform import REPO, recap
-from tests.support.serving import until
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 

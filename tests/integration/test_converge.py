@@ -38,7 +38,7 @@ from tests.support.cluster_client import (  # noqa: E402
     subjects,
     unique,
 )
-from tests.support.serving import until  # noqa: E402
+from tests.support.waiting import until  # noqa: E402
 
 pytestmark = pytest.mark.apiserver
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 
 import http.client
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
-from typing import TypeVar
-
-Found = TypeVar("Found")
 
 
 @contextmanager
@@ -53,12 +49,3 @@ def asking(ask: Callable[[], object], clients: int, pause: float = 0, timeout: f
         stop.set()
         for thread in threads:
             thread.join(timeout)
-
-
-def until(look: Callable[[], Found], seconds: float) -> Found:
-    """What `look` finds at last. Fails when it is nothing for so long."""
-    end = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < end, look
-        time.sleep(1)
-    return found

@@ -12,6 +12,7 @@ import pytest
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 from tests.support.cluster_client import absent, apply, component, config_map, deployment, read, subjects
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.apiserver
 
@@ -25,13 +26,6 @@ def home(kubectl, name):
     kubectl("create", "namespace", name)
     yield name
     kubectl("delete", "namespace", name, "--wait=false")
-
-
-def until(condition, within_s=60):
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.2)
 
 
 # --- prune

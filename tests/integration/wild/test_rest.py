@@ -5,26 +5,19 @@ Seen in: argoproj/argo-cd (aggregated ClusterRoles out of sync), helmfile and te
 """
 
 import threading
-import time
 
 import pytest
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports import drift
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 from tests.support.cluster_client import absent, component, config_map, kubectl, read, subjects
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.apiserver
 
 
 def run(client, components, **options):
     return engine.converge(engine.Request(descriptors=components, client=client, **options))
-
-
-def until(condition, within_s=60):
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.2)
 
 
 def cluster_role(name, **more):
