@@ -97,27 +97,24 @@ class AwsPart:
             found[name] = previous = index
         return found
 
-    def add_lapsed(self, recorded: Mapping[str, Collection[Identity]]) -> tuple[list[int], list[int]]:
-        """Add the ends of what only earlier revisions of removed components had, one for each kind, highest first.
+    def add_lapsed(self, recorded: Mapping[str, Collection[Identity]]) -> list[int]:
+        """Add the ends of what only earlier revisions of removed components had, one for each kind.
 
-        They are in two parts: those on whose kind nothing depends that this run removes, and the others.
+        Returns those on whose kind nothing depends that this run removes: they can go first.
         """
-        removed = {self._looks[key].entry.type for key in self._doomed()}
-        parts: tuple[list[int], list[int]] = ([], [])
-        for kind in sorted(
-            {one.kind for ones in recorded.values() for one in ones}, key=lambda kind: (-height(kind), kind)
-        ):
-            looks = [look for key, look in self._doomed().items() if look.entry.type == kind]
+        kinds = {one.kind for ones in recorded.values() for one in ones}
+        for kind in sorted(kinds, key=lambda kind: (-height(kind), kind)):
+            looks = [look for look in self._doomed().values() if look.entry.type == kind]
             targets = {name: [one for one in ones if one.kind == kind] for name, ones in recorded.items()}
             owners = {name: ones for name, ones in targets.items() if ones}
             may_lose = {name: self.active[name].lose_data for name in owners}
             index = self.make(min(owners), AwsLapsedNode(kind, owners, looks, may_lose))
-            part = parts[any(kind in below(other) for other in removed)]
-            for vertex in (*self.vertices.values(), *part):
+            above = [one for other, one in self.lapsed.items() if kind in below(other)]
+            for vertex in (*self.vertices.values(), *above):
                 self.order(index, vertex, well=False)
-            part.append(index)
             self.lapsed[kind] = index
-        return parts
+        under = {kind for look in self._doomed().values() for kind in below(look.entry.type)}
+        return [index for kind, index in self.lapsed.items() if kind not in under]
 
     def _doomed(self) -> dict[Key, AwsLookNode]:
         return {key: look for key, look in self._looks.items() if self._is_removed(key)}

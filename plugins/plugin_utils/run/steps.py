@@ -178,7 +178,7 @@ def add_aws_prunes(draft: Draft) -> None:
 
 def add_aws_lapsed(draft: Draft) -> None:
     """What only earlier revisions of removed components had on AWS. As much of it as can goes before the record is forgotten."""
-    first, __ = draft.aws.add_lapsed(draft.lapsed)
+    first = draft.aws.add_lapsed(draft.lapsed)
     ends = {vertex.index for vertex in draft.vertices if isinstance(vertex.node, CrdsRemovalNode)}
     before = _in_kubernetes(draft) - set(draft.aws.prunes) - set(draft.aws.lapsed.values()) - ends
     for index in first:
