@@ -28,7 +28,8 @@ from ..objects.masking import Masker
 from ..objects.record import Recorder
 from . import scheduler
 from .graph import Vertex
-from .parts import lapsed, lapsed_on_aws
+from .lapsed_aws import lapsed_on_aws
+from .parts import lapsed
 from .result import ComponentResult, Result
 from .run_plan import Plan, StalePlanError, plan_of
 from .scheduler import Done, Running
