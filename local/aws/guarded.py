@@ -32,6 +32,7 @@ _GUARDED = (
     ("eks", "CreateAccessEntry"),
     ("eks", "UpdateAccessEntry"),
     ("eks", "AssociateAccessPolicy"),
+    ("eks-auth", "AssumeRoleForPodIdentity"),
     ("iam", "CreateAccessKey"),
     ("sts", "AssumeRole*"),
     ("sts", "Get*Token"),

@@ -46,7 +46,15 @@ from .clock import Clock, rule_moto
 from .compaction import compacted
 from .config import EmulatorConfig
 from .denials import refuse_denied
-from .eks import access, addons, clusters, identity, nodegroups, versions  # noqa: F401  # pylint: disable=unused-import
+from .eks import (  # noqa: F401  # pylint: disable=unused-import
+    access,
+    addons,
+    clusters,
+    identity,
+    nodegroups,
+    pod_identity,
+    versions,
+)
 from .errors import Refusal
 from .faults import Faults
 from .guarded import refuse_stranger, refuse_unsigned

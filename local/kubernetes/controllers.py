@@ -23,6 +23,7 @@ import boto3
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local.aws.pod_token import token_of
 from tools import obtain
 
 from . import emulator, network
@@ -119,17 +120,20 @@ def cloud_configuration(cluster: dict[str, Any]) -> str:
 
 
 def _pod_identity(cluster: str, namespace: str, service_account: str) -> dict[str, str]:
-    """The credentials that EKS's Pod Identity agent would give, as soon as there is an association."""
-    eks = _eks()
-    given = {"clusterName": cluster, "namespace": namespace, "serviceAccount": service_account}
+    """The credentials that EKS's Pod Identity agent would give, as soon as there is an association and the role admits the pod."""
     while True:
         try:
-            for row in eks.list_pod_identity_associations(**given)["associations"]:
-                found = eks.describe_pod_identity_association(clusterName=cluster, associationId=row["associationId"])
-                return _session(found["association"]["roleArn"], service_account)
+            return pod_credentials(boto3.client("eks-auth"), cluster, namespace, service_account)
         except (BotoCoreError, ClientError):
-            pass
-        time.sleep(_WAIT_S)
+            time.sleep(_WAIT_S)
+
+
+def pod_credentials(client: Any, cluster: str, namespace: str, service_account: str) -> dict[str, str]:
+    """The environment of a pod with this service account, as EKS's Pod Identity gives it. Raises BotoCoreError, ClientError."""
+    token = token_of(namespace, service_account)
+    keys = client.assume_role_for_pod_identity(clusterName=cluster, token=token)["credentials"]
+    names = {"accessKeyId": "ACCESS_KEY_ID", "secretAccessKey": "SECRET_ACCESS_KEY", "sessionToken": "SESSION_TOKEN"}
+    return {f"AWS_{name}": keys[member] for member, name in names.items()}
 
 
 @functools.cache

@@ -39,17 +39,9 @@ def definitions(folder: Path) -> list[dict[str, Any]]:
 
 def credentials(account: EmulatedAws, cluster: str, service_account: str, keys: dict[str, str]) -> dict[str, str]:
     """The environment of a session of the role that a service account in kube-system has by Pod Identity."""
-    eks = account.client("eks")
-    given = {"clusterName": cluster, "namespace": "kube-system", "serviceAccount": service_account}
-    [row] = eks.list_pod_identity_associations(**given)["associations"]
-    found = eks.describe_pod_identity_association(clusterName=cluster, associationId=row["associationId"])
-    sts = boto3.client("sts", endpoint_url=account.url, region_name=eks.meta.region_name, **keys)
-    made = sts.assume_role(RoleArn=found["association"]["roleArn"], RoleSessionName=service_account)["Credentials"]
-    return {
-        "AWS_ACCESS_KEY_ID": made["AccessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": made["SecretAccessKey"],
-        "AWS_SESSION_TOKEN": made["SessionToken"],
-    }
+    region = account.client("eks").meta.region_name
+    client = boto3.client("eks-auth", endpoint_url=account.url, region_name=region, **keys)
+    return controllers.pod_credentials(client, cluster, "kube-system", service_account)
 
 
 def certificate(folder: Path) -> None:

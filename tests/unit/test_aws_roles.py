@@ -364,9 +364,33 @@ def _actions(statement):
 
 
 def test_pod_identity_trusts_the_service_with_session_tags():
-    (statement,) = pod_trust("kube-system/karpenter", "pod_identity")["Statement"]
+    (statement,) = pod_trust("kube-system/karpenter", "pod_identity", "demo", "cn-north-1")["Statement"]
     assert statement["Principal"] == {"Service": "pods.eks.amazonaws.com"}
     assert statement["Action"] == ["sts:AssumeRole", "sts:TagSession"]
+    assert statement["Condition"]["StringLike"] == {
+        "aws:RequestTag/eks-cluster-arn": "arn:aws-cn:eks:cn-north-1:*:cluster/demo"
+    }
+
+
+@pytest.mark.parametrize("host", [host for host in AWS_HOSTS if host != "seed"])
+def test_each_service_account_with_a_role_is_the_one_that_the_role_trusts(described, host):
+    found = [(owner, one) for owner, one in aws_entries(described[host])]
+    roles = {
+        f"${{out:{owner}.{one['name']}_arn}}": one["properties"] for owner, one in found if one["type"] == "iam_role"
+    }
+    pods = [one["properties"] for __, one in found if one["type"] == "eks_pod_identity_association"]
+    addons = [one["properties"] for __, one in found if one["type"] == "eks_addon"]
+    pods += [{"namespace": "kube-system", **row} for addon in addons for row in addon.get("pod_identity", [])]
+    for pod in pods:
+        trusted = roles[pod["role_arn"]]["trust_policy"]["Statement"][0]["Condition"]
+        wanted = {"namespace": pod["namespace"], "service-account": pod["service_account"]}
+        assert trusted["StringEquals"] == {f"aws:RequestTag/kubernetes-{key}": one for key, one in wanted.items()}
+        (cluster,) = trusted["StringLike"].values()
+        assert cluster.endswith(f":cluster/{host}") and f":eks:{REGIONS[host]}:" in cluster
+    open_to_all = [
+        one["name"] for one in roles.values() if any("pods.eks" in service for service in one.get("services", []))
+    ]
+    assert open_to_all == []
 
 
 @pytest.mark.parametrize(
