@@ -17,21 +17,25 @@ from .options import ChartOptions
 from .source import ChartFile
 
 # Part of the cached files' names: raise it when traits change.
-_FORM = 2
+_FORM = 3
 _TEMPLATE = re.compile(r"(^|/)templates/.*\.(ya?ml|tpl|txt|json)$")
 _STAGE = re.compile(rb"\bIs(Upgrade|Install)\b")
+# What follows says which: `.Has "policy/v1"`. Anything else may ask for every one.
+_SERVED = re.compile(rb"\bAPIVersions\b(?:\.Has\s+[\"`]([^\"`]+)[\"`])?")
 _DEFINITION = re.compile(r"(^|/)crds/.*\.(ya?ml|json)$")
 
 
 class Traits(msgspec.Struct, frozen=True, kw_only=True):
     """`lookup`, `api_versions`, `stage`: whether any template may look at the cluster, at what it serves, or whether it is an upgrade.
 
-    `kinds`: apiVersion/kind of its CRDs.
+    `asked`: the API versions and kinds that templates ask for by name, None where they may ask for others; `kinds`:
+    apiVersion/kind of its CRDs.
     """
 
     lookup: bool = False
     api_versions: bool = False
     stage: bool = False
+    asked: list[str] | None = []
     kinds: list[str] = []
 
     @property
@@ -51,16 +55,18 @@ def traits(chart: ChartFile, options: ChartOptions) -> Traits:
         return msgspec.json.decode(kept.read_bytes(), type=Traits)
     except (OSError, msgspec.MsgspecError):
         pass
-    lookup = api_versions = stage = False
+    lookup = stage = False
+    asked: set[bytes] = set()
     kinds: list[str] = []
     for name, content in _files(chart.path):
         stage = stage or asks_for_stage(content)
         if _TEMPLATE.search(name):
             lookup = lookup or bool(re.search(rb"\blookup\s", content))
-            api_versions = api_versions or b"APIVersions" in content
+            asked.update(_SERVED.findall(content))
         elif _DEFINITION.search(name):
             kinds += _kinds(content)
-    found = Traits(lookup=lookup, api_versions=api_versions, stage=stage, kinds=kinds)
+    names = None if b"" in asked else sorted(name.decode() for name in asked)
+    found = Traits(lookup=lookup, api_versions=bool(asked), stage=stage, asked=names, kinds=kinds)
     options.renderings.mkdir(parents=True, exist_ok=True, mode=0o700)
     kept.write_bytes(msgspec.json.encode(found))
     return found

@@ -235,10 +235,18 @@ def _key(request: Request, options: ChartOptions, cluster: Cluster, found: Trait
         "inputs": request.inputs,
         "upgrade": request.upgrade and (found.stage or asks_for_stage(values)),
         "version": cluster.version(),
-        "kinds": cluster.kinds() if found.api_versions else [],
+        "kinds": _served(cluster, found) if found.api_versions else [],
         "live": live,
     }
     return hashlib.sha256(msgspec.json.encode(everything, order="sorted")).hexdigest()
+
+
+def _served(cluster: Cluster, found: Traits) -> list[str]:
+    """What a chart's templates may know of what the cluster serves."""
+    kinds = cluster.kinds()
+    if found.asked is None:
+        return kinds
+    return sorted({*(kind.rpartition("/")[0] for kind in kinds), *kinds} & {*found.asked})
 
 
 def _kept(file: Path) -> Rendering | None:

@@ -28,6 +28,15 @@ def options(tmp_path):
     return ChartOptions(cache=tmp_path, helm=binary.find(ChartOptions()))
 
 
+@pytest.fixture
+def ran(monkeypatch):
+    """An entry for each run of a program."""
+    runs = []
+    real = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda *arguments, **more: runs.append(1) or real(*arguments, **more))  # pylint: disable=subprocess-run-check
+    return runs
+
+
 def request_of(chart, **values):
     return render.Request(source.obtain(Chart(path=str(CHARTS / chart)), ChartOptions()), "rel", "ns", values)
 
@@ -81,7 +90,7 @@ def test_a_second_rendering_runs_no_helm(options, monkeypatch):
     assert rendered(options, "web") == first
 
 
-def test_an_upgrade_is_another_rendering_only_where_the_chart_or_its_values_ask(options, monkeypatch):
+def test_an_upgrade_is_another_rendering_only_where_the_chart_or_its_values_ask(options, ran):
     def upgraded(chart, **values):
         return render.render(replace(request_of(chart, **values), upgrade=True), options, render.Cluster())
 
@@ -89,13 +98,38 @@ def test_an_upgrade_is_another_rendering_only_where_the_chart_or_its_values_ask(
     asking = {"note": "{{ .Release.IsUpgrade }}"}
     rendered(options, "web", **asking)
     rendered(options, "web")
-    ran = []
-    real = subprocess.run
-    monkeypatch.setattr(subprocess, "run", lambda *arguments, **more: ran.append(1) or real(*arguments, **more))  # pylint: disable=subprocess-run-check
+    ran.clear()
     upgraded("web")
     assert not ran
     upgraded("web", **asking)
     assert ran
+
+
+def asking(options, folder, template):
+    """A chart that makes something where a cluster serves what it asks for."""
+    (folder / "asks" / "templates").mkdir(parents=True)
+    (folder / "asks" / "Chart.yaml").write_text("apiVersion: v2\nname: asks\nversion: 1.0.0\n")
+    made = "{apiVersion: v1, kind: ConfigMap, metadata: {name: asked}}\n{{- end }}\n"
+    (folder / "asks" / "templates" / "a.yaml").write_text(f"{template}\n{made}")
+    chart = source.obtain(Chart(path=str(folder / "asks")), options)
+    request = render.Request(chart, "rel", "ns", {"group": "asked.example.com"})
+    return lambda *kinds: render.render(request, options, render.Cluster(planned=kinds)).documents
+
+
+def test_what_a_cluster_serves_is_another_rendering_only_where_the_chart_asks(options, tmp_path, ran):
+    served = asking(options, tmp_path, '{{- if .Capabilities.APIVersions.Has "asked.example.com/v1" }}')
+    assert not served()
+    ran.clear()
+    assert not served("things.example.com/v1/Thing")
+    assert not ran
+    assert served("asked.example.com/v1/Thing")
+
+
+def test_a_chart_that_asks_for_what_it_computes_is_rendered_for_each_cluster(options, tmp_path):
+    template = '{{- $all := .Capabilities.APIVersions }}{{- if $all.Has (printf "%s/v1" .Values.group) }}'
+    served = asking(options, tmp_path, template)
+    assert not served()
+    assert served("asked.example.com/v1/Thing")
 
 
 def test_other_values_are_another_rendering(options):
