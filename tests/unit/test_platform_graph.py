@@ -382,6 +382,13 @@ def test_pods_of_ours_have_probes_limits_and_no_root(described):
             assert container["resources"]["limits"]["memory"]
 
 
+def test_sidecars_ask_for_nothing_that_the_namespaces_of_gateway_and_engines_refuse(described):
+    """Without Istio's CNI plugin each pod gets a container with NET_ADMIN, which no pod of a restricted or baseline namespace may have."""
+    charts = {one["chart"]["name"]: one for c in described["istio", "seed"] for one in c.get("releases", [])}
+    assert charts["istiod"]["values"]["cni"] == {"enabled": True}
+    assert "cni" in charts
+
+
 def test_what_is_old_is_only_had_by_asking(described):
     """Promtail, KubeSphere, Kubecost, sidecars, Ingress: each is `variant: seed`, and no default."""
     default = {role: described[role, variants[0]] for role, variants in SYSTEMS.items()}
