@@ -21,8 +21,8 @@ from tools import obtain
 MIRROR = os.environ.get("LLM_ON_EKS_TEST_CHARTS", "")
 pytestmark = [pytest.mark.cluster, pytest.mark.full, pytest.mark.timeout(2400)]
 OBSERVED = ("-e", "@local/observe/inputs.yml")
-# Of a request: as many as it asks for.
-TOKENS = 300
+# Of a request: as many as it asks for. Long ones stay in flight; of short ones a busy machine answers many a second, too.
+LONG, SHORT = 300, 30
 # Name in KEDA's images (the last part of the image's own) -> program of tools/versions.json, path in the image.
 KEDA = {
     "keda": ("keda-operator", "keda"),
@@ -46,10 +46,10 @@ needs_charts = pytest.mark.skipif(not MIRROR, reason="LLM_ON_EKS_TEST_CHARTS nam
 
 
 @contextmanager
-def busy(platform, clients):
+def busy(platform, clients, tokens=LONG):
     """So many requests at once."""
     endpoint = platform.endpoint
-    asked = {"model": "tiny", "prompt": "This is a cake", "max_tokens": TOKENS, "stream": True, "ignore_eos": True}
+    asked = {"model": "tiny", "prompt": "This is a cake", "max_tokens": tokens, "stream": True, "ignore_eos": True}
     with asking(lambda: ask(endpoint, asked, 120), clients):
         yield
 
@@ -103,11 +103,11 @@ def test_the_walk_throughs_autoscaler_goes_up_and_down_on_half_a_request_a_secon
     """As it is, with its behaviour. The engine is llama.cpp under TGI's metric: its tokens, by the tokens of a request."""
     entry = {"name": "tiny", "engine": "tgi", "replicas": {"min": 1, "max": 3}, "autoscaling": {"signal": "requests"}}
     [scaler] = scaling.autoscalers(scaling.scaled([entry]), seed=True)
-    counted = {"record": "tgi_request_count", "expr": f"llamacpp:tokens_predicted_total / {TOKENS}"}
+    counted = {"record": "tgi_request_count", "expr": f"llamacpp:tokens_predicted_total / {SHORT}"}
     groups = [{"name": "tgi", "interval": "5s", "rules": [counted]}]
     with adapted(platform, tmp_path, groups, scaler) as replicas:
         until(lambda: replicas() == 1, seconds=600)
-        with busy(platform, clients=4):
+        with busy(platform, clients=4, tokens=SHORT):
             until(lambda: replicas() == 3, seconds=300)
         assert "AverageValue" in field(platform, "hpa", "{.spec.metrics[0].pods.target.type}")
         until(lambda: replicas() == 1, seconds=900)

@@ -409,3 +409,11 @@ def test_kubesphere_is_refused_where_it_cannot_run_and_the_reason_is_said():
     (said,) = refusals({"here": here}).values()
     assert "KubeSphere 3.4.1 runs on Kubernetes 1.20 to 1.26, and the cluster has 1.35" in said
     assert "Set console_variant to headlamp" in said
+
+
+def test_sidecars_with_strict_mtls_are_refused_because_the_gateway_asks_pods_and_not_services():
+    here = {"platform_cluster_name": "demo", "platform_aws_region": "us-west-2", "model_catalog": []}
+    chosen = {"istio_state": "present", "istio_variant": "seed", "istio_mtls": "strict"}
+    (said,) = refusals({"here": here | chosen}).values()
+    assert "engines would refuse every request" in said
+    assert "Set istio_variant to ambient" in said
