@@ -27,7 +27,7 @@ sys.path.insert(0, str(REPO))
 
 from tools import execution_environment, extra_venv  # noqa: E402
 
-pytestmark = [pytest.mark.full, pytest.mark.cluster]
+pytestmark = [pytest.mark.full, pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")

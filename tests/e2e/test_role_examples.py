@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.local_platform import REPO
 
-pytestmark = [pytest.mark.full, pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.full, pytest.mark.cluster, pytest.mark.timeout(1800)]
 # These need something else than a cluster: tests/unit/test_awx_config.py has an AWX, tests/integration/test_account_playbook.py an account's host.
 ELSEWHERE = {"awx_config", "registry"}
 ROLES = sorted(file.parent.name for file in REPO.glob("roles/*/README.md") if file.parent.name not in ELSEWHERE)

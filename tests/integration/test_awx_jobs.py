@@ -28,7 +28,7 @@ sys.path.insert(0, str(REPO))
 
 from tools import extra_venv  # noqa: E402
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
 TEMPLATES = templates("dev")
 # What a person may write into the one free text that a playbook reads; each wants to be more than a text.
 EVIL = [

@@ -25,7 +25,8 @@ from tools import execution_environment, extra_venv  # noqa: E402
 from tools.images import base  # noqa: E402
 from tools.images.errors import ImageError  # noqa: E402
 
-pytestmark = pytest.mark.full
+# Layers that are not kept yet cost ten minutes and more.
+pytestmark = [pytest.mark.full, pytest.mark.timeout(3600)]
 IMAGE = "localhost/llm.on_eks/execution-environment:test"
 
 
