@@ -36,11 +36,12 @@ _value:
 
 from typing import Any
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils.awx import outdated
-from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import plain
-
 
 def awx_outdated(wanted: Any, found: Any, renew: bool = False) -> list[dict[str, Any]]:
+    # Imported when it is used: ansible-doc also loads filters where the packages of requirements.txt are missing.
+    from ansible_collections.llm.on_eks.plugins.plugin_utils.awx import outdated
+    from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import plain
+
     return outdated(plain(wanted), plain(found), renew)
 
 

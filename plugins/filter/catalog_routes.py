@@ -32,11 +32,12 @@ _value:
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.scaling import scaled
-
 
 def catalog_routes(catalog: Iterable[Mapping[str, Any]], hold: float = 0) -> dict[str, dict[str, Any]]:
     """See DOCUMENTATION."""
+    # Imported when it is used: ansible-doc also loads filters where the packages of requirements.txt are missing.
+    from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.scaling import scaled
+
     found: dict[str, dict[str, Any]] = {}
     for entry in catalog:
         if entry.get("state", "present") != "present":

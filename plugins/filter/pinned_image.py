@@ -32,11 +32,13 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
-from ansible_collections.llm.on_eks.plugins.plugin_utils.helm import lock_file as locks
 
 
 def pinned_image(reference: str, lock_file: str) -> str:
     """See DOCUMENTATION."""
+    # Imported when it is used: ansible-doc also loads filters where the packages of requirements.txt are missing.
+    from ansible_collections.llm.on_eks.plugins.plugin_utils.helm import lock_file as locks
+
     try:
         return locks.pinned_image(str(reference), Path(lock_file))
     except LlmOnEksError as problem:
