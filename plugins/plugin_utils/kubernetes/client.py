@@ -168,6 +168,9 @@ class Client:
                 raise self._no_api(f"it redirects to {answer.headers.get('Location', 'another address')}", what)
             if answer.status == 401 and self.connection.token and not last:
                 self.connection.token.reject()
+                # A new token is tried at once. What was let in before is soon let in again: the API server cannot reach who knows its users.
+                if attempt and self._answered:
+                    _pause(attempt)
                 continue
             waits = not last or (away and answer.status in _AWAY)
             if answer.status in _PASSING and waits and not refusals.is_final(answer.data):

@@ -25,10 +25,13 @@ from tests.support.tls_server import served
 
 
 @contextmanager
-def answering(status, body, headers):
+def answering(status, body, headers, *, first=()):
+    """`first`: the statuses of the first answers."""
+    statuses = iter(first)
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            self.send_response(status)
+            self.send_response(next(statuses, status))
             for name, value in {"Content-Length": str(len(body)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
@@ -64,6 +67,26 @@ def test_an_answer_that_is_not_the_apis_is_one_sentence(status, body, headers, w
     with answering(status, body, headers) as host, pytest.raises(LlmOnEksError) as raised:
         Client(connect(host=host)).resources()
     assert words in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_who_was_let_in_before_is_asked_again_after_a_while(monkeypatch):
+    """A webhook that knows the users and does not answer in time is a 401, too.
+
+    https://kubernetes.io/docs/reference/access-authn-authz/authentication/#webhook-token-authentication
+    """
+    waited = []
+    monkeypatch.setattr(module, "_pause", lambda attempt, *__: waited.append(attempt))
+    with answering(200, b"{}", {}, first=(200, 401, 401, 401)) as host:
+        client = Client(connect(host=host, api_key="given"))
+        client.request("GET", "/version")
+        assert client.request("GET", "/version") == b"{}"
+    assert waited == [1, 2]
+
+
+def test_who_was_never_let_in_is_told_at_once(monkeypatch):
+    monkeypatch.setattr(module, "_pause", lambda *__: pytest.fail("waited"))
+    with answering(401, b"{}", {}) as host, pytest.raises(LlmOnEksError):
+        Client(connect(host=host, api_key="given")).request("GET", "/version")
 
 
 REFUSED = {
