@@ -47,5 +47,5 @@ class ActionModule(Action):
         lines = [f"  {file} {verb}" for file in files]
         lines += [f"  {file} holds secrets: not copied" for file in secret]
         lines += ["", "  What only you know:", *(f"  {line}" for line in asked)] if asked else []
-        page = "\n".join([*lines, "", f"  Then: ansible-playbook -i {target} playbooks/preflight.yml"])
+        page = "\n".join([*lines, "", f"  Then: ansible-playbook -i {target} llm.on_eks.preflight"])
         return page.replace(f"{Path.cwd()}/", "")

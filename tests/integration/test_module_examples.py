@@ -8,6 +8,7 @@ played by playbooks in tests/e2e.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -56,6 +57,13 @@ def hub():
     weights = (8).to_bytes(8, "little") + b"{}      "
     with ModelServer({"config.json": b'{"model_type": "llama"}', "model.safetensors": weights}) as made:
         yield made
+
+
+def test_every_module_is_run_by_an_example_or_a_playbook():
+    places = [*REPO.glob("playbooks/**/*.yml"), *REPO.glob("roles/*/tasks/*.yml")]
+    used = {name for file in places for name in re.findall(r"llm\.on_eks\.(\w+):", file.read_text())}
+    for_aws = yaml.safe_load((REPO / "meta" / "runtime.yml").read_text())["action_groups"]["aws"]
+    assert {file.stem for file in REPO.glob("plugins/modules/*.py")} - {*MODULES, *for_aws, *used} == set()
 
 
 def tasks(replaced):
