@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 import re
+import subprocess
 
 import pytest
+import yaml
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.engines import scaling
 from ansible_collections.llm.on_eks.plugins.plugin_utils.karpenter.pools import PoolError, pools
 from tests.support.described import REPO
+from tools.debian import find
+
+PROMTOOL = find("promtool")
 
 SETTINGS = {
     "node_class": "accelerated",
@@ -54,6 +59,40 @@ def test_keda_counts_what_waits_and_what_runs_and_may_go_down_to_none():
     assert trigger["metadata"]["query"] == (
         'sum(llm_gateway_queue_depth{model="llama-3.1"}) + sum(llm_gateway_requests_in_flight{model="llama-3.1"})'
     )
+
+
+@pytest.mark.parametrize("signal", ["requests", "kv_cache"])
+def test_a_waiting_request_brings_the_first_pod_whatever_the_signal(signal):
+    """llm-d/llm-d#2492: of no pod nothing is measured."""
+    (none,) = scaling.scaled_objects(scaling.scaled([entry(least=0, autoscaling={"signal": signal})]), "http://p")
+    __, wakes = (trigger["metadata"] for trigger in none["spec"]["triggers"])
+    assert wakes["query"].startswith("clamp_max(sum(llm_gateway_queue_depth")
+    assert wakes["threshold"] == "1", "it asks for one pod, never for more"
+    (one,) = scaling.scaled_objects(scaling.scaled([entry(autoscaling={"signal": signal})]), "http://p")
+    assert len(one["spec"]["triggers"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("least", "series", "value"),
+    [
+        (0, {'llm_gateway_queue_depth{model="m"}': 3, 'llm_gateway_requests_in_flight{model="m"}': 0}, 0),
+        (0, {'vllm:kv_cache_usage_perc{model="m"}': 0.5, 'llm_gateway_queue_depth{model="m"}': 3}, 50),
+        (0, {}, None),
+        (1, {'llm_gateway_queue_depth{model="m"}': 3, 'llm_gateway_requests_in_flight{model="m"}': 0}, None),
+    ],
+    ids=["no-pod", "pods", "no-gateway-either", "pods-that-say-nothing"],
+)
+@pytest.mark.programs
+@pytest.mark.skipif(not PROMTOOL, reason="promtool is missing; Debian's package prometheus has it")
+def test_the_cache_of_no_pod_is_empty_and_no_failure(tmp_path, least, series, value):
+    (model,) = scaling.scaled([entry(least=least, autoscaling={"signal": "kv_cache"})])
+    expected = [] if value is None else [{"labels": "{}", "value": value}]
+    asked = {"expr": model.query, "eval_time": "1m", "exp_samples": expected}
+    given = [{"series": name, "values": f"{number}x2"} for name, number in series.items()]
+    file = tmp_path / "tests.yml"
+    file.write_text(yaml.safe_dump({"tests": [{"input_series": given, "promql_expr_test": [asked]}]}))
+    done = subprocess.run([PROMTOOL, "test", "rules", file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_walk_throughs_autoscaler_has_its_average_and_its_behaviour():

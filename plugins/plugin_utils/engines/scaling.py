@@ -57,13 +57,21 @@ class Scaled:
     @property
     def query(self) -> str:
         """The signal over all pods; divided by the target it is the number of pods."""
-        model = f'{{model="{self.model}"}}'
+        cache = " or ".join(f"{name}{self._label}" for name in CACHE_METRICS.values())
         return {
-            # What runs counts too: with an empty queue alone, busy pods would be taken away.
-            "queue": f"sum(llm_gateway_queue_depth{model}) + sum(llm_gateway_requests_in_flight{model})",
-            "requests": f"sum(rate(llm_gateway_requests_total{model}[2m]))",
-            "kv_cache": "100 * sum(" + " or ".join(f"{name}{model}" for name in CACHE_METRICS.values()) + ")",
+            "queue": self.work,
+            "requests": f"sum(rate(llm_gateway_requests_total{self._label}[2m]))",
+            "kv_cache": f"100 * sum({cache})" + (f" or 0 * ({self.work})" if self.least == 0 else ""),
         }[self.signal]
+
+    @property
+    def work(self) -> str:
+        """What the gateway knows of: what waits and what runs. With an empty queue alone, busy pods would be taken away."""
+        return f"sum(llm_gateway_queue_depth{self._label}) + sum(llm_gateway_requests_in_flight{self._label})"
+
+    @property
+    def _label(self) -> str:
+        return f'{{model="{self.model}"}}'
 
 
 def scaled(catalog: Sequence[Mapping[str, Any]], signals: Sequence[str] = SIGNALS) -> list[Scaled]:
@@ -160,14 +168,21 @@ def _scaled_object(model: Scaled, prometheus: str) -> Document:
                     "type": "prometheus",
                     "metadata": {
                         "serverAddress": prometheus,
-                        "query": model.query,
-                        "threshold": str(model.target),
+                        "query": query,
+                        "threshold": str(target),
                         "ignoreNullValues": "false",
                     },
                 }
+                for query, target in _triggers(model)
             ],
         },
     }
+
+
+def _triggers(model: Scaled) -> list[tuple[str, int]]:
+    """Queries with their targets. Of no pod nothing is measured, so a request that waits brings the first one, whatever the signal."""
+    own = [(model.query, model.target)]
+    return own if model.least or model.signal == "queue" else [*own, (f"clamp_max({model.work}, 1)", 1)]
 
 
 def _autoscaler(model: Scaled, *, seed: bool) -> Document:
