@@ -19,7 +19,7 @@ options:
     choices: [keda, hpa, seed]
     required: true
   signals:
-    description: Only models that are scaled by these.
+    description: Only models that are scaled by these. Those that go down to no pod are always KEDA's.
     type: list
     elements: str
     required: true
@@ -47,7 +47,7 @@ def scalers(catalog: Any, by: str, signals: Any, prometheus: str = "") -> Any:
     # Imported when it is used: ansible-doc also loads filters where the packages of requirements.txt are missing.
     from ansible_collections.llm.on_eks.plugins.plugin_utils.engines import scaling
 
-    models = scaling.scaled(plain(catalog), plain(signals))
+    models = scaling.scaled(plain(catalog), plain(signals), by_keda=by == "keda")
     if by == "keda":
         return scaling.scaled_objects(models, prometheus)
     return [scaling.recorded(models), *scaling.autoscalers(models, seed=by == "seed")] if models else []

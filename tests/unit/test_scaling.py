@@ -61,6 +61,12 @@ def test_keda_counts_what_waits_and_what_runs_and_may_go_down_to_none():
     )
 
 
+def test_a_model_that_goes_down_to_none_is_kedas_whatever_its_signal():
+    catalog = [entry("none", least=0, autoscaling={"signal": "requests"}), entry(autoscaling={"signal": "requests"})]
+    assert [model.model for model in scaling.scaled(catalog, ["queue"], by_keda=True)] == ["none"]
+    assert [model.model for model in scaling.scaled(catalog, ["requests"], by_keda=False)] == ["m"]
+
+
 @pytest.mark.parametrize("signal", ["requests", "kv_cache"])
 def test_a_waiting_request_brings_the_first_pod_whatever_the_signal(signal):
     """llm-d/llm-d#2492: of no pod nothing is measured."""

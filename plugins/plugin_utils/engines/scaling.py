@@ -74,8 +74,14 @@ class Scaled:
         return f'{{model="{self.model}"}}'
 
 
-def scaled(catalog: Sequence[Mapping[str, Any]], signals: Sequence[str] = SIGNALS) -> list[Scaled]:
-    """The models that say `autoscaling`, are present, and have more than one number of pods to choose from."""
+def scaled(
+    catalog: Sequence[Mapping[str, Any]], signals: Sequence[str] = SIGNALS, *, by_keda: bool | None = None
+) -> list[Scaled]:
+    """The models that say `autoscaling`, are present, and have more than one number of pods to choose from.
+
+    `by_keda`: those that KEDA scales where it has these signals, or those that it leaves to autoscalers. Whoever goes down to
+    no pod is KEDA's whatever the signal: an autoscaler leaves a Deployment with none alone.
+    """
     found = []
     for entry in catalog:
         wanted, replicas = entry.get("autoscaling"), entry.get("replicas") or {}
@@ -85,7 +91,8 @@ def scaled(catalog: Sequence[Mapping[str, Any]], signals: Sequence[str] = SIGNAL
         target = int(wanted.get("target") or (80 if signal == "kv_cache" else 8))
         least = int(replicas.get("min", 1))
         one = Scaled(str(entry["name"]), str(entry["engine"]), signal, target, least, int(replicas.get("max") or least))
-        if one.most > one.least and signal in signals:
+        to_none = by_keda is not None and least == 0
+        if one.most > one.least and (by_keda if to_none else signal in signals):
             found.append(one)
     return found
 
@@ -209,8 +216,7 @@ def _autoscaler(model: Scaled, *, seed: bool) -> Document:
         "metadata": {"name": model.name, "namespace": NAMESPACE},
         "spec": {
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": model.name},
-            # Only KEDA goes down to none.
-            "minReplicas": max(model.least, 1),
+            "minReplicas": model.least,
             "maxReplicas": model.most,
             "metrics": [theirs if seed else ours],
             "behavior": _WALK_THROUGH if seed else _GENTLE,

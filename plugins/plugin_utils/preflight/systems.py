@@ -66,12 +66,16 @@ def _nobody_scales(values: Mapping[str, Any], present: set[str]) -> Iterator[Fin
         said = "is enabled, but nobody offers the metric that it reads"
         yield _warning(values, "gateway_autoscaling", said, "set prometheus_adapter_state to present")
     catalog = [entry for entry in values.get("model_catalog") or [] if isinstance(entry, Mapping)]
-    if present & {"keda", "prometheus_adapter"}:
+    if "keda" in present:
         return
     for model in scaled([entry for entry in catalog if isinstance(entry.get("autoscaling"), Mapping)]):
         variable = f"model_catalog[{model.model}].autoscaling"
-        said = f"has nobody who does it: the model stays at {model.least} pods"
-        yield Finding(variable, said, "set keda_state to present", None, "warning")
+        if model.least == 0 and "prometheus_adapter" in present:
+            said = "begins at no pod, from where only KEDA brings one: the model stays at 0 pods"
+            yield Finding(variable, said, "set keda_state to present, or replicas.min to 1", None, "warning")
+        elif "prometheus_adapter" not in present:
+            said = f"has nobody who does it: the model stays at {model.least} pods"
+            yield Finding(variable, said, "set keda_state to present", None, "warning")
 
 
 def _unmeasured(values: Mapping[str, Any]) -> Iterator[Finding]:
@@ -79,7 +83,7 @@ def _unmeasured(values: Mapping[str, Any]) -> Iterator[Finding]:
     for model in scaled([entry for entry in catalog if isinstance(entry.get("autoscaling"), Mapping)], ["kv_cache"]):
         if model.engine not in CACHE_METRICS:
             variable = f"model_catalog[{model.model}].autoscaling.signal"
-            said = f"is kv_cache, which {model.engine} does not measure: the model stays at {model.least} pods"
+            said = f"is kv_cache, which {model.engine} does not measure: the model stays at {max(model.least, 1)} pods"
             yield Finding(variable, said, "set it to queue", None, "warning")
 
 

@@ -33,6 +33,14 @@ def test_a_model_that_nobody_scales_is_named():
     assert said(model_catalog=[{**entry, "autoscaling": None}, "no mapping"]) == {}
 
 
+def test_a_model_that_only_keda_wakes_is_named_where_there_is_another_autoscaler():
+    entry = {"name": "m", "engine": "vllm", "replicas": {"min": 0, "max": 4}, "autoscaling": {"signal": "requests"}}
+    adapter = {"prometheus_adapter_state": "present", "prometheus_state": "present"}
+    assert "stays at 0 pods" in said(model_catalog=[entry], **adapter)["model_catalog[m].autoscaling"]
+    assert said(model_catalog=[entry], **adapter, keda_state="present") == {}
+    assert said(model_catalog=[{**entry, "replicas": {"min": 1, "max": 4}}], **adapter) == {}
+
+
 def test_a_signal_that_the_engine_does_not_measure_is_named():
     entry = {"name": "m", "engine": "llamacpp", "replicas": {"min": 1, "max": 4}, "autoscaling": {"signal": "kv_cache"}}
     present = {"keda_state": "present", "prometheus_state": "present"}
