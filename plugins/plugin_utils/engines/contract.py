@@ -137,6 +137,8 @@ class _Component:
             "images": [self.engine.image],
             "manifests": [self._deployment(), self._service(), self._policy(), *self._budget()],
             "wait": [{**wait, "condition": "Available", "timeout": self.deadline}],
+            # Its selector, which has the engine's name and is fixed: with another engine the pods are made anew.
+            "recreate": [{"kind": "Deployment", "name": self.name, "namespace": NAMESPACE}],
         }
 
     def _described(self, name: str, requires: list[str]) -> dict[str, Any]:

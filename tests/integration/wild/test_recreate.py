@@ -6,6 +6,7 @@ Seen in: hashicorp/terraform-provider-kubernetes (roleRef, Service), helm/helm (
 
 import pytest
 
+from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.contract import components
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 from tests.support.cluster_client import absent, apply, component, config_map, read
 
@@ -91,6 +92,24 @@ def test_a_fixed_field_is_refused_naming_recreate_and_comes_about_with_it(client
     assert [str(change.path) for change in done.actions[0].changes] == [change.path for change in action.changes]
     assert not run(client, [described]).actions
     run(client, absent(described), lose_data=["all"])
+
+
+def test_a_model_that_goes_to_another_engine_is_made_anew(client, name):
+    """Its selector has the engine's name: the walk-through's TGI is what people leave."""
+
+    def served_by(engine_name):
+        model = {"name": name, "source": "hf://a/b", "engine": engine_name, "replicas": {"min": 0, "max": 1}}
+        spec = {"name": engine_name, "image": "registry.test/engine:1", "port": 8000, "health": "/health"}
+        (described,) = components(model, spec, {"revision": "1", "size_bytes": 1})
+        return {**described, "requires": [], "wait": []}
+
+    apply(client, [served_by("tgi")])
+    planned = run(client, [served_by("vllm")], check=True)
+    assert not planned.errors
+    assert {action.subject.split()[0]: action.verb for action in planned.actions}["Deployment"] == "recreate"
+    assert not run(client, [served_by("vllm")]).errors
+    assert not run(client, [served_by("vllm")]).actions
+    run(client, absent(served_by("vllm")))
 
 
 @pytest.mark.parametrize("check", [True, False])
