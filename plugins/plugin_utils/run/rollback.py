@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ..describe.descriptor import Component, Wait
+from ..describe.descriptor import Component, Reference, Wait
 from ..kinds import release_record
 from ..kinds.aws import is_aws
 from ..kinds.base import Context, Node, NodeError, Outcome, Policy, subject
@@ -31,6 +31,8 @@ from .result import ComponentResult, Result
 
 Document = dict[str, Any]
 _KEPT_AS_THEY_ARE = ("Secret", "Job", "CustomResourceDefinition")
+# Whoever goes back wants an outage rather than no way back, and these lose no data.
+_MADE_ANEW = ("Deployment", "DaemonSet")
 _MASKED = "(secret"
 
 
@@ -59,7 +61,14 @@ class RevisionNode:
         if not context.run.check:
             release_record.note_rollback(context, self.component)
         back = [_unmasked(context, document) for document in documents if document not in kept]
-        return apply_all(context, self.component, [*_missing_namespaces(context, back), *back], "", Policy())
+        anew = [_reference(document) for document in back if document["kind"] in _MADE_ANEW]
+        policy = Policy(recreate=anew)
+        return apply_all(context, self.component, [*_missing_namespaces(context, back), *back], "", policy)
+
+
+def _reference(document: Document) -> Reference:
+    metadata = document["metadata"]
+    return Reference(kind=document["kind"], name=metadata["name"], namespace=metadata.get("namespace") or "")
 
 
 def _missing_namespaces(context: Context, documents: Sequence[Document]) -> list[Document]:

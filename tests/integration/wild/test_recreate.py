@@ -8,6 +8,7 @@ import pytest
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.contract import components
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.rollback import rollback
 from tests.support.cluster_client import absent, apply, component, config_map, read
 
 pytestmark = pytest.mark.apiserver
@@ -109,7 +110,10 @@ def test_a_model_that_goes_to_another_engine_is_made_anew(client, name):
     assert {action.subject.split()[0]: action.verb for action in planned.actions}["Deployment"] == "recreate"
     assert not run(client, [served_by("vllm")]).errors
     assert not run(client, [served_by("vllm")]).actions
-    run(client, absent(served_by("vllm")))
+    assert not rollback(client, f"engine-{name}", -1, check=False).errors
+    labels = read(client, "apps/v1", "Deployment", f"engine-{name}", "llm-engines")["spec"]["selector"]["matchLabels"]
+    assert labels["llm.on-eks/engine"] == "tgi"
+    run(client, absent(served_by("tgi")))
 
 
 @pytest.mark.parametrize("check", [True, False])
