@@ -95,7 +95,7 @@ bench-models: venv-dev ## how fast a model is synced, beside boto3, s3fs and hug
 	@$$($(VENV)/python -m tools.extra_venv bench)/bin/python tests/perf/models/bench.py $(BENCH)
 
 docs: venv ## build the documentation site into .local/site
-	@$$($(VENV)/python -m tools.extra_venv docs)/bin/mkdocs build --quiet && echo "docs: open .local/site/index.html"
+	@NO_MKDOCS_2_WARNING=1 $$($(VENV)/python -m tools.extra_venv docs)/bin/mkdocs build --quiet && echo "docs: open .local/site/index.html"
 
 molecule: venv-dev ## behaviours on the local cluster, verified with other people's modules (SCENARIO=fresh for one)
 	@$(VENV)/python -m tools.molecule $(SCENARIO)

@@ -20,7 +20,7 @@ from tests.support.live_metrics import FILES, Scene, free_port, needs_prometheus
 from tests.support.tiny_model import make_tiny_gguf
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1800), needs_prometheus]
-# The first word of a metric's name -> why it has no values here. docs/platform.md has the same table for people.
+# The first word of a metric's name -> why it has no values here. docs/systems/prometheus.md has the same table for people.
 NOT_HERE = {
     "tgi": "TGI's image",
     "container": "a kubelet; tests/e2e/test_platform.py looks at these panels",
