@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ class ActionModule(Action):
         spent = cost.ask(client, options["days"], opencost=options["opencost"], prometheus=options["prometheus"])
         display.display(cost.render(spent, options["days"]))
         if options["out"] and not self._task.check_mode:
-            write_whole(Path(options["out"]), cost.page(spent, options["cluster"], options["days"]).encode())
+            until = datetime.datetime.now(datetime.UTC).date().isoformat()
+            write_whole(Path(options["out"]), cost.page(spent, options["cluster"], options["days"], until).encode())
         rows = {"models": cost.by_model(spent), "api_keys": cost.by_key(spent)}
         return {
             "idle_share": float(cost.idle_share(spent)),

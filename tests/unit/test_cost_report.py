@@ -74,6 +74,13 @@ def test_a_model_without_tokens_has_a_cost_and_no_price():
     assert "USD a million" in render(Spent({"a": usd("3")}, usd("0"), usd("0"), {}, {}), 30)
 
 
+def test_a_page_says_until_when_and_a_keys_part_of_the_bill_is_no_cost_of_its_own():
+    said = page(BY_HAND, "demo", 30, "2026-11-29")
+    assert "<h1>demo: what 30 days cost</h1><p>Until 2026-11-29: 1,000.00 USD" in said
+    assert "<td>800.00<td>1.90<td>420,000,000<tr>" in said
+    assert "<td>750.00<td>1.50<td>500,000,000<td>600.00<td>150.00<tr>" in said
+
+
 def test_a_page_shows_names_as_text():
     spent = Spent({"<b>": usd("1")}, usd("0"), usd("0"), {"<b>": 1}, {})
     assert "<td>&lt;b&gt;</td>" in page(spent, "demo", 30)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
@@ -140,9 +140,38 @@ def render(spent: Spent, days: int) -> str:
     models, keys = by_model(spent), by_key(spent)
     bill = sum((row.total for row in models), Decimal())
     lines = [f"  {days} days: {bill:.2f} USD, {idle_share(spent):.1%} of it for idle nodes"]
-    for title, rows in (("model", models), ("key", keys)):
-        lines += ["", *aligned([[title, "own", "shared", "total", "tokens", "USD a million"], *map(_cells, rows)])]
+    for title, rows, columns in (("model", models, _OF_MODELS), ("key", keys, _OF_KEYS)):
+        texts = [[column.text(row) for column in columns] for row in rows]
+        lines += [
+            "",
+            *aligned(
+                [
+                    [title, *(column.head for column in columns)],
+                    *([row.name, *cells] for row, cells in zip(rows, texts, strict=True)),
+                ]
+            ),
+        ]
     return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class _Column:
+    head: str
+    text: Callable[[Row], str]
+
+
+_TOTAL = [
+    _Column("total", lambda row: f"{row.total:,.2f}"),
+    _Column("USD a million tokens", lambda row: "no tokens" if row.per_million is None else f"{row.per_million:,}"),
+    _Column("tokens", lambda row: f"{row.tokens:,}"),
+]
+_OF_MODELS = [
+    *_TOTAL,
+    _Column("own", lambda row: f"{row.own:,.2f}"),
+    _Column("shared", lambda row: f"{row.shared:,.2f}"),
+]
+# All that a key has is its share of the bill.
+_OF_KEYS = _TOTAL
 
 
 _STYLE = """
@@ -152,44 +181,39 @@ body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper)
 h1{font-size:1.4rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .4rem}p{color:var(--soft);margin:.3rem 0}div.wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%}
 td,th{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
-th{font-weight:400;color:var(--soft)}td:first-child,th:first-child{text-align:left;padding-left:0}td.bar{width:40%;min-width:8rem;text-align:left}
-i{display:inline-block;height:.9em;vertical-align:-.1em;background:var(--own)}i.shared{background:var(--shared)}
+th{font-weight:400;color:var(--soft)}td:first-child,th:first-child{text-align:left;padding-left:0}.bar{width:35%;min-width:8rem;text-align:left}
+i{display:inline-block;height:.9em;vertical-align:-.1em;background:var(--own)}i.shared{background:var(--shared)}p i{width:.9em}
+@media(max-width:46rem){body{margin:1rem auto}.bar{display:none}td,th{padding:.3rem .4rem}th{white-space:normal;vertical-align:bottom}}
 """
-_HEADS = ("own", "shared", "total", "tokens", "USD a million tokens")
 
 
-def page(spent: Spent, cluster: str, days: int) -> str:
-    """The same as an HTML page that needs nothing else, with a bar for each row."""
+def page(spent: Spent, cluster: str, days: int, until: str = "") -> str:
+    """The same as an HTML page that needs nothing else, with a bar for each row. `until`: the last day, as people read it."""
     models, keys = by_model(spent), by_key(spent)
     bill = sum((row.total for row in models), Decimal())
     title = f"{html.escape(cluster)}: what {days} days cost"
+    when = f"Until {html.escape(until)}: " if until else ""
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{title}</title><style>{_STYLE}</style><h1>{title}</h1><p>{bill:,.2f} USD, {idle_share(spent):.1%} of it for idle nodes.</p>"
-        f"{_table('model', models)}<p><i>&emsp;</i> own: of the model's pods. <i class=shared>&emsp;</i> shared: idle nodes and what all use.</p>"
-        f"{_table('key', keys)}<p>Keys share the bill by their tokens.</p></html>\n"
+        f"<title>{title}</title><style>{_STYLE}</style><h1>{title}</h1><p>{when}{bill:,.2f} USD, {idle_share(spent):.1%} of it for idle nodes.</p>"
+        f"{_table('model', models, _OF_MODELS)}<p><i></i> own: of the model's pods. <i class=shared></i> shared: idle nodes and what all use.</p>"
+        f"{_table('key', keys, _OF_KEYS)}<p>Keys share the bill by their tokens.</p></html>\n"
     )
 
 
-def _table(title: str, rows: Sequence[Row]) -> str:
+def _table(title: str, rows: Sequence[Row], columns: Sequence[_Column]) -> str:
     if not rows:
         return f"<h2>By {title}</h2><p>No {title} has cost anything or has any token in these days.</p>"
     most = max((row.total for row in rows), default=Decimal()) or Decimal(1)
-    heads = "".join(f"<th>{head}" for head in _HEADS)
-    return f'<h2>By {title}</h2><div class="wide"><table><tr><th>{title}<th>{heads}{"".join(_drawn(row, most) for row in rows)}</table></div>'
+    heads = "".join(f"<th>{column.head}" for column in columns)
+    drawn = "".join(_drawn(row, columns, most) for row in rows)
+    return f'<h2>By {title}</h2><div class="wide"><table><tr><th>{title}<th class="bar">{heads}{drawn}</table></div>'
 
 
-def _drawn(row: Row, most: Decimal) -> str:
-    million = "no tokens" if row.per_million is None else f"{row.per_million:,}"
-    numbers = "".join(
-        f"<td>{text}"
-        for text in (f"{row.own:,.2f}", f"{row.shared:,.2f}", f"{row.total:,.2f}", f"{row.tokens:,}", million)
-    )
-    own, shared = (max(part, Decimal()) / most * 99 for part in (row.own, row.shared))
+def _drawn(row: Row, columns: Sequence[_Column], most: Decimal) -> str:
+    # A key has no pods of its own: its bar has one colour.
+    parts = (row.own, row.shared) if len(columns) > len(_OF_KEYS) else (row.total, Decimal())
+    own, shared = (max(part, Decimal()) / most * 99 for part in parts)
     bars = f'<i style="width:{own:.1f}%"></i><i class="shared" style="width:{shared:.1f}%"></i>'
+    numbers = "".join(f"<td>{column.text(row)}" for column in columns)
     return f'<tr><td>{html.escape(row.name) or "(none)"}</td><td class="bar">{bars}</td>{numbers}'
-
-
-def _cells(row: Row) -> list[str]:
-    million = "" if row.per_million is None else str(row.per_million)
-    return [row.name, f"{row.own:.2f}", f"{row.shared:.2f}", f"{row.total:.2f}", str(row.tokens), million]
