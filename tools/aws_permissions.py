@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tools import aws_scopes
+
 REPO = Path(__file__).resolve().parents[1]
 # Folders with calls to AWS. A folder below module_utils/aws with the name of a service contains that service's kinds.
 _CODE = (
@@ -113,12 +115,6 @@ PARTS = {
     "storage": ("elasticfilesystem", "logs", "s3"),
     "account": ("ecr", "events", "pricing", "servicequotas", "sqs"),
 }
-# Services to which we pass roles; instances in China have a principal of their own.
-_PASSED_TO = [
-    *("eks.amazonaws.com", "ec2.amazonaws.com", "ec2.amazonaws.com.cn", "pods.eks.amazonaws.com"),
-    "vpc-flow-logs.amazonaws.com",
-]
-_HANDED_ON = "iam:PassRole"
 _READ = re.compile(r"[a-z0-9-]+:(Describe|List|Get)[A-Z].*")
 
 
@@ -126,12 +122,17 @@ def actions(calls: Iterable[str]) -> list[str]:
     """IAM actions of calls such as `efs:CreateFileSystem`, sorted. GetCallerIdentity needs none."""
     found = set()
     for call in calls:
-        service, __, operation = call.partition(":")
-        action = f"{_PREFIXES.get(service, service)}:{operation}"
-        action = _ACTIONS.get(action, action)
-        if service != "sts":
+        if not call.startswith("sts:"):
+            action = own_action(call)
             found |= {action, *_IMPLIED.get(action, [])}
     return sorted(found)
+
+
+def own_action(call: str) -> str:
+    """The IAM action of a call, without what it needs besides."""
+    service, __, operation = call.partition(":")
+    action = f"{_PREFIXES.get(service, service)}:{operation}"
+    return _ACTIONS.get(action, action)
 
 
 def operations() -> dict[str, set[str]]:
@@ -173,10 +174,10 @@ def _names(word: str, service: str) -> bool:
 
 
 def allowed(policy: Mapping[str, Any]) -> list[str]:
-    """The actions of a policy document."""
+    """The actions that a policy document allows, on whatever."""
     found: list[str] = []
     for statement in policy["Statement"]:
-        given = statement["Action"]
+        given = statement["Action"] if statement["Effect"] == "Allow" else []
         found += [given] if isinstance(given, str) else given
     return found
 
@@ -199,35 +200,29 @@ def _methods(service: str) -> dict[str, str]:
 
 
 def policies(calls: Iterable[str]) -> dict[str, Any]:
-    """One policy document: a statement for reads and one for writes of each service, and the roles that may be passed."""
-    wanted = [action for action in actions(calls) if action != _HANDED_ON]
-    statements: list[dict[str, Any]] = []
+    """One policy document: of each service a statement for each thing that its actions are bound to, and for those that are not bound
+    one for reads and one for writes."""
+    wanted = actions(calls)
+    found: list[dict[str, Any]] = []
     for service in sorted({action.partition(":")[0] for action in wanted}):
         own = [action for action in wanted if action.startswith(f"{service}:")]
-        for kind, chosen in (
-            ("Read", [action for action in own if _READ.fullmatch(action)]),
-            ("Write", [action for action in own if not _READ.fullmatch(action)]),
+        found += aws_scopes.statements(service, own)
+        free = [action for action in own if not aws_scopes.is_bound(action)]
+        for sid, chosen in (
+            ("Read", [action for action in free if _READ.fullmatch(action)]),
+            ("Make", [action for action in free if not _READ.fullmatch(action)]),
         ):
             if chosen:
-                sid = "".join(part.capitalize() for part in service.split("-")) + kind
-                statements.append({"Sid": sid, "Effect": "Allow", "Action": chosen, "Resource": "*"})
-    statements.append(
-        {
-            "Sid": "PassRoles",
-            "Effect": "Allow",
-            "Action": _HANDED_ON,
-            "Resource": "*",
-            "Condition": {"StringEquals": {"iam:PassedToService": _PASSED_TO}},
-        }
-    )
-    return {"Version": "2012-10-17", "Statement": statements}
+                sid = aws_scopes.sid_of(service, sid)
+                found.append({"Sid": sid, "Effect": "Allow", "Action": chosen, "Resource": "*"})
+    return {"Version": "2012-10-17", "Statement": [*found, aws_scopes.ITSELF]}
 
 
 def parts(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Name in PARTS -> its policy document; each statement of the whole is in one of them."""
     found: dict[str, dict[str, Any]] = {name: {"Version": document["Version"], "Statement": []} for name in PARTS}
     for statement in document["Statement"]:
-        service = allowed({"Statement": [statement]})[0].partition(":")[0]
+        service = str(statement["Action"][0]).partition(":")[0]
         (name,) = [name for name, services in PARTS.items() if service in services]
         found[name]["Statement"].append(statement)
     return found

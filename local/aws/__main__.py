@@ -44,6 +44,11 @@ def parse() -> argparse.Namespace:
     serve.add_argument(
         "--registry", default="", help="URL of a registry that holds the account's images, for ECR's logins"
     )
+    serve.add_argument(
+        "--deployer-names",
+        default="",
+        help="what names begin with of what a deployer may change, llm- for instance; default: any name",
+    )
     webhook = verbs.add_parser("webhook-kubeconfig", help="print the file for an API server's token review webhook")
     webhook.add_argument("--url", required=True, help="the emulator's address as the API server reaches it")
     webhook.add_argument("--region", required=True)
@@ -75,6 +80,7 @@ def configuration(arguments: argparse.Namespace) -> EmulatorConfig:
         pace=arguments.pace,
         delays=delays,
         registry=arguments.registry,
+        names=arguments.deployer_names,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from .config import EmulatorConfig
@@ -17,7 +18,7 @@ from .paging import Pages
 from .protocol import Answer
 from .quotas import quotas
 from .token_review import review
-from .world import Session, World
+from .world import Session, Statement, World
 
 ROOT = "/_emulator/"
 
@@ -92,7 +93,7 @@ def _answer(emulator: Emulator, method: str, parts: list[str], given: Any) -> An
             emulator.world.denied = [str(action) for action in given["actions"]]
         case "PUT", ["allowed"]:
             actions = given["actions"]
-            emulator.world.allowed = actions if actions is None else [str(action) for action in actions]
+            emulator.world.allowed = None if actions is None else anywhere(actions)
         case "PUT", ["stuck", region]:
             emulator.world.stuck = [str(name) for name in given["load_balancers"]]
             if not emulator.world.stuck:
@@ -108,6 +109,11 @@ def _answer(emulator: Emulator, method: str, parts: list[str], given: Any) -> An
         case _:
             raise EmulatorError(f"aws emulator: no address {method} {ROOT}{'/'.join(parts)}")
     return {}
+
+
+def anywhere(actions: Sequence[str]) -> list[Statement]:
+    """A policy's statements that allow these actions on everything."""
+    return [{"Effect": "Allow", "Action": list(actions), "Resource": "*"}]
 
 
 def _json(status: int, document: Any) -> Answer:

@@ -7,8 +7,9 @@ import configparser
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from tools.aws_permissions import allowed
+from tools.aws_scopes import IMAGES, NAMES
 
 from .errors import EmulatorError
 from .listening import Address
@@ -54,7 +55,8 @@ class EmulatorConfig:
     as AWS.
 
     `delays` overrides single kinds of REALISTIC_S, in seconds. Signatures with `access_key` and `secret_key` are those
-    of `caller`. `policy`: the permissions of deployers. `private`: calls that give rights on a cluster need such a
+    of `caller`. `policy`: the permissions of deployers; `names`: what the names of
+    what they may change begin with, empty for any. `private`: calls that give rights on a cluster need such a
     signature (guarded.py). `registry`: the address of a registry that holds the account's images; without one ECR has only its API.
     """
 
@@ -68,6 +70,7 @@ class EmulatorConfig:
     pace: float = 0.0
     delays: dict[str, float] = field(default_factory=dict)
     policy: Path | None = PERMISSIONS
+    names: str = ""
     registry: str = ""
 
     def __post_init__(self) -> None:
@@ -79,12 +82,16 @@ class EmulatorConfig:
         if not (self.account.isdigit() and len(self.account) == 12):
             raise EmulatorError(f"aws emulator: account {self.account!r} is not a number of 12 digits")
 
-    def permissions(self) -> list[str] | None:
-        """Actions of the policy that limits deployers; None: they may do everything. Raises EmulatorError."""
+    def permissions(self) -> list[dict[str, Any]] | None:
+        """Statements of the policy that limits deployers; None: they may do everything. Raises EmulatorError."""
         if self.policy is None:
             return None
         try:
-            return allowed(json.loads(self.policy.read_text(encoding="utf-8")))
+            text = self.policy.read_text(encoding="utf-8")
+            if not self.names:
+                text = text.replace(IMAGES, "*")
+            found: list[dict[str, Any]] = json.loads(text.replace(NAMES, f"{self.names}*"))["Statement"]
+            return found
         except (OSError, ValueError, KeyError) as error:
             raise EmulatorError(f"aws emulator: {self.policy} holds no IAM policy ({error})") from None
 

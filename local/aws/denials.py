@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Refuses calls that were denied by the admin address, and a deployer's calls beyond the permissions that we publish, in each service's own words.
 
-A deployer is recognised by its user agent. Any other client of the account, for example a test that creates something,
-may do everything. A session of a role that has policies may do what these allow, by action alone: their resources and conditions are
-not looked at.
+A deployer is recognised by its user agent, and held to the statements' resources and conditions. Any other client of the account, for
+example a test that creates something, may do everything. A session of a role that has policies may do what these allow, by action
+alone: their resources and conditions are not looked at.
 """
 
 from __future__ import annotations
 
-from tools.aws_permissions import actions
-
+from .authorization import wishes
 from .callers import Caller
 from .errors import Refusal
 from .journal import Entry
 from .protocol import Call
 from .simulation import actions_of
-from .world import World
+from .world import Session
 
 # Services whose error code has no "Exception", with its status; EC2 has codes of its own.
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
@@ -35,18 +34,24 @@ _CODES = {
 DEPLOYER = "llm.on_eks"
 
 
-def refuse_denied(world: World, call: Call, caller: Caller, entry: Entry) -> None:
+def refuse_denied(session: Session, call: Call, caller: Caller, entry: Entry) -> None:
     """Raises Refusal when the call needs an action that was denied, or for which a deployer or a role has no permission."""
-    bound = world.allowed is not None and any(
-        name.lower() == "user-agent" and DEPLOYER in value for name, value in entry.headers
+    world = session.world
+    published = (
+        world.allowed
+        if any(name.lower() == "user-agent" and DEPLOYER in text for name, text in entry.headers)
+        else None
     )
     role = actions_of(world.config.account, caller.principal) if ":assumed-role/" in caller.arn else None
-    if not world.denied and not bound and role is None:
+    if not world.denied and published is None and role is None:
         return
-    for action in actions([f"{call.service}:{call.name}"]):
-        if world.denies(action) or (bound and not world.allows(action)) or (role is not None and not role(action)):
+    for wish in wishes(session, call):
+        on = wish.refused_on(published) if published is not None else ""
+        if on or world.denies(wish.action) or (role is not None and not role(wish.action)):
             code, status = _CODES.get(call.service, ("AccessDeniedException", 400))
-            words = f"User: {caller.arn} is not authorized to perform: {action}"
+            words = (
+                f"User: {caller.arn} is not authorized to perform: {wish.action} on resource: {on or wish.resources[0]}"
+            )
             raise Refusal(code, f"{words} because no identity-based policy allows the action", status)
-        if bound:
-            world.used.add(action)
+        if published is not None:
+            world.used.add(wish.action)

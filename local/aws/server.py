@@ -166,7 +166,8 @@ class Emulator:
                     return call.serialize_error(fault)
                 try:
                     refuse_unsigned(self.config, call, entry)
-                    refuse_denied(self.world, call, caller_of(self.config, call.access_key), entry)
+                    session = self.session(call.region, call.access_key)
+                    refuse_denied(session, call, caller_of(self.config, call.access_key), entry)
                     check_request(call, entry.body)
                     if call.service == "ec2":
                         # A call that is refused moves the clock, too: else the same call would be refused for ever.

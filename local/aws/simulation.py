@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""IAM's policy simulation of a principal, which moto lacks: actions and resources with their wildcards, no conditions.
+"""IAM's policy simulation of a principal, which moto lacks: actions and resources with their wildcards, and conditions on the given keys.
 
 The configured caller has no policies and owns the account: it may do everything except what the admin address denied.
 """
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from fnmatch import fnmatchcase
 from typing import Any
 
 from moto.iam.models import iam_backends
 
+from . import conditions
+from .authorization import Wish
 from .errors import Refusal
 from .world import Params, Result, Session, operation
 
@@ -22,11 +23,15 @@ def simulate_principal_policy(session: Session, params: Params) -> Result:
     source = params["PolicySourceArn"]
     documents = None if source == session.world.config.caller_arn else list(_documents(session.account, source))
     resources = params.get("ResourceArns") or ["*"]
+    given = params.get("ContextEntries") or []
+    context = {row["ContextKeyName"]: tuple(row["ContextKeyValues"]) for row in given}
     rows = [
         {
             "EvalActionName": action,
             "EvalResourceName": resource,
-            "EvalDecision": "explicitDeny" if session.world.denies(action) else _decide(documents, action, resource),
+            "EvalDecision": "explicitDeny"
+            if session.world.denies(action)
+            else _decide(documents, Wish(action, (resource,), context)),
         }
         for action in params["ActionNames"]
         for resource in resources
@@ -36,12 +41,14 @@ def simulate_principal_policy(session: Session, params: Params) -> Result:
 
 def actions_of(account: str, role: str) -> Callable[[str], bool] | None:
     """Whether a role's policies allow an action on anything, whatever their conditions say; None for a role without policies."""
-    statements = [one for document in _documents(account, role) for one in _list(document["Statement"])]
-    allowed = [each for one in statements if one["Effect"] == "Allow" for each in _list(one.get("Action", []))]
+    statements = [one for document in _documents(account, role) for one in conditions.list_of(document["Statement"])]
+    allowed = [
+        each for one in statements if one["Effect"] == "Allow" for each in conditions.list_of(one.get("Action", []))
+    ]
     if not statements:
         return None
     return lambda action: (
-        action == "sts:GetCallerIdentity" or any(fnmatchcase(action.lower(), pattern.lower()) for pattern in allowed)
+        action == "sts:GetCallerIdentity" or any(conditions.like(action.lower(), one.lower()) for one in allowed)
     )
 
 
@@ -62,19 +69,9 @@ def _documents(account: str, source: str) -> Iterator[Any]:
             yield from (json.loads(one.document) for one in policy.versions if one.is_default)
 
 
-def _decide(documents: list[Any] | None, action: str, resource: str) -> str:
+def _decide(documents: list[Any] | None, wish: Wish) -> str:
     if documents is None:
         return "allowed"
-    effects = {effect for document in documents for effect in _effects(document, action, resource)}
+    statements = [one for document in documents for one in conditions.list_of(document["Statement"])]
+    effects = wish.effects_on(statements, wish.resources[0])
     return "explicitDeny" if "Deny" in effects else "allowed" if "Allow" in effects else "implicitDeny"
-
-
-def _effects(document: Any, action: str, resource: str) -> Iterator[str]:
-    for statement in _list(document["Statement"]):
-        covers = any(fnmatchcase(action.lower(), pattern.lower()) for pattern in _list(statement.get("Action", [])))
-        if covers and any(fnmatchcase(resource, pattern) for pattern in _list(statement.get("Resource", "*"))):
-            yield str(statement["Effect"])
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]

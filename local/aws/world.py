@@ -20,6 +20,7 @@ from .failing import Failing, failure_of
 
 Params = dict[str, Any]
 Result = dict[str, Any]
+Statement = dict[str, Any]
 
 
 @dataclass
@@ -27,8 +28,8 @@ class World:
     """The state of all accounts and regions that moto does not keep.
 
     `endpoints`: cluster name -> (URL, CA as PEM); `stuck`: patterns of load balancers' names whose interfaces stay;
-    `leaking`: nodes leave an interface behind; `denied`: patterns of IAM actions that nobody may do; `allowed`: the only
-    actions that a deployer may do, None for all; `used`: actions that deployers needed so far; `failing`: creations that
+    `leaking`: nodes leave an interface behind; `denied`: patterns of IAM actions that nobody may do; `allowed`: the statements
+    of the policy that a deployer has, None for one that may do all; `used`: actions that deployers needed so far; `failing`: creations that
     are to fail; `young`: id in EC2 -> (when everybody finds it, the error code until then).
     """
 
@@ -39,7 +40,7 @@ class World:
     stuck: list[str] = field(default_factory=list)
     leaking: bool = False
     denied: list[str] = field(default_factory=list)
-    allowed: list[str] | None = None
+    allowed: list[Statement] | None = None
     used: set[str] = field(default_factory=set)
     failing: list[Failing] = field(default_factory=list)
     young: dict[str, tuple[float, str]] = field(default_factory=dict)
@@ -53,10 +54,6 @@ class World:
     def denies(self, action: str) -> bool:
         """Whether an IAM action, as `eks:CreateCluster`, was denied by the admin address."""
         return any(fnmatchcase(action.lower(), pattern.lower()) for pattern in self.denied)
-
-    def allows(self, action: str) -> bool:
-        """Whether an IAM action is among the deployer's permissions."""
-        return self.allowed is None or any(fnmatchcase(action.lower(), one.lower()) for one in self.allowed)
 
     def after(self, seconds: float, then: Callable[[], object]) -> None:
         """Schedule a change; with 0 seconds it happens before the next request."""

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from ansible_collections.llm.on_eks.plugins.filter.pod_trust import pod_trust
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.errors import AwsError
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.tagging import tag_list
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.unknown import Unknown
@@ -24,13 +25,15 @@ from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.census impor
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.observed import price_of
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.gather import gather
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.wanted import wanted
+from local.aws.admin import anywhere
 from local.aws.callers import Caller
 from local.aws.clock import Clock
 from local.aws.config import EmulatorConfig
 from local.aws.denials import DEPLOYER, refuse_denied
 from local.aws.errors import Refusal
 from local.aws.journal import Entry
-from local.aws.world import World
+from local.aws.pod_token import token_of
+from local.aws.world import Session, World
 from tests.support.emulated_aws import REGION, EmulatedAws, make_role
 from tests.unit.aws.kinds import OWNER, Ground, allow, build, connect, live, sample
 from tools.aws_permissions import PARTS, actions, all_calls, allowed, operations, parts, policies
@@ -159,6 +162,9 @@ def _the_rest(aws, ground):
     eks.create_nodegroup(**group, subnets=ground.subnets, nodeRole=role)
     eks.describe_nodegroup(**group)
     eks.update_nodegroup_version(**group)
+    pod = {"namespace": "default", "serviceAccount": "pod"}
+    eks.create_pod_identity_association(clusterName=name, **pod, roleArn=pod_role(aws))
+    aws.client("eks-auth").assume_role_for_pod_identity(clusterName=name, token=token_of("default", "pod"))
     efs.put_backup_policy(FileSystemId=ground.file_system, BackupPolicy={"Status": "ENABLED"})
     efs.describe_backup_policy(FileSystemId=ground.file_system)
     efs.list_tags_for_resource(ResourceId=ground.file_system)
@@ -167,6 +173,11 @@ def _the_rest(aws, ground):
     quotas = aws.client("service-quotas")
     quotas.list_service_quotas(ServiceCode="ec2")
     quotas.get_aws_default_service_quota(ServiceCode="ec2", QuotaCode="L-DB2E81BA")
+
+
+def pod_role(aws):
+    document = pod_trust("default/pod", "pod_identity", "*", REGION)
+    return aws.client("iam").create_role(RoleName="pod", AssumeRolePolicyDocument=json.dumps(document))["Role"]["Arn"]
 
 
 def test_every_resource_lives_and_dies_without_an_answer_outside_the_models(walked):
@@ -228,11 +239,13 @@ def test_the_emulator_refuses_a_deployer_some_call_without_any_one_permission():
     calls = {action: call for call in sorted(all_calls()) for action in actions([call])}
     caller = Caller("arn:aws:iam::123456789012:user/x", "arn:aws:iam::123456789012:user/x", None)
     entry = Entry(0.0, 0, "POST", "/", [("User-Agent", f"Boto3 {DEPLOYER}")], b"")
+    handed_on = {"roleArn": "arn:aws:iam::123456789012:role/x"}
     for action in sorted(published):
-        world = World(EmulatorConfig(), Clock(), allowed=sorted(published - {action}))
+        world = World(EmulatorConfig(), Clock(), allowed=anywhere(sorted(published - {action})))
         service, __, name = calls[action].partition(":")
+        call = SimpleNamespace(service=service, name=name, params=handed_on)
         with pytest.raises(Refusal, match=f"is not authorized to perform: {action} "):
-            refuse_denied(world, SimpleNamespace(service=service, name=name), caller, entry)
+            refuse_denied(Session(world, "123456789012", REGION, caller.arn), call, caller, entry)
 
 
 @pytest.mark.parametrize(

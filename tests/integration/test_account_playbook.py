@@ -15,11 +15,18 @@ from tools.aws_permissions import allowed
 
 
 @pytest.fixture(scope="module")
-def aws():
+def account_of_all():
     registry = Registry(password="123456789012-auth-token")
     with EmulatedAws("--registry", f"http://{registry.host}") as made:
         yield made
     registry.close()
+
+
+@pytest.fixture
+def aws(account_of_all):
+    """The account, where a deployer may do what is published."""
+    yield account_of_all
+    account_of_all.admin("PUT", "allowed", {"actions": PUBLISHED})
 
 
 def way_in(aws, folder):
@@ -38,11 +45,16 @@ def account(aws, folder, *arguments, environment="dev", **variables):
     return int(re.search(r"account +: ok=\d+ +changed=(\d+)", done.stdout)[1]), done.stdout
 
 
-DEPLOYERS = {"registry_deployer_principals": ["arn:aws:iam::123456789012:role/ci"]}
+PUBLISHED = sorted(allowed(json.loads((REPO / "docs/aws_permissions.json").read_text())))
+DEPLOYERS = {
+    "registry_deployer_principals": ["arn:aws:iam::123456789012:role/ci"],
+    "registry_deployer_clusters": "ml-",
+    "registry_deployer_buckets": ["weights"],
+}
 
 
-def may_do(aws, role):
-    """Actions that the managed policies of a role allow."""
+def documents_of(aws, role):
+    """The managed policies of a role."""
     iam = aws.client("iam")
     found = []
     for attached in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
@@ -50,15 +62,21 @@ def may_do(aws, role):
         document = iam.get_policy_version(PolicyArn=attached["PolicyArn"], VersionId=version)["PolicyVersion"][
             "Document"
         ]
-        found += allowed(document)
-    return sorted(found)
+        found.append(document)
+    return found
 
 
 def test_an_account_has_it_once_for_all_inventories(aws, tmp_path):
+    aws.admin("PUT", "allowed", {"actions": None})  # an administrator: a deployer may not make its own role
     assert account(aws, tmp_path, "--check", **DEPLOYERS)[0] == 1
     assert aws.client("ecr").describe_repositories()["repositories"] == []
     assert account(aws, tmp_path, **DEPLOYERS)[0] == 1
-    assert may_do(aws, "llm-deployer") == sorted(allowed(json.loads((REPO / "docs/aws_permissions.json").read_text())))
+    documents = documents_of(aws, "llm-deployer")
+    assert sorted(action for one in documents for action in allowed(one)) == PUBLISHED
+    text = json.dumps(documents)
+    assert "role/ml-*" in text and "llm-*" not in text and "repository/llm.on_eks/*" in text
+    buckets = [f"arn:*:s3:::{name}" for name in ("weights", "our-records", "weights/*", "our-records/*")]
+    assert buckets in [statement["Resource"] for one in documents for statement in one["Statement"]]
     repositories = [row["repositoryName"] for row in aws.client("ecr").describe_repositories()["repositories"]]
     assert sorted(repositories) == ["llm.on_eks/gateway", "llm.on_eks/llamacpp", "llm.on_eks/model_store"]
     assert [row["Name"] for row in aws.client("s3").list_buckets()["Buckets"]] == ["our-records"]

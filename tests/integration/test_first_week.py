@@ -11,7 +11,7 @@ from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksE
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.aws_access import AwsAccess
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 from tests.support.aws_account import LOCKS
-from tests.support.aws_week import DAYS, PACE, Week, described
+from tests.support.aws_week import DAYS, HELD, PACE, Week, described
 from tests.support.cluster_names import CONTROL_PLANE
 from tests.support.emulated_aws import REGION
 from tests.support.emulated_cluster import gone
@@ -62,7 +62,7 @@ def _interrupting(ends):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_nobody_mends_anything_by_hand(eks, days, seed, capsys):
-    with eks.account(*PACE) as aws:
+    with eks.account(*PACE, HELD, CONTROL_PLANE) as aws:
         aws.client("s3").create_bucket(Bucket=LOCKS, CreateBucketConfiguration={"LocationConstraint": REGION})
         aws.admin("PUT", "leaking", {"interfaces": True})
         week = RunWeek(aws, CONTROL_PLANE, seed)

@@ -19,6 +19,8 @@ from tests.support.warped_aws import Warp, WarpedConnection
 
 # AWS takes a tenth of its time; `Warp` lets even that pass at once.
 PACE = ("--pace", "0.1")
+# What names begin with of what a deployer may change there.
+HELD = "--deployer-names"
 PLATFORM = {
     "platform_provider": "eks",
     "platform_aws_region": REGION,

@@ -11,11 +11,11 @@ import pytest
 
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.survey.census import census
 from tests.support.aws_walk import Walk, deployer
-from tests.support.aws_week import DAYS, PACE, PLATFORM, WalkedWeek, described
+from tests.support.aws_week import DAYS, HELD, PACE, PLATFORM, WalkedWeek, described
 from tests.support.described import describe
 from tests.support.emulated_aws import EmulatedAws
 
-NAME = "week"
+NAME = "llm-week"
 
 pytestmark = pytest.mark.programs
 
@@ -42,7 +42,7 @@ def china():
 @pytest.fixture
 def week(request):
     """A new account, and those who run the platform on it."""
-    with EmulatedAws(*PACE) as aws:
+    with EmulatedAws(*PACE, HELD, NAME) as aws:
         yield WalkedWeek(aws, NAME, request.node.callspec.params["seed"])
 
 

@@ -58,8 +58,18 @@ def needed():
 
 @pytest.fixture
 def aws(request, needed):
-    """A new account, which notes what deployers need."""
-    with EmulatedAws() as made:
+    """A new account, where a deployer may change what is named as ours, and which notes what deployers need."""
+    yield from account(request, needed, "--deployer-names", "llm-")
+
+
+@pytest.fixture
+def free(request, needed):
+    """The same, where names do not matter."""
+    yield from account(request, needed)
+
+
+def account(request, needed, *arguments):
+    with EmulatedAws(*arguments) as made:
         for region in (REGION, CHINA):
             for name in PEOPLE:
                 make_role(made, name, region=region)
@@ -74,8 +84,9 @@ def components_of(case):
         found = describe_inventory(REPO / "inventories" / case, "eks_clusters", GATHER, given)
         return f"llm-{case}", found[f"llm-{case}"]
     # Nothing is kept, and people and keys are those of this account.
-    given = {"platform_cluster_name": case, "platform_protected": False, "storage_efs_retain": False}
-    return case, describe({case: {**given, **SWITCHES[case]}})[case]
+    name = f"llm-{case}"
+    given = {"platform_cluster_name": name, "platform_protected": False, "storage_efs_retain": False}
+    return name, describe({name: {**given, **SWITCHES[case]}})[name]
 
 
 def provide(aws, case, components):
@@ -87,7 +98,9 @@ def provide(aws, case, components):
             text = text.replace(f'"{name}"', f'"{made}"')
         if case == "adopted":
             role = make_role(aws, "theirs")
-            aws.client("eks").create_cluster(name=case, roleArn=role, resourcesVpcConfig={"subnetIds": subnets[:2]})
+            aws.client("eks").create_cluster(
+                name=f"llm-{case}", roleArn=role, resourcesVpcConfig={"subnetIds": subnets[:2]}
+            )
     return json.loads(text)
 
 
@@ -117,21 +130,21 @@ def test_it_is_made_mended_and_removed(aws, case):
 
 def test_every_default_is_changed(aws):
     before = None
-    days = described("changed")
+    days = described("llm-changed")
     for name in DAYS:
-        walk = Walk.of(deployer(aws, REGION), "changed", days[name])
+        walk = Walk.of(deployer(aws, REGION), "llm-changed", days[name])
         assert walk.apply()
         if before:
             walk.prune(before)
         before = walk
     list(before.remove())
-    assert census(deployer(aws, REGION), "changed").items == ()
+    assert census(deployer(aws, REGION), "llm-changed").items == ()
 
 
-def test_each_kind_is_made_changed_tagged_untagged_and_removed(aws):
-    ground = Ground.make(aws)
+def test_each_kind_is_made_changed_tagged_untagged_and_removed(free):
+    ground = Ground.make(free)
     for kind in sorted(RESOURCES):
-        live(kind, aws, sample(kind, ground, aws))
+        live(kind, free, sample(kind, ground, free))
 
 
 def test_what_all_clusters_of_an_account_share_is_made(aws):
@@ -188,21 +201,21 @@ def test_what_controllers_left_behind_is_removed(aws):
     assert [item.kind for item in census(connect(aws), OWNER.cluster).items] == ["ec2_snapshot"]
 
 
-def test_what_only_the_modules_offer_is_allowed_as_well(aws):
+def test_what_only_the_modules_offer_is_allowed_as_well(free):
     """A bucket goes with its objects' old versions, a repository keeps all images and scans none, a role gets a boundary."""
     bucket = {"name": "emptied", "force_destroy": True}
-    build("s3_bucket", aws, bucket).apply()
+    build("s3_bucket", free, bucket).apply()
     for text in (b"1", b"2"):
-        aws.client("s3").put_object(Bucket="emptied", Key="x", Body=text)
-    assert build("s3_bucket", aws, bucket).delete().verb == "delete"
-    build("ecr_repository", aws, {"name": "kept", "keep_images": 3}).apply()
+        free.client("s3").put_object(Bucket="emptied", Key="x", Body=text)
+    assert build("s3_bucket", free, bucket).delete().verb == "delete"
+    build("ecr_repository", free, {"name": "kept", "keep_images": 3}).apply()
     changed = {"name": "kept", "keep_images": 0, "scan_on_push": False}
-    assert build("ecr_repository", aws, changed).apply().verb == "update"
+    assert build("ecr_repository", free, changed).apply().verb == "update"
     role = {"name": "bound", "services": ["ec2.amazonaws.com"]}
-    build("iam_role", aws, role).apply()
-    boundary = aws.client("iam").create_policy(PolicyName="most", PolicyDocument=json.dumps(allow("s3:GetObject")))
+    build("iam_role", free, role).apply()
+    boundary = free.client("iam").create_policy(PolicyName="most", PolicyDocument=json.dumps(allow("s3:GetObject")))
     bound = {**role, "permissions_boundary": boundary["Policy"]["Arn"]}
-    assert build("iam_role", aws, bound).apply().verb == "update"
+    assert build("iam_role", free, bound).apply().verb == "update"
 
 
 def test_each_published_action_is_needed_or_has_a_reason(request, needed):

@@ -22,7 +22,8 @@ ACCOUNT = "123456789012"
 
 
 def test_the_actions_of_a_policy_are_each_named_once():
-    policy = {"Statement": [{"Action": ["b:Y", "a:X"]}, {"Action": "a:X"}]}
+    policy = {"Statement": [{"Effect": "Allow", "Action": one} for one in (["b:Y", "a:X"], "a:X")]}
+    policy["Statement"].append({"Effect": "Deny", "Action": "c:Z"})
     assert needed(policy) == ["a:X", "b:Y"]
 
 
@@ -53,7 +54,13 @@ def test_a_caller_that_iam_knows_no_policies_of_is_refused(aws):
         ("iam:PassRole", ":role/demo-node"),
         ("iam:CreatePolicy", ":policy/demo-node"),
         ("iam:AddRoleToInstanceProfile", ":instance-profile/demo-node"),
-        ("iam:CreateOpenIDConnectProvider", ":oidc-provider/demo-node"),
+        ("iam:CreateOpenIDConnectProvider", "/0123456789ABCDEF0123456789ABCDEF"),
+        ("iam:CreateServiceLinkedRole", ":role/aws-service-role/eks.amazonaws.com/AWSServiceRoleForAmazonEKS"),
+        ("iam:AttachRolePolicy", ":role/demo-node"),
+        ("eks:DeleteNodegroup", ":nodegroup/demo/system/00000000-0000-0000-0000-000000000000"),
+        ("kms:CreateAlias", ":alias/demo-secrets"),
+        ("s3:PutObject", ":::demo/locks/demo"),
+        ("s3:CreateBucket", ":::demo"),
         ("sqs:CreateQueue", ":demo"),
         ("ec2:CreateVpc", ""),
         ("eks:ListClusters", ""),

@@ -105,7 +105,7 @@ def test_permissions_that_are_missing_are_named_by_who_forbids_them():
     denied |= {"iam:CreateRole": "the organization forbids it"}
     rows = found(account.permissions, replace(FACTS, denied=denied))
     assert [severity for severity, __ in rows] == ["error", "error"]
-    assert "eks: CreateCluster, TagResource; attach the policy of docs/aws_permissions.json" in rows[0][1]
+    assert "eks: CreateCluster, TagResource; attach the policy of docs/aws_permissions.json, for names" in rows[0][1]
     assert "(the organization forbids it): iam: CreateRole; have that lifted" in rows[1][1]
 
 

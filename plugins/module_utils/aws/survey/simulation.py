@@ -17,6 +17,34 @@ from .lookups import ask, call
 
 _SESSION = re.compile(r"arn:aws[a-z-]*:sts::\d{12}:assumed-role/([^/]+)/.+")
 _AT_ONCE = 100
+# IAM's service -> (a part of an action, empty for any; what it affects). The first that fits decides.
+_ON: dict[str, tuple[tuple[str, str], ...]] = {
+    "iam": (
+        ("InstanceProfile", "instance-profile/{cluster}-node"),
+        ("OpenIDConnect", "oidc-provider/oidc.eks.{region}.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF"),
+        ("ServiceLinkedRole", "role/aws-service-role/eks.amazonaws.com/AWSServiceRoleForAmazonEKS"),
+        ("Role", "role/{cluster}-node"),
+        ("", "policy/{cluster}-node"),
+    ),
+    "eks": (
+        ("CreateNodegroup", "cluster/{cluster}"),
+        ("CreateAddon", "cluster/{cluster}"),
+        ("CreateAccessEntry", "cluster/{cluster}"),
+        ("CreatePodIdentity", "cluster/{cluster}"),
+        ("Nodegroup", "nodegroup/{cluster}/system/00000000-0000-0000-0000-000000000000"),
+        ("Addon", "addon/{cluster}/coredns/00000000-0000-0000-0000-000000000000"),
+        ("Access", "access-entry/{cluster}/role/000000000000/{cluster}-node/00000000-0000-0000-0000-000000000000"),
+        ("PodIdentity", "podidentityassociation/{cluster}/a-00000000000000000"),
+        ("", "cluster/{cluster}"),
+    ),
+    "ecr": (("", "repository/llm.on_eks/{cluster}"),),
+    "elasticfilesystem": (("", "file-system/fs-00000000000000000"),),
+    "events": (("", "rule/{cluster}-karpenter"),),
+    "kms": (("Alias", "alias/{cluster}-secrets"), ("", "key/00000000-0000-0000-0000-000000000000")),
+    "logs": (("", "log-group:/aws/eks/{cluster}/cluster"),),
+    "s3": (("Object", "{cluster}/locks/{cluster}"), ("", "{cluster}")),
+    "sqs": (("", "{cluster}"),),
+}
 
 
 def principal(connection: Connection, caller: Identity) -> str:
@@ -36,10 +64,10 @@ def principal(connection: Connection, caller: Identity) -> str:
 
 
 def needed(policy: Mapping[str, Any]) -> list[str]:
-    """The actions of a policy document, sorted."""
+    """The actions that a policy document allows, sorted."""
     found: set[str] = set()
     for statement in policy["Statement"]:
-        actions = statement["Action"]
+        actions = statement["Action"] if statement["Effect"] == "Allow" else []
         found |= {actions} if isinstance(actions, str) else set(actions)
     return sorted(found)
 
@@ -68,25 +96,12 @@ def resource(action: str, connection: Connection, cluster: str) -> str:
     service, __, verb = action.partition(":")
     if verb.startswith(("List", "Describe")):
         return ""
-    if service == "iam":
-        kinds = {
-            "InstanceProfile": "instance-profile",
-            "OpenIDConnect": "oidc-provider",
-            "RolePolicy": "role",
-            "Role": "role",
-        }
-        kind = next((name for word, name in kinds.items() if word in verb), "policy")
-        return connection.arn("iam", f"{kind}/{cluster}-node", regional=False)
-    found = {
-        "eks": f"cluster/{cluster}",
-        "ecr": f"repository/llm.on_eks/{cluster}",
-        "elasticfilesystem": "file-system/fs-00000000000000000",
-        "events": f"rule/{cluster}-karpenter",
-        "kms": "key/00000000-0000-0000-0000-000000000000",
-        "logs": f"log-group:/aws/eks/{cluster}/cluster",
-        "sqs": cluster,
-    }.get(service)
-    return connection.arn(service, found) if found else ""
+    form = next((found for pattern, found in _ON.get(service, ()) if pattern in verb), "").format(
+        cluster=cluster, region=connection.region
+    )
+    if service == "s3":  # neither region nor account
+        return f"arn:{connection.identity.partition}:s3:::{form}"
+    return connection.arn(service, form, regional=service != "iam") if form else ""
 
 
 def _simulate(
@@ -115,6 +130,7 @@ def _simulate(
 def _context(region: str) -> list[dict[str, Any]]:
     """Context keys that our requests always have, for policies with conditions."""
     pairs = {"aws:RequestedRegion": region, "iam:PassedToService": "eks.amazonaws.com", "aws:SecureTransport": "true"}
+    pairs["iam:PolicyARN"] = "arn:aws:iam::aws:policy/AmazonEKSWorkerNodePolicy"
     return [
         {
             "ContextKeyName": key,
