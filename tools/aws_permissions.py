@@ -200,29 +200,26 @@ def _methods(service: str) -> dict[str, str]:
 
 
 def policies(calls: Iterable[str]) -> dict[str, Any]:
-    """One policy document: of each service a statement for each thing that its actions are bound to, and for those that are not bound
-    one for reads and one for writes."""
+    """One policy document: the managed policies in one."""
+    found = [statement for part in parts(calls).values() for statement in part["Statement"]]
+    return {"Version": "2012-10-17", "Statement": found}
+
+
+def parts(calls: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Name in PARTS -> its policy document: of each service a statement for each thing that its actions are bound to, and for all that
+    are not bound one for reads and one for writes."""
     wanted = actions(calls)
-    found: list[dict[str, Any]] = []
-    for service in sorted({action.partition(":")[0] for action in wanted}):
-        own = [action for action in wanted if action.startswith(f"{service}:")]
-        found += aws_scopes.statements(service, own)
-        free = [action for action in own if not aws_scopes.is_bound(action)]
-        for sid, chosen in (
-            ("Read", [action for action in free if _READ.fullmatch(action)]),
-            ("Make", [action for action in free if not _READ.fullmatch(action)]),
-        ):
-            if chosen:
-                sid = aws_scopes.sid_of(service, sid)
-                found.append({"Sid": sid, "Effect": "Allow", "Action": chosen, "Resource": "*"})
-    return {"Version": "2012-10-17", "Statement": [*found, aws_scopes.ITSELF]}
-
-
-def parts(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Name in PARTS -> its policy document; each statement of the whole is in one of them."""
-    found: dict[str, dict[str, Any]] = {name: {"Version": document["Version"], "Statement": []} for name in PARTS}
-    for statement in document["Statement"]:
-        service = str(statement["Action"][0]).partition(":")[0]
-        (name,) = [name for name, services in PARTS.items() if service in services]
-        found[name]["Statement"].append(statement)
+    found = {}
+    for part, services in PARTS.items():
+        own = {service: [action for action in wanted if action.startswith(f"{service}:")] for service in services}
+        bound = [one for service, some in own.items() for one in aws_scopes.statements(service, some)]
+        free = [action for some in own.values() for action in some if not aws_scopes.is_bound(action)]
+        reads = [action for action in free if _READ.fullmatch(action)]
+        open_to_all = [
+            {"Sid": f"{part.capitalize()}{sid}", "Effect": "Allow", "Action": chosen, "Resource": "*"}
+            for sid, chosen in (("Read", reads), ("Make", [action for action in free if action not in reads]))
+            if chosen
+        ]
+        denied = [aws_scopes.ITSELF] if "iam" in services else []
+        found[part] = {"Version": "2012-10-17", "Statement": [*open_to_all, *bound, *denied]}
     return found

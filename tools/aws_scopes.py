@@ -23,6 +23,7 @@ _PASSED_TO = [
     *("eks.amazonaws.com", "ec2.amazonaws.com", "ec2.amazonaws.com.cn", "pods.eks.amazonaws.com"),
     "vpc-flow-logs.amazonaws.com",
 ]
+_OURS = {"StringLike": {"aws:ResourceTag/llm.on_eks/cluster": NAMES}}
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,18 @@ SCOPES = (
         r"logs:(?!Describe|List)\w+",
         tuple(f"arn:*:logs:*:*:log-group:{folder}{NAMES}" for folder in ("/aws/eks/", "/vpc/")),
     ),
+    # What holds data or serves somebody ends only with our mark on it.
+    Scope(
+        "End", r"ec2:(TerminateInstances|DeleteVolume)", ("arn:*:ec2:*:*:instance/*", "arn:*:ec2:*:*:volume/*"), _OURS
+    ),
+    Scope("End", r"elasticfilesystem:DeleteFileSystem", ("arn:*:elasticfilesystem:*:*:file-system/*",), _OURS),
+    Scope("End", r"elasticloadbalancing:Delete\w+", ("arn:*:elasticloadbalancing:*",), _OURS),
+    Scope("End", r"kms:ScheduleKeyDeletion", ("arn:*:kms:*:*:key/*",), _OURS),
     Scope("Aliases", r"kms:\w+Alias", (f"arn:*:kms:*:*:alias/{NAMES}", "arn:*:kms:*:*:key/*")),
     Scope("Write", r"s3:(?!ListAllMyBuckets)\w+", (BUCKETS,)),
 )
-# What is named by nobody before it exists, or by AWS: identifiers of networks, file systems, keys, load balancers.
+# What AWS names: identifiers of networks, file systems, keys, load balancers. Conditions on tags could bind more of it; whether they
+# hold for what was made a moment ago AWS does not say.
 UNNAMED = ("ec2", "elasticfilesystem", "elasticloadbalancing", "kms")
 # A deployer that has these permissions by role `registry` cannot give itself more.
 ITSELF: dict[str, Any] = {

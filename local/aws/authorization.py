@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from moto.kms.models import kms_backends
+
 from tools.aws_permissions import actions, own_action
 
-from . import conditions, network
+from . import conditions, efs, elb, network
 from .conditions import Context
 from .protocol import Call
 from .world import Params, Session, Statement
@@ -28,13 +30,16 @@ _HANDED_ON = "iam:PassRole"
 class Wish:
     """One action of a call. `resources`: what it is about; "*" for an action that is about none, or where it is not known.
 
-    `bound`: whether the resources decide; what a call needs besides its own action is not always told by its parameters.
+    `bound`: whether the resources decide; what a call needs besides its own action is not always told by its parameters. `marks`: the tags
+    of each of the resources.
     """
 
     action: str
     resources: tuple[str, ...]
     context: Context
     bound: bool = True
+
+    marks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def refused_on(self, statements: Sequence[Statement]) -> str:
         """The first of the resources on which the statements do not allow it; empty where they allow all."""
@@ -55,7 +60,8 @@ class Wish:
         if not self.bound and arn == "*":
             return str(statement["Effect"]) == "Allow"
         on = any(conditions.like(arn, one) for one in conditions.list_of(statement.get("Resource", "*")))
-        return on and conditions.hold(statement.get("Condition") or {}, self.context)
+        tags = {f"aws:ResourceTag/{key}": (value,) for key, value in self.marks.get(arn, {}).items()}
+        return on and conditions.hold(statement.get("Condition") or {}, {**self.context, **tags})
 
 
 def wishes(session: Session, call: Call) -> Iterator[Wish]:
@@ -64,7 +70,10 @@ def wishes(session: Session, call: Call) -> Iterator[Wish]:
     for action in actions([name]):
         found = _resources(session, call, action)
         if found or action != _HANDED_ON:  # else no role is handed on
-            yield Wish(action, found or ("*",), _context(call, action), bound=action == own_action(name))
+            own = action == own_action(name)
+            yield Wish(
+                action, found or ("*",), _context(call, action), own, {arn: tags_of(session, arn) for arn in found}
+            )
 
 
 @functools.cache
@@ -105,6 +114,21 @@ _PASSED_BY = {
     "iam:AddRoleToInstanceProfile": "ec2.amazonaws.com",
     "ec2:CreateFlowLogs": "vpc-flow-logs.amazonaws.com",
 }
+
+
+def tags_of(session: Session, arn: str) -> dict[str, str]:
+    """The tags of a resource; none for one that does not exist, and of services whose actions nobody binds to tags."""
+    service, name = arn.split(":")[2], arn.rsplit("/", 1)[-1]
+    if service == "ec2":
+        return dict(network.ec2(session).tags.get(name, {}))
+    if service == "kms":
+        rows = kms_backends[session.account][session.region].tagger.list_tags_for_resource(name)["Tags"]
+        return {row["TagKey"]: row["TagValue"] for row in rows}
+    if service == "elasticfilesystem":
+        return {row["Key"]: row["Value"] for row in efs.tags_of(session, name)}
+    if service == "elasticloadbalancing":
+        return elb.tags_of(session, arn)
+    return {}
 
 
 def _iam(session: Session, kind: str, name: str, path: str = "/") -> str:
@@ -203,6 +227,16 @@ def _aliases(session: Session, call: Call) -> list[str]:
     return [session.arn("kms", name)] if name else []
 
 
+def _identified(service: str, form: str, *members: str) -> Callable[[Session, Call], list[str]]:
+    """What members of the call identify: one, or a list."""
+
+    def name(session: Session, call: Call) -> list[str]:
+        given = [one for member in members for one in conditions.list_of(call.params.get(member) or [])]
+        return [one if one.startswith("arn:") else session.arn(service, form.format(one)) for one in given]
+
+    return name
+
+
 # service:type of a resource -> the ARNs that the parameters of a call name.
 _ARNS: dict[str, Callable[[Session, Call], list[str]]] = {
     "iam:role": _roles,
@@ -220,6 +254,11 @@ _ARNS: dict[str, Callable[[Session, Call], list[str]]] = {
     "logs:log-group": _named("logs", "log-group:{}", "resourceArn", "logGroupName"),
     "kms:key": _keys,
     "kms:alias": _aliases,
+    "ec2:instance": _identified("ec2", "instance/{}", "InstanceIds"),
+    "ec2:volume": _identified("ec2", "volume/{}", "VolumeId"),
+    "elasticfilesystem:file-system": _identified("elasticfilesystem", "file-system/{}", "FileSystemId"),
+    "elasticloadbalancing:loadbalancer": _identified("elasticloadbalancing", "loadbalancer/{}", "LoadBalancerArn"),
+    "elasticloadbalancing:targetgroup": _identified("elasticloadbalancing", "targetgroup/{}", "TargetGroupArn"),
     "s3:bucket": _buckets,
     "s3:object": _objects,
 }

@@ -42,6 +42,12 @@ def _system(session: Session, identifier: str) -> Row:
     return found
 
 
+def tags_of(session: Session, identifier: str) -> list[Row]:
+    """Of a file system; none for one that does not exist."""
+    tags: list[Row] = _store(session).systems.get(identifier, {}).get("Tags", [])
+    return tags
+
+
 def _available(session: Session, identifier: str) -> Row:
     found = _system(session, identifier)
     if found["LifeCycleState"] != "available":

@@ -35,6 +35,14 @@ def load_balancers(session: Session) -> LoadBalancers:
     return found
 
 
+def tags_of(session: Session, arn: str) -> dict[str, str]:
+    """Of a load balancer or target group; none for one that does not exist."""
+    tags: dict[str, str] = elbv2_backends[session.account][session.region].tagging_service.get_tag_dict_for_resource(
+        arn
+    )
+    return tags
+
+
 def _known(session: Session, arn: str) -> Any:
     return elbv2_backends[session.account][session.region].load_balancers.get(arn)
 

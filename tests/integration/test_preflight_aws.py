@@ -21,6 +21,8 @@ from tests.support.emulated_aws import REGION, REPO, EmulatedAws, make_role
 from tests.unit.aws.kinds import connect
 
 POLICY = REPO / "docs" / "aws_permissions.json"
+# The same for clusters with names like ours here.
+OURS = POLICY.read_text().replace("llm-*", "demo*")
 GOOD = {
     "platform_cluster_name": "demo",
     "platform_provider": "eks",
@@ -224,7 +226,7 @@ def looked_at(aws, described, keys=None):
 
 
 def test_permissions_that_a_caller_lacks_are_named(aws, components):
-    policy = json.loads(POLICY.read_text())
+    policy = json.loads(OURS)
     policy["Statement"] = [row for row in policy["Statement"] if row["Sid"] not in ("EksWrite", "SqsWrite")]
     own = {"Effect": "Allow", "Action": "sqs:*", "Resource": f"arn:aws:sqs:{REGION}:123456789012:demo"}
     policy["Statement"].append(own)
@@ -234,8 +236,14 @@ def test_permissions_that_a_caller_lacks_are_named(aws, components):
     assert "sqs:" not in text, "it may on the queue that would be made"
 
 
+def test_a_policy_for_other_names_is_told(aws, components):
+    (text,) = looked_at(aws, components["demo"], user_with(aws, "others", json.loads(POLICY.read_text())))
+    assert "iam: AddRoleToInstanceProfile" in text and "ec2: DeleteVolume, TerminateInstances" in text
+    assert text.endswith("attach the policy of docs/aws_permissions.json, for names that begin like demo.")
+
+
 def test_a_policy_that_forbids_is_told_from_one_that_does_not_allow(aws, components):
-    policy = json.loads(POLICY.read_text())
+    policy = json.loads(OURS)
     policy["Statement"].append({"Effect": "Deny", "Action": "eks:CreateCluster", "Resource": "*"})
     (text,) = looked_at(aws, components["demo"], user_with(aws, "forbidden", policy))
     assert "may not do 1 of what is needed (a policy denies it): eks: CreateCluster; have that lifted" in text
@@ -249,8 +257,7 @@ def test_a_role_is_simulated_by_its_session(aws, components):
         "aws_secret_access_key": session["SecretAccessKey"],
         "aws_session_token": session["SessionToken"],
     }
-    full = POLICY.read_text()
-    aws.client("iam").put_role_policy(RoleName="deployer", PolicyName="all", PolicyDocument=full)
+    aws.client("iam").put_role_policy(RoleName="deployer", PolicyName="all", PolicyDocument=OURS)
     assert looked_at(aws, components["demo"], keys) == []
     aws.client("iam").delete_role_policy(RoleName="deployer", PolicyName="all")
     assert any(

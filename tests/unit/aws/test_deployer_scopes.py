@@ -31,7 +31,7 @@ ON_EVERYTHING = {
 def aws():
     """With clusters, roles and the like of ours and of a stranger."""
     with EmulatedAws("--deployer-names", "llm-") as made:
-        __, subnets = make_subnets(made)
+        vpc, subnets = make_subnets(made)
         for name in ("llm-demo", "theirs"):
             role = make_role(made, f"{name}-node")
             where = {"resourcesVpcConfig": {"subnetIds": subnets}, "accessConfig": {"authenticationMode": "API"}}
@@ -42,7 +42,7 @@ def aws():
             made.client("events").put_rule(Name=f"{name}-karpenter", EventPattern="{}")
             made.client("logs").create_log_group(logGroupName=f"/aws/eks/{name}/cluster")
         make_role(made, "llm-deployer")
-        made.subnets = subnets
+        made.vpc, made.subnets = vpc, subnets
         yield made
 
 
@@ -57,10 +57,6 @@ def ask(aws, service, operation, **params):
             raise
         return False
     return True
-
-
-def arn(aws, service, name):
-    return f"arn:aws:{service}:{name}"
 
 
 CHANGES = {
@@ -137,6 +133,40 @@ def test_a_deployer_gives_itself_nothing(aws):
     assert ask(aws, "iam", "get_role", RoleName="llm-deployer")
 
 
+def ended(aws, owner):
+    """What holds data or serves somebody, with our mark of a cluster: (service, operation, parameters of its end)."""
+    tags = [{"Key": "llm.on_eks/cluster", "Value": owner}]
+
+    def marked(kind):
+        return [{"ResourceType": kind, "Tags": tags}]
+
+    ec2, elb = aws.client("ec2"), aws.client("elbv2")
+    volume = ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=1, TagSpecifications=marked("volume"))
+    started = ec2.run_instances(ImageId="ami-760aaa0f", MinCount=1, MaxCount=1, TagSpecifications=marked("instance"))
+    files = aws.client("efs").create_file_system(CreationToken=owner, Tags=tags)
+    key = aws.client("kms").create_key(Tags=[{"TagKey": tags[0]["Key"], "TagValue": owner}])
+    balancer = elb.create_load_balancer(Name=owner, Subnets=aws.subnets, Type="network", Tags=tags)
+    group = elb.create_target_group(Name=owner, Protocol="TCP", Port=80, VpcId=aws.vpc, Tags=tags)
+    return [
+        ("ec2", "delete_volume", {"VolumeId": volume["VolumeId"]}),
+        ("ec2", "terminate_instances", {"InstanceIds": [started["Instances"][0]["InstanceId"]]}),
+        ("efs", "delete_file_system", {"FileSystemId": files["FileSystemId"]}),
+        ("kms", "schedule_key_deletion", {"KeyId": key["KeyMetadata"]["KeyId"]}),
+        ("elbv2", "delete_load_balancer", {"LoadBalancerArn": balancer["LoadBalancers"][0]["LoadBalancerArn"]}),
+        ("elbv2", "delete_target_group", {"TargetGroupArn": group["TargetGroups"][0]["TargetGroupArn"]}),
+    ]
+
+
+def test_what_holds_data_ends_only_with_our_mark(aws):
+    for service, operation, params in ended(aws, "theirs"):
+        assert not ask(aws, service, operation, **params), operation
+    for service, operation, params in ended(aws, "llm-demo"):
+        assert ask(aws, service, operation, **params), operation
+        if operation == "terminate_instances":
+            both = [*params["InstanceIds"], ended(aws, "another")[1][2]["InstanceIds"][0]]
+            assert not ask(aws, service, operation, InstanceIds=both), "each of them is looked at"
+
+
 def test_repositories_of_others_stay_as_they_are(aws):
     assert ask(aws, "ecr", "create_repository", repositoryName="llm.on_eks/gateway")
     assert not ask(aws, "ecr", "create_repository", repositoryName="theirs/gateway")
@@ -167,6 +197,8 @@ def test_each_action_is_bound_to_what_aws_lets_it_be_bound_to():
             }
             needed = [kind for kind in types if kind.endswith("*")] or [max(fits, key=fits.get, default="")]
             assert types and all(fits[kind] for kind in needed), f"{action}: {fits}"
+            if "aws:ResourceTag" in str(statement.get("Condition")):
+                assert {f"{service}:{kind.rstrip('*')}" for kind in needed} <= set(DATA["tagged"]), action
 
 
 def test_what_stands_on_everything_is_a_read_or_has_no_name_that_is_known():

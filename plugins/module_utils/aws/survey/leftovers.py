@@ -57,16 +57,17 @@ def remove(connection: Connection, cluster: str, item: Item, *, timeout_s: float
     if item.kind == "elb_load_balancer":
         _unprotect(connection, item)
     while True:
-        elapsed = connection.now() - started
+        elapsed, refused = connection.now() - started, None
         try:
             call(connection, f"{item.kind} {item.name or item.id}", service, operation, **parameters(item.id))
         except AwsError as error:
-            if error.code not in _HELD and "NotFound" not in error.code:
-                raise
             if elapsed > timeout_s:
                 raise
+            refused = None if error.code in _HELD or "NotFound" in error.code else error
         if not any(one.id == item.id for one in census(connection, cluster, [item.kind]).items):
-            return
+            return  # what is gone has no mark: permissions that ask for it refuse the call
+        if refused:
+            raise refused
         if elapsed > timeout_s:
             raise AwsError(
                 f"{item.kind} {item.name or item.id} is still there {timeout_s:.0f} s after its deletion "

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ...names import TAG_CLUSTER
 from ..base.connection import Connection, Identity
 from ..base.errors import AwsError
 from .lookups import ask, call
@@ -37,7 +38,12 @@ _ON: dict[str, tuple[tuple[str, str], ...]] = {
         ("PodIdentity", "podidentityassociation/{cluster}/a-00000000000000000"),
         ("", "cluster/{cluster}"),
     ),
+    "ec2": (("TerminateInstances", "instance/i-00000000000000000"), ("DeleteVolume", "volume/vol-00000000000000000")),
     "ecr": (("", "repository/llm.on_eks/{cluster}"),),
+    "elasticloadbalancing": (
+        ("LoadBalancer", "loadbalancer/net/{cluster}/0000000000000000"),
+        ("TargetGroup", "targetgroup/{cluster}/0000000000000000"),
+    ),
     "elasticfilesystem": (("", "file-system/fs-00000000000000000"),),
     "events": (("", "rule/{cluster}-karpenter"),),
     "kms": (("Alias", "alias/{cluster}-secrets"), ("", "key/00000000-0000-0000-0000-000000000000")),
@@ -81,12 +87,12 @@ def denied(connection: Connection, actions: Sequence[str], cluster: str) -> dict
     source = principal(connection, connection.identity)
     if not source:
         return {}
-    first = _simulate(connection, source, [(part, ()) for part in _parts(actions)])
+    first = _simulate(connection, source, cluster, [(part, ()) for part in _parts(actions)])
     again: dict[str, list[str]] = {}
     for action in first:
         again.setdefault(resource(action, connection, cluster), []).append(action)
     again.pop("", None)
-    second = _simulate(connection, source, [(some, (arn,)) for arn, some in again.items()])
+    second = _simulate(connection, source, cluster, [(some, (arn,)) for arn, some in again.items()])
     bound = {action for some in again.values() for action in some}
     return {action: why for action, why in first.items() if action not in bound} | second
 
@@ -94,7 +100,7 @@ def denied(connection: Connection, actions: Sequence[str], cluster: str) -> dict
 def resource(action: str, connection: Connection, cluster: str) -> str:
     """The ARN of a resource that the action would affect; empty where only `*` makes sense."""
     service, __, verb = action.partition(":")
-    if verb.startswith(("List", "Describe")):
+    if verb.startswith(("List", "Describe")) and service != "s3":
         return ""
     form = next((found for pattern, found in _ON.get(service, ()) if pattern in verb), "").format(
         cluster=cluster, region=connection.region
@@ -105,7 +111,7 @@ def resource(action: str, connection: Connection, cluster: str) -> str:
 
 
 def _simulate(
-    connection: Connection, source: str, questions: Iterable[tuple[Sequence[str], Sequence[str]]]
+    connection: Connection, source: str, cluster: str, questions: Iterable[tuple[Sequence[str], Sequence[str]]]
 ) -> dict[str, str]:
     """Of (actions, resources): those that are not allowed, with the reason."""
 
@@ -115,7 +121,7 @@ def _simulate(
         given = {
             "PolicySourceArn": source,
             "ActionNames": list(actions),
-            "ContextEntries": _context(connection.region),
+            "ContextEntries": _context(connection.region, cluster),
             **on,
         }
         return ask(connection, "permissions", "iam", "simulate_principal_policy", "EvaluationResults", **given)
@@ -127,9 +133,10 @@ def _simulate(
     return found
 
 
-def _context(region: str) -> list[dict[str, Any]]:
-    """Context keys that our requests always have, for policies with conditions."""
+def _context(region: str, cluster: str) -> list[dict[str, Any]]:
+    """Context keys that our requests always have, for policies with conditions: what we change has our mark."""
     pairs = {"aws:RequestedRegion": region, "iam:PassedToService": "eks.amazonaws.com", "aws:SecureTransport": "true"}
+    pairs[f"aws:ResourceTag/{TAG_CLUSTER}"] = cluster
     pairs["iam:PolicyARN"] = "arn:aws:iam::aws:policy/AmazonEKSWorkerNodePolicy"
     return [
         {

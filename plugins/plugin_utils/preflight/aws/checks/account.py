@@ -25,7 +25,11 @@ def permissions(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
             service, __, verb = action.partition(":")
             services.setdefault(service, []).append(verb)
         named = "; ".join(f"{service}: {_some(verbs)}" for service, verbs in services.items())
-        mend = f"attach the policy of {POLICY}, for names that begin like {wanted.cluster}" if reason == "no policy allows it" else "have that lifted"
+        mend = (
+            f"attach the policy of {POLICY}, for names that begin like {wanted.cluster}"
+            if reason == "no policy allows it"
+            else "have that lifted"
+        )
         yield Finding(facts.caller, f"may not do {len(actions)} of what is needed ({reason}): {named}", mend)
 
 
