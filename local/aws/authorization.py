@@ -156,7 +156,7 @@ def _handed_on(params: Params) -> Iterator[str]:
 
 def _policies(session: Session, call: Call) -> list[str]:
     params = call.params
-    if call.name == "CreatePolicy":
+    if call.name == "CreatePolicy" and "PolicyName" in params:
         return [_iam(session, "policy", params["PolicyName"], params.get("Path") or "/")]
     return [params["PolicyArn"]] if "PolicyArn" in params else []
 

@@ -46,12 +46,14 @@ class Cut:
 
 @dataclass(frozen=True)
 class Ended:
-    """`code` as of a process: negative for a signal. `calls`: names of the changing calls; empty when it was killed."""
+    """`code` as of a process: negative for a signal. `calls`: names of the changing calls, `said`: what it told people meanwhile; both
+    empty when it was killed."""
 
     code: int
     calls: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     actions: int = 0
+    said: tuple[str, ...] = ()
 
 
 class _Counter:
@@ -90,16 +92,21 @@ def _work(url: str, name: str, components: list[Any], cut: Cut | None, end: Any)
     connection = Connection(
         lambda service: counter.client(SESSION.client(service, endpoint_url=url)), REGION, retry_delay_s=0.05
     )
+    said: list[str] = []
+    access = AwsAccess(connection, name, LOCKS)
+    request = engine.Request(
+        lose_data=("all",),
+        descriptors=components,
+        aws=access,
+        lock_timeout_s=20,
+        hooks=engine.Hooks(say=said.append),
+    )
     try:
-        done = engine.converge(
-            engine.Request(
-                lose_data=("all",), descriptors=components, aws=AwsAccess(connection, name, LOCKS), lock_timeout_s=20
-            )
-        )
+        done = engine.converge(request)
     except KeyboardInterrupt:
-        end.send((tuple(counter.calls), (), 0))
+        end.send((tuple(counter.calls), (), 0, tuple(said)))
         os._exit(INTERRUPTED)
-    end.send((tuple(counter.calls), tuple(done.errors), len(done.actions)))
+    end.send((tuple(counter.calls), tuple(done.errors), len(done.actions), tuple(said)))
 
 
 class Runs:
@@ -116,7 +123,7 @@ class Runs:
         if kill_after_s:
             process.join(kill_after_s)
             process.kill()
-        process.join(180)
+        process.join(300)
         assert process.exitcode is not None, f"a run with {cut} did not end"
         try:
             said = ours.recv()

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import sys
+import time
 import urllib.request
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
@@ -91,6 +92,12 @@ class EmulatedAws:
         )
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read())
+
+    def quiet(self) -> None:
+        """Waits until what was sent by somebody who is gone has been carried out: nobody calls for half a second."""
+        before = None
+        while before != (before := self.admin("GET", "calls")):
+            time.sleep(0.5)
 
     def environment(self) -> dict[str, str]:
         """What a program needs to use this account."""

@@ -172,9 +172,9 @@ def test_preflight_asks_and_the_lock_file_is_written(aws):
     build("iam_oidc_provider", aws, {"issuer": Unknown()}).plan_delete()
 
 
-def test_what_controllers_left_behind_is_removed(aws):
-    ec2, elb = aws.client("ec2"), aws.client("elbv2")
-    vpc, subnets = make_subnets(aws)
+def test_what_controllers_left_behind_is_removed(free):
+    ec2, elb = free.client("ec2"), free.client("elbv2")
+    vpc, subnets = make_subnets(free)
     tags = tag_list(OWNER.tags)
 
     def marked(kind):
@@ -191,14 +191,14 @@ def test_what_controllers_left_behind_is_removed(aws):
     ec2.create_security_group(GroupName="x", Description="x", VpcId=vpc, TagSpecifications=marked("security-group"))
     elb.create_load_balancer(Name="x", Subnets=subnets, Type="network", Tags=tags)
     elb.create_target_group(Name="x", Protocol="TCP", Port=80, VpcId=vpc, Tags=tags)
-    found = leftovers.left_behind(connect(aws), OWNER.cluster)
+    found = leftovers.left_behind(connect(free), OWNER.cluster)
     assert {item.kind for item in found} == {*leftovers.KINDS, leftovers.GROUP}
     for item in found:
-        leftovers.remove(connect(aws), OWNER.cluster, item)
-    assert leftovers.left_behind(connect(aws), OWNER.cluster) == []
-    aws.client("iam").create_policy(PolicyName="theirs", PolicyDocument=json.dumps(allow("s3:GetObject")))
-    aws.client("iam").create_open_id_connect_provider(Url="https://theirs.example", ThumbprintList=[])
-    assert [item.kind for item in census(connect(aws), OWNER.cluster).items] == ["ec2_snapshot"]
+        leftovers.remove(connect(free), OWNER.cluster, item)
+    assert leftovers.left_behind(connect(free), OWNER.cluster) == []
+    free.client("iam").create_policy(PolicyName="theirs", PolicyDocument=json.dumps(allow("s3:GetObject")))
+    free.client("iam").create_open_id_connect_provider(Url="https://theirs.example", ThumbprintList=[])
+    assert [item.kind for item in census(connect(free), OWNER.cluster).items] == ["ec2_snapshot"]
 
 
 def test_what_only_the_modules_offer_is_allowed_as_well(free):
