@@ -58,6 +58,8 @@ SCOPES = (
             }
         },
     ),
+    # With these a role gets more rights: role `registry` can ask for a permissions boundary here.
+    Scope("Grant", r"iam:(CreateRole|PutRolePolicy|PutRolePermissionsBoundary)", (f"{_IAM}:role/{NAMES}",)),
     Scope(
         "Write",
         r"iam:(?!Get|List|Simulate)\w+",

@@ -92,8 +92,8 @@ def _answer(emulator: Emulator, method: str, parts: list[str], given: Any) -> An
         case "PUT", ["denied"]:
             emulator.world.denied = [str(action) for action in given["actions"]]
         case "PUT", ["allowed"]:
-            actions = given["actions"]
-            emulator.world.allowed = None if actions is None else anywhere(actions)
+            actions = given.get("actions")
+            emulator.world.allowed = given.get("statements") or (None if actions is None else anywhere(actions))
         case "PUT", ["stuck", region]:
             emulator.world.stuck = [str(name) for name in given["load_balancers"]]
             if not emulator.world.stuck:

@@ -72,7 +72,11 @@ def wishes(session: Session, call: Call) -> Iterator[Wish]:
         if found or action != _HANDED_ON:  # else no role is handed on
             own = action == own_action(name)
             yield Wish(
-                action, found or ("*",), _context(call, action), own, {arn: tags_of(session, arn) for arn in found}
+                action,
+                found or ("*",),
+                _context(session, call, action),
+                own,
+                {arn: tags_of(session, arn) for arn in found},
             )
 
 
@@ -95,13 +99,17 @@ def _resources(session: Session, call: Call, action: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _context(call: Call, action: str) -> Context:
+def _context(session: Session, call: Call, action: str) -> Context:
     params = call.params
     found: dict[str, tuple[str, ...]] = {}
     if action == _HANDED_ON:
         found["iam:PassedToService"] = (_PASSED_BY.get(f"{call.service}:{call.name}", f"{call.service}.amazonaws.com"),)
     if "PolicyArn" in params:
         found["iam:PolicyARN"] = (params["PolicyArn"],)
+    if call.service == "iam" and "RoleName" in params:
+        role = next((role for role in network.iam(session).get_roles() if role.name == params["RoleName"]), None)
+        boundary = params.get("PermissionsBoundary") or (role.permissions_boundary_arn if role else None)
+        found |= {"iam:PermissionsBoundary": (boundary,)} if boundary else {}
     return found
 
 

@@ -50,6 +50,7 @@ DEPLOYERS = {
     "registry_deployer_principals": ["arn:aws:iam::123456789012:role/ci"],
     "registry_deployer_clusters": "ml-",
     "registry_deployer_buckets": ["weights"],
+    "registry_deployer_boundary": "arn:aws:iam::123456789012:policy/most",
 }
 
 
@@ -75,6 +76,12 @@ def test_an_account_has_it_once_for_all_inventories(aws, tmp_path):
     assert sorted(action for one in documents for action in allowed(one)) == PUBLISHED
     text = json.dumps(documents)
     assert "role/ml-*" in text and "llm-*" not in text and "repository/llm.on_eks/*" in text
+    bounded = [
+        one for part in documents for one in part["Statement"] if "PermissionsBoundary" in str(one.get("Condition"))
+    ]
+    assert {action for one in bounded for action in one["Action"]} == {
+        f"iam:{verb}" for verb in ("AttachRolePolicy", "CreateRole", "PutRolePermissionsBoundary", "PutRolePolicy")
+    }
     buckets = [f"arn:*:s3:::{name}" for name in ("weights", "our-records", "weights/*", "our-records/*")]
     assert buckets in [statement["Resource"] for one in documents for statement in one["Statement"]]
     repositories = [row["repositoryName"] for row in aws.client("ecr").describe_repositories()["repositories"]]

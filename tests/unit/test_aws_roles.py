@@ -22,6 +22,7 @@ EVERYTHING = {
     **EKS,
     "karpenter_aws_state": "present",
     "karpenter_aws_instance_profile": True,
+    "platform_role_boundary": "arn:aws:iam::aws:policy/PowerUserAccess",
     "karpenter_aws_kms_keys": ["arn:aws:kms:us-west-2:123456789012:key/1"],
     "storage_s3_state": "present",
     "storage_s3_buckets": [
@@ -370,6 +371,13 @@ def test_pod_identity_trusts_the_service_with_session_tags():
     assert statement["Condition"]["StringLike"] == {
         "aws:RequestTag/eks-cluster-arn": "arn:aws-cn:eks:cn-north-1:*:cluster/demo"
     }
+
+
+def test_each_role_has_the_boundary_that_is_named_for_all(described):
+    roles = of_type(described[LONG], "iam_role")
+    assert len(roles) > 5
+    assert {one["properties"].get("permissions_boundary") for one in roles} == {EVERYTHING["platform_role_boundary"]}
+    assert not any("permissions_boundary" in one["properties"] for one in of_type(described["plain"], "iam_role"))
 
 
 @pytest.mark.parametrize("host", [host for host in AWS_HOSTS if host != "seed"])

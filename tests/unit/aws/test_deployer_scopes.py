@@ -125,6 +125,33 @@ def test_no_role_becomes_an_administrator_by_a_policy_of_aws(aws):
         assert not ask(aws, "iam", "attach_role_policy", RoleName="llm-demo-node", PolicyArn=policy)
 
 
+BOUNDARY = "arn:aws:iam::123456789012:policy/most"
+
+
+@pytest.fixture
+def bounded(aws):
+    """The account, where a deployer makes roles with a boundary only, as role `registry` then describes it."""
+    usual = json.loads(json.dumps(PUBLISHED))
+    for statement in usual:
+        if statement["Sid"] in ("IamGrant", "IamAttach"):
+            statement.setdefault("Condition", {})["StringEquals"] = {"iam:PermissionsBoundary": BOUNDARY}
+    aws.client("iam").create_policy(PolicyName="most", PolicyDocument=ANYTHING)
+    aws.admin("PUT", "allowed", {"statements": usual})
+    yield aws
+    aws.admin("PUT", "allowed", {"statements": PUBLISHED})
+
+
+def test_a_deployer_that_is_bounded_makes_no_role_without_its_boundary(bounded):
+    role = {"RoleName": "llm-bounded", "AssumeRolePolicyDocument": trust("ec2.amazonaws.com")}
+    assert not ask(bounded, "iam", "create_role", **role)
+    assert ask(bounded, "iam", "create_role", **role, PermissionsBoundary=BOUNDARY)
+    assert ask(bounded, "iam", "attach_role_policy", RoleName="llm-bounded", PolicyArn=WORKER)
+    assert not ask(bounded, "iam", "attach_role_policy", RoleName="llm-demo-node", PolicyArn=WORKER)
+    assert not ask(bounded, "iam", "put_role_policy", RoleName="llm-demo-node", PolicyName="x", PolicyDocument=ANYTHING)
+    other = {"RoleName": "llm-bounded", "PermissionsBoundary": ADMINISTRATOR}
+    assert not ask(bounded, "iam", "put_role_permissions_boundary", **other)
+
+
 def test_a_deployer_gives_itself_nothing(aws):
     assert not ask(aws, "iam", "put_role_policy", RoleName="llm-deployer", PolicyName="x", PolicyDocument=ANYTHING)
     assert not ask(aws, "iam", "attach_role_policy", RoleName="llm-deployer", PolicyArn=WORKER)
