@@ -59,5 +59,5 @@ class LookupModule(LookupBase):
             # The C loader takes no strings of Ansible's own type.
             found = yaml.load(text.encode(), Loader=_LOADER) if isinstance(text, str) else text  # noqa: S506
         except yaml.YAMLError as error:
-            raise AnsibleLookupError(f"{file} is no YAML once rendered: {error}") from error
+            raise AnsibleLookupError(f"{file} is not YAML once rendered: {error}") from error
         return found or []

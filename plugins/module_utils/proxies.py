@@ -48,7 +48,7 @@ def checked(proxy: str, source: str) -> str:
         usable = False
     if not usable:
         raise ProxyError(
-            f"{source}: {_shown(proxy)!r} is no proxy; give one like http://proxy.example.com:3128 or socks5://127.0.0.1:1080"
+            f"{source}: {_shown(proxy)!r} is not a proxy; give one like http://proxy.example.com:3128 or socks5://127.0.0.1:1080"
         )
     return proxy
 

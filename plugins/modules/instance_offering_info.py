@@ -104,7 +104,7 @@ def main() -> None:
     except LlmOnEksError as failure:
         module.fail_json(msg=f"{failure}.")
     except ValueError as failure:
-        module.fail_json(msg=f"prices has a value that is no number ({failure}); give USD per hour.")
+        module.fail_json(msg=f"prices has a value that is not a number ({failure}); give USD per hour.")
     module.exit_json(changed=False, offerings=[asdict(row) for row in found])
 
 

@@ -70,7 +70,7 @@ def test_the_default_state_is_read_from_the_defaults(tmp_path):
 
 
 def test_an_unknown_need_and_a_circle_are_named():
-    with pytest.raises(ComponentRolesError, match="tpyo is no role that describes components; there are a"):
+    with pytest.raises(ComponentRolesError, match="tpyo is not a role that describes components; there are a"):
         in_order(roles(ComponentRole("a", needs=("tpyo",))))
     with pytest.raises(ComponentRolesError, match="circle: "):
         in_order(roles(ComponentRole("a", needs=("b",)), ComponentRole("b", needs=("a",))))

@@ -26,5 +26,5 @@ def test_quantities_are_those_of_kubernetes(text, size):
 
 
 def test_what_is_no_size_is_refused():
-    with pytest.raises(QuantityError, match=r"models_size is '100GB', which is no size"):
+    with pytest.raises(QuantityError, match=r"models_size is '100GB', which is not a size"):
         quantity_bytes("100GB")

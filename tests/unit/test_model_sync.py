@@ -204,11 +204,11 @@ def test_a_token_is_in_no_argument_no_word_and_no_file(tmp_path, server, token):
 @pytest.mark.parametrize(
     ("source", "revision", "sentence"),
     [
-        ("hf://ORG/NAME", "main", "no commit.*lock.yml"),
+        ("hf://ORG/NAME", "main", "not a commit.*lock.yml"),
         ("hf://NAME", COMMIT, "write hf://ORGANISATION/NAME"),
         ("ftp://x/y", COMMIT, "no known scheme"),
         ("s3://B/x", "sha256:" + "0" * 64, "names no bucket"),
-        ("https://h/f.gguf", "", "is no digest"),
+        ("https://h/f.gguf", "", "is not a digest"),
     ],
 )
 def test_a_source_or_a_revision_that_means_nothing_is_refused(source, revision, sentence):

@@ -87,7 +87,7 @@ def wanted_sha256(revision: str) -> str:
     match = _SHA256.fullmatch(revision)
     if not match:
         raise SourceError(
-            f"revision {revision!r} is no digest: for file and pip sources write sha256: and 64 hex digits"
+            f"revision {revision!r} is not a digest: for file and pip sources write sha256: and 64 hex digits"
         )
     return match.group(1).lower()
 

@@ -44,7 +44,7 @@ def parse(text: str) -> Source:
     if not found or scheme not in SCHEMES:
         raise UnknownSourceError(f"source {text!r} begins with no known scheme: use one of {', '.join(SCHEMES)}")
     if scheme == "hf" and not _REPOSITORY.fullmatch(rest):
-        raise UnknownSourceError(f"source {text!r} is no repository: write hf://ORGANISATION/NAME")
+        raise UnknownSourceError(f"source {text!r} is not a repository: write hf://ORGANISATION/NAME")
     if scheme == "s3":
         bucket, __, prefix = rest.partition("/")
         if not _BUCKET.fullmatch(bucket):
@@ -63,11 +63,13 @@ def check_pin(source: Source, revision: str) -> None:
     """UnknownSourceError unless the revision always means the same content."""
     if source.scheme == "hf" and not _COMMIT.fullmatch(revision):
         raise UnknownSourceError(
-            f"revision {revision!r} of {source.text} is no commit: give its 40 hex digits; "
+            f"revision {revision!r} of {source.text} is not a commit: give its 40 hex digits; "
             "playbooks/lock.yml looks up what a branch or tag stands for"
         )
     if source.scheme != "hf" and not _DIGEST.fullmatch(revision):
-        raise UnknownSourceError(f"revision {revision!r} of {source.text} is no digest: give sha256: and 64 hex digits")
+        raise UnknownSourceError(
+            f"revision {revision!r} of {source.text} is not a digest: give sha256: and 64 hex digits"
+        )
 
 
 def folder_of(revision: str) -> str:

@@ -86,7 +86,7 @@ def in_order(
         name = chosen.pop()
         if name not in roles:
             raise ComponentRolesError(
-                f"{name} is no role that describes components; there are {', '.join(sorted(roles))}"
+                f"{name} is not a role that describes components; there are {', '.join(sorted(roles))}"
             )
         # Without AWS, a role does not need what only exists on AWS.
         graph[name] = tuple(need for need in roles[name].needs if _belongs(roles.get(need), provider))

@@ -74,7 +74,7 @@ def _usage(target: Target) -> None:
 
 def _errors(target: Target) -> None:
     reply = _embed(target, {"text": 1})
-    holds(400 <= reply.status < 500, f"an input that is no text was answered {reply.status}")
+    holds(400 <= reply.status < 500, f"an input that is not text was answered {reply.status}")
 
 
 def _too_long(target: Target) -> None:

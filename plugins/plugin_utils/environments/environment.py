@@ -47,7 +47,7 @@ def find(given: str, inventories: Path) -> tuple[Path, str]:
         raise UnknownEnvironment(f"no environment is named; {_known(inventories)}")
     folder = Path(name) if "/" in name else inventories / name
     if not folder.is_dir():
-        raise UnknownEnvironment(f"{folder} is no inventory folder; {_known(inventories)}")
+        raise UnknownEnvironment(f"{folder} is not an inventory folder; {_known(inventories)}")
     return folder.resolve(), cluster
 
 

@@ -140,7 +140,7 @@ def verify(folder: Path) -> int:
     listed = folder / SUMS
     if not listed.is_file():
         raise BundleError(
-            f"{folder} is no bundle: it has no {SUMS}; playbooks/bundle.yml -e bundle_out={folder} makes one"
+            f"{folder} is not a bundle: it has no {SUMS}; playbooks/bundle.yml -e bundle_out={folder} makes one"
         )
     wanted = {name: digest for digest, name in (line.split("  ", 1) for line in listed.read_text().splitlines())}
     there = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()} - {SUMS}

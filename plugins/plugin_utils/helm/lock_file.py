@@ -67,7 +67,7 @@ def read(file: Path) -> LockFile:
     try:
         return msgspec.convert(yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER) or {}, LockFile)  # noqa: S506
     except (yaml.YAMLError, msgspec.ValidationError) as error:
-        raise LockFileError(f"{file} is no lock file ({error}); write a new one with playbooks/lock.yml") from None
+        raise LockFileError(f"{file} is not a lock file ({error}); write a new one with playbooks/lock.yml") from None
 
 
 def locked(components: Sequence[Component], file: Path) -> list[Component]:

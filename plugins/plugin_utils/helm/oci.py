@@ -24,7 +24,9 @@ def pull(downloader: Downloader, reference: str) -> bytes:
     registry = parts.netloc.rpartition("@")[2]
     path, __, tag = parts.path.strip("/").rpartition(":")
     if not registry or not path or not tag:
-        raise ChartError(f"{redacted(reference)} is no reference of the form oci://registry/path/chart with a version")
+        raise ChartError(
+            f"{redacted(reference)} is not a reference of the form oci://registry/path/chart with a version"
+        )
     # As container tools do: TLS everywhere except on this machine.
     scheme = "http" if _LOOPBACK.fullmatch(registry) else "https"
     session = _Session(

@@ -117,7 +117,9 @@ def _mirrored(chart: Chart, options: ChartOptions) -> Path | None:
     if options.mirror is None or not _name(chart):
         return None
     if not options.mirror.is_dir():
-        raise ChartError(f"the chart mirror {options.mirror} is no folder; name a folder of NAME-VERSION.tgz, or none")
+        raise ChartError(
+            f"the chart mirror {options.mirror} is not a folder; name a folder of NAME-VERSION.tgz, or none"
+        )
     for version in (chart.version, chart.version.removeprefix("v")):
         file = options.mirror / f"{_name(chart)}-{version}{_suffix(chart)}"
         if file.is_file():
@@ -220,7 +222,7 @@ def _read(file: Path, chart: Chart, options: ChartOptions) -> ChartFile:
                     metadata = _metadata(stream.read() if stream else b"", str(file))
                     return ChartFile(file.resolve(), metadata["name"], metadata["version"], digest)
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise ChartError(f"chart {file}: it is no chart archive ({error}); fetch it again") from None
+        raise ChartError(f"chart {file}: it is not a chart archive ({error}); fetch it again") from None
     raise ChartError(f"chart {file}: the archive holds no Chart.yaml; fetch it again")
 
 

@@ -52,7 +52,7 @@ class Manifest:
         try:
             return dict(msgspec.json.decode(self.body))
         except (msgspec.MsgspecError, TypeError, ValueError):
-            raise RegistryError("a registry answers with what is no manifest") from None
+            raise RegistryError("a registry answers with something that is not a manifest") from None
 
     @property
     def is_index(self) -> bool:
@@ -177,7 +177,9 @@ class Registry:
             )
         except urllib3.exceptions.HTTPError as error:
             reason = getattr(error, "reason", None) or error
-            raise RegistryError(f"registry {self.host} does not answer ({type(reason).__name__})") from None
+            raise RegistryError(
+                f"registry {self.host} does not answer ({type(reason).__name__}); this machine must reach it, directly or by HTTPS_PROXY"
+            ) from None
         try:
             yield answer
         except urllib3.exceptions.HTTPError as error:

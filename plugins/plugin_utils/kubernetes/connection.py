@@ -83,7 +83,7 @@ def _address(text: str, what: str) -> str:
     except ValueError:
         sound = False
     if not sound or any(character.isspace() for character in text):
-        raise ConnectionError(f"{what} {text!r} is no address like https://HOST:6443")
+        raise ConnectionError(f"{what} {text!r} is not an address like https://HOST:6443")
     return text.rstrip("/")
 
 

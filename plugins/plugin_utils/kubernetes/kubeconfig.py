@@ -36,7 +36,7 @@ class Section:
         if value is None:
             return ""
         if not isinstance(value, str):
-            raise ConnectionError(f"kubeconfig {self.file}: {key} is {value!r}, which is no text")
+            raise ConnectionError(f"kubeconfig {self.file}: {key} is {value!r}, which is not text")
         return value
 
     def path(self, key: str) -> Path | None:
@@ -130,7 +130,7 @@ def _document(file: Path) -> Mapping[str, Any]:
         where = getattr(error, "problem_mark", None)
         line = f" (line {where.line + 1})" if where else ""
         raise ConnectionError(
-            f"kubeconfig {file} is no YAML{line}: {getattr(error, 'problem', None) or error}"
+            f"kubeconfig {file} is not YAML{line}: {getattr(error, 'problem', None) or error}"
         ) from None
     lists = isinstance(document, Mapping) and all(isinstance(document.get(name) or [], list) for name in _SECTIONS)
     if not lists:

@@ -35,7 +35,7 @@ def quantity_bytes(text: str) -> int:
     """Bytes of a quantity of Kubernetes, as 100Gi. Raises QuantityError."""
     found = _QUANTITY.fullmatch(text.strip())
     if found is None:
-        raise QuantityError(f"models_size is {text!r}, which is no size: write 100Gi, for instance")
+        raise QuantityError(f"models_size is {text!r}, which is not a size: write 100Gi, for instance")
     unit = found[2] or ""
     base = 1024 if unit.endswith("i") else 1000
     return int(float(found[1]) * base ** (" KMGTP".index(unit[0].upper()) if unit else 0))

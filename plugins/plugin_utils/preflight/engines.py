@@ -53,7 +53,7 @@ def _check(entry: Mapping[str, Any]) -> Iterator[Finding]:
     try:
         accelerator = accelerator_of(entry)
     except AcceleratorError as problem:
-        yield _finding(entry, "accelerators", f"is no list of types: {problem}", "list instance types, or write cpu")
+        yield _finding(entry, "accelerators", f"is not a list of types: {problem}", "list instance types, or write cpu")
         return
     yield from _check_mixture(entry, accelerator)
     yield from _check_task(entry)

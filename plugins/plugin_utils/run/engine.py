@@ -232,7 +232,7 @@ def select(components: list[Component], only: Sequence[str]) -> list[Component]:
     unknown = [name for name in only if name not in known]
     if unknown:
         raise DescriptorError(
-            f"platform_only names {unknown[0]!r}, which is no component; known are {', '.join(known)}"
+            f"platform_only names {unknown[0]!r}, which is not a component; known are {', '.join(known)}"
         )
     wanted: set[str] = set()
     queue = list(only)

@@ -189,7 +189,7 @@ def parse(data: str | bytes, what: str) -> Plan:
     try:
         plan = msgspec.json.decode(data, type=Plan)
     except msgspec.MsgspecError as error:
-        raise PlanError(f"{what} is no plan of ours ({error}); make it with playbooks/plan.yml") from None
+        raise PlanError(f"{what} is not a plan of ours ({error}); make it with playbooks/plan.yml") from None
     if plan.form != FORM or plan.digest != _digest(plan.actions, plan.components):
         raise PlanError(f"{what} was edited, or written by another version; make a new one with playbooks/plan.yml")
     return plan

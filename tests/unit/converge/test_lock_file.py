@@ -96,7 +96,7 @@ def test_what_moved_is_shown_and_a_changed_archive_stands_out(repository, tmp_pa
 def test_a_file_of_another_form_is_refused(tmp_path):
     file = tmp_path / "release.lock.yml"
     file.write_text("charts: 7\n")
-    with pytest.raises(lock_file.LockFileError, match="is no lock file"):
+    with pytest.raises(lock_file.LockFileError, match="is not a lock file"):
         lock_file.read(file)
 
 

@@ -125,5 +125,5 @@ def test_what_is_not_as_it_was_written_is_named(made, spoil, said):
 
 
 def test_a_folder_that_is_no_bundle_is_told_how_one_is_made(tmp_path):
-    with pytest.raises(bundle.BundleError, match=r"is no bundle: .* bundle_out="):
+    with pytest.raises(bundle.BundleError, match=r"is not a bundle: .* bundle_out="):
         bundle.verify(tmp_path)

@@ -112,7 +112,7 @@ def test_a_refusal_of_the_api_is_one_line_with_what_helps(message):
     "host", ["10.0.0.1:6443", "https://", "https://h:99999", "https://a b:1", "ftp://h", "https://[h"]
 )
 def test_an_address_that_is_none_is_refused_at_once(host):
-    with pytest.raises(ConnectionError, match="is no address like https://HOST:6443"):
+    with pytest.raises(ConnectionError, match="is not an address like https://HOST:6443"):
         connect(host=host)
 
 

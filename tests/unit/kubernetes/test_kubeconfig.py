@@ -393,11 +393,11 @@ SENTENCES = {
     "an unknown context": (lambda folder: document(current="x"), "no entry 'x' in contexts; it has c"),
     "an unknown cluster": (lambda folder: document(context={"cluster": "x"}), "no entry 'x' in clusters; it has k"),
     "an unknown user": (lambda folder: document(context={"user": "x"}), "no entry 'x' in users; it has u"),
-    "no server": (lambda folder: document({"server": None}), "server '' is no address"),
-    "a number as server": (lambda folder: document({"server": 5}), "server is 5, which is no text"),
+    "no server": (lambda folder: document({"server": None}), "server '' is not an address"),
+    "a number as server": (lambda folder: document({"server": 5}), "server is 5, which is not text"),
     "a proxy that is none": (
         lambda folder: document({"proxy-url": "nonsense"}),
-        "proxy-url in kubeconfig .*'nonsense' is no proxy",
+        "proxy-url in kubeconfig .*'nonsense' is not a proxy",
     ),
     "a list": (lambda folder: ["x"], "is not a kubeconfig"),
     "clusters as a mapping": (lambda folder: {"clusters": {"k": {}}}, "is not a kubeconfig"),
@@ -419,7 +419,7 @@ def test_what_cannot_be_used_ends_in_one_sentence(case, tmp_path):
 
 def test_what_is_no_yaml_is_said_with_its_line(tmp_path):
     (tmp_path / "kc").write_text("clusters:\n  - name: 'x\n")
-    with pytest.raises(ConnectionError, match=r"kc is no YAML \(line \d\)"):
+    with pytest.raises(ConnectionError, match=r"kc is not YAML \(line \d\)"):
         connect(kubeconfig=str(tmp_path / "kc"))
 
 

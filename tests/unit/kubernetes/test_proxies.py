@@ -66,7 +66,7 @@ def test_a_local_cluster_is_never_reached_by_a_proxy(family):
 
 @pytest.mark.parametrize("nonsense", ["ftp://proxy", "http://", "http://proxy:notaport", "http://me:secret@:1"])
 def test_a_proxy_that_is_none_is_named_without_its_password(nonsense):
-    with pytest.raises(ProxyError, match=r"HTTPS_PROXY: .* is no proxy") as raised:
+    with pytest.raises(ProxyError, match=r"HTTPS_PROXY: .* is not a proxy") as raised:
         proxy_for("https://api.example.com", {"HTTPS_PROXY": nonsense})
     assert "secret" not in str(raised.value)
 

@@ -180,7 +180,7 @@ class Attempt:
             return
         if self.content_type.startswith(EVENT_STREAM) and connection.status == 200:
             if data.startswith(_NO_EVENTS):
-                self._garbage("the engine's stream is no event stream")
+                self._garbage("the engine's stream is not an event stream")
             else:
                 self._begin_relay(data)
             return

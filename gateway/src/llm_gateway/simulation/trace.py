@@ -52,7 +52,7 @@ def read_trace(path: Path) -> list[Asked]:
         try:
             asked = _asked(_LINE.decode(line), number)
         except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
-            raise ConfigError(f"trace {path}, line {number}: this is no request: {error}") from error
+            raise ConfigError(f"trace {path}, line {number}: this is not a request: {error}") from error
         if asked is not None:
             found.append(asked)
     if not found:

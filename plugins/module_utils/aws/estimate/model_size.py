@@ -116,7 +116,7 @@ def parse_parameters(text: str) -> int:
         return _count(found)
     number = float(text)
     if not 0 < number < 1e14:
-        raise ValueError(f"{text} is no number of parameters")
+        raise ValueError(f"{text} is not a number of parameters")
     return int(number)
 
 
