@@ -13,25 +13,31 @@ from ..kubernetes.client import Client
 from .base import Document
 
 
-def claims_of(client: Client, doomed: Sequence[Document]) -> list[Document]:
-    """The claims of the StatefulSets among these objects, and of those that operators made of these objects."""
-    uids = {document["metadata"]["uid"] for document in doomed}
-    places = sorted({document["metadata"].get("namespace", "") for document in doomed} - {""})
-    return [claim for place in places for claim in _claims(client, place, uids)]
+def claims_of(client: Client, documents: Sequence[Document]) -> list[Document]:
+    """The claims of the StatefulSets among these live objects, and of those that operators made of these objects."""
+    return [claim for __, claim in claims_by_template(client, documents)]
 
 
-def _claims(client: Client, namespace: str, uids: set[str]) -> Iterator[Document]:
+def claims_by_template(client: Client, documents: Sequence[Document]) -> list[tuple[str, Document]]:
+    """The same, each with the name of its template."""
+    uids = {document["metadata"]["uid"] for document in documents}
+    places = sorted({document["metadata"].get("namespace", "") for document in documents} - {""})
+    return [found for place in places for found in _claims(client, place, uids)]
+
+
+def _claims(client: Client, namespace: str, uids: set[str]) -> Iterator[tuple[str, Document]]:
     sets = [one for one in _listed(client, "apps/v1", "StatefulSet", namespace) if _uids(one) & uids]
-    names = [
-        rf"{re.escape(template['metadata']['name'])}-{re.escape(one['metadata']['name'])}-\d+"
+    templates = [
+        (template["metadata"]["name"], one["metadata"]["name"])
         for one in sets
         for template in one["spec"].get("volumeClaimTemplates") or []
     ]
-    if not names:
+    if not templates:
         return
     for claim in _listed(client, "v1", "PersistentVolumeClaim", namespace):
-        if re.fullmatch("|".join(names), claim["metadata"]["name"]):
-            yield claim
+        for template, owner in templates:
+            if re.fullmatch(rf"{re.escape(template)}-{re.escape(owner)}-\d+", claim["metadata"]["name"]):
+                yield template, claim
 
 
 def _uids(document: Document) -> set[str]:

@@ -22,9 +22,10 @@ from ..objects.takeover import as_taken_over
 from .autoscaled import hands_replicas_over, keeps_replicas
 from .base import Action, Context, Document, NodeError, Outcome, Policy, ServedKind, Unfinished, Verb, subject
 from .gone import wait_gone
+from .growth import as_small, grows, growth_of, refuse_shrinking, sizes_of, with_sizes
 from .lapsed import lapsed_keys, remove_keys, without_keys
 from .once import has_run
-from .recreate import UNPROCESSABLE, is_immutable, recreate
+from .recreate import UNPROCESSABLE, is_immutable, recreate, remake_around_pods
 from .takeover import give_up_replicas, hold, take_over
 
 # Kinds that others refer to come first; within a kind the descriptor's order stands.
@@ -158,22 +159,60 @@ def apply(context: Context, document: Document, policy: Policy | None = None) ->
     except ApiError as error:
         if live is None or not is_immutable(error):
             raise
-        action, made = recreate(context, resource, document, live, policy, error)
-        return Outcome([action], _read_back(context, resource, made, made) if made else [])
+        return _of_fixed_fields(context, resource, document, live, policy, error)
+    growth, small = growth_of(context, document, live).possible(context)
+    if live is not None and small and grows(document, live):
+        raise NodeError(small[0])
+    notes = [*write.notes, *small]
     difference = changes(live, write.planned)
-    if live is not None and not difference and not write.hands_over:
-        return Outcome(notes=write.notes)
+    if live is not None and not difference and not write.hands_over and not growth.claims:
+        return Outcome(notes=notes)
     verb: Verb = "adopt" if stranger else ("update" if live else "create")
     action = Action(verb, subject(document), difference if live else (), live, write.planned)
-    actions = [action] if difference else []
+    actions = [*([action] if difference else []), *growth.actions()]
     if context.run.check:
-        return Outcome(actions, write.notes)
+        return Outcome(actions, notes)
+    growth.carry_out(context)
     made = write.carry_out(context.run.api(), resource, {**document, **live} if live else None, stranger=stranger)
     if document["kind"] == "CustomResourceDefinition":
         context.run.api().forget_resources()
     # The API completes a new form with defaults, which only a write shows.
     expected = made if write.choices else write.planned
-    return Outcome(actions, [*write.notes, *_read_back(context, resource, made, expected)])
+    return Outcome(actions, [*notes, *_read_back(context, resource, made, expected)])
+
+
+def _of_fixed_fields(
+    context: Context, resource: Resource, document: Document, live: Document, policy: Policy, error: ApiError
+) -> Outcome:
+    """What `error` says of is fixed: larger volumes come about around the pods, everything else is deleted and created again."""
+    if not policy.may_recreate(identity(document)):
+        refuse_shrinking(document, live)
+    small = as_small(document, live)
+    write = _write_of_small(context, resource, small, live) if small else None
+    if write is None:
+        action, made = recreate(context, resource, document, live, policy, error)
+        return Outcome([action], _read_back(context, resource, made, made) if made else [])
+    growth = growth_of(context, document, live)
+    growth.require(context)
+    planned = with_sizes(write.planned, sizes_of(document))
+    actions = [Action("update", subject(document), changes(live, planned), live, planned), *growth.actions()]
+    if not context.run.check:
+        growth.carry_out(context)
+        wanted = with_sizes(write.wanted, sizes_of(document))
+        # What an autoscaler sets is not in there, and without a number there would be one pod.
+        wanted["spec"].setdefault("replicas", live["spec"].get("replicas", 1))
+        remake_around_pods(context, resource, wanted, live)
+    return Outcome(actions, write.notes)
+
+
+def _write_of_small(context: Context, resource: Resource, small: Document, live: Document) -> _Write | None:
+    """None where the sizes are not all that is fixed and differs."""
+    try:
+        return _write_of(context, resource, small, live, stranger=False)
+    except ApiError as error:
+        if is_immutable(error):
+            return None
+        raise
 
 
 @dataclass

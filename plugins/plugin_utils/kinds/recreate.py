@@ -44,17 +44,29 @@ def recreate(
             f"{error}. This cannot be changed on an object that exists; name it in the descriptor's `recreate` "
             "to have it deleted and created again (an outage), or undo the change"
         )
-    client, metadata = context.run.api(), live["metadata"]
-    planned = _tried(client, resource, document)
+    planned = _tried(context.run.api(), resource, document)
     # Naming an object in `recreate` allows its deletion; lost data is reported.
     lost = lost_with(context, {**document, **live}, [*policy.recreate, *policy.lose_data]) or _objects_of(context, live)
     action = Action("recreate", subject(document), changes(live, planned), live, planned, loses=lost)
     if context.run.check:
         return action, None
-    client.delete(resource, metadata["name"], metadata.get("namespace", ""), uid=metadata["uid"])
+    return action, _replaced(context, resource, document, live)
+
+
+def remake_around_pods(context: Context, resource: Resource, document: Document, live: Document) -> Document:
+    """Delete a workload without its pods, and create it again: it takes them over. Raises NodeError."""
+    _tried(context.run.api(), resource, document)
+    return _replaced(context, resource, document, live, policy="Orphan")
+
+
+def _replaced(
+    context: Context, resource: Resource, document: Document, live: Document, *, policy: str = "Foreground"
+) -> Document:
+    client, metadata = context.run.api(), live["metadata"]
+    client.delete(resource, metadata["name"], metadata.get("namespace", ""), uid=metadata["uid"], policy=policy)
     wait_gone(context, resource, {**document, **live})
     try:
-        return action, client.apply(resource, document)
+        return client.apply(resource, document)
     except LlmOnEksError as failure:
         raise NodeError(f"{failure}; {_put_back(client, resource, document, live)}") from None
 

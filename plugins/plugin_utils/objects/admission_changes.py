@@ -8,17 +8,12 @@ described.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from .compare import Change, entries
+from .quantity import quantity
 
 Document = dict[str, Any]
-# https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
-_UNITS = {
-    **{unit: Decimal(1000) ** power for power, unit in zip(range(-3, 7), ("n", "u", "m", "", "k", "M", "G", "T", "P", "E"), strict=True)},
-    **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", start=1)},
-}  # fmt: skip
 
 
 def admission_changes(described: Document, made: Document) -> list[Change]:
@@ -53,15 +48,5 @@ def _same(described: Any, made: Any) -> bool:
     if made is None:
         # The server omits empty and zero values where they are the default.
         return described in ("", 0, False)
-    one, two = _quantity(described), _quantity(made)
+    one, two = quantity(described), quantity(made)
     return one is not None and one == two
-
-
-def _quantity(value: Any) -> Decimal | None:
-    text = str(value)
-    number = text.rstrip("numkKMGTPEi")
-    factor = _UNITS.get(text[len(number) :])
-    try:
-        return Decimal(number) * factor if factor is not None else None
-    except InvalidOperation:
-        return None
