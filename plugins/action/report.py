@@ -25,6 +25,7 @@ class ActionModule(Action):
     def answer(self, options: dict[str, Any]) -> dict[str, Any]:
         components = options["converge"].get("components") or {}
         verify = options["verify"]
+        gateway = components.get("gateway") or {}
         closing = Closing(
             cluster=options["cluster"],
             url=verify.get("url", ""),
@@ -39,6 +40,7 @@ class ActionModule(Action):
                 for name, component in components.items()
                 if component.get("changed")
             },
+            inside=not self._task.check_mode and gateway.get("state") == "present",
         )
         display.display(render(closing))
         return {}

@@ -17,7 +17,7 @@ from ansible_collections.llm.on_eks.plugins.module_utils.files import write_whol
 from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_GATEWAY
 from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.conformance import examine, table
 from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.target import Target
-from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.closing import masked
+from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.closing import FIRST_KEY, key_command, masked
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run import engine
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
     AWS_OPTIONS,
@@ -32,7 +32,6 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.verify import Answer, ask, first_key, list_models
 
 display = Display()
-FIRST_KEY = "llm-gateway-first-key"
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "front_door": {"type": "str", "required": True},
     "catalog": {"type": "list", "elements": "dict", "default": []},
@@ -151,10 +150,7 @@ def _key_command(kubeconfig: str, context: str, endpoint_file: str) -> str:
         return f"""python3 -c 'import json; print(json.load(open("{file}"))["api_key"])'"""
     where = f" --kubeconfig {kubeconfig}" if kubeconfig else ""
     where += f" --context {context}" if context else ""
-    return (
-        f"kubectl{where} -n {NAMESPACE_GATEWAY} get secret {FIRST_KEY} "
-        "-o go-template='{{.data.api_key | base64decode}}'"
-    )
+    return key_command(where)
 
 
 def write_private(file: Path, content: dict[str, str]) -> bool:

@@ -122,6 +122,13 @@ def test_the_closing_report_never_shows_a_key():
     assert "converge 1.2" in text
 
 
+def test_a_run_without_a_front_door_ends_with_the_way_to_the_gateway_and_its_key():
+    text = render(Closing("demo", inside=True))
+    assert "http://127.0.0.1:8080/v1 after kubectl -n llm-gateway port-forward service/llm-gateway 8080:8080" in text
+    assert "get secret llm-gateway-first-key -o go-template='{{.data.api_key | base64decode}}'" in text
+    assert "port-forward" not in render(Closing("demo", "http://127.0.0.1:1", ["m"], key_masked="…", inside=True))
+
+
 def test_a_model_that_is_not_served_cannot_be_examined():
     options = {
         "conformance": "gone",

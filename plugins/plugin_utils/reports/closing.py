@@ -6,10 +6,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ...module_utils.names import NAMESPACE_GATEWAY
+
+# The way to a gateway that has no address outside of the cluster.
+FORWARD = f"kubectl -n {NAMESPACE_GATEWAY} port-forward service/llm-gateway 8080:8080"
+FIRST_KEY = "llm-gateway-first-key"
+
 
 @dataclass(frozen=True)
 class Closing:
-    """`stages`: seconds by stage; `changed`: component -> number of actions; `key_place`: the command that shows the key."""
+    """`stages`: seconds by stage; `changed`: component -> number of actions; `key_place`: the command that shows the key.
+
+    `inside`: the gateway runs, and is reached from within the cluster only.
+    """
 
     cluster: str
     url: str = ""
@@ -20,6 +29,7 @@ class Closing:
     kubeconfig: str = ""
     stages: Mapping[str, float] = field(default_factory=dict)
     changed: Mapping[str, int] = field(default_factory=dict)
+    inside: bool = False
 
 
 def render(closing: Closing) -> str:
@@ -31,6 +41,8 @@ def render(closing: Closing) -> str:
             ("key", f"{closing.key_masked}   {closing.key_place}"),
             ("models", ", ".join(closing.models) or "none yet"),
         ]
+    elif closing.inside:
+        rows += [("gateway", f"http://127.0.0.1:8080/v1 after {FORWARD}"), ("key", key_command())]
     if closing.kubeconfig:
         rows.append(("kubeconfig", closing.kubeconfig))
     if closing.answer:
@@ -48,6 +60,11 @@ def curl_line(url: str, model: str, key_place: str) -> str:
     """A line to paste. It reads the key from where it is stored, so that the key is never printed."""
     body = f'{{"model": "{model}", "prompt": "The capital of France is", "max_tokens": 16}}'
     return f'curl -s {url}/v1/completions -H "Authorization: Bearer $({key_place})" -H "Content-Type: application/json" -d \'{body}\''
+
+
+def key_command(where: str = "") -> str:
+    """A command that prints the first key. `where`: options of kubectl that name the cluster."""
+    return f"kubectl{where} -n {NAMESPACE_GATEWAY} get secret {FIRST_KEY} -o go-template='{{{{.data.api_key | base64decode}}}}'"
 
 
 def masked(key: str) -> str:
