@@ -101,6 +101,12 @@ def test_what_a_page_says_that_pods_ask_for_is_what_the_role_describes(role):
     assert set(asked_for(role)) - listed == set()
 
 
+@each_system
+def test_a_page_names_the_size_of_each_volume(role):
+    sizes = {str(one) for one in re.findall(r"(?:storage|size): ['\"]?(\d+Gi)", yaml.safe_dump(described(role)))}
+    assert [size for size in sizes if size not in page_of(role)] == []
+
+
 @each_page
 def test_no_page_lists_requests_that_no_role_describes(page):
     """Of rows that name a place in a chart's values. What a chart asks for by itself is `the chart`."""

@@ -46,7 +46,7 @@ class AwsAccess:
         """Why there is no client, as a sentence."""
         return (
             f"EKS cluster {self.cluster} is not there, or does not let {self.connection.identity.arn} in; "
-            "run site.yml, which makes it, or have an access entry added (cluster_admins)"
+            "run the whole site.yml, which makes it, or have an access entry added (cluster_admins)"
         )
 
     def found(self) -> dict[str, Any]:
