@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.base.connection import Connection
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.catalog import RESOURCES
 from ansible_collections.llm.on_eks.plugins.module_utils.aws.eks.token import token
+from local.aws.pod_token import token_of
 from local.kubernetes.cluster import Cluster
 from local.kubernetes.config import AwsConfig, ClusterConfig
 from local.kubernetes.errors import LocalClusterError
@@ -189,6 +190,11 @@ def stranger(status, service):
         ("eks", "create_access_entry", {"clusterName": NAME, "principalArn": "arn:aws:iam::123456789012:root"}),
         ("iam", "create_access_key", {"UserName": "anna"}),
         ("sts", "assume_role", {"RoleArn": "arn:aws:iam::123456789012:role/cluster", "RoleSessionName": "anna"}),
+        (
+            "eks-auth",
+            "assume_role_for_pod_identity",
+            {"clusterName": NAME, "token": token_of("kube-system", "karpenter")},
+        ),
     ],
 )
 def test_what_gives_rights_on_the_cluster_must_be_signed_with_the_own_key(running, service, operation, parameters):
