@@ -52,6 +52,19 @@ def test_the_caller_gets_an_entry(aws, cluster):
     assert made.outputs()["principal_arn"] == connect(aws).identity.arn
 
 
+def test_an_entry_without_its_policy_gets_it(aws, cluster):
+    """As a run leaves it that ends between the two calls, and somebody who takes the rights away."""
+    entry(connect(aws)).apply()
+    where = {"clusterName": "ground", "principalArn": connect(aws).identity.arn}
+    eks = aws.client("eks")
+    [policy] = eks.list_associated_access_policies(**where)["associatedAccessPolicies"]
+    eks.disassociate_access_policy(**where, policyArn=policy["policyArn"])
+    assert entry(connect(aws)).apply().verb == "update"
+    [again] = eks.list_associated_access_policies(**where)["associatedAccessPolicies"]
+    assert again["policyArn"] == policy["policyArn"]
+    assert entry(connect(aws)).plan().verb == "none"
+
+
 def test_the_session_of_a_role_is_the_role(aws, cluster):
     arn, connection = as_role(aws, "deployer")
     assert ":assumed-role/deployer/run-7" in connection.identity.arn

@@ -36,7 +36,7 @@ class Rules:
 
     `fixed`: cannot be changed; `replaced`: a change means a new resource; `unordered`: lists whose order has no
     meaning; `exact`: maps from which undesired members are removed; `keyed`: maps in which a missing
-    member differs from an empty one; `documents`: JSON texts, compared as data.
+    member differs from an empty one, as in those that are exact; `documents`: JSON texts, compared as data.
     """
 
     fixed: Collection[str] = ()
@@ -173,9 +173,11 @@ def _compare(top: str, path: str, current: Any, desired: Any, rules: Rules) -> I
     elif isinstance(desired, dict) and path not in rules.documents:
         have = current if isinstance(current, dict) else {}
         for key, value in desired.items():
-            if path in rules.keyed and key not in have:
+            if value is None:
+                continue
+            if path in (*rules.keyed, *rules.exact) and key not in have:
                 yield Change(f"{path}.{key}", None, value)
-            elif value is not None:
+            else:
                 yield from _compare(top, f"{path}.{key}", have.get(key), value, rules)
         if path in rules.exact:
             for key in have:

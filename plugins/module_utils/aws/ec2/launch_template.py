@@ -47,7 +47,7 @@ class Ec2LaunchTemplate(Ec2Resource):
     not_found = ("InvalidLaunchTemplateId.NotFound", "InvalidLaunchTemplateName.NotFoundException")
     passing = {**YOUNG, "create_launch_template_version": (".NotFound",)}
     produces = ("id", "version")
-    rules = Rules(exact=(_DATA,), keyed=(_DATA,))
+    rules = Rules(exact=(_DATA,))
     arguments = {
         "name": text(required=True),
         "id": text(),

@@ -76,7 +76,6 @@ class EksNodegroup(EksMember):
             replaced=(*replaced, "launchTemplate") if other else replaced,
             unordered=("subnets", "taints"),
             exact=("labels",),
-            keyed=("labels",),
         )
 
     @property
