@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ...module_utils.names import NAMESPACE_GATEWAY
 
 # The way to a gateway that has no address outside of the cluster.
-FORWARD = f"kubectl -n {NAMESPACE_GATEWAY} port-forward service/llm-gateway 8080:8080"
+BY_FORWARD = f"http://127.0.0.1:8080/v1 after kubectl -n {NAMESPACE_GATEWAY} port-forward service/llm-gateway 8080:8080"
 FIRST_KEY = "llm-gateway-first-key"
 
 
@@ -42,7 +42,7 @@ def render(closing: Closing) -> str:
             ("models", ", ".join(closing.models) or "none yet"),
         ]
     elif closing.inside:
-        rows += [("gateway", f"http://127.0.0.1:8080/v1 after {FORWARD}"), ("key", key_command())]
+        rows += [("gateway", BY_FORWARD), ("key", key_command())]
     if closing.kubeconfig:
         rows.append(("kubeconfig", closing.kubeconfig))
     if closing.answer:

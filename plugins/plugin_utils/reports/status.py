@@ -18,6 +18,7 @@ from ..objects import diagnose
 from ..objects.record import Recorder
 from ..run.result import Result
 from ..run.run_plan import aligned
+from .closing import BY_FORWARD, key_command
 
 Document = dict[str, Any]
 
@@ -162,10 +163,16 @@ def render(
         )
     lines += aligned(table)
     lines += [f"  {row.name}: {row.why}" for row in rows if row.why]
-    lines += [f"  front door: {front_door}"] if front_door else []
+    lines += [f"  front door: {front_door}"] if front_door else _way_inside(rows)
     lines += [f"  {line}" for line in pages]
     lines += [f"  last converge: {age(last_run)} ago"] if last_run else []
     return "\n".join(lines)
+
+
+def _way_inside(rows: Sequence[ComponentStatus]) -> list[str]:
+    """The way to a gateway that is installed and has no address outside of the cluster."""
+    installed = any(row.name == "gateway" and row.revision and row.state != "absent" for row in rows)
+    return [f"  gateway: {BY_FORWARD}", f"    its key: {key_command()}"] if installed else []
 
 
 def age(at: str) -> str:

@@ -315,6 +315,13 @@ def test_status_names_the_pages_of_what_is_installed_and_left_out_of_the_run():
     assert pages_of(described, rows) == ["Page: http://198.18.0.2:30081"]
 
 
+def test_status_says_how_a_gateway_without_a_front_door_is_reached():
+    gateway = ComponentStatus("gateway", "ready", revision=1)
+    assert "port-forward service/llm-gateway 8080:8080" in render([gateway], {}, "", "")
+    assert "port-forward" not in render([gateway], {}, "http://front.example", "")
+    assert "port-forward" not in render([ComponentStatus("gateway", "not installed")], {}, "", "")
+
+
 def test_a_page_with_an_address_of_its_own_needs_no_port_forward():
     page = {
         "title": "Dashboards",
