@@ -18,10 +18,11 @@ REPO = Path(__file__).resolve().parent.parent
 KINDS = {
     "bench": "boto3, s3fs and huggingface_hub",
     "docs": "mkdocs and its theme",
+    "envoy": "Envoy",
     "quality": "ansible-runner, ansible-builder, molecule, antsibull",
 }
 # These have all their versions in their own file; the others share the project's.
-_ALONE = ("bench", "docs")
+_ALONE = ("bench", "docs", "envoy")
 TIMEOUT_S = 1200
 
 

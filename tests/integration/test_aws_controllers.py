@@ -28,6 +28,7 @@ from tests.support.cluster_client import new_client
 from tests.support.cluster_names import cluster_name
 from tests.support.described import REPO, describe
 from tests.support.emulated_aws import REGION, EmulatedAws
+from tests.support.live_metrics import Scene, needs_prometheus, shortened, wait_for
 from tools import obtain
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.full]
@@ -212,6 +213,26 @@ def test_nodes_that_are_too_many_become_fewer(judged):
         judged.wait("two nodes", lambda: len(judged.nodes_of("spread")) == 2)
         judged.deploy("spread", 2, requests={"cpu": "100m"}, **GENERAL)
         judged.wait("consolidation: one instance", lambda: len(judged.instances()) == 1 and judged.nodes_of("spread"))
+
+
+@needs_prometheus
+def test_a_refusing_aws_and_a_full_pool_are_told_until_it_is_over(judged, tmp_path):
+    """Rules on what Karpenter itself measures. Of a pool's two nodes one is over the lowered limit."""
+    karpenter = {f"{CONFIG.node_address}:8080": {"namespace": "kube-system"}}
+    scene = Scene(tmp_path, tmp_path, shortened(pool=0.3), targets=karpenter)
+    gpu = {"nodeSelector": {"llm.on-eks/accelerator": "gpu"}, "tolerations": [{"operator": "Exists"}]}
+    refusal = {"kind": "error", "code": "UnauthorizedOperation", "message": "not allowed", "status": 403}
+    with scene.prometheus():
+        wait_for(lambda: scene.query("karpenter_nodepools_limit > 0"), "the pool's limit")
+        judged.account.admin("POST", "faults", {"service": "ec2", "operation": "CreateFleet", **refusal})
+        judged.deploy("full", 1, limits={"nvidia.com/gpu": "1"}, **gpu)
+        scene.fires("KarpenterCannotLaunch", seconds=PATIENCE_S)
+        judged.account.admin("DELETE", "faults")
+        scene.fires("KarpenterPoolNearLimit", seconds=PATIENCE_S)
+        scene.clears("KarpenterCannotLaunch", seconds=PATIENCE_S)
+        judged.client.delete(judged.client.resource("apps/v1", "Deployment"), "full", "default")
+        judged.wait("the pool is empty", lambda: not judged.instances())
+        scene.clears("KarpenterPoolNearLimit", seconds=PATIENCE_S)
 
 
 def service(name, **annotations):

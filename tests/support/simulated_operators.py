@@ -28,6 +28,13 @@ _CONDITIONS = {
     ("apiregistration.k8s.io/v1", "APIService"): ("Available",),
 }
 _OPERATOR = "app=kube-prometheus-stack-operator"
+_WITHOUT_CERTIFICATE = ("kube-public", "kube-node-lease", "local-path-storage")
+# Name -> its controller, of pilot/pkg/config/kube/gatewaycommon/classinfo.go.
+_GATEWAY_CLASSES = {
+    "istio": "gateway-controller",
+    "istio-remote": "unmanaged-gateway",
+    "istio-waypoint": "mesh-controller",
+}
 _MERGE = "application/merge-patch+json"
 _REQUIRED_OF_PROMETHEUS = {
     "paused": False,
@@ -58,7 +65,7 @@ class SimulatedOperators:
         while not self._stop.wait(0.5):
             # Kinds come with the charts.
             self.client.forget_resources()
-            for act in (self._volumes, self._addresses, self._conditions, self._kubelets, self._sets):
+            for act in (self._volumes, self._addresses, self._conditions, self._kubelets, self._mesh, self._sets):
                 # The object is gone, its kind is not there yet, or the test ends.
                 with suppress(LlmOnEksError):
                     act()
@@ -75,6 +82,22 @@ class SimulatedOperators:
                 metadata = {"name": name, "namespace": namespace, "labels": labels}
                 service = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
                 self.client.apply(self.client.resource("v1", "Service"), service)
+
+    def _mesh(self) -> None:
+        """What istiod makes and never deletes: https://github.com/istio/istio, pilot/pkg/serviceregistry/kube/controller/namespacecontroller.go."""
+        control_planes = self.client.list(self.client.resource("apps/v1", "Deployment"), labels="app=istiod")
+        if not any(not one["metadata"].get("deletionTimestamp") for one in control_planes):
+            return
+        for space in self.client.list(self.client.resource("v1", "Namespace")):
+            name = space["metadata"]["name"]
+            metadata = {"name": "istio-ca-root-cert", "namespace": name, "labels": {"istio.io/config": "true"}}
+            certificate = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"root-cert.pem": ""}}
+            if name not in _WITHOUT_CERTIFICATE and not space["metadata"].get("deletionTimestamp"):
+                self.client.apply(self.client.resource("v1", "ConfigMap"), certificate)
+        offered = self.client.resource("gateway.networking.k8s.io/v1", "GatewayClass")
+        for name, controller in _GATEWAY_CLASSES.items() if offered else ():
+            found = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": {"name": name}}
+            self.client.apply(offered, {**found, "spec": {"controllerName": f"istio.io/{controller}"}})
 
     def _sets(self) -> None:
         """As https://github.com/prometheus-operator/prometheus-operator/blob/main/pkg/operator/statefulset.go names set and claims."""

@@ -123,8 +123,12 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     timeout: int = 60
 
 
+# The namespace of a reference to objects of one name, in `leaves`.
+EVERY_NAMESPACE = "*"
+
+
 class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One object by kind and name."""
+    """One object by kind and name. In `leaves`, namespace `*` is all namespaces."""
 
     kind: str
     name: str

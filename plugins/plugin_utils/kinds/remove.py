@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ...module_utils.names import LABEL_COMPONENT, LABEL_MANAGED_BY, LABEL_RECORD, MANAGED_BY
-from ..describe.descriptor import Component, Reference
+from ..describe.descriptor import EVERY_NAMESPACE, Component, Reference
 from ..kubernetes.client import ApiError, Client, Resource
 from ..objects.identity import identity
 from .base import Action, Context, Document, Outcome, matches, subject
@@ -18,9 +18,10 @@ from .claims import claims_of
 from .gone import lost_with, may_be_lost, wait_gone
 from .manifest import in_order
 
-# What the API server or its controllers make in every namespace; a namespace that holds only these is empty.
+# What the API server, its controllers or a mesh make in every namespace; a namespace that holds only these is empty.
 _HOUSEHOLD = {
     ("ConfigMap", "kube-root-ca.crt"),
+    ("ConfigMap", "istio-ca-root-cert"),
     ("ServiceAccount", "default"),
 }
 # These are deleted only after their pods (foreground); for all others that would be needless work of the garbage
@@ -85,9 +86,17 @@ def _named(context: Context, component: Component) -> Iterator[Document]:
     client = context.run.api()
     for reference in component.leaves:
         resource = next((one for one in client.resources().values() if one.kind == reference.kind), None)
-        live = client.get(resource, reference.name, reference.namespace) if resource else None
-        if live is not None and (live["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) != MANAGED_BY:
-            yield live
+        for live in _live_of(client, resource, reference) if resource else []:
+            if (live["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) != MANAGED_BY:
+                yield live
+
+
+def _live_of(client: Client, resource: Resource, reference: Reference) -> list[Document]:
+    """The object of that name, or those of all namespaces."""
+    if reference.namespace == EVERY_NAMESPACE:
+        return client.list(resource, fields=f"metadata.name={reference.name}")
+    live = client.get(resource, reference.name, reference.namespace)
+    return [] if live is None else [live]
 
 
 def _mine(context: Context, component: Component) -> list[Document]:

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Envoy as the front door, told by Istio's control plane, by the route of role kong: client, Envoy, gateway, llama.cpp."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import time
+
+import pytest
+
+from tests.support import istio_images, program_image
+from tests.support.described import describe
+from tests.support.waiting import until
+
+MIRROR = os.environ.get("LLM_ON_EKS_TEST_CHARTS", "")
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.full,
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif(not MIRROR, reason="LLM_ON_EKS_TEST_CHARTS names no folder of charts"),
+    pytest.mark.skipif(bool(istio_images.missing()), reason=f"made by: {istio_images.missing()}"),
+]
+HOME, TOKENS = "front-door", 200
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+# Kinds of which a control plane may leave something behind.
+LEFT = (
+    "namespaces,customresourcedefinitions,configmaps,secrets,serviceaccounts,leases,clusterroles,clusterrolebindings,"
+    "mutatingwebhookconfigurations,validatingwebhookconfigurations,validatingadmissionpolicies"
+)
+
+
+def names(platform):
+    """Kind and name of what is there, with the namespace."""
+    form = "{range .items[*]}{.kind}/{.metadata.namespace}/{.metadata.name}{'\\n'}{end}"
+    found = set(platform.kubectl("get", LEFT, "-A", "-o", f"jsonpath={form}").split())
+    # Of our own runs, each of which writes its record.
+    return {one for one in found if "/llm-on-eks-system/" not in one}
+
+
+@pytest.fixture
+def istio(platform, tmp_path):
+    """The roles' control plane, with its real charts. Nothing of it is left afterwards."""
+    before = names(platform)
+    program_image.given(platform.name, istio_images.written(tmp_path))
+    systems = {"gateway_api_state": "present", "istio_state": "present", "istio_values": istio_images.VALUES}
+    chosen = {"platform_only": ["gateway_api", "istio"], "platform_chart_mirror": MIRROR}
+    platform.playbook("playbooks/lock.yml", "-e", json.dumps(systems | chosen))
+    platform.playbook("site.yml", "-e", json.dumps(systems | chosen))
+    yield
+    gone = {"gateway_api_state": "absent", "istio_state": "absent"}
+    chosen = {**chosen, "platform_only": ["gateway_api", "istio", "istio_base"]}
+    platform.playbook("site.yml", "-e", json.dumps(gone | chosen))
+    until(lambda: names(platform) <= before, seconds=60)
+
+
+def routed():
+    """Role kong's Gateway, Service and route, with Istio's class in a namespace of its own."""
+    settings = {"platform_cluster_name": "demo", "platform_provider": "existing", "model_catalog": []}
+    described = describe({"here": {**settings, "kong_state": "present", "gateway_api_state": "present"}})["here"]
+    [kong] = [one for one in described if one["name"] == "kong_route"]
+    kinds = {one["kind"]: one for one in kong["manifests"]}
+    gateway, route, service = (kinds[kind] for kind in ("Gateway", "HTTPRoute", "Service"))
+    annotations = {"networking.istio.io/service-type": "ClusterIP"}
+    gateway["metadata"] = {"name": "front", "namespace": HOME, "annotations": annotations}
+    gateway["spec"]["gatewayClassName"] = "istio"
+    route["spec"]["parentRefs"] = [{"name": "front", "namespace": HOME}]
+    home = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}}
+    return [home, service, gateway, route]
+
+
+@pytest.fixture
+def front_door(platform, istio, tmp_path):
+    """The port of a way to Envoy."""
+    file = tmp_path / "front.json"
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": routed()}))
+    try:
+        platform.kubectl("apply", "--server-side", "-f", str(file))
+        platform.kubectl("-n", HOME, "wait", "--for=condition=Programmed", "gateway/front", "--timeout=110s")
+        platform.kubectl("-n", HOME, "rollout", "status", "deployment/front-istio", "--timeout=110s")
+        with platform.port_forward(HOME, "service/front-istio", 80) as port:
+            yield port
+    finally:
+        platform.kubectl("delete", "--ignore-not-found", "-f", str(file))
+
+
+def streamed(platform, port):
+    """The answer's headers, and when each piece of it came: seconds after the question."""
+    asked = {"model": "tiny", "prompt": "This is a cake", "max_tokens": TOKENS, "stream": True, "ignore_eos": True}
+    headers = {
+        "authorization": f"Bearer {platform.endpoint['api_key']}",
+        "content-type": "application/json",
+        "traceparent": f"00-{TRACE}-b7ad6b7169203331-01",
+    }
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    start = time.monotonic()
+    connection.request("POST", "/v1/completions", json.dumps(asked), headers)
+    answer = connection.getresponse()
+    came = [time.monotonic() - start for line in iter(answer.readline, b"") if line.startswith(b"data:")]
+    connection.close()
+    return answer, came
+
+
+def logged(platform, *what):
+    """Lines of a log that are JSON."""
+    lines = platform.kubectl("logs", "--tail=100", *what).splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+def test_tokens_come_one_by_one_through_the_front_door_and_one_id_is_in_every_log(platform, front_door):
+    until(lambda: streamed(platform, front_door)[0].status == 200, seconds=60, pause=1)
+    answer, came = streamed(platform, front_door)
+    assert len(came) >= TOKENS, "a piece for each token"
+    assert came[0] < came[-1] / 3, "the first token did not wait for the last one"
+    assert came[len(came) // 2] < came[-1] * 0.8
+
+    request = answer.headers["x-request-id"]
+    [seen] = [one for one in logged(platform, "-n", HOME, "deployment/front-istio") if one.get("request_id") == request]
+    assert (seen["path"], seen["response_code"]) == ("/v1/completions", 200)
+    [told] = [
+        one
+        for one in logged(platform, "-n", "llm-gateway", "deployment/llm-gateway")
+        if one.get("request_id") == request
+    ]
+    assert (told["model"], told["status"], told["trace_id"]) == ("tiny", 200, TRACE)
+
+
+def test_envoy_is_told_to_wait_for_silent_models_and_to_ask_nobody_twice(platform, front_door):
+    said = platform.kubectl(
+        "-n", HOME, "exec", "deployment/front-istio", "--", "pilot-agent", "request", "GET", "config_dump"
+    )
+    [dump] = [one for one in json.loads(said)["configs"] if "RoutesConfigDump" in one["@type"]]
+    hosts = [host for one in dump["dynamic_route_configs"] for host in one["route_config"]["virtual_hosts"]]
+    [route] = [
+        one["route"] for host in hosts for one in host["routes"] if "llm-gateway-front" in one["route"]["cluster"]
+    ]
+    assert route["timeout"] == "0s"
+    assert route.get("retry_policy", {}).get("num_retries", 0) == 0
