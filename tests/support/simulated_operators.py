@@ -28,6 +28,12 @@ _CONDITIONS = {
     ("apiregistration.k8s.io/v1", "APIService"): ("Available",),
 }
 _OPERATOR = "app=kube-prometheus-stack-operator"
+# Label of an operator -> kind and name of what it makes in its namespace and leaves there.
+_LEFT_AT_HOME = {
+    "app=keda-operator": (("Secret", "kedaorg-certs"),),
+    "app=istiod": (("Secret", "istio-ca-secret"), ("ConfigMap", "istio-leader")),
+}
+_LOCK = "control-plane.alpha.kubernetes.io/leader"
 _WITHOUT_CERTIFICATE = ("kube-public", "kube-node-lease", "local-path-storage")
 # Name -> its controller, of pilot/pkg/config/kube/gatewaycommon/classinfo.go.
 _GATEWAY_CLASSES = {
@@ -65,7 +71,15 @@ class SimulatedOperators:
         while not self._stop.wait(0.5):
             # Kinds come with the charts.
             self.client.forget_resources()
-            for act in (self._volumes, self._addresses, self._conditions, self._kubelets, self._mesh, self._sets):
+            for act in (
+                self._volumes,
+                self._addresses,
+                self._conditions,
+                self._kubelets,
+                self._homes,
+                self._mesh,
+                self._sets,
+            ):
                 # The object is gone, its kind is not there yet, or the test ends.
                 with suppress(LlmOnEksError):
                     act()
@@ -82,6 +96,17 @@ class SimulatedOperators:
                 metadata = {"name": name, "namespace": namespace, "labels": labels}
                 service = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
                 self.client.apply(self.client.resource("v1", "Service"), service)
+
+    def _homes(self) -> None:
+        """A certificate, or the lock by which one of several pods leads, which it gives back at its end."""
+        for label, made in _LEFT_AT_HOME.items():
+            operators = self.client.list(self.client.resource("apps/v1", "Deployment"), labels=label)
+            for operator in (one for one in operators if not one["metadata"].get("deletionTimestamp")):
+                for kind, name in made:
+                    metadata = {"name": name, "namespace": operator["metadata"]["namespace"]}
+                    lock = {"annotations": {_LOCK: '{"holderIdentity": ""}'}} if kind == "ConfigMap" else {}
+                    document = {"apiVersion": "v1", "kind": kind, "metadata": metadata | lock}
+                    self.client.apply(self.client.resource("v1", kind), document)
 
     def _mesh(self) -> None:
         """What istiod makes and never deletes: https://github.com/istio/istio, pilot/pkg/serviceregistry/kube/controller/namespacecontroller.go."""

@@ -6,11 +6,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from ...module_utils.names import LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY, NAMESPACE_SYSTEM
 from ..describe.descriptor import Component, Reference, home_of
 from ..objects.identity import Identity, identity, namespace_identity
 from .base import Context, Document, Outcome, subject
 from .remove import WITH_PODS, contents, delete_all, is_retained, owned
+
+# On a ConfigMap or Endpoints: https://pkg.go.dev/k8s.io/client-go/tools/leaderelection/resourcelock
+_LOCK = "control-plane.alpha.kubernetes.io/leader"
 
 
 @dataclass
@@ -84,15 +89,31 @@ def _end(context: Context, namespace: str, retain: Sequence[Reference], componen
 
 
 def _goes(context: Context, document: Document) -> bool:
-    """Whether this run deletes an object of a namespace, or its writer."""
+    """Whether this run deletes an object of a namespace, or whoever leads by it."""
     if document["metadata"]["uid"] in context.desired.deleted:
         return True
-    if document["kind"] != "Lease":
+    holder = _leader(document)
+    if holder is None:
         return False
-    # A pod takes a Lease under its own name, as POD or POD_UUID. Once its workload is deleted, nobody holds the Lease.
-    holder = str((document.get("spec") or {}).get("holderIdentity") or "")
+    # A pod takes a lock under its own name, as POD or POD_UUID; some give it back when they end.
     place = document["metadata"].get("namespace", "")
-    return any(
+    return not holder or any(
         gone.kind in WITH_PODS and gone.namespace == place and holder.startswith(f"{gone.name}-")
         for gone in list(context.desired.deleted.values())
     )
+
+
+def _leader(document: Document) -> str | None:
+    """Who leads by this object, a Lease or an older kind of lock; empty: nobody; None: it is no lock."""
+    older = (document["metadata"].get("annotations") or {}).get(_LOCK)
+    if older is None and document["kind"] != "Lease":
+        return None
+    said = document.get("spec") if older is None else _read(older)
+    return str((said or {}).get("holderIdentity") or "")
+
+
+def _read(text: str) -> dict[str, str]:
+    try:
+        return msgspec.json.decode(text, type=dict)
+    except msgspec.DecodeError:
+        return {}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes with a component, and what stays: nothing of ours is left, nothing of anybody else goes."""
 
+import json
 import threading
 
 import pytest
@@ -134,7 +135,7 @@ def test_a_strangers_object_keeps_a_namespace_that_a_component_lists_among_its_o
     assert read(client, "v1", "Namespace", name) is None
 
 
-def test_the_lease_of_a_workload_that_goes_goes_with_it(client, kubectl, name):
+def test_the_locks_of_a_workload_that_goes_go_with_it(client, kubectl, name):
     workload = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -150,12 +151,16 @@ def test_the_lease_of_a_workload_that_goes_goes_with_it(client, kubectl, name):
     }
     described = component(name, workload)
     apply(client, [described])
-    held = {
-        "apiVersion": "coordination.k8s.io/v1",
-        "kind": "Lease",
-        "metadata": {"name": "leader", "namespace": name},
-        "spec": {"holderIdentity": "operator-5d9c7b6f4-x2x9q_0f0e8a52-7c3c-4c53-9f6e-2b1c6f6f1c11"},
-    }
+    pod = "operator-5d9c7b6f4-x2x9q_0f0e8a52-7c3c-4c53-9f6e-2b1c6f6f1c11"
+    # Some give a lock back when they end; istiod's is a ConfigMap.
+    older = {"control-plane.alpha.kubernetes.io/leader": json.dumps({"holderIdentity": pod})}
+    kind = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
+    locks = [
+        {**kind, "metadata": {"name": "led", "namespace": name}, "spec": {"holderIdentity": pod}},
+        {**kind, "metadata": {"name": "given-back", "namespace": name}, "spec": {"holderIdentity": ""}},
+        {**config_map("older", name), "metadata": {"name": "older", "namespace": name, "annotations": older}},
+    ]
+    held = {"apiVersion": "v1", "kind": "List", "items": locks}
     kubectl("create", "-f", "-", given=held)
     assert not run(client, absent(described)).errors
     assert read(client, "v1", "Namespace", name) is None
