@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_SYSTEM
 from tests.support import istio_images, program_image
 from tests.support.described import describe
 from tests.support.waiting import until
@@ -36,7 +37,7 @@ def names(platform):
     form = "{range .items[*]}{.kind}/{.metadata.namespace}/{.metadata.name}{'\\n'}{end}"
     found = set(platform.kubectl("get", LEFT, "-A", "-o", f"jsonpath={form}").split())
     # Of our own runs, each of which writes its record.
-    return {one for one in found if "/llm-on-eks-system/" not in one}
+    return {one for one in found if f"/{NAMESPACE_SYSTEM}/" not in one}
 
 
 @pytest.fixture
