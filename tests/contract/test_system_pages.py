@@ -151,3 +151,27 @@ def test_every_page_of_a_system_is_in_the_navigation_and_in_the_overview():
     for page in PAGES:
         assert f"systems/{page.name}" in nav
         assert f"(systems/{page.name})" in overview
+
+
+def mebibytes(text):
+    """The amounts in a text, `1.2 GiB` or `512Mi`, in MiB."""
+    return [float(number) * {"M": 1, "G": 1024}[unit] for number, unit in re.findall(r"([\d.]+) ?([MG])i", text)]
+
+
+# Kinds of nodes have different pods; the drivers' pods are EKS's.
+@pytest.mark.parametrize(
+    "page",
+    [one for one in PAGES if one.stem not in ("accelerators", "storage", "policies")],
+    ids=lambda page: page.stem,
+)
+def test_the_overview_sums_up_what_the_pages_list(page):
+    asked = [
+        row for row in rows(PAGES[page]) if len(row) == 6 and mebibytes(row[3]) and not row[0].startswith("holders")
+    ]
+    fixed = sum(int(row[1]) * mebibytes(row[3])[0] for row in asked if row[1].isdigit())
+    each_node = sum(mebibytes(row[3])[0] for row in asked if row[1] == "1 a node")
+    table = [row for row in rows((REPO / "docs" / "platform.md").read_text()) if len(row) == 6]
+    overview = [row[3] for row in table if f"(systems/{page.name})" in row[1]]
+    parts = [part for text in overview for part in text.split(", ") if mebibytes(part)]
+    assert sum(mebibytes(part)[0] for part in parts if "a node" not in part) == pytest.approx(fixed, rel=0.12)
+    assert sum(mebibytes(part)[0] for part in parts if "a node" in part) == pytest.approx(each_node, rel=0.12)
