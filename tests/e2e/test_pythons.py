@@ -45,7 +45,8 @@ def test_what_needs_no_cluster_holds(version, core):
     if core != NEWEST:
         assert core_of(binaries) == core
     run(binaries / "ansible-playbook", "-i", "inventories/local", "site.yml", "--syntax-check")
-    run(binaries / "python", "-m", "pytest", "-q", "-n", "2", "-m", WITHOUT_CLUSTER, "tests/unit", "gateway/tests")
+    parallel = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+    run(binaries / "python", "-m", "pytest", "-q", *parallel, "-m", WITHOUT_CLUSTER, "tests/unit", "gateway/tests")
 
 
 def namespaces() -> set[str]:
