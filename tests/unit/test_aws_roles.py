@@ -419,7 +419,7 @@ def test_arns_are_those_of_the_partition(described):
         entry(described["china"], "storage_s3", "role")
     )
     arns = set(re.findall(r"arn:[a-z-]+:(?!kms)[a-z0-9]+", written))
-    assert arns == {"arn:aws-cn:ec2", "arn:aws-cn:iam", "arn:aws-cn:ssm", "arn:aws-cn:s3"}
+    assert arns == {f"arn:aws-cn:{service}" for service in ("ec2", "eks", "iam", "s3", "ssm")}
     assert "arn:aws-cn:elasticloadbalancing:" in str(entry(described["china"], "identity", "load_balancer_role"))
     roles = [
         entry(described["china"], owner, name)
