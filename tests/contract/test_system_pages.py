@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import lines_of, parse
+from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.systems import WINDOWS
 
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO))
@@ -137,6 +138,12 @@ def test_the_charts_versions_are_the_roles_defaults(role):
     for chart in charts:
         __, version, variable = table[chart]
         assert options[variable.strip("`")]["default"] == version
+
+
+@pytest.mark.parametrize("role", [role for role in SYSTEMS if role.name in WINDOWS], ids=lambda role: role.name)
+def test_a_page_names_the_kubernetes_versions_that_preflight_expects(role):
+    least, most = WINDOWS[role.name]
+    assert f"1.{least} to 1.{most}" in page_of(role)
 
 
 @each_page
