@@ -28,6 +28,8 @@ LISTINGS = {
     "efs_file_system": ("efs", "describe_file_systems", "FileSystems"),
     "kms_key": ("kms", "list_keys", "Keys"),
 }
+# Calls of a whole run that set what AWS's default is already: DNS in a VPC.
+NEEDLESS = {"ec2_vpc": 1}
 
 
 class Cut(BaseException):
@@ -73,16 +75,20 @@ def cut_points(kind, aws, ground):
     return len(done)
 
 
-def cut_and_complete(kind, aws, ground, point):
+def cut_and_complete(kind, aws, ground, point, points):
+    """`points`: how many calls a whole run has. What the first run did not come to is done by the second, and not only left out of its plan."""
     example = sample(kind, ground, aws)
     before = number_of(aws, kind) if kind in LISTINGS else 0
     broken = build(kind, aws, example.params)
-    cut_after(broken, point)
+    done = cut_after(broken, point)
     with pytest.raises(Cut):
         broken.apply()
         broken.wait()
-    build(kind, aws, example.params).apply()
-    build(kind, aws, example.params).wait()
+    again = build(kind, aws, example.params)
+    rest = cut_after(again, -1)
+    again.apply()
+    again.wait()
+    assert len(done) + len(rest) >= points - NEEDLESS.get(kind, 0), (done, rest)
     assert build(kind, aws, example.params).plan().verb == "none"
     if kind in LISTINGS:
         assert number_of(aws, kind) == before + 1, "made twice"
@@ -92,14 +98,15 @@ def cut_and_complete(kind, aws, ground, point):
 @pytest.mark.parametrize("kind", KINDS[::2])
 def test_a_run_that_was_cut_off_at_some_call_is_completed(aws, ground, kind):
     points = cut_points(kind, aws, ground)
-    cut_and_complete(kind, aws, ground, random.Random(kind).randint(1, points))
+    cut_and_complete(kind, aws, ground, random.Random(kind).randint(1, points), points)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_that_was_cut_off_at_any_call_is_completed(aws, ground, kind):
-    for point in range(1, cut_points(kind, aws, ground) + 1):
-        cut_and_complete(kind, aws, ground, point)
+    points = cut_points(kind, aws, ground)
+    for point in range(1, points + 1):
+        cut_and_complete(kind, aws, ground, point, points)
 
 
 def lose(aws, **which):
