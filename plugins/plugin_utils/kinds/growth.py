@@ -54,54 +54,8 @@ class Growth:
             _ask(context, claim, size, dry_run=False)
 
 
-def growth_of(context: Context, document: Document, live: Document | None) -> Growth:
-    """Of the claims of a StatefulSet, or of an operator's. `live`: the object as it is."""
-    sizes = _sizes(document)
-    if live is None or not sizes:
-        return Growth()
-    found = claims_by_template(context.run.api(), [live])
-    wanted = [(claim, sizes.get(template) or sizes.get("", "")) for template, claim in found]
-    return Growth([(claim, size) for claim, size in wanted if _is_less(_asked(claim["spec"]), size)])
-
-
-def grows(document: Document, live: Document) -> bool:
-    """Whether templates ask for more than those of the live object."""
-    before = _sizes(live)
-    return any(_is_less(before.get(name), size) for name, size in _sizes(document).items())
-
-
-def refuse_shrinking(document: Document, live: Document) -> None:
-    """Raises NodeError where templates ask for less than those of the live object."""
-    before = _sizes(live)
-    for name, size in _sizes(document).items():
-        if _is_less(size, before.get(name)):
-            raise NodeError(
-                f"{subject(document)}: its volumes {name} have {before[name]}, and volumes do not shrink; "
-                f"ask for {before[name]} or more"
-            )
-
-
-def as_small(document: Document, live: Document) -> Document | None:
-    """A StatefulSet with the sizes of the live one; None where it has no larger ones."""
-    wanted, before = _sizes(document), _sizes(live)
-    same_volumes = document["kind"] == "StatefulSet" and wanted.keys() == before.keys()
-    return with_sizes(document, before) if same_volumes and grows(document, live) else None
-
-
-def with_sizes(document: Document, sizes: dict[str, str]) -> Document:
-    made = copy.deepcopy(document)
-    for template in made["spec"]["volumeClaimTemplates"]:
-        template["spec"]["resources"]["requests"]["storage"] = sizes[template["metadata"]["name"]]
-    return made
-
-
 def sizes_of(document: Document) -> dict[str, str]:
-    """What the templates of a StatefulSet ask for, by their names."""
-    return _sizes(document)
-
-
-def _sizes(document: Document) -> dict[str, str]:
-    """The same; of an operator's kind, for all its claims, by an empty name."""
+    """What the templates of a StatefulSet ask for, by their names; of an operator's kind, for all its claims, by an empty name."""
     spec = document.get("spec") or {}
     if document["kind"] == "StatefulSet":
         templates = spec.get("volumeClaimTemplates") or []
@@ -112,6 +66,47 @@ def _sizes(document: Document) -> dict[str, str]:
     else:
         return {}
     return {name: size for name, size in found.items() if size}
+
+
+def growth_of(context: Context, document: Document, live: Document | None) -> Growth:
+    """Of the claims of a StatefulSet, or of an operator's. `live`: the object as it is."""
+    asked = sizes_of(document)
+    if live is None or not asked:
+        return Growth()
+    found = claims_by_template(context.run.api(), [live])
+    wanted = [(claim, asked.get(template) or asked.get("", "")) for template, claim in found]
+    return Growth([(claim, size) for claim, size in wanted if _is_less(_asked(claim["spec"]), size)])
+
+
+def grows(document: Document, live: Document) -> bool:
+    """Whether templates ask for more than those of the live object."""
+    before = sizes_of(live)
+    return any(_is_less(before.get(name), size) for name, size in sizes_of(document).items())
+
+
+def refuse_shrinking(document: Document, live: Document) -> None:
+    """Raises NodeError where templates ask for less than those of the live object."""
+    before = sizes_of(live)
+    for name, size in sizes_of(document).items():
+        if _is_less(size, before.get(name)):
+            raise NodeError(
+                f"{subject(document)}: its volumes {name} have {before[name]}, and volumes do not shrink; "
+                f"ask for {before[name]} or more"
+            )
+
+
+def as_small(document: Document, live: Document) -> Document | None:
+    """A StatefulSet with the sizes of the live one; None where it has no larger ones."""
+    wanted, before = sizes_of(document), sizes_of(live)
+    same_volumes = document["kind"] == "StatefulSet" and wanted.keys() == before.keys()
+    return with_sizes(document, before) if same_volumes and grows(document, live) else None
+
+
+def with_sizes(document: Document, sizes: dict[str, str]) -> Document:
+    made = copy.deepcopy(document)
+    for template in made["spec"]["volumeClaimTemplates"]:
+        template["spec"]["resources"]["requests"]["storage"] = sizes[template["metadata"]["name"]]
+    return made
 
 
 def _asked(spec: Document) -> str:
