@@ -40,11 +40,11 @@ def names(platform):
     return {one for one in found if f"/{NAMESPACE_SYSTEM}/" not in one}
 
 
-@pytest.fixture
-def istio(platform, tmp_path):
+@pytest.fixture(scope="module")
+def istio(platform, tmp_path_factory):
     """The roles' control plane, with its real charts. Nothing of it is left afterwards."""
     before = names(platform)
-    program_image.given(platform.name, istio_images.written(tmp_path))
+    program_image.given(platform.name, istio_images.written(tmp_path_factory.mktemp("images")))
     systems = {"gateway_api_state": "present", "istio_state": "present", "istio_values": istio_images.VALUES}
     chosen = {"platform_only": ["gateway_api", "istio"], "platform_chart_mirror": MIRROR}
     platform.playbook("playbooks/lock.yml", "-e", json.dumps(systems | chosen))
@@ -71,10 +71,10 @@ def routed():
     return [home, service, gateway, route]
 
 
-@pytest.fixture
-def front_door(platform, istio, tmp_path):
+@pytest.fixture(scope="module")
+def front_door(platform, istio, tmp_path_factory):
     """The port of a way to Envoy."""
-    file = tmp_path / "front.json"
+    file = tmp_path_factory.mktemp("front") / "front.json"
     file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": routed()}))
     try:
         platform.kubectl("apply", "--server-side", "-f", str(file))

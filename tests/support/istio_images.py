@@ -16,7 +16,11 @@ REPO = Path(__file__).resolve().parents[2]
 VALUES = {
     "telemetry": {"enabled": False},
     "env": {"PILOT_ENABLE_ALPN_FILTER": "false", "PILOT_ENABLE_METADATA_EXCHANGE": "false"},
-    "meshConfig": {"accessLogFile": "/dev/stdout", "accessLogEncoding": "JSON"},
+    "meshConfig": {
+        "accessLogFile": "/dev/stdout",
+        "accessLogEncoding": "JSON",
+        "defaultConfig": {"proxyMetadata": {"PEER_METADATA_DISCOVERY": "false"}},
+    },
 }
 _HUB = "registry.istio.io/release"
 
@@ -51,7 +55,8 @@ def written(folder: Path) -> dict[str, Path]:
             **{str(library).lstrip("/"): library for library in _libraries(envoy)},
         },
     }
-    references = {name: f"{_HUB}/{name}:{version}" for name in files}
+    # As the profile of the ambient mesh names them.
+    references = {name: f"{_HUB}/{name}:{version}-distroless" for name in files}
     return {
         references[name]: program_image.written(references[name], within, folder / f"{name}.tar", user="1337:1337")
         for name, within in files.items()

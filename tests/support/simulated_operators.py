@@ -115,10 +115,11 @@ class SimulatedOperators:
             return
         for space in self.client.list(self.client.resource("v1", "Namespace")):
             name = space["metadata"]["name"]
-            metadata = {"name": "istio-ca-root-cert", "namespace": name, "labels": {"istio.io/config": "true"}}
-            certificate = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"root-cert.pem": ""}}
             if name not in _WITHOUT_CERTIFICATE and not space["metadata"].get("deletionTimestamp"):
-                self.client.apply(self.client.resource("v1", "ConfigMap"), certificate)
+                for kept in ("istio-ca-root-cert", "istio-ca-crl"):
+                    metadata = {"name": kept, "namespace": name, "labels": {"istio.io/config": "true"}}
+                    certificate = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+                    self.client.apply(self.client.resource("v1", "ConfigMap"), certificate)
         offered = self.client.resource("gateway.networking.k8s.io/v1", "GatewayClass")
         for name, controller in _GATEWAY_CLASSES.items() if offered else ():
             found = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": {"name": name}}

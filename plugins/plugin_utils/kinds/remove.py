@@ -22,6 +22,7 @@ from .manifest import in_order
 _HOUSEHOLD = {
     ("ConfigMap", "kube-root-ca.crt"),
     ("ConfigMap", "istio-ca-root-cert"),
+    ("ConfigMap", "istio-ca-crl"),
     ("ServiceAccount", "default"),
 }
 # These are deleted only after their pods (foreground); for all others that would be needless work of the garbage
