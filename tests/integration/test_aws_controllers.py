@@ -236,9 +236,14 @@ def test_a_refusing_aws_and_a_full_pool_are_told_until_it_is_over(judged, tmp_pa
 
 
 def service(name, **annotations):
-    """A Service of type LoadBalancer within the network."""
+    """A Service of type LoadBalancer within the network; what is made for it has our mark.
+
+    The cloud controller manager makes a network load balancer again that it has just deleted, if nodes go at the same moment. Only its mark
+    tells that nobody will take it away.
+    """
     prefix = "service.beta.kubernetes.io/aws-load-balancer-"
-    given = {f"{prefix}{key}": value for key, value in {"internal": "true", **annotations}.items()}
+    marks = {"additional-resource-tags": f"llm.on_eks/cluster={NAME},llm.on_eks/component=front"}
+    given = {f"{prefix}{key}": value for key, value in {"internal": "true", **marks, **annotations}.items()}
     return {
         "apiVersion": "v1",
         "kind": "Service",
