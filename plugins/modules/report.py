@@ -6,7 +6,8 @@ DOCUMENTATION = r"""
 module: report
 short_description: Print what the user needs next at the end of a run
 description:
-  - Prints URL, or the way to a gateway that has no address outside, where the key is, the models, one line to paste, what changed and the seconds of each stage.
+  - Prints URL, or the way to a gateway that has no address outside, where the key is, the models, one line to paste, what changed and
+    the seconds of each stage.
   - No secret passes through it; the key is shown masked.
 options:
   cluster:
