@@ -110,10 +110,16 @@ def answers(platform, port):
         return streamed(platform, port)[0].status == 200
 
 
-def logged(platform, *what):
-    """Lines of a log that are JSON."""
-    lines = platform.kubectl("logs", "--tail=100", *what).splitlines()
-    return [json.loads(line) for line in lines if line.startswith("{")]
+def logged(platform, request, *what):
+    """The line of a log that is of this request; Envoy writes once a second."""
+
+    def found():
+        lines = platform.kubectl("logs", "--tail=100", *what).splitlines()
+        said = [json.loads(line) for line in lines if line.startswith("{")]
+        return [one for one in said if one.get("request_id") == request]
+
+    [line] = until(found, seconds=30, pause=0.5)
+    return line
 
 
 def test_tokens_come_one_by_one_through_the_front_door_and_one_id_is_in_every_log(platform, front_door):
@@ -124,13 +130,9 @@ def test_tokens_come_one_by_one_through_the_front_door_and_one_id_is_in_every_lo
     assert came[len(came) // 2] < came[-1] * 0.8
 
     request = answer.headers["x-request-id"]
-    [seen] = [one for one in logged(platform, "-n", HOME, "deployment/front-istio") if one.get("request_id") == request]
+    seen = logged(platform, request, "-n", HOME, "deployment/front-istio")
     assert (seen["path"], seen["response_code"]) == ("/v1/completions", 200)
-    [told] = [
-        one
-        for one in logged(platform, "-n", "llm-gateway", "deployment/llm-gateway")
-        if one.get("request_id") == request
-    ]
+    told = logged(platform, request, "-n", "llm-gateway", "deployment/llm-gateway")
     assert (told["model"], told["status"], told["trace_id"]) == ("tiny", 200, TRACE)
 
 
@@ -138,7 +140,9 @@ def test_envoy_is_told_to_wait_for_silent_models_and_to_ask_nobody_twice(platfor
     said = platform.kubectl(
         "-n", HOME, "exec", "deployment/front-istio", "--", "pilot-agent", "request", "GET", "config_dump"
     )
-    [dump] = [one for one in json.loads(said)["configs"] if "RoutesConfigDump" in one["@type"]]
+    # The agent warns before it answers.
+    configs = json.loads(said[said.index("{") :])["configs"]
+    [dump] = [one for one in configs if "RoutesConfigDump" in one["@type"]]
     hosts = [host for one in dump["dynamic_route_configs"] for host in one["route_config"]["virtual_hosts"]]
     [route] = [
         one["route"] for host in hosts for one in host["routes"] if "llm-gateway-front" in one["route"]["cluster"]
