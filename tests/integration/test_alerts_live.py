@@ -93,18 +93,6 @@ def test_a_long_queue_is_told_until_it_is_short(tmp_path, model):
         scene.clears("LlmQueueLong")
 
 
-def test_a_model_that_does_not_wake_is_told_while_requests_wait_for_it(tmp_path, model):
-    """Its engine is gone as at rest, and none comes: requests are held, and nobody is refused."""
-    scene = Scene(tmp_path, model, shortened(), ("--hold-timeout", "100", "--probe-interval", "0.5"))
-    with scene.prometheus(), scene.gateway(), scene.load(2, timeout=120):
-        with scene.engine() as engine:
-            well(scene)
-            engine.kill()
-            scene.fires("LlmModelDoesNotWake")
-        with scene.engine():
-            scene.clears("LlmModelDoesNotWake")
-
-
 def test_an_engine_that_dies_again_and_again_is_told(tmp_path, model):
     breaker = ("--breaker-failures", "1", "--breaker-cooldown", "0.5", "--probe-interval", "0.5", "--hold-timeout", "1")
     scene = Scene(tmp_path, model, shortened(), breaker)
