@@ -430,6 +430,8 @@ def test_each_change_is_a_revision_and_a_run_without_one_is_none(client, name):
         engine.converge(engine.Request(descriptors=[component(name, config_map("a", key=text))], client=client))
     history = Recorder(client).history(name)
     assert [(one.number, one.state) for one in history] == [(1, "applied"), (2, "applied")]
+    with pytest.raises(RecordError, match="no revision so far back; recorded are 1, 2"):
+        rollback(client, name, -2, check=True)
     assert history[0].digest != history[1].digest
     assert history[1].by and history[1].at
 

@@ -23,7 +23,7 @@ from ..kinds.wait import WORKLOADS, WaitNode
 from ..kubernetes.client import Client
 from ..locks import lease
 from ..objects.data_loss import Permission
-from ..objects.record import Recorder
+from ..objects.record import Recorder, RecordError
 from . import engine, scheduler
 from .engine import Hooks
 from .graph import Vertex
@@ -104,8 +104,7 @@ def rollback(
 def _run(context: Context, component: str, number: int, hooks: Hooks) -> Result:
     started = time.monotonic()
     if number < 0:
-        applied = [one.number for one in context.run.recorder.history(component) if one.state == "applied"]
-        number = applied[number - 1] if len(applied) >= 1 - number else 0
+        number = _before(context.run.recorder, component, -number)
     documents = context.run.recorder.documents(component, number)
     nodes = _nodes(component, number, documents)
     vertices = [Vertex(index, component, node, {index - 1} if index else set()) for index, node in enumerate(nodes)]
@@ -119,6 +118,15 @@ def _run(context: Context, component: str, number: int, hooks: Hooks) -> Result:
     for node in done:
         result.add(node)
     return Result({component: result}, done, time.monotonic() - started, context)
+
+
+def _before(recorder: Recorder, component: str, back: int) -> int:
+    """The number of the revision that is so many before the newest. Raises RecordError."""
+    applied = [one.number for one in recorder.history(component) if one.state == "applied"]
+    if len(applied) > back:
+        return applied[-1 - back]
+    known = f"recorded are {', '.join(map(str, applied))}" if applied else "nothing of it is recorded"
+    raise RecordError(f"component {component} has no revision so far back; {known}")
 
 
 def _nodes(component: str, number: int, documents: Sequence[Document]) -> list[Node]:
