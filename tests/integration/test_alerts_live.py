@@ -6,16 +6,14 @@ docs/runbooks.md says which alerts cannot fire here, and why.
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import pytest
 
 from local.kubernetes import forward
 from tests.support.cluster_client import kubectl
-from tests.support.live_metrics import KEY, Scene, free_port, needs_prometheus, running, shortened, wait_for
+from tests.support.live_metrics import KEY, Scene, free_port, needs_prometheus, running, shortened, slowed, wait_for
 from tests.support.tiny_model import make_tiny_gguf
 from tools.debian import find
 
@@ -26,28 +24,6 @@ REDIS = find("redis-server")
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return make_tiny_gguf(tmp_path_factory.mktemp("model") / "tiny.gguf", kind="bigram")
-
-
-@contextmanager
-def slowed(process, stopped=1.0, runs=0.005):
-    """The process runs only now and then, as on a node that is much too busy."""
-    end = threading.Event()
-
-    def brake():
-        while not end.is_set():
-            process.send_signal(signal.SIGSTOP)
-            end.wait(stopped)
-            process.send_signal(signal.SIGCONT)
-            end.wait(runs)
-
-    thread = threading.Thread(target=brake)
-    thread.start()
-    try:
-        yield
-    finally:
-        end.set()
-        thread.join()
-        process.send_signal(signal.SIGCONT)
 
 
 def well(scene):

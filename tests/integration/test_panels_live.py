@@ -16,7 +16,7 @@ import yaml
 from ansible_collections.llm.on_eks.plugins.plugin_utils.monitoring import dashboards
 from local.observe.dashboards import boards, metrics, system
 from tests.support.described import REPO
-from tests.support.live_metrics import FILES, Scene, free_port, needs_prometheus, shortened, soon, wait_for
+from tests.support.live_metrics import FILES, Scene, free_port, needs_prometheus, shortened, slowed, soon, wait_for
 from tests.support.tiny_model import make_tiny_gguf
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1800), needs_prometheus]
@@ -78,7 +78,10 @@ def test_every_panel_of_the_gateway_and_of_llama_cpp_has_values_after_load(tmp_p
         with scene.gateway(engines), scene.load(3, max_tokens=300), scene.load(1, model="other"):
             wait_for(lambda: has_values(scene, "model:llm_requests:rate5m"), "the first requests")
             # Streams break off, others find nobody: both are taken by the other engine.
-            second.kill()
+            with slowed(second, stopped=0.2):
+                on_second = f'llm_gateway_engine_in_flight{{engine=~".*:{other}"}} > 1'
+                wait_for(lambda: scene.query(on_second), "streams of the second engine")
+                second.kill()
             wait_for(all_seen, "values of every panel", 180, lambda: sorted(wanted - seen))
             for board, panel, query in set(queries) - wanted:
                 assert not has_values(scene, query), f"{board}, {panel} has values: take it out of NOT_HERE"

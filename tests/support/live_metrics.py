@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -76,6 +77,28 @@ def running(command: list[Any], **options: Any) -> Iterator[subprocess.Popen[byt
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def slowed(process: subprocess.Popen[bytes], stopped: float = 1.0, runs: float = 0.005) -> Iterator[None]:
+    """The process runs only now and then, as on a node that is much too busy."""
+    end = threading.Event()
+
+    def brake() -> None:
+        while not end.is_set():
+            process.send_signal(signal.SIGSTOP)
+            end.wait(stopped)
+            process.send_signal(signal.SIGCONT)
+            end.wait(runs)
+
+    thread = threading.Thread(target=brake)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+        process.send_signal(signal.SIGCONT)
 
 
 def answers(url: str) -> bool:
