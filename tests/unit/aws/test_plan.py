@@ -56,6 +56,14 @@ def test_an_exact_map_loses_what_is_not_desired():
     assert said(plan) == ["labels.b: 2 → (none)"]
 
 
+def test_an_exact_map_gets_a_member_whose_value_is_empty():
+    """A policy for the whole cluster has no namespaces, and a label may have no value: the member counts."""
+    for value in ([], "", {}):
+        plan = decide("x", {"policies": {}}, {"policies": {"admin": value}}, rules=Rules(exact=("policies",)))
+        assert plan.changed == {"policies": {"admin": value}}
+    assert decide("x", {}, {"policies": {"admin": None}}, rules=Rules(exact=("policies",))).verb == "none"
+
+
 def test_documents_are_compared_as_data():
     rules = Rules(documents=("policy",))
     have = {"policy": '{"Statement": [{"Action": ["a:b"], "Effect": "Allow"}]}'}
