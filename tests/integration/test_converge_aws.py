@@ -164,7 +164,7 @@ def test_one_component_alone_looks_up_what_it_refers_to(aws, platform):
 
 def test_kubernetes_alone_needs_the_cluster_to_be_there(aws, platform):
     app = {"name": "app", "namespace": {"name": "app"}}
-    with pytest.raises(NoClusterError, match=r"run site\.yml"):
+    with pytest.raises(NoClusterError, match=r"run the whole site\.yml"):
         emulated.converge(aws, "elsewhere", [app])
     assert did(converge(aws, [app])) == [("app", "create", "Namespace app")]
     converge(aws, gone([app]))

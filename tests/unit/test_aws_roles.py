@@ -382,7 +382,7 @@ def test_each_role_has_the_boundary_that_is_named_for_all(described):
 
 @pytest.mark.parametrize("host", [host for host in AWS_HOSTS if host != "seed"])
 def test_each_service_account_with_a_role_is_the_one_that_the_role_trusts(described, host):
-    found = [(owner, one) for owner, one in aws_entries(described[host])]
+    found = list(aws_entries(described[host]))
     roles = {
         f"${{out:{owner}.{one['name']}_arn}}": one["properties"] for owner, one in found if one["type"] == "iam_role"
     }

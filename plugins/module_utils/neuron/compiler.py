@@ -84,7 +84,8 @@ class Runner:
 
     def versions(self, backend: Backend) -> dict[str, str]:
         """The libraries' versions, read without a device. InputError when the libraries are missing."""
-        done = subprocess.run(
+        # Jobs in the cluster run this too, without a module.
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
             [self.python, str(backend.helper), "versions"],
             env=self._environment(),
             capture_output=True,
@@ -103,7 +104,7 @@ class Runner:
         file.write_text(json.dumps(spec), encoding="utf-8")
         started = time.monotonic()
         with log.open("wb") as out:
-            child = subprocess.Popen(
+            child = subprocess.Popen(  # pylint: disable=ansible-bad-function
                 [self.python, str(backend.helper), "compile", str(file)],
                 env={**self._environment(), **({"NEURON_CC_FLAGS": spec["flags"]} if spec.get("flags") else {})},
                 cwd=self.work_dir,
