@@ -33,22 +33,6 @@ class Growth:
         grown = [(claim, _of(claim, size)) for claim, size in self.claims]
         return [Action("update", subject(claim), changes(claim, made), claim, made) for claim, made in grown]
 
-    def require(self, context: Context) -> None:
-        """Raises NodeError where the API does not take it."""
-        for claim, size in self.claims:
-            _ask(context, claim, size, dry_run=True)
-
-    def possible(self, context: Context) -> tuple[Growth, list[str]]:
-        """(what of it the API takes, notes about the rest): claims that an earlier template left small."""
-        taken, notes = [], []
-        for claim, size in self.claims:
-            try:
-                _ask(context, claim, size, dry_run=True)
-                taken.append((claim, size))
-            except NodeError as refused:
-                notes.append(str(refused))
-        return Growth(taken), notes
-
     def carry_out(self, context: Context) -> None:
         for claim, size in self.claims:
             _ask(context, claim, size, dry_run=False)
@@ -68,14 +52,27 @@ def sizes_of(document: Document) -> dict[str, str]:
     return {name: size for name, size in found.items() if size}
 
 
-def growth_of(context: Context, document: Document, live: Document | None) -> Growth:
-    """Of the claims of a StatefulSet, or of an operator's. `live`: the object as it is."""
+def growth_of(context: Context, document: Document, live: Document | None) -> tuple[Growth, list[str]]:
+    """(what claims of a StatefulSet, or of an operator's, get; notes about those that cannot). `live`: the object as it is.
+
+    Raises NodeError where the API refuses what grows in this run; that an earlier template left a claim small is a note.
+    """
     asked = sizes_of(document)
     if live is None or not asked:
-        return Growth()
-    found = claims_by_template(context.run.api(), [live])
-    wanted = [(claim, asked.get(template) or asked.get("", "")) for template, claim in found]
-    return Growth([(claim, size) for claim, size in wanted if _is_less(_asked(claim["spec"]), size)])
+        return Growth(), []
+    taken, notes = [], []
+    for template, claim in claims_by_template(context.run.api(), [live]):
+        size = asked.get(template) or asked.get("", "")
+        if not _is_less(_asked(claim["spec"]), size):
+            continue
+        try:
+            _ask(context, claim, size, dry_run=True)
+            taken.append((claim, size))
+        except NodeError as refused:
+            if grows(document, live):
+                raise
+            notes.append(str(refused))
+    return Growth(taken), notes
 
 
 def grows(document: Document, live: Document) -> bool:

@@ -22,7 +22,7 @@ from ..objects.takeover import as_taken_over
 from .autoscaled import hands_replicas_over, keeps_replicas
 from .base import Action, Context, Document, NodeError, Outcome, Policy, ServedKind, Unfinished, Verb, subject
 from .gone import wait_gone
-from .growth import as_small, grows, growth_of, refuse_shrinking, sizes_of, with_sizes
+from .growth import as_small, growth_of, refuse_shrinking, sizes_of, with_sizes
 from .lapsed import lapsed_keys, remove_keys, without_keys
 from .once import has_run
 from .recreate import UNPROCESSABLE, is_immutable, recreate, remake_around_pods
@@ -160,9 +160,7 @@ def apply(context: Context, document: Document, policy: Policy | None = None) ->
         if live is None or not is_immutable(error):
             raise
         return _of_fixed_fields(context, resource, document, live, policy, error)
-    growth, small = growth_of(context, document, live).possible(context)
-    if live is not None and small and grows(document, live):
-        raise NodeError(small[0])
+    growth, small = growth_of(context, document, live)
     notes = [*write.notes, *small]
     difference = changes(live, write.planned)
     if live is not None and not difference and not write.hands_over and not growth.claims:
@@ -192,8 +190,7 @@ def _of_fixed_fields(
     if write is None:
         action, made = recreate(context, resource, document, live, policy, error)
         return Outcome([action], _read_back(context, resource, made, made) if made else [])
-    growth = growth_of(context, document, live)
-    growth.require(context)
+    growth, __ = growth_of(context, document, live)
     planned = with_sizes(write.planned, sizes_of(document))
     actions = [Action("update", subject(document), changes(live, planned), live, planned), *growth.actions()]
     if not context.run.check:

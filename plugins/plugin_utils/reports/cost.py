@@ -212,7 +212,7 @@ def _table(title: str, rows: Sequence[Row], columns: Sequence[_Column]) -> str:
 
 def _drawn(row: Row, columns: Sequence[_Column], most: Decimal) -> str:
     # A key has no pods of its own: its bar has one colour.
-    parts = (row.own, row.shared) if len(columns) > len(_OF_KEYS) else (row.total, Decimal())
+    parts = (row.total, Decimal()) if columns is _OF_KEYS else (row.own, row.shared)
     own, shared = (max(part, Decimal()) / most * 99 for part in parts)
     bars = f'<i style="width:{own:.1f}%"></i><i class="shared" style="width:{shared:.1f}%"></i>'
     numbers = "".join(f"<td>{column.text(row)}" for column in columns)

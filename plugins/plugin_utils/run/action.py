@@ -21,7 +21,7 @@ class Action(ActionBase):  # type: ignore[misc]  # Ansible has no types
     constraints: ClassVar[dict[str, Any]] = {}
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        # Ansible has forked for this task: what it had loaded is no garbage, and searching it again would cost a quarter of a run.
+        # Ansible has forked for this task: what it had loaded is not garbage. Not to search it saved a fifth of converge's CPU time.
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
         result: dict[str, Any] = super().run(tmp, task_vars)
