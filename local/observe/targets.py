@@ -40,6 +40,13 @@ def engines(pods: Sequence[Document]) -> Iterator[Document]:
             yield from _pod(pod, model=labels.get(MODEL, ""), engine=labels[ENGINE])
 
 
+def opencosts(pods: Sequence[Document]) -> Iterator[Document]:
+    """OpenCost's pods."""
+    for pod in pods:
+        if pod["metadata"].get("labels", {}).get("app.kubernetes.io/name") == "opencost":
+            yield from _pod(pod)
+
+
 def kubelets(nodes: Sequence[Document]) -> Iterator[Document]:
     """The kubelet of each node."""
     for node in nodes:
@@ -91,6 +98,7 @@ def renew(folder: Path) -> None:
     """Write all files. Raises OSError or ValueError."""
     write(folder / "llm-gateway.json", list(gateways(listed("/api/v1/namespaces/llm-gateway/pods"))))
     write(folder / "llm-engines.json", list(engines(listed("/api/v1/namespaces/llm-engines/pods"))))
+    write(folder / "opencost.json", list(opencosts(listed("/api/v1/namespaces/opencost/pods"))))
     write(folder / "kubelet.json", list(kubelets(listed("/api/v1/nodes"))))
 
 

@@ -34,12 +34,17 @@ class ActionModule(Action):
     arguments = ARGUMENTS
 
     def answer(self, options: dict[str, Any]) -> dict[str, Any]:
-        client = client_from(options, aws_from(options))
-        spent = cost.ask(client, options["days"], opencost=options["opencost"], prometheus=options["prometheus"])
+        if options["days"] < 1:
+            raise cost.CostError(
+                f"days: {options['days']} is no period; give 1 or more (report_days of playbooks/report.yml)"
+            )
+        client, now = client_from(options, aws_from(options)), datetime.datetime.now(datetime.UTC)
+        places = {name: options[name] for name in ("opencost", "prometheus")}
+        spent = cost.ask(client, options["days"], until=now, **places)
         display.display(cost.render(spent, options["days"]))
         if options["out"] and not self._task.check_mode:
-            until = datetime.datetime.now(datetime.UTC).date().isoformat()
-            write_whole(Path(options["out"]), cost.page(spent, options["cluster"], options["days"], until).encode())
+            page = cost.page(spent, options["cluster"], options["days"], now.date().isoformat())
+            write_whole(Path(options["out"]), page.encode())
         rows = {"models": cost.by_model(spent), "api_keys": cost.by_key(spent)}
         return {
             "idle_share": float(cost.idle_share(spent)),

@@ -300,21 +300,12 @@ def test_observe_brings_one_page_that_draws_what_clients_do_and_stays(platform, 
     assert "Dashboards" in read(page)
 
 
-# What OpenCost answers, from a pod of its name: three dollars of the engine's pods, one of idle nodes.
-OPENCOST = """
-import http.server, json
-said = json.dumps({"code": 200, "data": [{"tiny": {"totalCost": 3}, "__idle__": {"totalCost": 1}}]}).encode()
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200); self.send_header("content-length", str(len(said))); self.end_headers(); self.wfile.write(said)
-http.server.HTTPServer(("", 9003), Handler).serve_forever()
-"""
-
-
 @contextmanager
 def opencost(platform, folder):
-    """A pod in OpenCost's place, of the gateway's image."""
-    container = {"name": "opencost", "command": ["/opt/gateway/bin/python", "-c", OPENCOST]}
+    """A pod in OpenCost's place, of the gateway's image: three dollars a month of the engine's pods, one of idle nodes."""
+    double = (REPO / "tests/support/opencost.py").read_text()
+    rates = [f"tiny={3 / 720}", f"__idle__={1 / 720}"]
+    container = {"name": "opencost", "command": ["/opt/gateway/bin/python", "-c", double, "9003", *rates]}
     container["image"] = platform.kubectl(
         "-n",
         "llm-gateway",

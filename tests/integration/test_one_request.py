@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """One request is found everywhere: in the traces of gateway and engine, in the log by its id, on the dashboard, in the cost report.
 
-Gateway, llama.cpp and Prometheus are real. Doubles: the collector of traces, which holds what it gets to OTLP's schema, and OpenCost, which says
-what the engine's pod costs.
+Gateway, llama.cpp and Prometheus are real. Doubles: the collector of traces, which holds what it gets to OTLP's schema, and OpenCost
+(tests/support/opencost.py); tests/e2e/test_cost_report.py asks its program.
 """
 
 from __future__ import annotations
 
+import datetime
 import http.client
 import json
 import re
@@ -22,6 +23,7 @@ import yaml
 from ansible_collections.llm.on_eks.plugins.plugin_utils.monitoring import dashboards as grafana
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports import cost
 from local.observe import dashboards
+from tests.support import opencost
 from tests.support.live_metrics import FILES, Scene, needs_prometheus, shortened, soon, wait_for
 from tests.support.otlp_collector import collecting
 from tests.support.serving import serving
@@ -66,22 +68,28 @@ def heard(engine_port):
 
 
 class Services:
-    """The API server's way to Services: Prometheus is the scene's, OpenCost says that the engine's pod cost 3 USD, and idle nodes 1 USD."""
+    """The API server's way to Services: Prometheus is the scene's; for OpenCost the engine's pod costs 3 USD a day, and idle nodes 1 USD."""
 
     def __init__(self, scene):
         self.scene = scene
 
     def request(self, method, path, *, query, what):
         if "/opencost:" in path:
-            costs = {"tiny": {"totalCost": 3}, "__idle__": {"totalCost": 1}}
-            return json.dumps({"code": 200, "data": [costs]}).encode()
+            now = datetime.datetime.now(datetime.UTC)
+            rates = {"tiny": 3 / 24, "__idle__": 1 / 24}
+            status, body = opencost.allocation(query, rates, now - datetime.timedelta(days=9), now)
+            assert status == 200
+            return body
         address = f"{self.scene.prometheus_url}/{path.partition('/proxy/')[2]}?{urlencode(query)}"
         with urllib.request.urlopen(address, timeout=10) as answer:
             return answer.read()
 
 
 def spent(scene):
-    return cost.ask(Services(scene), 1, opencost="opencost/opencost:9003", prometheus="monitoring/p:9090")
+    places = {"opencost": "opencost/opencost:9003", "prometheus": "monitoring/p:9090"}
+    # The minute that runs is not asked for; the tokens are a few seconds old.
+    now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=1)
+    return cost.ask(Services(scene), 1, until=now, **places)
 
 
 def test_one_request_is_found_in_traces_in_the_log_on_the_dashboard_and_in_the_cost_report(tmp_path):

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 import json
+import math
 import random
 from decimal import Decimal
 
@@ -20,6 +23,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.cost import (
     render,
     shares,
 )
+from tests.support import opencost
 
 
 def usd(text):
@@ -86,36 +90,84 @@ def test_a_page_shows_names_as_text():
     assert "<td>&lt;b&gt;</td>" in page(spent, "demo", 30)
 
 
-class Recorded:
-    """A client that answers as OpenCost's and Prometheus' documents show, and keeps what it was asked."""
+NOW = datetime.datetime(2026, 11, 29, 1, 0, 30, tzinfo=datetime.UTC)
+HOURS = 30 * 24
+# What makes BY_HAND of 30 days.
+RATES = {"a": 600 / HOURS, "b": 200 / HOURS, "__idle__": 100 / HOURS, "__unallocated__": 100 / HOURS}
 
-    def __init__(self, *, broken=False):
-        self.asked = []
-        self.broken = broken
+
+class Recorded:
+    """The API server's way to OpenCost's double and to what Prometheus' documents show; keeps what it was asked."""
+
+    def __init__(self, rates=RATES, *, since=NOW - datetime.timedelta(days=400), broken=False):
+        self.rates, self.since, self.broken, self.asked = rates, since, broken, []
 
     def request(self, method, path, *, query, what):
         self.asked.append((path, dict(query)))
         if self.broken:
             return b"<html>no</html>"
         if path.endswith("/allocation"):
-            costs = {"a": 600, "b": 200, "__idle__": 100, "__unallocated__": 100}
-            return json.dumps(
-                {"code": 200, "data": [{k: {"name": k, "totalCost": v} for k, v in costs.items()}]}
-            ).encode()
+            status, body = opencost.allocation(query, self.rates, self.since, NOW)
+            assert status == 200, body
+            return body
         label = "model" if "tokens_total[" in query["query"] and "key_tokens" not in query["query"] else "key"
         tokens = {"model": BY_HAND.tokens, "key": BY_HAND.key_tokens}[label]
         result = [{"metric": {label: name}, "value": [1, str(count)]} for name, count in tokens.items()]
         return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
 
 
+def asked(client, days=30):
+    return ask(client, days, opencost="opencost/opencost:9003", prometheus="monitoring/p:9090", until=NOW)
+
+
 def test_what_opencost_and_prometheus_answer_becomes_the_report():
     client = Recorded()
-    assert ask(client, 30, opencost="opencost/opencost:9003", prometheus="monitoring/p:9090") == BY_HAND
+    found = asked(client)
+    assert found == dataclasses.replace(BY_HAND, known=HOURS)
     paths = [path for path, __ in client.asked]
     assert paths[0] == "/api/v1/namespaces/opencost/services/opencost:9003/proxy/allocation"
-    assert client.asked[1][1] == {"query": "sum by (model) (increase(llm_gateway_tokens_total[30d]))"}
+    assert client.asked[1][1]["query"] == "sum by (model) (increase(llm_gateway_tokens_total[30d]))"
+
+
+def test_costs_and_tokens_are_of_the_same_hours_also_soon_after_midnight():
+    """OpenCost's own "1d" would be the day that is running: one hour of costs for a day of tokens."""
+    client = Recorded()
+    assert sum(row.total for row in by_model(asked(client, 1))) == usd("33.33")
+    (__, costs), (__, tokens), __ = client.asked
+    assert costs["window"] == "2026-11-28T01:00:00Z,2026-11-29T01:00:00Z"
+    assert tokens["time"] == str(int(NOW.replace(second=0).timestamp()))
+
+
+def test_volumes_that_no_pod_has_are_part_of_the_bill():
+    found = asked(Recorded({**RATES, "__unmounted__": 50 / HOURS}))
+    assert found.others == usd("150")
+    assert sum(row.total for row in by_model(found)) == usd("1050")
+
+
+def test_a_period_of_which_only_the_end_is_known_says_so():
+    found = asked(Recorded(since=NOW - datetime.timedelta(days=15)))
+    said = "Only the last 360 hours of them are known"
+    assert said in render(found, 30)
+    assert said in page(found, "demo", 30)
+    assert said not in render(asked(Recorded()), 30)
+
+
+def test_what_opencost_has_no_number_for_costs_nothing():
+    assert asked(Recorded({"a": math.nan, "b": 200 / HOURS})).models == {"a": usd("0"), "b": usd("200")}
+
+
+def test_more_used_than_the_nodes_have_lowers_the_bill_to_the_cent():
+    """OpenCost's idle is what nodes cost without what pods cost, also below zero."""
+    spent = Spent({"a": usd("1"), "b": usd("1"), "c": usd("1")}, usd("-1"), usd("0"), {}, {"k": 1, "l": 1, "m": 1})
+    assert sum(row.total for row in by_model(spent)) == usd("2.00")
+    assert sum(row.total for row in by_key(spent)) == usd("2.00")
+
+
+def test_an_opencost_that_has_no_costs_yet_is_said_and_what_it_waits_for():
+    with pytest.raises(CostError, match=r"opencost:9003 knows of no costs in the last 30 days: Prometheus must"):
+        asked(Recorded(since=NOW))
 
 
 def test_an_answer_that_is_none_is_said_with_what_installs_it():
     with pytest.raises(CostError, match=r"opencost/opencost:9003 does not answer: .*; roles cost and prometheus"):
-        ask(Recorded(broken=True), 30, opencost="opencost/opencost:9003", prometheus="monitoring/p:9090")
+        asked(Recorded(broken=True))

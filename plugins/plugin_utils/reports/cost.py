@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import datetime
 import html
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
@@ -16,8 +18,10 @@ from ..kubernetes.client import Client
 from ..run.run_plan import aligned
 
 _CENT = Decimal("0.01")
-# https://opencost.io/docs/integrations/api-examples/ - OpenCost calls pods without the label and idle nodes so.
-_IDLE, _OTHERS = "__idle__", "__unallocated__"
+# What OpenCost calls idle nodes. All its names of this form are of no model: __unallocated__, of pods without the label; __unmounted__,
+# of volumes that no pod has.
+_IDLE, _NO_MODEL = "__idle__", "__"
+_HOUR = datetime.timedelta(hours=1)
 
 
 class CostError(LlmOnEksError):
@@ -28,7 +32,8 @@ class CostError(LlmOnEksError):
 class Spent:
     """What OpenCost and the gateway say of a period. Costs in USD by model, as OpenCost has them, not rounded.
 
-    `idle`: of nodes that nothing asked for; `others`: of pods that are no engines.
+    `idle`: of nodes that nothing asked for, below zero where pods used more than their nodes have; `others`: of pods that are no engines.
+    `known`: hours of the period of which OpenCost knows anything.
     """
 
     models: Mapping[str, Decimal]
@@ -36,6 +41,7 @@ class Spent:
     others: Decimal
     tokens: Mapping[str, int]
     key_tokens: Mapping[str, int]
+    known: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ def shares(amount: Decimal, weights: Sequence[Decimal]) -> list[Decimal]:
     if not total:
         return [Decimal()] * len(weights)
     exact = [cents * weight / total for weight in weights]
-    parts = [int(part) for part in exact]
+    parts = [math.floor(part) for part in exact]
     order = sorted(range(len(weights)), key=lambda at: (parts[at] - exact[at], at))
     for at in order[: cents - sum(parts)]:
         parts[at] += 1
@@ -102,26 +108,71 @@ def idle_share(spent: Spent) -> Decimal:
     return spent.idle / bill if bill else Decimal()
 
 
-def ask(client: Client, days: int, *, opencost: str, prometheus: str) -> Spent:
-    """The last `days`. `opencost`, `prometheus`: NAMESPACE/SERVICE:PORT, reached through the API server. Raises CostError."""
-    given = {"window": f"{days}d", "aggregate": "label:llm_on_eks_model", "includeIdle": "true", "accumulate": "true"}
-    answer = _get(client, opencost, "allocation", given)
-    costs = {
-        str(name): Decimal(str(one.get("totalCost") or 0))
-        for found in answer.get("data") or []
-        for name, one in found.items()
-    }
+def ask(client: Client, days: int, *, opencost: str, prometheus: str, until: datetime.datetime) -> Spent:
+    """The `days` up to `until`, a moment with its time zone. `opencost`, `prometheus`: NAMESPACE/SERVICE:PORT, reached through the API server.
+
+    Raises CostError.
+    """
+    period = _Period.of(days, until)
+    found = _allocations(client, opencost, period)
+    if not found:
+        raise CostError(
+            f"{opencost} knows of no costs in the last {days} days: Prometheus must have scraped it for some minutes (its target opencost), and "
+            "then OpenCost prices the nodes"
+        )
+    costs = {name: Decimal(str(one.get("totalCost") or 0)) for name, one in found.items()}
     return Spent(
-        {name: cost for name, cost in costs.items() if not name.startswith("__")},
+        {name: cost for name, cost in costs.items() if not name.startswith(_NO_MODEL)},
         costs.get(_IDLE, Decimal()),
-        costs.get(_OTHERS, Decimal()),
-        _increase(client, prometheus, "llm_gateway_tokens_total", "model", days),
-        _increase(client, prometheus, "llm_gateway_key_tokens_total", "key", days),
+        sum((cost for name, cost in costs.items() if name.startswith(_NO_MODEL) and name != _IDLE), Decimal()),
+        _increase(client, prometheus, "llm_gateway_tokens_total", "model", period),
+        _increase(client, prometheus, "llm_gateway_key_tokens_total", "key", period),
+        period.known(found.values()),
     )
 
 
-def _increase(client: Client, prometheus: str, series: str, label: str, days: int) -> dict[str, int]:
-    answer = _get(client, prometheus, "api/v1/query", {"query": f"sum by ({label}) (increase({series}[{days}d]))"})
+@dataclass(frozen=True)
+class _Period:
+    """Both are asked for the same hours: what OpenCost calls 30d ends with the day that is running, and what Prometheus calls so ends now."""
+
+    days: int
+    start: datetime.datetime
+    end: datetime.datetime
+
+    @classmethod
+    def of(cls, days: int, until: datetime.datetime) -> _Period:
+        end = until.astimezone(datetime.UTC).replace(second=0, microsecond=0)
+        return cls(days, end - datetime.timedelta(days=days), end)
+
+    @property
+    def window(self) -> str:
+        return ",".join(f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in (self.start, self.end))
+
+    def known(self, found: Iterable[Mapping[str, Any]]) -> float:
+        """Hours from the first thing that costs to the end; all, where none says when it began."""
+        starts = [datetime.datetime.fromisoformat(one["start"]) for one in found if one.get("start")]
+        return (self.end - min(starts, default=self.start)) / _HOUR
+
+
+def _allocations(client: Client, opencost: str, period: _Period) -> dict[str, dict[str, Any]]:
+    """What OpenCost says of each model, by its name."""
+    # https://opencost.io/docs/integrations/api - GET /allocation
+    given = {
+        "window": period.window,
+        "aggregate": "label:llm_on_eks_model",
+        "includeIdle": "true",
+        "accumulate": "true",
+    }
+    sets = _get(client, opencost, "allocation", given).get("data") or []
+    return {str(name): one for found in sets for name, one in (found or {}).items()}
+
+
+def _increase(client: Client, prometheus: str, series: str, label: str, period: _Period) -> dict[str, int]:
+    asked = {
+        "query": f"sum by ({label}) (increase({series}[{period.days}d]))",
+        "time": str(int(period.end.timestamp())),
+    }
+    answer = _get(client, prometheus, "api/v1/query", asked)
     found = (answer.get("data") or {}).get("result") or []
     return {one["metric"].get(label, ""): round(float(one["value"][1])) for one in found}
 
@@ -139,7 +190,10 @@ def render(spent: Spent, days: int) -> str:
     """Both tables for people."""
     models, keys = by_model(spent), by_key(spent)
     bill = sum((row.total for row in models), Decimal())
-    lines = [f"  {days} days: {bill:.2f} USD, {idle_share(spent):.1%} of it for idle nodes"]
+    lines = [
+        f"  {days} days: {bill:,.2f} USD, {idle_share(spent):.1%} of it for idle nodes",
+        *_known(spent, days, "  "),
+    ]
     for title, rows, columns in (("model", models, _OF_MODELS), ("key", keys, _OF_KEYS)):
         texts = [[column.text(row) for column in columns] for row in rows]
         lines += [
@@ -152,6 +206,17 @@ def render(spent: Spent, days: int) -> str:
             ),
         ]
     return "\n".join(lines)
+
+
+def _known(spent: Spent, days: int, indent: str = "") -> list[str]:
+    """A line where the period is longer than what is known of it."""
+    if spent.known > days * 24 - 1:
+        return []
+    hours = f"{spent.known:.0f} hours" if spent.known >= 1 else f"{spent.known * 60:.0f} minutes"
+    return [
+        f"{indent}Only the last {hours} of them are known: nothing ran or was measured before, or Prometheus has dropped it "
+        "(prometheus_retention_days)."
+    ]
 
 
 @dataclass(frozen=True)
@@ -196,6 +261,7 @@ def page(spent: Spent, cluster: str, days: int, until: str = "") -> str:
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{title}</title><style>{_STYLE}</style><h1>{title}</h1><p>{when}{bill:,.2f} USD, {idle_share(spent):.1%} of it for idle nodes.</p>"
+        f"{''.join(f'<p>{line}</p>' for line in _known(spent, days))}"
         f"{_table('model', models, _OF_MODELS)}<p><i></i> own: of the model's pods. <i class=shared></i> shared: idle nodes and what all use.</p>"
         f"{_table('key', keys, _OF_KEYS)}<p>Keys share the bill by their tokens.</p></html>\n"
     )

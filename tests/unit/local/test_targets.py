@@ -37,6 +37,12 @@ def test_an_engine_has_its_model_and_kind_as_labels():
     }
 
 
+def test_opencost_is_scraped_at_its_port_http_and_not_at_its_pages():
+    labels = {"app.kubernetes.io/name": "opencost"}
+    found = list(targets.opencosts([pod("o", "opencost", labels, ports=(("http", 9003), ("http-ui", 9090)))]))
+    assert [one["targets"] for one in found] == [["10.0.0.1:9003"]]
+
+
 def test_pods_that_ended_or_have_no_address_yet_are_left_out():
     labels = {"llm.on-eks/engine": "vllm"}
     ended = pod("e", "llm-engines", labels, phase="Succeeded")
