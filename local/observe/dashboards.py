@@ -153,7 +153,6 @@ UNITS: dict[str, Callable[[float], str]] = {
     "percent": lambda value: f"{_short(value)} %",
     "s": _seconds,
     "bytes": lambda value: _scaled(value, 1024, (" B", " KiB", " MiB", " GiB", " TiB")),
-    "decmbytes": lambda value: _scaled(value, 1000, (" MB", " GB", " TB")),
     "cores": lambda value: f"{_short(value)} cores",
     "celsius": lambda value: f"{_short(value)} °C",
     "watt": lambda value: f"{_short(value)} W",

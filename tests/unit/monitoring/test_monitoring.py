@@ -83,6 +83,46 @@ def test_a_model_that_may_have_no_pod_is_not_told_of_without_one(tmp_path):
 
 @promtool
 @pytest.mark.programs
+def test_a_programs_error_on_a_gpu_is_told_for_a_quarter_of_an_hour_and_not_for_ever(tmp_path):
+    series = 'DCGM_FI_DEV_XID_ERRORS{Hostname="h", gpu="0", err_code="31", err_msg="GPU memory page fault"}'
+    checks = [firing("GpuError", minute, count) for minute, count in (("4m", 0), ("10m", 1), ("30m", 0), ("3h", 0))]
+    given = [{"series": series, "values": "_x5 31x200"}]
+    said = ask_promtool(
+        tmp_path, [{"interval": "1m", "input_series": given, "promql_expr_test": checks}], groups=groups()
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
+
+
+def exported(name):
+    """Series -> labels, of an exporter's recorded page."""
+    lines = (REPO / "tests/unit/monitoring/exporters" / f"{name}.prom").read_text().splitlines()
+    found = [re.fullmatch(r"(\w+)\{(.*)\} \S+", line) for line in lines if not line.startswith("#")]
+    return {one[1]: set(re.findall(r'(\w+)="', one[2])) for one in found}
+
+
+@pytest.mark.parametrize(
+    ("exporter", "prefix"), [("dcgm", "DCGM_"), ("neuron", "(?:neuron|execution_)")], ids=["dcgm", "neuron"]
+)
+def test_series_and_labels_of_accelerators_are_those_that_their_exporters_have(exporter, prefix):
+    known = exported(exporter)
+    texts = [rule["expr"] for group in GROUPS for rule in group["rules"]] + [
+        one for *__, one in dashboards.queries(PANELS)
+    ]
+    asked = [text for text in texts if re.search(rf"\b{prefix}\w+", text)]
+    assert asked
+    grouped = r"(?:by|on) \(([^)]*)\)"
+    for text in asked:
+        names = set(re.findall(rf"\b{prefix}\w+\b(?=[\[{{) ])", re.sub(grouped, "", text)))
+        labels = {one.strip() for found in re.findall(grouped, text) for one in found.split(",")}
+        labels |= set(re.findall(r"(\w+)(?:=~|!~|=)\"", text))
+        for name in names:
+            assert name in known, text
+            # Prometheus itself names who was asked.
+            assert labels - {"instance"} <= known[name], text
+
+
+@promtool
+@pytest.mark.programs
 def test_an_alert_whose_number_is_out_of_reach_is_noticed(tmp_path):
     said = ask_promtool(tmp_path, [story("LlmQueueLong")], groups=groups(queue=1000))
     assert said.returncode != 0, "the stories would not notice an alert that never fires"
