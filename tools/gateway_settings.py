@@ -8,6 +8,7 @@ From there come the table in gateway/README.md, and in roles/gateway the inputs 
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import sys
 import textwrap
@@ -23,6 +24,7 @@ sys.path.insert(0, str(REPO / "gateway" / "src"))
 from llm_gateway.config.settings import documentation, fields  # noqa: E402  the path above makes it importable
 
 MARK = "# From here on: the gateway's own settings, written by tools/gateway_settings.py."
+FIXED_MARK = "# Settings that count with a restart only, written by tools/gateway_settings.py."
 # Settings that the role sets itself, or that only make sense outside of Kubernetes.
 NOT_INPUTS = frozenset(
     [
@@ -45,6 +47,13 @@ NOT_INPUTS = frozenset(
         "drain_delay",
     ]
 )
+# The role knows more of where things are than the gateway does: setting → its default there, and what the role says of it.
+ROLE_DEFAULTS = {
+    "trace_endpoint": (
+        "{{ 'http://jaeger.jaeger.svc:4318' if jaeger_state | default('skip') == 'present' else '' }}",
+        "; by default to role jaeger, where that is present",
+    )
+}
 TYPES = {
     "text": "str",
     "texts": "list",
@@ -65,6 +74,8 @@ def inputs() -> Iterator[dataclasses.Field[Any]]:
 
 def default(field: dataclasses.Field[Any]) -> Any:
     """The default as a person writes it: seconds without a fraction, sizes with their unit."""
+    if field.name in ROLE_DEFAULTS:
+        return ROLE_DEFAULTS[field.name][0]
     value: Any = {} if field.default is dataclasses.MISSING else field.default
     if field.metadata["kind"] == "size":
         return next(
@@ -78,7 +89,9 @@ def default(field: dataclasses.Field[Any]) -> Any:
 def option(field: dataclasses.Field[Any]) -> str:
     """One input's argument spec."""
     meaning = re.sub(
-        r"--([a-z][a-z-]+)", lambda found: "gateway_" + found[1].replace("-", "_"), field.metadata["meaning"]
+        r"--([a-z][a-z-]+)",
+        lambda found: "gateway_" + found[1].replace("-", "_"),
+        field.metadata["meaning"] + ROLE_DEFAULTS.get(field.name, ("", ""))[1],
     ).replace("`", "")
     lines = [
         f"gateway_{field.name}:",
@@ -90,18 +103,34 @@ def option(field: dataclasses.Field[Any]) -> str:
         lines.append("  elements: str")
     if field.metadata["choices"]:
         lines.append(f"  choices: [{', '.join(field.metadata['choices'])}]")
-    written = yaml.safe_dump(default(field), default_flow_style=True, width=1000).removesuffix("...\n").strip()
-    lines.append(f"  default: {written.replace(chr(39) * 2, chr(34) * 2)}")
+    lines.append(f"  default: {written(default(field))}")
     return "\n".join(lines)
 
 
-def after_mark(file: Path, indent: int, block: str, end: str) -> str:
-    """The file with `block` after its mark, up to the line that begins with `end` (or its own end)."""
+def written(value: Any) -> str:
+    """A default in YAML's flow style; a text that is empty, or a template, in double quotes."""
+    if isinstance(value, str) and (not value or "{{" in value):
+        return json.dumps(value)
+    return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
+
+
+def after_mark(text: str, mark: str, indent: int, block: str, end: str) -> str:
+    """The text with `block` after `mark`, up to the line that begins with `end` (or its own end)."""
     margin = " " * indent
-    head, __, rest = file.read_text(encoding="utf-8").partition(f"{margin}{MARK}\n")
+    head, __, rest = text.partition(f"{margin}{mark}\n")
     place = rest.find(f"\n{end}") if end else -1
     indented = "\n".join(f"{margin}{line}" if line else line for line in block.split("\n"))
-    return f"{head}{margin}{MARK}\n{indented}\n{rest[place + 1 :] if place >= 0 else ''}"
+    return f"{head}{margin}{mark}\n{indented}\n{rest[place + 1 :] if place >= 0 else ''}"
+
+
+def variables(text: str) -> str:
+    """The role's variables: which input is which setting, and which settings a running gateway does not take in."""
+    values = "\n".join(
+        f'{field.name}: "{{{{ gateway_{field.name}{FILTERS.get(field.metadata["kind"], "")} }}}}"' for field in inputs()
+    )
+    fixed = "\n".join(f"  - {field.name}" for field in fields() if not field.metadata["reload"])
+    text = after_mark(text, MARK, 2, values, "\n")
+    return after_mark(text, FIXED_MARK, 0, f"gateway_fixed:\n{fixed}", "\n")
 
 
 def files() -> dict[Path, str]:
@@ -109,15 +138,11 @@ def files() -> dict[Path, str]:
     role = REPO / "roles" / "gateway"
     readme = REPO / "gateway" / "README.md"
     head, __, rest = readme.read_text(encoding="utf-8").partition("<!-- settings -->\n")
-    values = "\n".join(
-        f'{field.name}: "{{{{ gateway_{field.name}{FILTERS.get(field.metadata["kind"], "")} }}}}"' for field in inputs()
-    )
+    specs, values = role / "meta" / "argument_specs.yml", role / "vars" / "main.yml"
     return {
         readme: f"{head}<!-- settings -->\n{documentation()}<!-- /settings -->{rest.partition('<!-- /settings -->')[2]}",
-        role / "meta" / "argument_specs.yml": after_mark(
-            role / "meta" / "argument_specs.yml", 6, "\n".join(map(option, inputs())), ""
-        ),
-        role / "vars" / "main.yml": after_mark(role / "vars" / "main.yml", 2, values, "\n"),
+        specs: after_mark(specs.read_text(encoding="utf-8"), MARK, 6, "\n".join(map(option, inputs())), ""),
+        values: variables(values.read_text(encoding="utf-8")),
     }
 
 

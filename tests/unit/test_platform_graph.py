@@ -345,6 +345,20 @@ def test_there_is_one_prometheus_and_one_grafana(described):
     assert kiali["prometheus"]["url"] == "http://prometheus-operated.monitoring.svc:9090"
 
 
+def test_who_sends_traces_or_reads_them_asks_a_port_that_jaeger_has(described):
+    (service,) = [one for one in manifests(described, "jaeger") if one["kind"] == "Service"]
+    ports = {f"jaeger.jaeger.svc:{one['port']}": one["name"] for one in service["spec"]["ports"]}
+    (config,) = [one["data"] for one in manifests(described, "gateway") if one["kind"] == "ConfigMap"]
+    endpoint = yaml.safe_load(config["config.yaml"])["trace_endpoint"]
+    (provider,) = values(described, "istio", "istiod", "ambient")["meshConfig"]["extensionProviders"]
+    mesh = provider["opentelemetry"]
+    kiali = values(described, "kiali", "kiali")["external_services"]["tracing"]
+    assert ports[endpoint.removeprefix("http://")] == "http-otlp"
+    assert ports[f"{mesh['service'].removesuffix('.cluster.local')}:{mesh['port']}"] == "grpc-otlp"
+    assert (kiali["enabled"], kiali["use_grpc"]) == (True, True)
+    assert ports[kiali["internal_url"].removeprefix("http://")] == "grpc-query"
+
+
 def test_no_values_hold_a_key(described):
     for key, components in described.items():
         for component in components:
@@ -421,3 +435,16 @@ def test_sidecars_with_strict_mtls_are_refused_because_the_gateway_asks_pods_and
     (said,) = refusals({"here": here | chosen}).values()
     assert "engines would refuse every request" in said
     assert "Set istio_variant to ambient" in said
+
+
+def test_what_jaeger_does_not_start_with_is_refused():
+    here = {"platform_cluster_name": "demo", "model_catalog": [], "jaeger_state": "present"}
+    wrong = {
+        "other": {"jaeger_storage": {"elastic": {}}},
+        "two": {"jaeger_storage": {"grpc": {"endpoint": "x:1"}}, "jaeger_volume": "5Gi"},
+        "days": {"jaeger_retention": "7d"},
+    }
+    said = refusals({name: here | chosen for name, chosen in wrong.items()})
+    assert "jaeger_storage is elastic: Jaeger takes one of memory" in said["other"]
+    assert "Empty one of the two" in said["two"]
+    assert "jaeger_retention is 7d: Jaeger takes hours and minutes" in said["days"]

@@ -29,3 +29,7 @@ class Caller(Subject):
         self.use = use
         self.tenant = key.tenant
         self.key = key
+
+
+# Of a request that shows no good key; what it uses is counted nowhere.
+NOBODY = Caller(Key(name=""), Rules(), KeyUse())

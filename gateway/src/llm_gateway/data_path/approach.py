@@ -60,8 +60,6 @@ class Approach(Question):
         admission = services.admission
         if self.head.priority is not None or admission.has_classes:
             self.rank = admission.rank(self.caller.key, self.head.priority)
-        if services.tracer is not None:
-            self.span = services.tracer.begin(self.head.traceparent)
         subjects = admission.limited(self.caller, dispatcher.subjects)
         if subjects is not None:
             answer = openai.answer_tokens(self.asked, services.settings.limit_reserve_tokens)

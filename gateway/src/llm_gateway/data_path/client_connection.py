@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING, Any, Final
 import httptools
 from sanic.server.protocols.http_protocol import HttpProtocol
 
+from llm_gateway.callers.caller import NOBODY, Caller
 from llm_gateway.data_path.exchange import Exchange
 from llm_gateway.errors import ApiError, invalid_key, malformed, reason_phrase, too_large
 from llm_gateway.http.head import keys_shown, plausible
 from llm_gateway.http.origin import Origin, peer_address
 from llm_gateway.protocols import doors, tables
 from llm_gateway.protocols.codings import decoded
+from llm_gateway.telemetry.ended import EndedRequest, Times
 
 if TYPE_CHECKING:
     import asyncio
 
-    from llm_gateway.callers.caller import Caller
     from llm_gateway.data_path.services import Services
     from llm_gateway.http.head import Head
     from llm_gateway.http.template import Template
@@ -101,7 +102,7 @@ def begin(connection: ClientConnection, head: Head, caller: Caller, body: bytes,
         try:
             body = decoded(head.coding, body, services.settings.max_body)
         except ApiError as error:
-            connection.refuse_body(head, error)
+            connection.refuse_body(head, caller, error)
             return
     connection.mode = _BUSY
     connection._buffer = rest
@@ -443,19 +444,26 @@ class ClientConnection(HttpProtocol):
 
     # --- refusing
 
-    def refuse_body(self, head: Head, error: ApiError) -> None:
+    def refuse_body(self, head: Head, caller: Caller, error: ApiError) -> None:
         """Answer with an error to a request that is whole, but not understood."""
-        self._head = head
+        self._head, self._caller = head, caller
         self._refuse(error, 0)
-        self._head = None
+        self._head = self._caller = None
 
     def _refuse(self, error: ApiError, announced: int, had: int = 0) -> None:
         """Answer with an error before any exchange. `announced` body bytes may still come; they are read, so that the answer is seen."""
-        body = error.body() if self._head is None else tables.error_body(self._head.path, error)
-        self.services.metrics.requests.add("", str(error.status), error.reason)
+        head = self._head
         lines = error.header_lines()
-        if self._head is not None and self._head.origin is not None:
-            lines += self.services.cors.lines(self._head.origin)
+        if head is None:
+            body = error.body()
+            self.services.metrics.requests.add("", str(error.status), error.reason)
+        else:
+            body = tables.error_body(head.path, error)
+            request_id = head.request_id or self.services.ids.new()
+            lines += b"x-request-id: %b\r\n" % request_id
+            self._record(error, head, request_id)
+            if head.origin is not None:
+                lines += self.services.cors.lines(head.origin)
         self.services.outbox.put(
             self.transport,
             b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
@@ -469,6 +477,33 @@ class ClientConnection(HttpProtocol):
         self._missing = min(announced, DISCARD_BYTES)
         self._deadline = monotonic() + DISCARD_S
         self._discard(had)
+
+    def _record(self, error: ApiError, head: Head, request_id: bytes) -> None:
+        """Count, log and trace a request that is refused before any exchange."""
+        services = self.services
+        now = monotonic()
+        ended = EndedRequest(
+            ended_at=now,
+            times=Times(now),
+            caller=NOBODY if self._caller is None else self._caller,
+            request_id=request_id,
+            path=head.path,
+            route=head.path,
+            model="",
+            asked_model="",
+            metrics=None,
+            stream=False,
+            status=error.status,
+            reason=error.reason,
+            engine="",
+            attempts=0,
+            queued=False,
+            prompt_tokens=None,
+            completion_tokens=None,
+            span=None if services.tracer is None else services.tracer.begin(head.traceparent),
+            client=Origin(head, self._peer, services.settings.trusted_proxies).address,
+        )
+        services.recorder.refused(ended)
 
     def _discard(self, size: int) -> None:
         self._discarded += size

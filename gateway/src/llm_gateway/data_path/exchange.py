@@ -61,6 +61,8 @@ class Exchange(Asker):
         """Start. Whatever happens, the client gets an answer or is gone."""
         services = self.services
         reply = self.reply
+        if services.tracer is not None:
+            self.span = services.tracer.begin(self.head.traceparent)
         try:
             body = self.open()
             if self.translation is not None:

@@ -26,7 +26,8 @@ _BEARER: Final = re.compile(rb"\r\n[Aa]uthorization: Bearer ([A-Za-z0-9._~+/=-]{
 _DIGITS: Final = re.compile(rb"\d{1,15}")
 _ABSOLUTE: Final = re.compile(rb"\Ahttps?://[A-Za-z0-9._:\[\]-]+(?=[/?]|\Z)", re.IGNORECASE)
 _TARGET: Final = re.compile(rb"/[\x21-\x7e]*")
-_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+# Neither identity is all zeros, and no version is ff: https://www.w3.org/TR/trace-context/#traceparent-header-field-values
+_TRACEPARENT: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _TRACESTATE: Final = re.compile(rb"[\x20-\x7e]{1,512}")
 _RANK: Final = re.compile(rb"\d{1,5}")
 _ADDRESSES: Final = re.compile(rb"[0-9A-Za-z.:,_ \[\]%-]{1,1024}")

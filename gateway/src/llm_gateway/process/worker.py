@@ -177,6 +177,8 @@ class Worker:
         await self._drain()
         self.gateway.recorder.flush()
         self.gateway.recorder.access_log.flush()
+        if self.gateway.tracer is not None:
+            await self.gateway.tracer.flush()
 
     def _connection(self, **arguments: Any) -> ClientConnection:
         self._protocol_arguments = arguments

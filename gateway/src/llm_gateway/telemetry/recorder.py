@@ -44,6 +44,14 @@ class Recorder:
         if len(self._ended) == BATCH:
             asyncio.get_running_loop().call_soon(self.flush)
 
+    def refused(self, request: EndedRequest) -> None:
+        """Record one that was refused before anything of it was begun: it counts for no key and no model."""
+        self._metrics.requests.add("", status_text(request.status), request.reason)
+        if self.tracer is not None:
+            self.tracer.end(request)
+        if self.access_log.enabled:
+            self._log([request])
+
     def flush(self) -> None:
         """Record all that have come. One short loop after the other: see README, "Memory in no cache"."""
         ended, self._ended = self._ended, []

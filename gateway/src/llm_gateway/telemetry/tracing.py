@@ -24,8 +24,11 @@ from llm_gateway.telemetry.span import Span
 LOG = logging.getLogger("llm_gateway.tracing")
 BATCH_S = 2.0
 MAX_SPANS = 4096
+MAX_NAME = 256
 KIND_SERVER = 2
 STATUS_ERROR = 2
+# The collector may take them later: https://opentelemetry.io/docs/specs/otlp/#retryable-response-codes
+RETRYABLE = frozenset({429, 502, 503, 504})
 
 
 class Tracer:
@@ -64,23 +67,25 @@ class Tracer:
         attributes: dict[str, str | int | float | bool | None] = {
             "gen_ai.operation.name": operation,
             "gen_ai.provider.name": "llm-gateway",
-            "gen_ai.request.model": ended.asked_model,
-            "gen_ai.response.model": ended.model,
+            "gen_ai.request.model": ended.asked_model[:MAX_NAME] or None,
+            "gen_ai.response.model": ended.model or None,
             "gen_ai.usage.input_tokens": ended.prompt_tokens,
             "gen_ai.usage.output_tokens": ended.completion_tokens,
             "http.request.method": "POST",
             "http.response.status_code": ended.status,
             "url.path": ended.path.decode("latin-1"),
             "error.type": ended.reason or None,
-            "llm_gateway.engine": ended.engine,
+            "llm_gateway.engine": ended.engine or None,
             "llm_gateway.attempts": ended.attempts,
-            "llm_gateway.tenant": ended.caller.tenant,
+            "llm_gateway.request_id": ended.request_id.decode("latin-1"),
+            "llm_gateway.tenant": ended.caller.tenant or None,
             "llm_gateway.stream": ended.stream,
         }
         document: dict[str, Any] = {
             "traceId": span.trace_id,
             "spanId": span.span_id,
-            "name": f"{operation} {ended.model}",
+            # Of models that there are: names that clients invent would fill the collector's list of operations.
+            "name": f"{operation} {ended.model}".rstrip(),
             "kind": KIND_SERVER,
             "startTimeUnixNano": self._nanoseconds(times.started_at),
             "endTimeUnixNano": self._nanoseconds(ended.ended_at),
@@ -90,7 +95,8 @@ class Tracer:
                 for name, at in (("engine chosen", times.engine_at), ("first token", times.first_byte_at))
                 if at
             ],
-            "status": {"code": STATUS_ERROR} if ended.status >= 500 else {},
+            # https://opentelemetry.io/docs/specs/semconv/general/recording-errors/; a client that leaves does nothing wrong.
+            "status": {"code": STATUS_ERROR} if ended.reason and ended.reason != "client_gone" else {},
         }
         if span.parent_id:
             document["parentSpanId"] = span.parent_id
@@ -100,13 +106,13 @@ class Tracer:
         return str(int((at + self._offset_s) * 1e9))
 
     async def run(self) -> None:
-        """Send what has been collected, for ever. A collector that is away loses spans, never requests."""
+        """Send what has been collected, for ever. A collector that is away long loses spans, never requests."""
         while True:
             await asyncio.sleep(BATCH_S)
             await self.flush()
 
     async def flush(self) -> None:
-        """Send what has been collected."""
+        """Send what has been collected. What the collector may take later is kept for the next time, as far as there is room."""
         if not self._spans:
             return
         spans, self._spans = self._spans, []
@@ -120,13 +126,20 @@ class Tracer:
                 ]
             }
         )
+        kept = 0
         try:
             status, __ = await request("POST", self._url, body=body, timeout_s=5.0)
-            if status >= 300:
-                raise OutgoingError(f"{self._url}: status {status}")
+            if status < 300:
+                return
+            why = f"{self._url}: status {status}"
+            later = status in RETRYABLE
         except OutgoingError as error:
-            self.dropped += len(spans)
-            LOG.warning("%d spans lost: %s", len(spans), error)
+            why, later = str(error), True
+        if later:
+            kept = min(len(spans), MAX_SPANS - len(self._spans))
+            self._spans[:0] = spans[len(spans) - kept :]
+        self.dropped += len(spans) - kept
+        LOG.warning("%d spans lost, %d kept for later: %s", len(spans) - kept, kept, why)
 
 
 def attribute(name: str, value: str | int | float | bool | None) -> dict[str, Any]:
