@@ -113,16 +113,7 @@ def test_no_client_sees_an_error_when_one_of_two_replicas_is_killed(platform):
 
 def kill_one_engine(platform) -> None:
     """SIGKILL to one engine's main process, from the host, as an OOM kill would be."""
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes().replace(b"\0", b" ")
-            cgroup = (process / "cgroup").read_text()
-        except OSError:
-            continue
-        if b"llamacpp_engine" in command and f"/llm-{platform.name}/" in cgroup:
-            os.kill(int(process.name), signal.SIGKILL)
-            return
-    raise AssertionError("no engine process was found to kill")
+    os.kill(platform.engine_pids()[0], signal.SIGKILL)
 
 
 def test_bad_inputs_fail_before_anything_is_touched(platform, tmp_path):

@@ -86,6 +86,20 @@ class LocalPlatform:
                 found.add(int(process.name))
         return found
 
+    def engine_pids(self) -> list[int]:
+        """Main processes of the engines, as the host numbers them."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (process / "cmdline").read_bytes()
+                cgroup = (process / "cgroup").read_text()
+            except OSError:
+                continue
+            if b"llamacpp_engine" in command and f"/llm-{self.name}/" in cgroup:
+                found.append(int(process.name))
+        assert found, "no engine runs"
+        return found
+
     def kill_program(self, program: str) -> set[int]:
         found = self.pids(program)
         assert found, f"{program} does not run"
