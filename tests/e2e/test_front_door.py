@@ -12,7 +12,7 @@ from contextlib import suppress
 import pytest
 
 from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_SYSTEM
-from tests.support import istio_images, program_image
+from tests.support import istio_images, jaeger, program_image
 from tests.support.described import describe
 from tests.support.serving import asking
 from tests.support.waiting import until
@@ -26,6 +26,8 @@ pytestmark = [
     pytest.mark.skipif(bool(istio_images.missing()), reason=f"made by: {istio_images.missing()}"),
 ]
 HOME, TOKENS = "front-door", 400
+# Where Jaeger was built, too. Envoy begins a trace for each request that comes without one.
+TRACED = {} if jaeger.missing() else {"jaeger_state": "present", "istio_trace_share": 100}
 # Kinds of which a control plane may leave something behind.
 LEFT = (
     "namespaces,customresourcedefinitions,configmaps,secrets,serviceaccounts,leases,clusterroles,clusterrolebindings,"
@@ -45,14 +47,16 @@ def names(platform):
 def istio(platform, tmp_path_factory):
     """The roles' control plane, with its real charts. Nothing of it is left afterwards."""
     before = names(platform)
-    program_image.given(platform.name, istio_images.written(tmp_path_factory.mktemp("images")))
-    systems = {"gateway_api_state": "present", "istio_state": "present", "istio_values": istio_images.VALUES}
-    chosen = {"platform_only": ["gateway_api", "istio"], "platform_chart_mirror": MIRROR}
+    folder = tmp_path_factory.mktemp("images")
+    program_image.given(platform.name, istio_images.written(folder) | (jaeger.written(folder) if TRACED else {}))
+    systems = {"gateway_api_state": "present", "istio_state": "present", "istio_values": istio_images.VALUES, **TRACED}
+    only = ["gateway_api", "istio", *(["jaeger", "gateway"] if TRACED else [])]
+    chosen = {"platform_only": only, "platform_chart_mirror": MIRROR}
     platform.playbook("playbooks/lock.yml", "-e", json.dumps(systems | chosen))
     platform.playbook("site.yml", "-e", json.dumps(systems | chosen))
     yield
-    gone = {"gateway_api_state": "absent", "istio_state": "absent"}
-    chosen = {**chosen, "platform_only": ["gateway_api", "istio", "istio_base"]}
+    gone = {"gateway_api_state": "absent", "istio_state": "absent", **({"jaeger_state": "absent"} if TRACED else {})}
+    chosen = {**chosen, "platform_only": [*only, "istio_base"]}
     platform.playbook("site.yml", "-e", json.dumps(gone | chosen))
     until(lambda: names(platform) <= before, seconds=60)
 
@@ -87,10 +91,10 @@ def front_door(platform, istio, tmp_path_factory):
         platform.kubectl("delete", "--ignore-not-found", "-f", str(file))
 
 
-def streamed(platform, port):
-    """The answer's headers, and when each piece of it came: seconds after the question."""
+def streamed(platform, port, **more):
+    """The answer's headers, and when each piece of it came: seconds after the question. `more`: headers."""
     asked = {"model": "tiny", "prompt": "This is a cake", "max_tokens": TOKENS, "stream": True, "ignore_eos": True}
-    headers = {"authorization": f"Bearer {platform.endpoint['api_key']}", "content-type": "application/json"}
+    headers = {"authorization": f"Bearer {platform.endpoint['api_key']}", "content-type": "application/json", **more}
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     start = time.monotonic()
     connection.request("POST", "/v1/completions", json.dumps(asked), headers)
@@ -147,3 +151,25 @@ def test_envoy_is_told_to_wait_for_silent_models_and_to_ask_nobody_twice(platfor
     routes = [route for route in told if "llm-gateway-front" in route.get("cluster", "")]
     assert {route["timeout"] for route in routes} == {"0s"}
     assert not [route for route in routes if route.get("retry_policy", {}).get("num_retries", 0)]
+
+
+@pytest.mark.skipif(not TRACED, reason=f"made by: {jaeger.missing()}")
+@pytest.mark.parametrize("client", ["b7ad6b7169203331", ""], ids=["of the client", "of Envoy"])
+def test_envoys_span_and_the_gateways_are_one_trace(platform, front_door, client):
+    until(lambda: answers(platform, front_door), seconds=60, pause=1)
+    trace = os.urandom(16).hex()
+    answer, __ = streamed(platform, front_door, **({"traceparent": f"00-{trace}-{client}-01"} if client else {}))
+    request = answer.headers["x-request-id"]
+    with platform.port_forward("jaeger", "service/jaeger", 16686) as port:
+        made = jaeger.Jaeger(f"http://127.0.0.1:{port}", "")
+        [found] = until(lambda: made.traces("llm-gateway", **{"llm_gateway.request_id": request}), seconds=60, pause=1)
+        spans = until(lambda: len(there := made.trace(found)) > 1 and there, seconds=60, pause=1)
+    [gateway] = [span for span in spans.values() if span.service == "llm-gateway"]
+    [(name, envoy)] = [one for one in spans.items() if one[1].service != "llm-gateway"]
+    assert gateway.parents == [name]
+    assert envoy.parents == ([client] if client else [])
+    assert (envoy.tags["guid:x-request-id"], envoy.service) == (request, f"front-istio.{HOME}")
+    assert gateway.events == ["engine chosen", "first token"]
+    assert envoy.start_us <= gateway.start_us
+    if client:
+        assert found == trace
