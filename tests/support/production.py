@@ -185,7 +185,6 @@ def variables(folder: Path, mirror: Path) -> dict[str, Any]:
         "storage_s3_buckets": [{"name": "weights", "bucket": "our-models"}],
         # The public source of Neuron's chart is an older one.
         "accelerators_neuron_version": "1.0.0",
-        "gateway_trace_endpoint": "http://jaeger.jaeger.svc:4318",
         "istio_mtls": "strict",
         "model_catalog": [*catalog["model_catalog"], *(model(*one) for one in MODELS)],
         **{f"{system}_state": "present" for system in SYSTEMS},

@@ -30,7 +30,6 @@ SETTINGS: dict[str, Any] = {
         },
         {"name": "b", "source": "hf://b/b", "revision": REVISION, "engine": "tgi", "accelerators": ["g6.xlarge"]},
     ],
-    "gateway_trace_endpoint": "http://jaeger.jaeger.svc:4318",
     "istio_mtls": "strict",
     **{
         f"{role}_state": "present"
