@@ -16,6 +16,7 @@ sys.path.insert(0, str(REPO / "tests"))
 
 from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_SYSTEM  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import parse  # noqa: E402
+from ansible_collections.llm.on_eks.plugins.plugin_utils.helm import render  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds import takeover  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.base import Run, context_of  # noqa: E402
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.chart import ChartTests  # noqa: E402
@@ -165,6 +166,19 @@ def test_generated_values_are_kept_when_the_values_change(client, name):
     assert secret(client, name, "key")["key"] == first["key"]["key"]
     assert secret(client, name, "kept")["password"] == first["kept"]["password"]
     assert secret(client, name, "key")["user"] != first["key"]["user"]
+
+
+def test_a_chart_that_finds_what_it_made_is_rendered_once_more(client, name, monkeypatch):
+    renderings = []
+    real = render.binary.run
+    monkeypatch.setattr(render.binary, "run", lambda *said, **more: renderings.append(1) or real(*said, **more))
+    component = chart_component(name, "secrets")
+    assert not run(client, component).errors
+    renderings.clear()
+    assert not run(client, component).actions
+    assert len(renderings) == 1
+    assert not run(client, component).actions
+    assert len(renderings) == 1
 
 
 def test_pods_restart_when_what_their_checksum_covers_has_changed(client, name):

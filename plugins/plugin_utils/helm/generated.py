@@ -132,7 +132,8 @@ def _live_value(live: Any, path: tuple[Step, ...]) -> Any:
 
 
 def _put(document: Any, path: tuple[Step, ...], value: Any) -> None:
-    node = document
-    for step in path[:-1]:
-        node = node[step]
-    node[path[-1]] = value
+    """Put a value at its place. A chart that finds its own object may leave the place out; then nothing is put."""
+    node, last = _live_value(document, path[:-1]), path[-1]
+    there = isinstance(node, dict) or (isinstance(node, list) and isinstance(last, int) and last < len(node))
+    if there:
+        node[last] = value

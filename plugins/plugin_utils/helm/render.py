@@ -90,15 +90,10 @@ def render(request: Request, options: ChartOptions, cluster: Cluster, *, fresh: 
     cluster = replace(cluster, planned=sorted({*cluster.planned, *found.kinds}))
     file = options.renderings / f"{_key(request, options, cluster, found, live)}.json"
     kept = _kept(file)
-    if kept and cluster.client and not lookups.still_true(cluster.client, kept.seen, cluster.owned):
-        kept = None
-    if kept and not (fresh and kept.blank):
-        return kept
     run = _Run(request, options, cluster, found)
-    if kept:
-        text, __ = run.output(live=live)
-        return msgspec.structs.replace(kept, documents=run.parsed(chunks(text)), blank=False)
-    made = run.twice(live=live)
+    if kept and (cluster.client is None or lookups.still_true(cluster.client, kept.seen, cluster.owned)):
+        return run.fresh(kept, live=live) if fresh and kept.blank else kept
+    made = run.again(kept, live=live) if kept else run.twice(live=live)
     _keep(file, made, request)
     return made
 
@@ -134,6 +129,27 @@ class _Run:
     cluster: Cluster
     traits: Traits
     _read: dict[str, list[Document]] = field(default_factory=dict)
+
+    def fresh(self, kept: Rendering, *, live: bool) -> Rendering:
+        """As `kept`, with newly generated values."""
+        text, __ = self.output(live=live)
+        return msgspec.structs.replace(kept, documents=self.parsed(chunks(text)), blank=False)
+
+    def again(self, kept: Rendering, *, live: bool) -> Rendering:
+        """As look-ups are answered now. The first run after an installation asks for it: templates find what they made.
+
+        One rendering, where it differs from `kept` only in what the chart generates; else a second one is compared.
+        """
+        text, seen = self.output(live=live)
+        documents = self.parsed(chunks(text))
+        before, now = (blanked(one, kept.generated, self.request.namespace) for one in (kept.documents, documents))
+        more, names = ([], []) if before == now else self._compared(chunks(text), chunks(self.output(live=live)[0]))
+        return Rendering(
+            documents=documents,
+            generated=[*kept.generated, *(item for item in more if item not in kept.generated)],
+            renamed=[*kept.renamed, *(name for name in names if name not in kept.renamed)],
+            seen=seen,
+        )
 
     def twice(self, *, live: bool) -> Rendering:
         """Render twice in parallel; and twice more without look-ups when these found something."""

@@ -6,7 +6,12 @@ import pytest
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm import ignore
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.documents import chunks, parse, split
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.errors import ChartError, redacted
-from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.generated import GeneratedField, compare, feed_back
+from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.generated import (
+    GeneratedField,
+    blanked,
+    compare,
+    feed_back,
+)
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.lookups import Owned, answer_digest
 from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.takeover import merged_fields
 
@@ -96,6 +101,12 @@ def test_a_checksum_is_new_when_something_else_is_asked_for():
 
 def test_a_checksum_is_new_when_what_it_covers_is():
     assert fed({**LIVE, "/Secret/ns/s": None}, True)[:2] == ("new", "new")
+
+
+def test_a_chart_may_leave_out_what_it_finds():
+    bare = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}
+    assert blanked([bare], FIELDS, "ns") == [bare]
+    assert feed_back([bare], FIELDS, LIVE, "ns", same_input=True)[0] == [bare]
 
 
 def test_an_object_with_another_name_each_time_is_told_apart():
