@@ -16,7 +16,6 @@ import urllib.request
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 import yaml
@@ -25,20 +24,18 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.reports import cost
 from tests.support import program_image
 from tests.support.cluster_client import new_client
 from tests.support.local_platform import recap
+from tests.support.opencost_process import PROGRAM, needs_opencost
 from tests.support.serving import asking
 from tests.support.tiny_model import make_tiny_gguf
 from tests.support.waiting import until
 
 MIRROR = os.environ.get("LLM_ON_EKS_TEST_CHARTS", "")
-PROGRAM = Path(os.environ.get("LLM_ON_EKS_TEST_OPENCOST", "/nonexistent")) / "opencost"
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.full,
     pytest.mark.timeout(3000),
     pytest.mark.skipif(not MIRROR, reason="LLM_ON_EKS_TEST_CHARTS names no folder of charts"),
-    pytest.mark.skipif(
-        not PROGRAM.exists(), reason="LLM_ON_EKS_TEST_OPENCOST names no folder with the program opencost"
-    ),
+    needs_opencost,
 ]
 OBSERVED = ("-e", "@local/observe/inputs.yml")
 IMAGE = "localhost/opencost/opencost:test"

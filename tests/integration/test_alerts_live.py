@@ -6,23 +6,21 @@ docs/runbooks.md says which alerts cannot fire here, and why.
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from local.kubernetes import forward
 from tests.support.cluster_client import kubectl
 from tests.support.live_metrics import KEY, Scene, free_port, needs_prometheus, running, shortened, slowed, wait_for
+from tests.support.opencost_process import needs_opencost, node, opencost
 from tests.support.tiny_model import make_tiny_gguf
 from tools.debian import find
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(600), needs_prometheus]
 REDIS = find("redis-server")
-OPENCOST = Path(os.environ.get("LLM_ON_EKS_TEST_OPENCOST", "/nonexistent")) / "opencost"
 
 
 @pytest.fixture(scope="module")
@@ -145,30 +143,16 @@ def test_a_gateway_that_hears_nothing_of_the_cluster_is_told(tmp_path, model, co
                 scene.clears("LlmDiscoveryStale")
 
 
-def node(name, cpu, memory):
-    """One that somebody pays for."""
-    capacity = {"cpu": cpu, "memory": memory}
-    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {"capacity": capacity}}
-
-
 @pytest.mark.apiserver
-@pytest.mark.skipif(not OPENCOST.exists(), reason="LLM_ON_EKS_TEST_OPENCOST names no folder with the program opencost")
+@needs_opencost
 def test_nodes_that_cost_too_much_are_told_until_they_are_gone(tmp_path, model, control_plane):
     """OpenCost sees them in the API server. It looks once a minute."""
     port = free_port()
     scene = Scene(tmp_path, model, shortened(cost_per_hour=5), targets={f"127.0.0.1:{port}": {"namespace": "opencost"}})
-    environment = {
-        "KUBERNETES_PORT": "443",
-        "KUBECONFIG": str(control_plane.kubeconfig),
-        "CLUSTER_ID": "live",
-        "PROMETHEUS_SERVER_ENDPOINT": scene.prometheus_url,
-        "API_PORT": str(port),
-        "CONFIG_PATH": str(tmp_path),
-    }
     nodes = partial(kubectl, control_plane.kubeconfig)
     nodes("create", "-f", "-", given=node("small", "4", "16Gi"))
     try:
-        with scene.prometheus(), running([OPENCOST], env=environment, cwd=tmp_path):
+        with scene.prometheus(), opencost(tmp_path, port, control_plane.kubeconfig, scene.prometheus_url):
             wait_for(lambda: scene.query("cluster:node_cost:usd_per_hour > 0 < 5"), "the small node's price", 180)
             nodes("create", "-f", "-", given=node("large", "192", "2Ti"))
             scene.fires("LlmCostHigh", seconds=180)
