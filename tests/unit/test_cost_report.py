@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
+import itertools
 import json
 import math
 import random
@@ -123,10 +123,15 @@ def asked(client, days=30):
 def test_what_opencost_and_prometheus_answer_becomes_the_report():
     client = Recorded()
     found = asked(client)
-    assert found == dataclasses.replace(BY_HAND, known=HOURS)
+    # OpenCost rounds each day, to five decimals.
+    assert {row.name: (row.own, row.shared, row.per_million) for row in by_model(found)} == {
+        row.name: (row.own, row.shared, row.per_million) for row in by_model(BY_HAND)
+    }
+    assert (found.tokens, found.key_tokens, found.known) == (BY_HAND.tokens, BY_HAND.key_tokens, HOURS)
+    assert round(idle_share(found), 5) == usd("0.1")
     paths = [path for path, __ in client.asked]
     assert paths[0] == "/api/v1/namespaces/opencost/services/opencost:9003/proxy/allocation"
-    assert client.asked[1][1]["query"] == "sum by (model) (increase(llm_gateway_tokens_total[30d]))"
+    assert client.asked[-2][1]["query"] == "sum by (model) (increase(llm_gateway_tokens_total[30d]))"
 
 
 def test_costs_and_tokens_are_of_the_same_hours_also_soon_after_midnight():
@@ -138,9 +143,18 @@ def test_costs_and_tokens_are_of_the_same_hours_also_soon_after_midnight():
     assert tokens["time"] == str(int(NOW.replace(second=0).timestamp()))
 
 
+def test_a_month_is_asked_for_day_by_day():
+    client = Recorded()
+    asked(client)
+    windows = [query["window"] for path, query in client.asked if path.endswith("/allocation")]
+    assert len(windows) == 30
+    assert windows[0].startswith("2026-10-30T01:00:00Z,") and windows[-1].endswith(",2026-11-29T01:00:00Z")
+    assert all(one.split(",")[1] == next_.split(",")[0] for one, next_ in itertools.pairwise(windows))
+
+
 def test_volumes_that_no_pod_has_are_part_of_the_bill():
     found = asked(Recorded({**RATES, "__unmounted__": 50 / HOURS}))
-    assert found.others == usd("150")
+    assert round(found.others, 3) == usd("150")
     assert sum(row.total for row in by_model(found)) == usd("1050")
 
 
@@ -153,7 +167,7 @@ def test_a_period_of_which_only_the_end_is_known_says_so():
 
 
 def test_what_opencost_has_no_number_for_costs_nothing():
-    assert asked(Recorded({"a": math.nan, "b": 200 / HOURS})).models == {"a": usd("0"), "b": usd("200")}
+    assert asked(Recorded({"a": math.nan, "b": 300 / HOURS})).models == {"a": usd("0"), "b": usd("300")}
 
 
 def test_more_used_than_the_nodes_have_lowers_the_bill_to_the_cent():

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 import html
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -114,20 +115,22 @@ def ask(client: Client, days: int, *, opencost: str, prometheus: str, until: dat
     Raises CostError.
     """
     period = _Period.of(days, until)
-    found = _allocations(client, opencost, period)
+    found = [(name, one) for window in period.windows() for name, one in _allocations(client, opencost, window)]
     if not found:
         raise CostError(
             f"{opencost} knows of no costs in the last {days} days: Prometheus must have scraped it for some minutes (its target opencost), and "
             "then OpenCost prices the nodes"
         )
-    costs = {name: Decimal(str(one.get("totalCost") or 0)) for name, one in found.items()}
+    costs: dict[str, Decimal] = {}
+    for name, one in found:
+        costs[name] = costs.get(name, Decimal()) + Decimal(str(one.get("totalCost") or 0))
     return Spent(
         {name: cost for name, cost in costs.items() if not name.startswith(_NO_MODEL)},
         costs.get(_IDLE, Decimal()),
         sum((cost for name, cost in costs.items() if name.startswith(_NO_MODEL) and name != _IDLE), Decimal()),
         _increase(client, prometheus, "llm_gateway_tokens_total", "model", period),
         _increase(client, prometheus, "llm_gateway_key_tokens_total", "key", period),
-        period.known(found.values()),
+        period.known(one for __, one in found),
     )
 
 
@@ -144,9 +147,11 @@ class _Period:
         end = until.astimezone(datetime.UTC).replace(second=0, microsecond=0)
         return cls(days, end - datetime.timedelta(days=days), end)
 
-    @property
-    def window(self) -> str:
-        return ",".join(f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in (self.start, self.end))
+    def windows(self) -> list[str]:
+        """One for each day, as OpenCost takes them: it computes a day after the other, and a month in one answer would be waited for too long."""
+        edges = [self.start + datetime.timedelta(days=day) for day in range(self.days + 1)]
+        said = [f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in edges]
+        return [f"{start},{end}" for start, end in itertools.pairwise(said)]
 
     def known(self, found: Iterable[Mapping[str, Any]]) -> float:
         """Hours from the first thing that costs to the end; all, where none says when it began."""
@@ -154,17 +159,12 @@ class _Period:
         return (self.end - min(starts, default=self.start)) / _HOUR
 
 
-def _allocations(client: Client, opencost: str, period: _Period) -> dict[str, dict[str, Any]]:
-    """What OpenCost says of each model, by its name."""
+def _allocations(client: Client, opencost: str, window: str) -> list[tuple[str, dict[str, Any]]]:
+    """What OpenCost says of each model in a window, with its name."""
     # https://opencost.io/docs/integrations/api - GET /allocation
-    given = {
-        "window": period.window,
-        "aggregate": "label:llm_on_eks_model",
-        "includeIdle": "true",
-        "accumulate": "true",
-    }
+    given = {"window": window, "aggregate": "label:llm_on_eks_model", "includeIdle": "true", "accumulate": "true"}
     sets = _get(client, opencost, "allocation", given).get("data") or []
-    return {str(name): one for found in sets for name, one in (found or {}).items()}
+    return [(str(name), one) for found in sets for name, one in (found or {}).items()]
 
 
 def _increase(client: Client, prometheus: str, series: str, label: str, period: _Period) -> dict[str, int]:
