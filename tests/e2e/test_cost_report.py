@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import time
 import urllib.parse
 import urllib.request
 from contextlib import ExitStack, contextmanager
@@ -179,24 +180,29 @@ def test_the_shares_are_what_the_node_cost_to_the_cent(loaded):
     assert abs(bill - sum(Decimal(str(one["totalCost"])) for one in nodes)) <= Decimal("0.01")
     price, hours = loaded.number("sum(node_total_hourly_cost)"), Decimal(str(nodes[0]["minutes"])) / 60
     assert abs(bill - price * hours) <= Decimal("0.01")
-    # OpenCost counts whole minutes, or what its resolution is.
+    # OpenCost counts minutes of its resolution.
     first = loaded.number("min_over_time(timestamp(node_total_hourly_cost)[1d:15s])", moment)
-    assert abs((Decimal(moment.timestamp()) - first) / 60 - hours * 60) <= 2
+    assert abs((Decimal(moment.timestamp()) - first) / 60 - hours * 60) <= 3
 
 
-def test_tokens_are_those_that_clients_were_told(scene, loaded):
+def test_tokens_are_those_that_clients_were_told(loaded):
     def counted():
-        return {
-            name: int(loaded.number(f'sum(llm_gateway_key_tokens_total{{key="{name}"}})'))
-            for name in ("first", "second")
-        }
+        names = ("first", "second")
+        return {name: int(loaded.number(f'sum(llm_gateway_key_tokens_total{{key="{name}"}})')) for name in names}
 
-    until(lambda: len({json.dumps(counted()) for __ in range(2)}) == 1, seconds=60, pause=16)
+    def settled():
+        """Nothing more is counted after two scrapes."""
+        found = counted()
+        time.sleep(31)
+        return found == counted()
+
+    until(settled, seconds=120)
     before = counted()
     told = ask(loaded.platform, SECOND_KEY, "tiny")
     until(lambda: counted()["second"] - before["second"] == told, seconds=60, pause=2)
     assert counted()["first"] == before["first"]
-    assert 2 < before["first"] / before["second"] < 4
+    # Of four requests three; the second key was not known at the beginning.
+    assert 2 < before["first"] / before["second"] < 6
 
 
 def test_the_report_prints_and_draws_it(loaded, tmp_path):

@@ -28,6 +28,7 @@ NODES = [
     node("priced-gpu", "4", "16Gi", {TYPE: "g6.xlarge", GPU: "true"}, **{"nvidia.com/gpu": "1"}),
     node("priced-gpus", "192", "2Ti", {TYPE: "p5.48xlarge", GPU: "true"}, **{"nvidia.com/gpu": "8"}),
     node("priced-spot", "8", "32Gi", {TYPE: "m7i.2xlarge", SPOT: "spot"}),
+    node("priced-spot-gpu", "4", "16Gi", {TYPE: "g6.xlarge", GPU: "true", SPOT: "spot"}, **{"nvidia.com/gpu": "1"}),
 ]
 
 
@@ -39,9 +40,8 @@ def files(**prices):
         "model_catalog": [],
         "cost_state": "present",
     }
-    [found] = describe_roles({"prices": ("cost", {**settings, **prices})})["prices"]
-    [release], [map_] = found["releases"], found["manifests"]
-    return map_["data"], release["values"]["opencost"]["exporter"]["extraEnv"]
+    prices, system = describe_roles({"prices": ("cost", {**settings, **prices})})["prices"]
+    return prices["manifests"][0]["data"], system["releases"][0]["values"]["opencost"]["exporter"]["extraEnv"]
 
 
 @contextmanager
@@ -93,12 +93,14 @@ def test_spot_nodes_have_prices_of_their_own(tmp_path, control_plane):
     prices = {"CPU": 0.05, "RAM": 0.01, "GPU": 2, "spotCPU": 0.02, "spotRAM": 0.004}
     with pricing(tmp_path, control_plane, cost_prices=prices) as found:
         held(found, plain=8 * 0.05 + 32 * 0.01, spot=8 * 0.02 + 32 * 0.004)
+        # OpenCost's gap, which docs/systems/cost.md tells of.
+        held(found, spot_gpu=0)
 
 
 def test_a_node_costs_what_the_inventory_says_of_its_type(tmp_path, control_plane):
     named = {"m7i.2xlarge": 0.4, "g6.xlarge": 0.8, "p5.48xlarge": 55}
     with pricing(tmp_path, control_plane, cost_node_prices=named) as found:
-        held(found, plain=0.4, spot=0.4, gpu=0.8, gpus=55)
+        held(found, plain=0.4, spot=0.4, gpu=0.8, spot_gpu=0.8, gpus=55)
 
 
 def test_a_node_of_another_type_costs_its_cores_and_gib(tmp_path, control_plane):

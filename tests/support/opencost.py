@@ -40,7 +40,9 @@ def allocation(
     try:
         start, end = window_of(query.get("window", ""), now)
     except ValueError as error:
-        return 400, f"Invalid 'window' parameter: {error}\n".encode()
+        # Both, one after the other.
+        failed = {"code": 500, "status": "", "data": None, "message": "Error: illegal window: [nil, nil)"}
+        return 400, f"Invalid 'window' parameter: {error}\n{json.dumps(failed)}".encode()
     start, until = max(start, since), min(end, now)
     hours = max((until - start).total_seconds() / 3600, 0)
     named = {name: rate for name, rate in rates.items() if name != "__idle__" or query.get("includeIdle") == "true"}
