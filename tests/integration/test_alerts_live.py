@@ -152,8 +152,13 @@ def test_nodes_that_cost_too_much_are_told_until_they_are_gone(tmp_path, model, 
     nodes = partial(kubectl, control_plane.kubeconfig)
     nodes("create", "-f", "-", given=node("small", "4", "16Gi"))
     try:
-        with scene.prometheus(), opencost(tmp_path, port, control_plane.kubeconfig, scene.prometheus_url):
-            wait_for(lambda: scene.query("cluster:node_cost:usd_per_hour > 0 < 5"), "the small node's price", 180)
+        way = (tmp_path, port, control_plane.kubeconfig, scene.prometheus_url)
+        # As role cost has it run where the inventory has prices.
+        with scene.prometheus(), opencost(*way, USE_CUSTOM_PROVIDER="true"):
+            prices = partial(scene.query, '{__name__=~"up|node_total_hourly_cost|cluster:node_cost:usd_per_hour"}')
+            wait_for(
+                lambda: scene.query("cluster:node_cost:usd_per_hour > 0 < 5"), "the small node's price", 180, prices
+            )
             nodes("create", "-f", "-", given=node("large", "192", "2Ti"))
             scene.fires("LlmCostHigh", seconds=180)
             nodes("delete", "node", "large")
