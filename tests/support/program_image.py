@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An image with nothing but static programs, as an archive that containerd imports."""
+"""Images of programs, as archives that containerd imports: of files that are named, or of a whole root file system."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import subprocess
 import sys
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,10 +20,27 @@ REPO = Path(__file__).resolve().parents[2]
 def written(reference: str, programs: Mapping[str, Path], file: Path, user: str = "") -> Path:
     """`programs`: name in the image's root -> program; the first is its entry point. `user`: number of who runs it; empty: root."""
     layer = pause._tar({name: (program.read_bytes(), 0o755) for name, program in programs.items()})
+    return _archive(reference, layer, f"/{next(iter(programs))}", file, user)
+
+
+def of_root(reference: str, root: Path, file: Path, user: str = "") -> Path:
+    """`root`: a folder that is the image's root, with links; its program `entrypoint` is what runs."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        tar.add(root, arcname="", filter=_owned_by_root)
+    return _archive(reference, buffer.getvalue(), "/entrypoint", file, user)
+
+
+def _owned_by_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    return member
+
+
+def _archive(reference: str, layer: bytes, entrypoint: str, file: Path, user: str) -> Path:
     config = {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Entrypoint": [f"/{next(iter(programs))}"], "User": user},
+        "config": {"Entrypoint": [entrypoint], "User": user},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
     }
     manifest = [{"Config": "config.json", "RepoTags": [reference], "Layers": ["layer.tar"]}]

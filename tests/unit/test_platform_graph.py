@@ -327,6 +327,15 @@ def test_kong_waits_for_silent_models_and_asks_nobody_twice(described):
     assert route["metadata"]["annotations"]["konghq.com/response-buffering"] == "false"
 
 
+def test_a_pod_of_kong_is_given_the_time_that_it_waits_for_answers(described):
+    gateway = values(described, "kong", "kong", "gateway_api")["gateway"]
+    said = gateway["lifecycle"]["preStop"]["exec"]["command"]
+    waits = {name: int(seconds) for name, seconds in (one.lstrip("-").split("=") for one in said if "=" in one)}
+    # The gateway's own patience (gateway_drain_timeout) is no longer.
+    assert waits["timeout"] >= 120
+    assert gateway["terminationGracePeriodSeconds"] > waits["wait"] + waits["timeout"]
+
+
 def test_what_an_autoscaler_reads_is_offered(described):
     scaler = [
         one for one in manifests(described, "prometheus_adapter", "gateway") if one["kind"] == "HorizontalPodAutoscaler"
