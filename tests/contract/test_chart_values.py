@@ -34,8 +34,6 @@ UNLISTED = {
     "ingress": {
         "controller.ingressController.env.anonymous_reports",
         "gateway.env.anonymous_reports",
-        "gateway.env.nginx_http_client_body_buffer_size",
-        "gateway.env.nginx_http_client_max_body_size",
         "gateway.env.nginx_http_log_format",
         "gateway.podDisruptionBudget.maxUnavailable",
         "gateway.proxy.tls.overrideServiceTargetPort",

@@ -27,7 +27,7 @@ def of_root(reference: str, root: Path, file: Path, user: str = "") -> Path:
     """`root`: a folder that is the image's root, with links; its program `entrypoint` is what runs."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        tar.add(root, arcname="", filter=_owned_by_root)
+        tar.add(root.resolve(), arcname=".", filter=_owned_by_root)
     return _archive(reference, buffer.getvalue(), "/entrypoint", file, user)
 
 

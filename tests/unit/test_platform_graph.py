@@ -336,6 +336,12 @@ def test_a_pod_of_kong_is_given_the_time_that_it_waits_for_answers(described):
     assert gateway["terminationGracePeriodSeconds"] > waits["wait"] + waits["timeout"]
 
 
+def test_kong_closes_idle_connections_before_the_gateway_does():
+    """Else Kong sends a request where nobody listens any more: 502, as nothing is sent twice. By kong.conf.default it closes them after 60 s."""
+    defaults = yaml.safe_load((REPO / "roles/gateway/defaults/main.yml").read_text())
+    assert defaults["gateway_keep_alive_timeout"] > 60
+
+
 def test_what_an_autoscaler_reads_is_offered(described):
     scaler = [
         one for one in manifests(described, "prometheus_adapter", "gateway") if one["kind"] == "HorizontalPodAutoscaler"
