@@ -12,6 +12,7 @@ import json
 import os
 import re
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from contextlib import ExitStack, contextmanager
@@ -22,7 +23,7 @@ import pytest
 import yaml
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports import cost
-from tests.support import program_image
+from tests.support import opencost, program_image
 from tests.support.cluster_client import new_client
 from tests.support.local_platform import recap
 from tests.support.opencost_process import PROGRAM, needs_opencost
@@ -183,6 +184,31 @@ def test_the_shares_are_what_the_node_cost_to_the_cent(loaded):
     # OpenCost counts minutes of its resolution.
     first = loaded.number("min_over_time(timestamp(node_total_hourly_cost)[1d:15s])", moment)
     assert abs((Decimal(moment.timestamp()) - first) / 60 - hours * 60) <= 3
+
+
+def test_the_double_answers_as_the_program_does(loaded):
+    """For hours before anything ran, for windows that are none, and in the fields of what costs."""
+    asked = {"aggregate": "label:llm_on_eks_model", "includeIdle": "true", "accumulate": "true"}
+    rates = {"tiny": 1.0, "__idle__": 1.0}
+    for window in ("2020-01-01T00:00:00Z,2020-01-02T00:00:00Z", "1d", "soon"):
+        query = {**asked, "window": window}
+        status, body = opencost.allocation(query, rates, now() - datetime.timedelta(hours=1), now())
+        try:
+            with urllib.request.urlopen(f"{loaded.opencost}/allocation?{urllib.parse.urlencode(query)}") as answer:
+                found = answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            found = error.code, error.read()
+        assert found[0] == status, window
+        if status != 200:
+            assert found[1].split() == body.split(), window
+            continue
+        [ours], [theirs] = json.loads(body)["data"], json.loads(found[1])["data"]
+        assert bool(ours) == bool(theirs), window
+        assert set(ours) <= set(theirs), window
+        for name, one in ours.items():
+            assert set(one) <= set(theirs[name]), window
+            assert type(one["totalCost"]) is type(theirs[name]["totalCost"]), window
+            assert theirs[name]["start"].endswith("Z"), window
 
 
 def test_tokens_are_those_that_clients_were_told(loaded):

@@ -36,10 +36,11 @@ def opencost(
 
 
 def node(name: str, cpu: str, memory: str, labels: dict[str, str] | None = None, **capacity: str) -> dict[str, Any]:
-    """One that somebody pays for."""
+    """One that somebody pays for. Without any label it would end OpenCost, which a kubelet's node never is."""
+    labels = {"kubernetes.io/hostname": name, **(labels or {})}
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": name, "labels": labels or {}},
+        "metadata": {"name": name, "labels": labels},
         "status": {"capacity": {"cpu": cpu, "memory": memory, **capacity}},
     }
