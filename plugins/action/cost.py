@@ -48,6 +48,7 @@ class ActionModule(Action):
         rows = {"models": cost.by_model(spent), "api_keys": cost.by_key(spent)}
         return {
             "idle_share": float(cost.idle_share(spent)),
+            "known_hours": round(min(spent.known, options["days"] * 24), 1),
             **{kind: [_plain(row) for row in found] for kind, found in rows.items()},
         }
 

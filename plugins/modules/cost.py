@@ -14,7 +14,7 @@ extends_documentation_fragment:
   - llm.on_eks.aws_account
 options:
   days:
-    description: The period, up to now.
+    description: The period, up to the last full minute.
     type: int
     default: 30
   opencost:
@@ -57,6 +57,10 @@ api_keys:
   returned: success
   type: list
   elements: dict
+known_hours:
+  description: The hours of the period of which OpenCost knows anything.
+  returned: success
+  type: float
 idle_share:
   description: The part of the bill that idle nodes are, 0 to 1.
   returned: success
