@@ -6,6 +6,7 @@ docs/runbooks.md says which alerts cannot fire here, and why.
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import ExitStack
 from functools import partial
@@ -13,14 +14,17 @@ from functools import partial
 import pytest
 
 from local.kubernetes import forward
-from tests.support.cluster_client import kubectl
+from tests.support.cluster_client import kubectl, new_client
 from tests.support.live_metrics import KEY, Scene, free_port, needs_prometheus, running, shortened, slowed, wait_for
 from tests.support.opencost_process import needs_opencost, node, opencost
+from tests.support.simulated_node import SimulatedNode
 from tests.support.tiny_model import make_tiny_gguf
+from tools import obtain
 from tools.debian import find
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(600), needs_prometheus]
 REDIS = find("redis-server")
+STATE_METRICS = obtain.cached_path(obtain.load_tools()["kube-state-metrics"], obtain.default_cache())
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +169,27 @@ def test_nodes_that_cost_too_much_are_told_until_they_are_gone(tmp_path, model, 
             scene.clears("LlmCostHigh", seconds=240)
     finally:
         nodes("delete", "--ignore-not-found", "node", "small", "large")
+
+
+@pytest.mark.apiserver
+@pytest.mark.skipif(not STATE_METRICS.exists(), reason="python -m tools.obtain kube-state-metrics builds it")
+def test_an_engine_that_no_node_takes_is_told_until_one_comes(tmp_path, model, control_plane):
+    """API server, scheduler and kube-state-metrics are real; the node is not."""
+    config, port = str(control_plane.kubeconfig), free_port()
+    pod = {"nodeSelector": {"node.kubernetes.io/instance-type": "g6.xlarge"}}
+    pod |= {"containers": [{"name": "engine", "image": "registry.test/engine:1"}]}
+    engine = tmp_path / "pod.json"
+    engine.write_text(json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "engine-tiny"}, "spec": pod}))
+    heard = ["--host=127.0.0.1", f"--port={port}", "--telemetry-host=127.0.0.1", f"--telemetry-port={free_port()}"]
+    states = [STATE_METRICS, f"--kubeconfig={config}", "--resources=pods", "--namespaces=llm-engines", *heard]
+    scene = Scene(tmp_path, model, shortened(), targets={f"127.0.0.1:{port}": {}})
+    kubectl(config, "create", "namespace", "llm-engines")
+    try:
+        kubectl(config, "create", "serviceaccount", "default", "-n", "llm-engines", check=False)
+        with scene.prometheus(), running(states):
+            kubectl(config, "apply", "-n", "llm-engines", "-f", str(engine))
+            scene.fires("LlmEngineWaitsForNode")
+            with SimulatedNode(new_client(config), instance_type="g6.xlarge"):
+                scene.clears("LlmEngineWaitsForNode")
+    finally:
+        kubectl(config, "delete", "namespace", "llm-engines", "--wait=true")

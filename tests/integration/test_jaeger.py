@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import time
 from functools import partial
 
@@ -88,3 +90,18 @@ def test_as_many_traces_are_kept_in_memory_as_was_said_and_the_latest_stay(tmp_p
             made.send(spans(trace))
             until(partial(made.trace, trace))
         assert [bool(made.trace(trace)) for trace in traces] == [False, False, True, True, True]
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl, which speaks HTTP/2, is missing")
+def test_kialis_first_question_is_answered_on_the_port_that_role_kiali_names(tmp_path):
+    """GetServices of jaeger.api_v2, as a gRPC message: no compression, no bytes."""
+    question = tmp_path / "question"
+    question.write_bytes(bytes(5))
+    with jaeger.started(jaeger.snapshot("trial"), tmp_path) as made:
+        made.send(spans())
+        until(lambda: made.trace(TRACE))
+        asked = ["curl", "-s", "--http2-prior-knowledge", "-H", "content-type: application/grpc", "-H", "te: trailers"]
+        asked += ["--data-binary", f"@{question}", f"http://{made.grpc}/jaeger.api_v2.QueryService/GetServices"]
+        said = subprocess.run(asked, capture_output=True, timeout=20, check=True).stdout
+    # Field 1, a text of six bytes.
+    assert said[5:] == b"\x0a\x06client"

@@ -60,10 +60,11 @@ def refusal(config: Mapping[str, Any], folder: Path) -> str:
 
 @dataclass(frozen=True)
 class Jaeger:
-    """Where it is asked, and where spans go."""
+    """Where it is asked, and where spans go; `grpc`: HOST:PORT where it is asked by gRPC."""
 
     query: str
     otlp: str
+    grpc: str = ""
 
     def get(self, path: str, **query: str) -> Any:
         """`data` of the answer; None: it knows nothing of it."""
@@ -131,7 +132,8 @@ def started(config: Mapping[str, Any], folder: Path) -> Iterator[Jaeger]:
     with running([PROGRAM, "--config", file]) as process:
         until(lambda: process.poll() is not None or _well(ports["13133"]), seconds=60)
         assert process.poll() is None, "it did not start"
-        yield Jaeger(f"http://127.0.0.1:{ports['16686']}", f"http://127.0.0.1:{ports['4318']}")
+        query, otlp, grpc = (f"127.0.0.1:{ports[port]}" for port in ("16686", "4318", "16685"))
+        yield Jaeger(f"http://{query}", f"http://{otlp}", grpc)
 
 
 def _well(port: int) -> bool:
