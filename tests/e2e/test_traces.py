@@ -142,7 +142,8 @@ def test_a_request_that_is_refused_is_found_and_marked(platform, traced, request
     line = logged(platform, request_id=request_id)
     assert (span.failed, span.tags["http.response.status_code"]) == (True, status)
     assert (line["trace_id"], line["reason"]) == (trace, span.tags["error.type"])
-    assert trace in traced.traces("llm-gateway", error="true", **{"error.type": line["reason"]})
+    # error=true finds nothing in the memory of this version: https://github.com/jaegertracing/jaeger/issues/8553
+    assert trace in traced.traces("llm-gateway", **{"error.type": line["reason"]})
 
 
 def test_an_answer_whose_engine_is_killed_is_found_and_marked(platform, traced):
@@ -162,7 +163,7 @@ def test_an_answer_whose_engine_is_killed_is_found_and_marked(platform, traced):
     assert span.failed
     assert (line["trace_id"], line["reason"]) == (trace, span.tags["error.type"])
     assert span.events[0] == "engine chosen"
-    until(lambda: answered(platform, identity(), "well again")[0] == 200, seconds=120, pause=1)
+    until(lambda: answered(platform, identity(), "well-again")[0] == 200, seconds=120, pause=1)
 
 
 def test_jaeger_counts_what_it_took_where_prometheus_asks(platform, traced):

@@ -47,6 +47,7 @@ def spans(trace=TRACE, span=SPAN, name="asked"):
         "kind": 3,
         "startTimeUnixNano": str(now),
         "endTimeUnixNano": str(now + 1000),
+        "status": {"code": 2},
     }
     resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "client"}}]}
     return {"resourceSpans": [{"resource": resource, "scopeSpans": [{"scope": {"name": "test"}, "spans": [one]}]}]}
@@ -81,6 +82,7 @@ def test_traces_on_a_volume_outlive_the_program(tmp_path):
         until(lambda: made.trace(TRACE))
     with jaeger.started(config, tmp_path) as made:
         assert made.trace(TRACE)[SPAN].name == "asked"
+        assert made.traces("client", error="true") == {TRACE}
 
 
 def test_as_many_traces_are_kept_in_memory_as_was_said_and_the_latest_stay(tmp_path):
