@@ -109,6 +109,7 @@ class Cluster:
         changed |= network.up(self.config)
         if self.config.node:
             changed |= network.hold_mounts(self.config)
+            changed |= network.link_plugins(self.config)
             cgroups.make(self.config.cgroup)
         changed |= self._write_kubeconfig()
         if self.config.aws:

@@ -16,6 +16,8 @@ from .errors import LocalClusterError
 
 # Where `ip netns` holds namespaces.
 NAMESPACES = Path("/run/netns")
+# Where Debian's package of network plugins puts them.
+PLUGINS = Path("/usr/lib/cni")
 # The kubelet sets these machine-wide settings; inside the private mount namespace it writes to files of ours instead.
 SHADOWED_SYSCTLS = {
     "vm/overcommit_memory": "1",
@@ -119,8 +121,28 @@ def hold_mounts(config: ClusterConfig) -> bool:
     run(*inside, "mount", "-t", "tmpfs", "-o", "mode=1777,size=64m", "tmpfs", "/tmp")  # noqa: S108
     run(*inside, "mkdir", "/tmp/hostpath_pv")  # noqa: S108
     run(*inside, "mount", "--bind", str(dynamic), "/tmp/hostpath_pv")  # noqa: S108
+    # Where container runtimes keep the network namespaces of pods, and meshes look for them; the host's folder stays out of it.
+    pods = config.state / "netns"
+    pods.mkdir(exist_ok=True)
+    run(*inside, "mount", "--bind", str(pods), str(NAMESPACES))
     whole.touch()
     return True
+
+
+def plugins(config: ClusterConfig) -> Path:
+    """The folder of the node's network plugins; a pod may put one there, as a mesh does."""
+    return config.state / "cni"
+
+
+def link_plugins(config: ClusterConfig) -> bool:
+    """Fill the folder of network plugins; True when it was empty."""
+    folder = plugins(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    absent = [one for one in PLUGINS.iterdir() if not (folder / one.name).exists()]
+    for one in absent:
+        (folder / one.name).unlink(missing_ok=True)
+        (folder / one.name).symlink_to(one)
+    return bool(absent)
 
 
 def release_mounts(config: ClusterConfig) -> bool:

@@ -211,10 +211,8 @@ oom_score = 0
   restrict_oom_score_adj = true
   disable_apparmor = true
   tolerate_missing_hugetlb_controller = true
-  # Pods' network namespaces lie in the state folder and go with it; /run/netns is the host's.
-  netns_mounts_under_state_dir = true
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
+    bin_dir = "{network.plugins(config)}"
     conf_dir = "{cni}"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "overlayfs"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Istio's images as its charts name them: its control plane from its Go module, and Envoy of PyPI under Istio's agent."""
+"""Istio's images as its charts name them: control plane and CNI agent from its Go module, Envoy of PyPI under Istio's agent."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ VALUES = {
     },
 }
 _HUB = "registry.istio.io/release"
+# Debian's iptables, whose one program goes by many names.
+_IPTABLES, _EXTENSIONS = Path("/usr/sbin/xtables-nft-multi"), Path("/usr/lib/x86_64-linux-gnu/xtables")
+_IPTABLES_NAMES = [f"ip{six}tables{what}" for six in ("", "6") for what in ("", "-save", "-restore")]
 
 
 def _program(name: str) -> Path:
@@ -34,35 +37,64 @@ def _envoy() -> Path | None:
     return next(made.glob("lib/python*/site-packages/envoy/_bin/envoy"), None)
 
 
-def missing() -> str:
-    """The commands that make what is not there; empty where all is."""
-    absent = [name for name in ("pilot-discovery", "pilot-agent") if not _program(name).exists()]
+def missing(*more: str) -> str:
+    """The commands that make what is not there; empty where all is. `more`: programs beside control plane and agent."""
+    absent = [name for name in ("pilot-discovery", "pilot-agent", *more) if not _program(name).exists()]
     commands = [f"python -m tools.obtain {' '.join(absent)}"] if absent else []
     return " and ".join(commands + ([] if _envoy() else ["python -m tools.extra_venv envoy"]))
 
 
 def written(folder: Path) -> dict[str, Path]:
-    """Reference -> archive, of the version that role istio installs."""
+    """Reference -> archive, of the version that role istio installs: control plane and Envoy."""
+    return _archives(folder, {"pilot": _pilot(), "proxyv2": _proxy()}, "1337:1337", "-distroless")
+
+
+def written_mesh(folder: Path, ztunnel: Path | None) -> dict[str, Path]:
+    """Reference -> archive, of all that a mesh consists of; with the program `ztunnel` as the ambient one names them."""
+    # As the profile of the ambient mesh names them; those of the nodes are named alike in both.
+    variant = "-distroless" if ztunnel else ""
+    nodes = {
+        "install-cni": _agent(),
+        **({"ztunnel": _with_libraries("usr/local/bin/ztunnel", ztunnel)} if ztunnel else {}),
+    }
+    made = _archives(folder, {"pilot": _pilot(), "proxyv2": _proxy()}, "1337:1337", variant)
+    return {**made, **_archives(folder, nodes, "", "")}
+
+
+def _archives(folder: Path, images: dict[str, dict[str, Path]], user: str, variant: str) -> dict[str, Path]:
     version = yaml.safe_load((REPO / "roles/istio/defaults/main.yml").read_text())["istio_version"]
+    references = {name: f"{_HUB}/{name}:{version}{variant}" for name in images}
+    return {
+        references[name]: program_image.written(references[name], within, folder / f"{name}.tar", user)
+        for name, within in images.items()
+    }
+
+
+def _pilot() -> dict[str, Path]:
+    return {"usr/local/bin/pilot-discovery": _program("pilot-discovery")}
+
+
+def _proxy() -> dict[str, Path]:
     envoy, [bootstrap] = _envoy(), obtain.files_of("pilot-agent", obtain.default_cache())
     assert envoy
-    files = {
-        "pilot": {"usr/local/bin/pilot-discovery": _program("pilot-discovery")},
-        "proxyv2": {
-            "usr/local/bin/pilot-agent": _program("pilot-agent"),
-            "usr/local/bin/envoy": envoy,
-            "var/lib/istio/envoy/envoy_bootstrap_tmpl.json": bootstrap,
-            **{str(library).lstrip("/"): library for library in _libraries(envoy)},
-        },
-    }
-    # As the profile of the ambient mesh names them.
-    references = {name: f"{_HUB}/{name}:{version}-distroless" for name in files}
     return {
-        references[name]: program_image.written(references[name], within, folder / f"{name}.tar", user="1337:1337")
-        for name, within in files.items()
+        "usr/local/bin/pilot-agent": _program("pilot-agent"),
+        **_with_libraries("usr/local/bin/envoy", envoy),
+        "var/lib/istio/envoy/envoy_bootstrap_tmpl.json": bootstrap,
     }
 
 
-def _libraries(program: Path) -> list[Path]:
+def _agent() -> dict[str, Path]:
+    return {
+        "usr/local/bin/install-cni": _program("install-cni"),
+        "opt/cni/bin/istio-cni": _program("istio-cni"),
+        **_with_libraries("usr/sbin/iptables", _IPTABLES),
+        **{f"usr/sbin/{name}": _IPTABLES for name in _IPTABLES_NAMES},
+        **{str(file).lstrip("/"): file for file in _EXTENSIONS.glob("*.so")},
+    }
+
+
+def _with_libraries(name: str, program: Path) -> dict[str, Path]:
     said = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
-    return [Path(word) for word in said.split() if word.startswith("/")]
+    libraries = [Path(word) for word in said.split() if word.startswith("/")]
+    return {name: program, **{str(library).lstrip("/"): library for library in libraries}}

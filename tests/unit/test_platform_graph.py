@@ -444,12 +444,32 @@ def test_kubesphere_is_refused_where_it_cannot_run_and_the_reason_is_said():
     assert "Set console_variant to headlamp" in said
 
 
-def test_sidecars_with_strict_mtls_are_refused_because_the_gateway_asks_pods_and_not_services():
-    here = {"platform_cluster_name": "demo", "platform_aws_region": "us-west-2", "model_catalog": []}
-    chosen = {"istio_state": "present", "istio_variant": "seed", "istio_mtls": "strict"}
-    (said,) = refusals({"here": here | chosen}).values()
-    assert "engines would refuse every request" in said
-    assert "Set istio_variant to ambient" in said
+def test_sidecars_come_to_engines_before_the_gateway_and_leave_them_after_it():
+    """A sidecar encrypts what it sends to an engine, whether the engine's pod has a sidecar or not."""
+    here = {
+        "platform_cluster_name": "demo",
+        "platform_aws_region": "us-west-2",
+        "model_catalog": [{**ENTRY, "source": f"file://{weights()}"}],
+    }
+    seed = {"istio_variant": "seed", "istio_mtls": "strict", "prometheus_state": "present"}
+    made = describe({state: here | seed | {"istio_state": state} for state in ("present", "absent")})
+    label = {"sidecar.istio.io/inject": "true"}
+    for state, asked in (("present", label), ("absent", {})):
+        by_name = {one["name"]: one for one in made[state]}
+        engine = next(one for name, one in by_name.items() if name.startswith("engine-"))
+        for one in (by_name["gateway"], engine):
+            [workload] = [manifest for manifest in one["manifests"] if manifest["kind"] == "Deployment"]
+            given = workload["spec"]["template"]["metadata"]["labels"]
+            assert {key: value for key, value in given.items() if key in label} == asked
+            assert not workload["spec"]["selector"]["matchLabels"].keys() & label.keys()
+        [release] = by_name["prometheus"]["releases"]
+        assert release["values"]["prometheus"]["prometheusSpec"]["podMetadata"] == ({"labels": asked} if asked else {})
+        if state == "present":
+            assert {"istio_nodes", engine["name"]} <= set(by_name["gateway"]["after"])
+            assert "istio_nodes" in engine["after"]
+            assert {engine["name"], "gateway", "prometheus"} <= set(by_name["istio_llm_engines"]["after"])
+        else:
+            assert "gateway" in engine["after"]
 
 
 def test_what_jaeger_does_not_start_with_is_refused():

@@ -48,6 +48,7 @@ OTHERS = [
     Endpoint("kong controller", "kong", {"app.kubernetes.io/name": "controller", "app.kubernetes.io/instance": "kong"}),
     Endpoint("prometheus", "monitoring", {"app.kubernetes.io/name": "prometheus"}, {9090: "http-web"}),
     Endpoint("keda", "keda", {"app": "keda-operator"}),
+    Endpoint("control plane of the mesh", "istio-system", {"app": "istiod"}, {15012: "tls-xds"}),
     Endpoint("dns", "kube-system", {"k8s-app": "kube-dns"}, {53: "dns-tcp"}),
     Endpoint("a pod of somebody", "default", {"app": "somebody"}, {8080: "http"}),
 ]
@@ -62,6 +63,7 @@ EVERYBODY = {
     "kong controller",
     "prometheus",
     "keda",
+    "control plane of the mesh",
     "dns",
     "a pod of somebody",
     "the internet",
@@ -76,7 +78,7 @@ ALLOWED = {
     *((one, "gateway", 8080) for one in EVERYBODY),
     *PROBES,
     ("gateway", "dns", 53),
-    ("gateway", "jaeger", 4318),
+    *(("gateway", "jaeger", port) for port in (4317, 4318)),
     *(("gateway", there, port) for there, port in (("the internet", 443), ("API", 443), ("API", 6443))),
     *((one, engine, port) for one in ("gateway", "prometheus") for engine, port in ENGINES),
     # Its numbers are no secret.
@@ -84,6 +86,11 @@ ALLOWED = {
     *((one, "metrics of models", TUNNEL) for one in ("gateway", "prometheus")),
     *((one, "gateway", TUNNEL) for one in ("kong", "kong controller", "prometheus")),
     *((one, "dns", 53) for one in ("engine a", "engine b", "metrics of models", "job")),
+    # Sidecars of the mesh, where pods have them.
+    *(
+        (one, "control plane of the mesh", 15012)
+        for one in ("gateway", "engine a", "engine b", "metrics of models", "job")
+    ),
     *(("job", there, port) for there, port in (("the internet", 443), ("API", 443), ("API", 6443))),
 }
 

@@ -4,6 +4,8 @@
 package tools
 
 import (
-	_ "istio.io/istio/pilot/cmd/pilot-discovery"
+	_ "istio.io/istio/cni/cmd/install-cni"
+	_ "istio.io/istio/cni/cmd/istio-cni"
 	_ "istio.io/istio/pilot/cmd/pilot-agent"
+	_ "istio.io/istio/pilot/cmd/pilot-discovery"
 )

@@ -72,6 +72,10 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     node_selector: dict[str, str] = {}
     tolerations: list[dict[str, Any]] = []
     requires: list[str] = []
+    # Components that come before it where they are in the run.
+    after: list[str] = []
+    # Labels of its pods that no selector has.
+    pod_labels: dict[str, str] = {}
     # Only for models on Neuron devices.
     neuron: Neuron | None = None
 
@@ -147,6 +151,7 @@ class _Component:
             "name": name,
             "state": "absent" if absent else self.engine.state,
             "requires": requires,
+            **({"after": self.engine.after} if self.engine.after else {}),
             "namespace": {"name": NAMESPACE, "pod_security": "baseline"},
         }
 
@@ -169,7 +174,7 @@ class _Component:
                     "rollingUpdate": {"maxSurge": surge[0], "maxUnavailable": surge[1]},
                 },
                 "selector": {"matchLabels": self.labels},
-                "template": {"metadata": {"labels": self.labels}, "spec": self._pod()},
+                "template": {"metadata": {"labels": self.labels | self.engine.pod_labels}, "spec": self._pod()},
             },
         }
 
@@ -292,7 +297,8 @@ class _Component:
                 # Only the Service's EndpointSlices matter: the gateway chooses the pod itself.
                 "clusterIP": "None",
                 "selector": self.labels,
-                "ports": [{"name": "http", "port": self.engine.port, "targetPort": "http"}],
+                # A sidecar of a mesh that is told tcp passes streams on as they are, and encrypts what goes to a pod's address.
+                "ports": [{"name": "http", "port": self.engine.port, "targetPort": "http", "appProtocol": "tcp"}],
             },
         }
 

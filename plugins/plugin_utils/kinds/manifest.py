@@ -14,7 +14,7 @@ from ..kubernetes.client import ApiError, Client, Resource
 from ..objects.admission_changes import admission_changes
 from ..objects.as_applied import as_applied
 from ..objects.choices import Choice, choices_to_make, chosen, deferred
-from ..objects.compare import changes
+from ..objects.compare import Change, changes
 from ..objects.conflicts import read_conflicts, without
 from ..objects.identity import CLUSTER_WIDE, identity
 from ..objects.server_assigned import as_planned
@@ -372,26 +372,36 @@ def _read_back(context: Context, resource: Resource, made: Document, planned: Do
 
 @dataclass
 class NamespaceNode:
-    """A component's namespace. Several components may share it, so it carries no component's label."""
+    """A component's namespace. Several components may share it, so it carries no component's label.
+
+    `labels`: those that it gets now. `others`: those that it gets in its components' turn, and keeps meanwhile.
+    """
 
     namespace: str
     pod_security: str
-    labels: dict[str, str]
+    labels: dict[str, str] = field(default_factory=dict)
+    others: dict[str, str] = field(default_factory=dict)
     name: str = "namespace"
     slow: bool = False
 
     def run(self, context: Context) -> Outcome:
         live = namespace_to_use(context, self.namespace)
+        there = (live["metadata"].get("labels") or {}) if live else {}
         if live is None:
             context.desired.make_namespace(self.namespace)
-        elif (live["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) != MANAGED_BY:
+        elif there.get(LABEL_MANAGED_BY) != MANAGED_BY:
             return Outcome()  # A namespace that existed before is used, and never marked as ours.
+        labels = {**{key: value for key, value in self.others.items() if key in there}, **self.labels}
         security = {f"pod-security.kubernetes.io/{mode}": self.pod_security for mode in ("enforce", "audit", "warn")}
         document: Document = {
             "apiVersion": "v1",
             "kind": "Namespace",
-            "metadata": {"name": self.namespace, "labels": {**security, **self.labels}},
+            "metadata": {"name": self.namespace, "labels": {**security, **labels}},
         }
+        if live is None and self.labels and context.run.check:
+            # It would be made earlier in this run.
+            given = [Change(f"metadata.labels.{key}", None, value) for key, value in self.labels.items()]
+            return Outcome([Action("update", subject(document), given, after=labelled(document, ""))])
         if live is None and context.run.live("v1", "Namespace", self.namespace):
             # This is a plan, and the earlier namespace is still being deleted.
             return Outcome([Action("create", subject(document), after=labelled(document, ""))])

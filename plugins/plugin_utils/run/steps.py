@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..describe.descriptor import Component, DescriptorError, Namespace, documents_of
@@ -123,6 +123,9 @@ def add_components(draft: Draft) -> None:
             # A namespace that components share is one vertex, and all of them come after it.
             home = {_shared(draft, component.name, component.namespace)} if component.namespace else set()
             previous = home | draft.aws.of(component.name) | draft.publishers(_texts(component))
+            if component.namespace and component.namespace.labels:
+                node = _labelled(draft, component.namespace)
+                previous = draft.first[component.name] = {draft.add(component.name, node, previous)}
         for stage in stages_of(component):
             made = {draft.add(component.name, node, previous) for node in stage}
             draft.first.setdefault(component.name, made)
@@ -233,8 +236,8 @@ def _in_kubernetes(draft: Draft) -> set[int]:
 def _shared(draft: Draft, component: str, namespace: Namespace) -> int:
     """The vertex of a namespace, created for the first component in it.
 
-    It has the labels of all components in it, also of those outside the run: a mesh, for instance, labels namespaces of
-    others.
+    It keeps the labels of all components in it, also of those outside the run: a mesh, for instance, labels namespaces of others.
+    A component gives its labels when its turn comes, so that pods join a mesh that is there.
     """
     if namespace.name not in draft.namespaces:
         labels = {
@@ -243,9 +246,16 @@ def _shared(draft: Draft, component: str, namespace: Namespace) -> int:
             if one.state == "present" and one.namespace and one.namespace.name == namespace.name
             for key, value in one.namespace.labels.items()
         }
-        node = NamespaceNode(namespace.name, namespace.pod_security, {**labels, **namespace.labels})
+        node = NamespaceNode(namespace.name, namespace.pod_security, others={**labels, **namespace.labels})
         draft.namespaces[namespace.name] = draft.add(component, node)
     return draft.namespaces[namespace.name]
+
+
+def _labelled(draft: Draft, namespace: Namespace) -> NamespaceNode:
+    """A namespace with the labels of one of its components, whose turn has come."""
+    shared = draft.vertices[draft.namespaces[namespace.name]].node
+    assert isinstance(shared, NamespaceNode)
+    return replace(shared, labels=namespace.labels, name="namespace labels")
 
 
 def _component_order(draft: Draft) -> dict[str, set[str]]:

@@ -215,14 +215,28 @@ def test_components_must_agree_on_a_shared_namespace():
         parse([one, two])
 
 
-def test_a_namespace_gets_the_labels_of_all_components_in_it_also_of_those_outside_the_run():
+def test_a_namespace_keeps_the_labels_of_all_components_in_it_also_of_those_outside_the_run():
     here = {"name": "n", "pod_security": "restricted"}
     app = {"name": "app", "namespace": here}
     mesh = {"name": "mesh", "namespace": {**here, "labels": {"mesh": "on"}}}
     gone = {"name": "gone", "state": "absent", "namespace": {**here, "labels": {"gone": "1"}}}
     described = parse([app, mesh, gone])
     (node,) = [one.node for one in build(described[:1], described=described) if one.node.name == "namespace"]
-    assert node.labels == {"mesh": "on"}
+    assert (node.labels, node.others) == ({}, {"mesh": "on"})
+
+
+def test_a_namespace_gets_a_components_labels_when_what_it_requires_is_there():
+    """Pods that join a mesh whose proxies are not there yet reach nobody."""
+    here = {"name": "n", "pod_security": "restricted"}
+    proxies = {
+        "name": "proxies",
+        "manifests": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "p"}}],
+    }
+    mesh = {"name": "mesh", "requires": ["proxies"], "namespace": {**here, "labels": {"mesh": "on"}}}
+    graph = build(parse([{"name": "app", "namespace": here}, mesh, proxies]))
+    (node,) = [one for one in graph if one.node.name == "namespace labels"]
+    assert (node.node.labels, node.node.others) == ({"mesh": "on"}, {"mesh": "on"})
+    assert {one.index for one in graph if one.component == "proxies"} & node.after
 
 
 def test_a_circle_is_refused_with_the_names_in_it():

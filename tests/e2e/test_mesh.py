@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The mesh by role istio, with sidecars and as ambient mesh: client, front door, mesh, gateway, mesh, llama.cpp.
+
+Control plane, CNI agent and CNI plugin are of Istio's Go module, Envoy is of PyPI. The ambient mesh needs the program ztunnel, which
+no registry has: LLM_ON_EKS_TEST_ZTUNNEL names the folder with it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import os
+import subprocess
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.test_front_door import HOME, TOKENS, answers, names, routed, streamed
+from tests.support import istio_images, program_image
+from tests.support.local_platform import recap
+from tests.support.serving import asking
+from tests.support.waiting import until
+
+MIRROR, ZTUNNEL = (os.environ.get(f"LLM_ON_EKS_TEST_{name}", "") for name in ("CHARTS", "ZTUNNEL"))
+ABSENT = istio_images.missing("install-cni", "istio-cni")
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.full,
+    pytest.mark.timeout(2400),
+    pytest.mark.skipif(not MIRROR, reason="LLM_ON_EKS_TEST_CHARTS names no folder of charts"),
+    pytest.mark.skipif(bool(ABSENT), reason=f"made by: {ABSENT}"),
+]
+PARTS = ["istio_base", "istio", "istio_nodes", "istio_llm_gateway", "istio_llm_engines", "istio_monitoring"]
+SERVING = ["models", "model-tiny", "engine-tiny", "gateway"]
+GATEWAY, ENGINES = ("llm-gateway", "app.kubernetes.io/name=llm-gateway"), ("llm-engines", "llm.on-eks/engine=llamacpp")
+# Folders of the machine that the agent of every ambient mesh uses.
+SOCKETS = [Path("/run/istio-cni"), Path("/run/ztunnel")]
+ASK = """
+import sys, urllib.request
+try:
+    print(urllib.request.urlopen(sys.argv[1], timeout=10).status)
+except Exception as error:
+    print(type(error).__name__, getattr(error, 'code', ''))
+"""
+
+
+class Mesh:
+    """A platform in the mesh. `ambient`: of which kind."""
+
+    def __init__(self, platform, ambient):
+        self.platform, self.ambient = platform, ambient
+        self.settings = {
+            "gateway_api_state": "present",
+            "istio_state": "present",
+            "istio_variant": "ambient" if ambient else "seed",
+            "istio_mtls": "strict",
+            "istio_values": istio_images.VALUES,
+            "platform_chart_mirror": MIRROR,
+            "platform_only": ["gateway_api", *PARTS, *SERVING],
+        }
+
+    def converge(self, playbook="site.yml", **more):
+        return self.platform.playbook(playbook, "-e", json.dumps(self.settings | more)).stdout
+
+    def pods(self, whose):
+        """Those that serve, which no deletion is under way of."""
+        space, labels = whose
+        found = json.loads(self.platform.kubectl("-n", space, "get", "pods", "-l", labels, "-o", "json"))["items"]
+        return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
+
+    def joined(self, pod):
+        if self.ambient:
+            return pod["metadata"].get("annotations", {}).get("ambient.istio.io/redirection") == "enabled"
+        sidecars = {one["name"]: one.get("restartPolicy") for one in pod["spec"].get("initContainers", [])}
+        return sidecars.get("istio-proxy") == "Always"
+
+    def envoy(self, where, path):
+        """What the Envoy of a Deployment says of itself; the agent warns before it."""
+        space, name = where
+        container = "istio-proxy"
+        said = self.platform.kubectl(
+            "-n", space, "exec", f"deployment/{name}", "-c", container, "--", "pilot-agent", "request", "GET", path
+        )
+        return said[said.index("{") :] if "{" in said else said
+
+    @contextmanager
+    def pod(self, space, labels):
+        """A pod of the gateway's image in a namespace, which asks a URL."""
+        name = f"asking-{len(labels)}"
+        image = self.pods(GATEWAY)[0]["spec"]["containers"][0]["image"]
+        command = ["/opt/gateway/bin/python", "-c", "import time; time.sleep(3600)"]
+        container = {"name": "asking", "image": image, "imagePullPolicy": "IfNotPresent", "command": command}
+        metadata = {"name": name, "namespace": space, "labels": labels}
+        spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
+        objects = [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}},
+            {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec},
+        ]
+        for one in objects:
+            self._apply(one)
+        kubectl = self.platform.kubectl
+        try:
+            kubectl("-n", space, "wait", "--for=condition=Ready", f"pod/{name}", "--timeout=110s")
+            python = ("-n", space, "exec", name, "-c", "asking", "--", "/opt/gateway/bin/python", "-c", ASK)
+            yield lambda url: kubectl(*python, url).strip()
+        finally:
+            kubectl("-n", space, "delete", "pod", name, "--wait=true")
+
+    def _apply(self, document):
+        command = [*self.platform._kubectl(), "apply", "--server-side", "--field-manager=test", "-f", "-"]
+        subprocess.run(command, input=json.dumps(document), text=True, check=True, capture_output=True, timeout=120)
+
+
+@pytest.fixture(scope="module", params=["sidecars", "ambient"])
+def mesh(request, platform, tmp_path_factory):
+    """Nothing of it is left afterwards, and its pods have left it."""
+    ambient = request.param == "ambient"
+    if ambient and not ZTUNNEL:
+        pytest.skip("LLM_ON_EKS_TEST_ZTUNNEL names no folder with the program ztunnel")
+    before = names(platform)
+    program = Path(ZTUNNEL, "ztunnel") if ambient else None
+    program_image.given(platform.name, istio_images.written_mesh(tmp_path_factory.mktemp("images"), program))
+    made = Mesh(platform, ambient)
+    made.converge("playbooks/lock.yml")
+    made.converge()
+    yield made
+    gone = made.converge(gateway_api_state="absent", istio_state="absent")
+    assert recap(gone)["failed"] == 0
+    until(lambda: names(platform) <= before | {"namespaces//monitoring"}, seconds=60)
+    assert not [pod for whose in (GATEWAY, ENGINES) for pod in made.pods(whose) if made.joined(pod)]
+    assert json.loads(_asked(platform))["choices"]
+    for folder in SOCKETS:
+        for file in folder.glob("*"):
+            file.unlink()
+
+
+def _asked(platform):
+    with_key = {"authorization": f"Bearer {platform.endpoint['api_key']}", "content-type": "application/json"}
+    host = platform.endpoint["url"].removeprefix("http://").partition("/")[0]
+    connection = http.client.HTTPConnection(host, timeout=60)
+    connection.request(
+        "POST", "/v1/completions", json.dumps({"model": "tiny", "prompt": "a", "max_tokens": 4}), with_key
+    )
+    return connection.getresponse().read()
+
+
+@pytest.fixture(scope="module")
+def front_door(mesh, tmp_path_factory):
+    """The port of a way to Envoy, which has joined the mesh as all of Istio's front doors do."""
+    platform = mesh.platform
+    file = tmp_path_factory.mktemp("front") / "front.json"
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": routed()}))
+    try:
+        platform.kubectl("apply", "--server-side", "-f", str(file))
+        platform.kubectl("-n", HOME, "wait", "--for=condition=Programmed", "gateway/front", "--timeout=110s")
+        platform.kubectl("-n", HOME, "rollout", "status", "deployment/front-istio", "--timeout=110s")
+        with platform.port_forward(HOME, "service/front-istio", 80) as port:
+            until(lambda: answers(platform, port), seconds=60, pause=1)
+            yield port
+    finally:
+        platform.kubectl("delete", "--ignore-not-found", "-f", str(file))
+
+
+def address(pod):
+    return f"http://{pod['status']['podIP']}:8080"
+
+
+def test_the_pods_of_gateway_and_engines_have_joined(mesh):
+    pods = [pod for whose in (GATEWAY, ENGINES) for pod in mesh.pods(whose)]
+    assert len(pods) == 3
+    assert all(mesh.joined(pod) for pod in pods)
+
+
+def test_a_second_run_changes_nothing_and_nothing_drifts(mesh, tmp_path):
+    assert recap(mesh.converge())["changed"] == 0
+    mesh.converge("playbooks/drift.yml", drift_out=str(tmp_path))
+    assert json.loads((tmp_path / "drift.json").read_text())["state"] == "none"
+
+
+def test_tokens_come_one_by_one_from_the_front_door_through_the_mesh(mesh, front_door):
+    # The tiny model alone has all tokens in some hundredths of a second.
+    with asking(lambda: streamed(mesh.platform, front_door), clients=6):
+        answer, came = streamed(mesh.platform, front_door)
+    assert answer.status == 200
+    assert len(came) >= TOKENS, "a piece for each token"
+    span = came[-1] - came[0]
+    assert span > 0.1, "the first token did not wait for the last one"
+    assert max(later - one for one, later in itertools.pairwise(came)) < 0.8 * span, "nobody gathers tokens"
+
+
+def asked_for(mesh, whose):
+    """What callers named in their TLS handshakes, by the logs of the proxies that they reached; None where they spoke plainly."""
+    space, labels = whose
+    log = mesh.platform.kubectl("-n", space, "logs", "-l", labels, "-c", "istio-proxy", "--tail=400")
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    arrived = [line for line in lines if line["upstream_cluster"] == "inbound|8080||"]
+    return {line["requested_server_name"] for line in arrived}
+
+
+def test_both_hops_are_encrypted_by_the_mesh(mesh, front_door):
+    if mesh.ambient:
+        log = mesh.platform.kubectl("-n", "istio-system", "logs", "daemonset/ztunnel", "--tail=4000")
+        spiffe = "spiffe://cluster.local/ns/"
+        engines = [line for line in log.splitlines() if f'dst.identity="{spiffe}llm-engines/' in line]
+        assert any(f'src.identity="{spiffe}llm-gateway/sa/llm-gateway"' in line for line in engines)
+        gateway = [line for line in log.splitlines() if f'dst.identity="{spiffe}llm-gateway/' in line]
+        assert any(f'src.identity="{spiffe}{HOME}/sa/front-istio"' in line for line in gateway)
+        return
+    # Proxies write their logs once a second.
+    front = "outbound_.8080_._.llm-gateway-front.llm-gateway.svc.cluster.local"
+    until(lambda: streamed(mesh.platform, front_door) and front in asked_for(mesh, GATEWAY), seconds=30, pause=1)
+    assert asked_for(mesh, ENGINES) == {"outbound_.8080_._.engine-tiny.llm-engines.svc.cluster.local"}
+
+
+def test_a_stranger_is_refused_by_engines_and_whoever_joined_is_not(mesh):
+    [engine, *_], [gateway] = mesh.pods(ENGINES), mesh.pods(GATEWAY)
+    with mesh.pod("strangers", {}) as ask:
+        assert "200" not in ask(f"{address(engine)}/v1/models")
+        # Clients of the gateway are outside of the mesh.
+        assert ask(f"{address(gateway)}/healthz") == "200"
+    # As role prometheus labels its pods, and role istio its namespace.
+    with mesh.pod("monitoring", {} if mesh.ambient else {"sidecar.istio.io/inject": "true"}) as ask:
+        assert ask(f"{address(engine)}/metrics") == "200"
+        assert ask(f"{address(gateway)}/metrics") == "200"
+
+
+def test_the_ways_around_the_mesh_are_still_open(mesh):
+    """The node's port, a way through the API, the kubelet's probes, and the playbook that asks for a token."""
+    assert json.loads(_asked(mesh.platform))["choices"]
+    with mesh.platform.port_forward("llm-gateway", "service/llm-gateway", 8080) as port:
+        assert streamed(mesh.platform, port)[0].status == 200
+    for whose in (GATEWAY, ENGINES):
+        for pod in mesh.pods(whose):
+            assert all(one["ready"] and not one["restartCount"] for one in pod["status"]["containerStatuses"])
+    mesh.converge("playbooks/verify.yml")
+
+
+def test_a_rolling_restart_of_the_gateway_drops_no_request(mesh, front_door):
+    told, stop = Counter(), threading.Event()
+
+    def client():
+        while not stop.is_set():
+            try:
+                answer, came = streamed(mesh.platform, front_door)
+                told[answer.status, len(came) >= TOKENS] += 1
+            except (OSError, http.client.HTTPException) as error:
+                told[type(error).__name__, False] += 1
+
+    clients = [threading.Thread(target=client, daemon=True) for __ in range(4)]
+    for one in clients:
+        one.start()
+    kubectl = mesh.platform.kubectl
+    kubectl("-n", "llm-gateway", "rollout", "restart", "deployment/llm-gateway")
+    kubectl("-n", "llm-gateway", "rollout", "status", "deployment/llm-gateway", "--timeout=110s")
+    until(lambda: len(mesh.pods(GATEWAY)) == 1, seconds=60)
+    stop.set()
+    for one in clients:
+        one.join(120)
+    assert set(told) == {(200, True)}
+    assert all(mesh.joined(pod) for pod in mesh.pods(GATEWAY))
+
+
+def told_to_wait(config):
+    """Every time limit of routes and streams, and of connections that nothing passes, anywhere in a configuration; in seconds."""
+    if isinstance(config, dict):
+        for key, value in config.items():
+            if key in ("stream_idle_timeout", "timeout", "idle_timeout", "max_stream_duration") and isinstance(
+                value, str
+            ):
+                yield key, float(value.removesuffix("s"))
+            yield from told_to_wait(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from told_to_wait(value)
+
+
+def test_nothing_of_the_mesh_ends_a_silent_stream_or_asks_twice(mesh, front_door):
+    if mesh.ambient:
+        pytest.skip("ztunnel has no setting of that kind: it passes on connections")
+    dump = json.loads(mesh.envoy(("llm-gateway", "llm-gateway"), "config_dump"))["configs"]
+    kinds = {one["@type"].rpartition(".")[2]: one for one in dump}
+    listeners = [
+        one
+        for one in kinds["ListenersConfigDump"]["dynamic_listeners"]
+        if one["name"].endswith("_8080") or one["name"] == "virtualInbound"
+    ]
+    limits = list(told_to_wait(listeners))
+    assert ("stream_idle_timeout", 0) in limits
+    assert {key for key, seconds in limits if 0 < seconds < 3600 and key != "timeout"} <= set()
+    routes = json.dumps(kinds["RoutesConfigDump"])
+    assert '"num_retries": 0' not in routes or '"num_retries": 1' not in routes
