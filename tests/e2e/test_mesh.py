@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from local.kubernetes import network
+from local.kubernetes.config import ClusterConfig
 from tests.e2e.test_front_door import HOME, TOKENS, answers, names, routed, streamed
 from tests.support import istio_images, program_image
 from tests.support.local_platform import recap
@@ -34,7 +36,7 @@ pytestmark = [
     pytest.mark.skipif(not MIRROR, reason="LLM_ON_EKS_TEST_CHARTS names no folder of charts"),
     pytest.mark.skipif(bool(ABSENT), reason=f"made by: {ABSENT}"),
 ]
-PARTS = ["istio_base", "istio", "istio_nodes", "istio_llm_gateway", "istio_llm_engines", "istio_monitoring"]
+PARTS = ["istio_base", "istio", "istio_nodes", "istio_llm_gateway", "istio_llm_engines"]
 SERVING = ["models", "model-tiny", "engine-tiny", "gateway"]
 GATEWAY, ENGINES = ("llm-gateway", "app.kubernetes.io/name=llm-gateway"), ("llm-engines", "llm.on-eks/engine=llamacpp")
 # Folders of the machine that the agent of every ambient mesh uses.
@@ -60,7 +62,7 @@ class Mesh:
             "istio_mtls": "strict",
             "istio_values": istio_images.VALUES,
             "platform_chart_mirror": MIRROR,
-            "platform_only": ["gateway_api", *PARTS, *SERVING],
+            "platform_only": ["gateway_api", *PARTS, *(["istio_monitoring"] if ambient else []), *SERVING],
         }
 
     def converge(self, playbook="site.yml", **more):
@@ -96,28 +98,48 @@ class Mesh:
         container = {"name": "asking", "image": image, "imagePullPolicy": "IfNotPresent", "command": command}
         metadata = {"name": name, "namespace": space, "labels": labels}
         spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
-        objects = [
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}},
-            {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec},
-        ]
-        for one in objects:
-            self._apply(one)
         kubectl = self.platform.kubectl
+        there = kubectl("get", "namespace", space, "--ignore-not-found", "-o", "name")
+        if not there:
+            kubectl("create", "namespace", space)
+        self._apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
         try:
             kubectl("-n", space, "wait", "--for=condition=Ready", f"pod/{name}", "--timeout=110s")
             python = ("-n", space, "exec", name, "-c", "asking", "--", "/opt/gateway/bin/python", "-c", ASK)
             yield lambda url: kubectl(*python, url).strip()
         finally:
-            kubectl("-n", space, "delete", "pod", name, "--wait=true")
+            kubectl("-n", space, "delete", "pod", name)
+            if not there:
+                kubectl("delete", "namespace", space)
 
     def _apply(self, document):
         command = [*self.platform._kubectl(), "apply", "--server-side", "--field-manager=test", "-f", "-"]
         subprocess.run(command, input=json.dumps(document), text=True, check=True, capture_output=True, timeout=120)
 
 
+@contextmanager
+def first_process(platform):
+    """The mesh's agent looks at the network of a node's first process: the kubelet's stands for it where the machine's is closed to root."""
+    if os.access("/proc/1/ns/net", os.F_OK):
+        yield
+        return
+    [kubelet] = platform.pids("kubelet")
+    inside = ("nsenter", f"--mount={network.mount_namespace(ClusterConfig(platform.name))}", "--")
+    network.run(*inside, "mount", "--bind", f"/proc/{kubelet}", "/proc/1")
+    try:
+        yield
+    finally:
+        network.run(*inside, "umount", "/proc/1")
+
+
 @pytest.fixture(scope="module", params=["sidecars", "ambient"])
 def mesh(request, platform, tmp_path_factory):
     """Nothing of it is left afterwards, and its pods have left it."""
+    with first_process(platform):
+        yield from meshed(request, platform, tmp_path_factory)
+
+
+def meshed(request, platform, tmp_path_factory):
     ambient = request.param == "ambient"
     if ambient and not ZTUNNEL:
         pytest.skip("LLM_ON_EKS_TEST_ZTUNNEL names no folder with the program ztunnel")
@@ -130,7 +152,7 @@ def mesh(request, platform, tmp_path_factory):
     yield made
     gone = made.converge(gateway_api_state="absent", istio_state="absent")
     assert recap(gone)["failed"] == 0
-    until(lambda: names(platform) <= before | {"namespaces//monitoring"}, seconds=60)
+    until(lambda: names(platform) <= before, seconds=60)
     assert not [pod for whose in (GATEWAY, ENGINES) for pod in made.pods(whose) if made.joined(pod)]
     assert json.loads(_asked(platform))["choices"]
     for folder in SOCKETS:

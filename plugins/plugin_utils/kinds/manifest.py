@@ -390,7 +390,8 @@ class NamespaceNode:
         if live is None:
             context.desired.make_namespace(self.namespace)
         elif there.get(LABEL_MANAGED_BY) != MANAGED_BY:
-            return Outcome()  # A namespace that existed before is used, and never marked as ours.
+            # A namespace that existed before is used, and never marked as ours.
+            return Outcome(notes=[self._asked_for()] if self.labels.items() - there.items() else [])
         labels = {**{key: value for key, value in self.others.items() if key in there}, **self.labels}
         security = {f"pod-security.kubernetes.io/{mode}": self.pod_security for mode in ("enforce", "audit", "warn")}
         document: Document = {
@@ -406,6 +407,10 @@ class NamespaceNode:
             # This is a plan, and the earlier namespace is still being deleted.
             return Outcome([Action("create", subject(document), after=labelled(document, ""))])
         return apply(context, labelled(document, ""))
+
+    def _asked_for(self) -> str:
+        wanted = " ".join(f"{key}={value}" for key, value in self.labels.items())
+        return f"Namespace {self.namespace} is not ours and stays as it is: kubectl label namespace {self.namespace} {wanted}"
 
 
 def namespace_to_use(context: Context, name: str) -> Document | None:

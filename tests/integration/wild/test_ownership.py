@@ -40,6 +40,34 @@ def test_a_job_of_somebody_else_is_refused_and_lives_on(client, kubectl, name, c
     kubectl("delete", "namespace", name, "--wait=false")
 
 
+def test_a_label_that_only_the_owner_may_give_a_namespace_is_said_with_the_command(client, kubectl, name):
+    """A mesh, for instance, knows its pods by their namespace's label."""
+    kubectl("create", "namespace", name)
+    described = component(name, config_map("a")) | {"namespace": {"name": name, "labels": {"mesh": "on"}}}
+    said = run(client, [described]).components[name].notes
+    assert f"kubectl label namespace {name} mesh=on" in " ".join(said)
+    kubectl("label", "namespace", name, "mesh=on")
+    assert not run(client, [described]).components[name].notes
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+def test_a_label_comes_when_what_its_component_requires_is_there_and_stays(client, name):
+    first = component(f"{name}-proxies", config_map("a")) | {"namespace": {"name": f"{name}-proxies"}}
+    here = {"namespace": {"name": name}}
+    mesh = component(f"{name}-mesh") | {
+        "requires": [f"{name}-proxies"],
+        "namespace": {"name": name, "labels": {"mesh": "on"}},
+    }
+    app = component(f"{name}-app", config_map("b")) | here
+    planned = run(client, [first, mesh, app], check=True)
+    made = run(client, [first, mesh, app])
+    assert not made.errors and subjects(planned) == subjects(made)
+    assert read(client, "v1", "Namespace", name)["metadata"]["labels"]["mesh"] == "on"
+    assert not run(client, [first, mesh, app]).actions
+    assert not run(client, [app, first, mesh], only=[f"{name}-app"]).actions
+    run(client, [{**one, "state": "absent"} for one in (first, mesh, app)])
+
+
 @pytest.mark.parametrize("kind", ["Job", "ConfigMap"])
 @pytest.mark.parametrize("check", [True, False])
 def test_a_hook_never_takes_the_place_of_what_somebody_else_made(client, kubectl, name, tmp_path, kind, check):
