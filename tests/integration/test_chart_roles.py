@@ -53,8 +53,8 @@ def node(client, control_plane, tmp_path_factory):
     address = str(control_plane.config.host_address)
     with (
         SimulatedNode(client, pod_ip=address) as node,
-        SimulatedOperators(new_client(control_plane.kubeconfig)),
-        SimulatedBackends(address, tmp_path_factory.mktemp("backends")),
+        SimulatedBackends(address, tmp_path_factory.mktemp("backends")) as backends,
+        SimulatedOperators(new_client(control_plane.kubeconfig), backends.authority),
     ):
         yield node
 

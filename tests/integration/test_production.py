@@ -54,7 +54,7 @@ def converge_s(page: str) -> float:
 
 
 def extra(state: str) -> str:
-    return json.dumps({f"{system}_state": state for system in EXTRA})
+    return json.dumps({f"{system}_state": state for system in EXTRA} | {"platform_lose_data": ["all"]})
 
 
 def cost_of(run: Ran) -> str:

@@ -206,8 +206,8 @@ def production(eks: EmulatedEks, folder: Path, mirror: Path, *arguments: str) ->
             aws.admin("PUT", f"quotas/{REGION}/{code}", {"value": 256})
         for node, given in NODES.items():
             world.enter_context(SimulatedNode(new_client(eks.cluster.kubeconfig), node, pod_ip=str(address), **given))
-        world.enter_context(SimulatedOperators(client))
-        world.enter_context(SimulatedBackends(str(address), folder))
+        backends = world.enter_context(SimulatedBackends(str(address), folder))
+        world.enter_context(SimulatedOperators(client, backends.authority))
         shutil.copytree(REPO / "inventories" / "prod" / "group_vars", folder / "group_vars")
         (folder / "host_vars").mkdir()
         images = world.enter_context(publishers(folder))

@@ -18,16 +18,22 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+# The one whose caller asks who answers: KEDA's API.
+NAMES = ("keda-operator-metrics-apiserver.keda.svc",)
 # Container ports: metrics-server; KEDA's and prometheus-adapter's APIs.
 PORTS = (10250, 6443)
 
 
 class SimulatedBackends:
-    """Context manager: HTTPS servers at `address`, which simulated pods have as theirs. `folder`: for their certificate."""
+    """Context manager: HTTPS servers at `address`, which simulated pods have as theirs. `folder`: for their certificate.
+
+    `authority`: what their callers may trust, PEM.
+    """
 
     def __init__(self, address: str, folder: Path) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(_certificate(folder))
+        file, self.authority = _certificate(folder)
+        context.load_cert_chain(file)
         self._servers = [ThreadingHTTPServer((address, port), _Handler) for port in PORTS]
         for server in self._servers:
             server.daemon_threads = True
@@ -76,16 +82,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def _certificate(folder: Path) -> Path:
-    """Key and certificate in one file."""
+def _certificate(folder: Path) -> tuple[Path, bytes]:
+    """(key and certificate in one file, the certificate)."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "simulated")])
     now = datetime.datetime.now(datetime.UTC)
     made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
     made = made.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1))
+    made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(one) for one in NAMES]), critical=False)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+    certificate = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     file = folder / "simulated.pem"
-    file.write_bytes(private + made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-    return file
+    file.write_bytes(private + certificate)
+    return file, certificate

@@ -2,12 +2,13 @@
 """What operators, a volume driver and a cloud would do, on a control plane alone: they say that their objects are ready.
 
 Little is made of these objects: a Prometheus operator makes a StatefulSet of each Prometheus and Alertmanager, and lists the kubelets in a
-Service that it never deletes. A claim gets a volume, a Service of type LoadBalancer a host name, an API service and a custom resource
+Service that it never deletes. A claim gets a volume, a Service of type LoadBalancer a host name, an API service an authority, a custom resource
 the conditions that its controller would set.
 """
 
 from __future__ import annotations
 
+import base64
 import threading
 import time
 from contextlib import suppress
@@ -25,7 +26,6 @@ _CONDITIONS = {
     ("karpenter.sh/v1", "NodePool"): ("Ready",),
     ("gateway.networking.k8s.io/v1", "GatewayClass"): ("Accepted",),
     ("gateway.networking.k8s.io/v1", "Gateway"): ("Accepted", "Programmed"),
-    ("apiregistration.k8s.io/v1", "APIService"): ("Available",),
 }
 _OPERATOR = "app=kube-prometheus-stack-operator"
 # Label of an operator -> kind and name of what it makes in its namespace and leaves there.
@@ -52,10 +52,11 @@ _REQUIRED_OF_PROMETHEUS = {
 
 
 class SimulatedOperators:
-    """Context manager over a client of the control plane."""
+    """Context manager over a client of the control plane. `authority`: of the certificates behind aggregated APIs, PEM."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, authority: bytes) -> None:
         self.client = client
+        self._authority = base64.b64encode(authority).decode()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._live, daemon=True)
 
@@ -75,6 +76,7 @@ class SimulatedOperators:
                 self._volumes,
                 self._addresses,
                 self._conditions,
+                self._authorities,
                 self._kubelets,
                 self._homes,
                 self._mesh,
@@ -83,6 +85,14 @@ class SimulatedOperators:
                 # The object is gone, its kind is not there yet, or the test ends.
                 with suppress(LlmOnEksError):
                     act()
+
+    def _authorities(self) -> None:
+        """KEDA's operator says whom to trust: https://github.com/kedacore/keda/blob/main/pkg/certificates/certificate_manager.go."""
+        resource = self.client.resource("apiregistration.k8s.io/v1", "APIService")
+        for found in self.client.list(resource):
+            spec = found["spec"]
+            if spec.get("service") and not (spec.get("caBundle") or spec.get("insecureSkipTLSVerify")):
+                self._patch(resource, found, {"spec": {"caBundle": self._authority}})
 
     def _kubelets(self) -> None:
         """The Prometheus operator's Service for kubelets: https://github.com/prometheus-community/helm-charts/issues/5343."""
@@ -137,8 +147,6 @@ class SimulatedOperators:
         for (version, kind), types in _CONDITIONS.items():
             resource = self.client.resource(version, kind)
             for found in self.client.list(resource) if resource else []:
-                if kind == "APIService" and not found["spec"].get("service"):
-                    continue
                 self._say(version, resource, found, types)
 
     def _say(self, version: str, resource: Any, found: dict[str, Any], types: tuple[str, ...]) -> None:
@@ -156,10 +164,6 @@ class SimulatedOperators:
             }
             for kind in types
         ]
-        if version == "apiregistration.k8s.io/v1":
-            conditions = [
-                {key: value for key, value in one.items() if key != "observedGeneration"} for one in conditions
-            ]
         more = _REQUIRED_OF_PROMETHEUS if version == "monitoring.coreos.com/v1" else {}
         self._patch(resource, found, {"status": {**more, "conditions": conditions}}, "status")
 
@@ -203,9 +207,9 @@ class SimulatedOperators:
             if volume.get("status", {}).get("phase") in ("Released", "Failed"):
                 self.client.delete(resource, volume["metadata"]["name"], policy="Background")
 
-    def _patch(self, resource: Any, found: dict[str, Any], body: dict[str, Any], part: str) -> None:
+    def _patch(self, resource: Any, found: dict[str, Any], body: dict[str, Any], part: str = "") -> None:
         path = resource.path(found["metadata"].get("namespace", ""), found["metadata"]["name"])
-        self.client.request("PATCH", f"{path}/{part}", body=msgspec.json.encode(body), content_type=_MERGE)
+        self.client.request("PATCH", f"{path}/{part}".rstrip("/"), body=msgspec.json.encode(body), content_type=_MERGE)
 
 
 def _set_of(kind: str, found: dict[str, Any]) -> dict[str, Any]:
