@@ -243,7 +243,7 @@ def test_tokens_come_one_by_one_and_one_id_is_in_every_log(platform, front_door)
     request = answer.headers["x-request-id"]
     [seen] = until(lambda: at_kong(platform, request), seconds=30)
     assert (seen["request"], seen["status"]) == ("POST /v1/completions HTTP/1.1", "200")
-    [told] = at_the_gateway(platform, request)
+    [told] = until(lambda: at_the_gateway(platform, request), seconds=30)
     assert (told["model"], told["status"]) == ("tiny", 200)
 
 

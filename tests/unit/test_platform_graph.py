@@ -325,6 +325,8 @@ def test_kong_waits_for_silent_models_and_asks_nobody_twice(described):
     assert settings["konghq.com/retries"] == "0"
     (route,) = [one for one in manifests(described, "kong", "gateway_api") if one["kind"] == "HTTPRoute"]
     assert route["metadata"]["annotations"]["konghq.com/response-buffering"] == "false"
+    # By default Kong keeps a body that is larger than 8 KiB on its pod's disk until all of it is there (Kong/kong#7418).
+    assert route["metadata"]["annotations"]["konghq.com/request-buffering"] == "false"
 
 
 def test_a_pod_of_kong_is_given_the_time_that_it_waits_for_answers(described):
