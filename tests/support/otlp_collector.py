@@ -16,8 +16,8 @@ import msgspec
 
 from tests.support.serving import serving
 
-TraceId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
-SpanId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
+TraceId = Annotated[str, msgspec.Meta(pattern="^(?!0{32})[0-9a-f]{32}$")]
+SpanId = Annotated[str, msgspec.Meta(pattern="^(?!0{16})[0-9a-f]{16}$")]
 Nanoseconds = Annotated[str, msgspec.Meta(pattern="^[0-9]{19}$")]
 Integer = Annotated[str, msgspec.Meta(pattern="^-?[0-9]+$")]
 
