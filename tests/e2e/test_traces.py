@@ -128,6 +128,7 @@ def test_a_request_is_found_by_its_trace_below_its_client_and_by_its_id(platform
     assert traced.traces("llm-gateway", **{"llm_gateway.request_id": request}) == {trace}
     assert line["engine"] == span.tags["llm_gateway.engine"]
     assert "cake" not in json.dumps(span.tags), "no prompt is in a trace"
+    assert set(traced.get("services")) == {"client", "llm-gateway"}, "Jaeger does not trace what it is asked"
 
 
 @pytest.mark.parametrize(
