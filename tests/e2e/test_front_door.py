@@ -172,7 +172,7 @@ def test_envoys_span_and_the_gateways_are_one_trace(platform, front_door, client
     heard = envoys[asked.parents[0]]
     assert heard.parents == ([client] if client else [])
     assert (len(envoys), len(spans)) == (2, 3)
-    assert {span.tags["guid:x-request-id"] for span in envoys.values()} == {request}
+    assert heard.tags["guid:x-request-id"] == request
     assert gateway.events == ["engine chosen", "first token"]
     if client:
         assert found == trace
