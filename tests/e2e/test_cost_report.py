@@ -148,7 +148,7 @@ def report(scene, *more):
 def loaded(scene):
     """After some minutes of requests."""
     with load(scene.platform):
-        until(lambda: scene.query("count_over_time(node_total_hourly_cost[15m]) > 32"), seconds=1500, pause=5)
+        until(lambda: scene.query("count_over_time(node_total_hourly_cost[15m]) > 16"), seconds=1500, pause=5)
     return scene
 
 

@@ -42,7 +42,7 @@ def allocation(
     except ValueError as error:
         # Both, one after the other.
         failed = {"code": 500, "status": "", "data": None, "message": "Error: illegal window: [nil, nil)"}
-        return 400, f"Invalid 'window' parameter: {error}\n{json.dumps(failed)}".encode()
+        return 400, f"Invalid 'window' parameter: {error}\n{json.dumps(failed, separators=(',', ':'))}".encode()
     start, until = max(start, since), min(end, now)
     hours = max((until - start).total_seconds() / 3600, 0)
     named = {name: rate for name, rate in rates.items() if name != "__idle__" or query.get("includeIdle") == "true"}
