@@ -307,6 +307,24 @@ def kill(platform, program):
                 os.kill(int(process.name), signal.SIGKILL)
 
 
+def test_an_answer_whose_engine_dies_is_asked_for_once_and_says_so(platform, front_door):
+    connection = http.client.HTTPConnection(*front_door, timeout=120)
+    text = json.dumps(question(max_tokens=900, stream=True, ignore_eos=True))
+    with slow_engines(platform, pause=0.3):
+        connection.request("POST", "/v1/completions", text, headers(platform))
+        answer = connection.getresponse()
+        assert answer.readline()
+        kill(platform, b"llamacpp_engine")
+        # An error's event, and no end of the body: no client takes it for a whole answer.
+        with pytest.raises(http.client.IncompleteRead) as cut:
+            answer.read()
+    assert b'"error"' in cut.value.partial
+    request = answer.headers["x-request-id"]
+    until(lambda: at_the_gateway(platform, request), seconds=30)
+    until(lambda: answers(platform, (*front_door, 0)), seconds=180, pause=1)
+    assert len(at_the_gateway(platform, request)) == len(at_kong(platform, request)) == 1
+
+
 def test_nothing_is_asked_twice(platform, front_door):
     """The gateway dies while Kong waits for its answer; another one is there soon after."""
     request = uuid.uuid4().hex
