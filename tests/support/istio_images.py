@@ -51,14 +51,13 @@ def written(folder: Path) -> dict[str, Path]:
 
 def written_mesh(folder: Path, ztunnel: Path | None) -> dict[str, Path]:
     """Reference -> archive, of all that a mesh consists of; with the program `ztunnel` as the ambient one names them."""
-    # As the profile of the ambient mesh names them; those of the nodes are named alike in both.
+    # As the profile of the ambient mesh names them; the chart of ztunnel has none.
     variant = "-distroless" if ztunnel else ""
-    nodes = {
-        "install-cni": _agent(),
-        **({"ztunnel": _with_libraries("usr/local/bin/ztunnel", ztunnel)} if ztunnel else {}),
-    }
     made = _archives(folder, {"pilot": _pilot(), "proxyv2": _proxy()}, "1337:1337", variant)
-    return {**made, **_archives(folder, nodes, "", "")}
+    made |= _archives(folder, {"install-cni": _agent()}, "", variant)
+    if ztunnel:
+        made |= _archives(folder, {"ztunnel": _with_libraries("usr/local/bin/ztunnel", ztunnel)}, "", "")
+    return made
 
 
 def _archives(folder: Path, images: dict[str, dict[str, Path]], user: str, variant: str) -> dict[str, Path]:
