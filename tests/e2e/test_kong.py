@@ -109,11 +109,11 @@ def asked(platform, address, body=None, timeout=200, **more):
     return answer.status, answer.headers, read
 
 
-def streamed(platform, connection):
+def streamed(platform, connection, **more):
     """The answer's headers, and when each piece of it came: seconds after the question."""
     start = time.monotonic()
     text = json.dumps(question(max_tokens=TOKENS, stream=True, ignore_eos=True))
-    connection.request("POST", "/v1/completions", text, headers(platform))
+    connection.request("POST", "/v1/completions", text, headers(platform, **more))
     answer = connection.getresponse()
     came = [time.monotonic() - start for line in iter(answer.readline, b"") if line.startswith(b"data:")]
     connection.close()
