@@ -38,6 +38,7 @@ pytestmark = [
     pytest.mark.skipif(bool(ABSENT), reason=f"made by: {ABSENT}"),
 ]
 PARTS = ["istio_base", "istio", "istio_nodes", "istio_llm_gateway", "istio_llm_engines"]
+AMBIENT = ["istio_ztunnel", "istio_monitoring"]
 SERVING = ["models", "model-tiny", "engine-tiny", "gateway"]
 GATEWAY, ENGINES = ("llm-gateway", "app.kubernetes.io/name=llm-gateway"), ("llm-engines", "llm.on-eks/engine=llamacpp")
 # Folders of the machine that the agent of every ambient mesh uses.
@@ -63,7 +64,7 @@ class Mesh:
             "istio_mtls": "strict",
             "istio_values": istio_images.VALUES,
             "platform_chart_mirror": MIRROR,
-            "platform_only": ["gateway_api", *PARTS, *(["istio_monitoring"] if ambient else []), *SERVING],
+            "platform_only": ["gateway_api", *PARTS, *(AMBIENT if ambient else []), *SERVING],
         }
 
     def converge(self, playbook="site.yml", **more):
@@ -151,10 +152,6 @@ def meshed(request, platform, tmp_path_factory):
     made.converge("playbooks/lock.yml")
     made.converge()
     yield made
-    if ambient:
-        # As the page says: the agent takes the pods out of the mesh while it is there.
-        platform.kubectl("label", "namespace", "llm-gateway", "llm-engines", "istio.io/dataplane-mode-")
-        until(lambda: not [pod for whose in (GATEWAY, ENGINES) for pod in made.pods(whose) if made.joined(pod)])
     gone = made.converge(gateway_api_state="absent", istio_state="absent")
     assert recap(gone)["failed"] == 0
     until(lambda: names(platform) <= before, seconds=60)

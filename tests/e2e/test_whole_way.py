@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_kong import answers, at_kong, at_the_gateway, in_moments, names, streamed
-from tests.e2e.test_mesh import ABSENT, ENGINES, GATEWAY, PARTS, SERVING, SOCKETS, ZTUNNEL, Mesh, first_process
+from tests.e2e.test_mesh import ABSENT, AMBIENT, ENGINES, GATEWAY, PARTS, SERVING, SOCKETS, ZTUNNEL, Mesh, first_process
 from tests.e2e.test_traces import CLIENT, gateways, reached
 from tests.support import istio_images, jaeger, kong_images, program_image
 from tests.support.local_platform import recap
@@ -44,7 +44,7 @@ class Whole(Mesh):
 
     def __init__(self, platform):
         super().__init__(platform, ambient=True)
-        parts = ["gateway_api", "kong", "kong_route", "jaeger", *PARTS, "istio_monitoring", *SERVING]
+        parts = ["gateway_api", "kong", "kong_route", "jaeger", *PARTS, *AMBIENT, *SERVING]
         self.settings |= KONG | {f"{system}_state": "present" for system in SYSTEMS} | {"platform_only": parts}
 
 
@@ -67,6 +67,7 @@ def whole(platform, tmp_path_factory):
         yield made
         gone = made.converge(**{f"{system}_state": "absent" for system in SYSTEMS})
         assert recap(gone)["failed"] == 0
+        assert not [pod for whose in (GATEWAY, ENGINES) for pod in made.pods(whose) if made.joined(pod)]
         until(lambda: names(platform) <= before, seconds=60)
         for file in (one for folder in SOCKETS for one in folder.glob("*")):
             file.unlink()
