@@ -243,10 +243,13 @@ def test_both_hops_are_encrypted_by_the_mesh(mesh, front_door):
         assert hops <= encrypted(mesh)
         return
     # Proxies write their logs once a second.
-    front = "outbound_.8080_._.llm-gateway-front.llm-gateway.svc.cluster.local"
+    front, engine = (
+        f"outbound_.8080_._.{service}.svc.cluster.local"
+        for service in ("llm-gateway-front.llm-gateway", "engine-tiny.llm-engines")
+    )
     until(lambda: streamed(mesh.platform, front_door) and front in asked_for(mesh, GATEWAY), seconds=30, pause=1)
     # Until the gateway had its sidecar, it spoke plainly.
-    assert "outbound_.8080_._.engine-tiny.llm-engines.svc.cluster.local" in asked_for(mesh, ENGINES)
+    assert engine in asked_for(mesh, ENGINES)
 
 
 def test_a_stranger_is_refused_by_engines_and_whoever_joined_is_not(mesh):
