@@ -29,7 +29,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.run.options import (
     lock_file_from,
     plain,
 )
-from ansible_collections.llm.on_eks.plugins.plugin_utils.run.verify import Answer, ask, first_key, list_models
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.verify import Answer, ask, first_key, listed_with
 
 display = Display()
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -77,7 +77,7 @@ class ActionModule(ActionBase):
             raise LlmOnEksError("verify: " + "\n".join(failed))
         key = first_key(client, NAMESPACE_GATEWAY, FIRST_KEY)
         served = [entry["name"] for entry in options["catalog"] if _is_served(entry)]
-        listed = list_models(front_door, key)
+        listed = listed_with(served, front_door, key)
         missing = [name for name in served if name not in listed]
         if missing:
             raise LlmOnEksError(

@@ -10,6 +10,7 @@ from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksE
 from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.conformance import QUESTIONS_OF, Result, examine
 from ansible_collections.llm.on_eks.plugins.plugin_utils.engines.target import Target
 from ansible_collections.llm.on_eks.plugins.plugin_utils.reports.closing import Closing, masked, render
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run import verify
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.verify import VerifyError, ask
 
 GOOD = {
@@ -42,6 +43,17 @@ def front_door():
     yield f"http://127.0.0.1:{server.server_port}", reply
     server.shutdown()
     server.server_close()
+
+
+def test_a_model_that_the_gateway_hears_of_later_is_waited_for(monkeypatch):
+    said = iter([["other"], ["other", "m"]])
+    monkeypatch.setattr(verify, "list_models", lambda *__: next(said))
+    assert verify.listed_with(["m"], "url", "key") == ["other", "m"]
+
+
+def test_a_model_that_never_comes_is_not_waited_for_without_end(monkeypatch):
+    monkeypatch.setattr(verify, "list_models", lambda *__: ["other"])
+    assert verify.listed_with(["m"], "url", "key", patience_s=0.1) == ["other"]
 
 
 def test_a_well_formed_answer_is_accepted(front_door):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +21,8 @@ from ...module_utils.proxies import pool, proxy_for
 from ..kubernetes.client import Client
 
 PROMPT = "The capital of France is"
+# The gateway hears of an engine some moments after its pod is ready; in a mesh it also has to reach it.
+PATIENCE_S = 30.0
 
 
 class VerifyError(LlmOnEksError):
@@ -70,6 +72,16 @@ def list_models(front_door: str, api_key: str, *, timeout_s: float = 30) -> list
     if status != 200 or not isinstance(payload, dict) or payload.get("object") != "list":
         raise VerifyError(f"verify: {front_door}/v1/models answered {status}: {_message(payload)}.")
     return [str(item["id"]) for item in payload["data"]]
+
+
+def listed_with(wanted: Collection[str], front_door: str, api_key: str, *, patience_s: float = PATIENCE_S) -> list[str]:
+    """As list_models, asked again until all `wanted` are listed or patience ends."""
+    end = time.monotonic() + patience_s
+    while True:
+        listed = list_models(front_door, api_key)
+        if set(wanted) <= set(listed) or time.monotonic() >= end:
+            return listed
+        time.sleep(0.5)
 
 
 def _read_completion(where: str, model: str, payload: Any) -> tuple[str, int]:
