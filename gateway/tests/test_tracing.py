@@ -182,7 +182,7 @@ def test_requests_that_fail_are_marked_and_found_by_the_id_in_their_line(
 
 
 def test_a_client_that_leaves_is_no_error(house: House, collector: Collector) -> None:
-    front = house.front(house.engine(mode="slow"), trace_endpoint=collector.url, trace_sample=1.0)
+    front = house.front(house.engine(tokens=500, gap_s=0.02), trace_endpoint=collector.url, trace_sample=1.0)
     stream = front.open_stream()
     stream.event()
     stream.close()
