@@ -72,14 +72,18 @@ def seed(image="registry.test/app:1", **spec):
     return {"manifest": manifest, "timeout": 60}
 
 
+# Longer than a loaded machine takes to see that a Job has ended.
+TTL_S = 5
+
+
 def test_a_job_with_a_time_to_live_runs_once_for_each_content(client, name, jobs_end):
-    described = component(name, jobs=[seed(ttlSecondsAfterFinished=1)])
+    described = component(name, jobs=[seed(ttlSecondsAfterFinished=TTL_S)])
     assert subjects(run(client, [described]), "run") == [f"Job {name}/seed"]
     until(lambda: read(client, "batch/v1", "Job", "seed", name) is None)
     assert not run(client, [described], check=True).actions
     again = run(client, [described])
     assert not again.errors and not again.actions
-    other = component(name, jobs=[seed(image="registry.test/app:2", ttlSecondsAfterFinished=1)])
+    other = component(name, jobs=[seed(image="registry.test/app:2", ttlSecondsAfterFinished=TTL_S)])
     assert subjects(run(client, [other], check=True), "run") == [f"Job {name}/seed"]
     assert subjects(run(client, [other]), "run") == [f"Job {name}/seed"]
     run(client, absent(other))
