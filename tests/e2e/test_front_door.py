@@ -7,13 +7,13 @@ import http.client
 import json
 import os
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 
-from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_SYSTEM
 from tests.support import istio_images, jaeger, program_image
 from tests.support.described import describe
+from tests.support.local_platform import names
 from tests.support.serving import asking
 from tests.support.waiting import until
 
@@ -28,19 +28,6 @@ pytestmark = [
 HOME, TOKENS = "front-door", 400
 # Where Jaeger was built, too. Envoy begins a trace for each request that comes without one.
 TRACED = {} if jaeger.missing() else {"jaeger_state": "present", "istio_trace_share": 100}
-# Kinds of which a control plane may leave something behind.
-LEFT = (
-    "namespaces,customresourcedefinitions,configmaps,secrets,serviceaccounts,leases,clusterroles,clusterrolebindings,"
-    "mutatingwebhookconfigurations,validatingwebhookconfigurations,validatingadmissionpolicies"
-)
-
-
-def names(platform):
-    """Kind and name of what is there, with the namespace."""
-    form = "{range .items[*]}{.kind}/{.metadata.namespace}/{.metadata.name}{'\\n'}{end}"
-    found = set(platform.kubectl("get", LEFT, "-A", "-o", f"jsonpath={form}").split())
-    # Of our own runs, each of which writes its record.
-    return {one for one in found if f"/{NAMESPACE_SYSTEM}/" not in one}
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +64,10 @@ def routed():
     return [home, service, gateway, route]
 
 
-@pytest.fixture(scope="module")
-def front_door(platform, istio, tmp_path_factory):
-    """The port of a way to Envoy."""
-    file = tmp_path_factory.mktemp("front") / "front.json"
+@contextmanager
+def opened(platform, folder):
+    """The port of a way to Envoy. `folder`: for the objects that make it."""
+    file = folder / "front.json"
     file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": routed()}))
     try:
         platform.kubectl("apply", "--server-side", "-f", str(file))
@@ -90,6 +77,12 @@ def front_door(platform, istio, tmp_path_factory):
             yield port
     finally:
         platform.kubectl("delete", "--ignore-not-found", "-f", str(file))
+
+
+@pytest.fixture(scope="module")
+def front_door(platform, istio, tmp_path_factory):
+    with opened(platform, tmp_path_factory.mktemp("front")) as port:
+        yield port
 
 
 def streamed(platform, port, **more):

@@ -20,9 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_SYSTEM
 from tests.support import kong_images, program_image
-from tests.support.local_platform import recap
+from tests.support.local_platform import names, recap
 from tests.support.waiting import until
 
 MIRROR = os.environ.get("LLM_ON_EKS_TEST_CHARTS", "")
@@ -44,19 +43,6 @@ SYSTEMS = {
     "platform_only": PARTS,
     "platform_chart_mirror": MIRROR,
 }
-# Kinds of which a controller may leave something behind.
-LEFT = (
-    "namespaces,customresourcedefinitions,configmaps,secrets,serviceaccounts,leases,clusterroles,clusterrolebindings,"
-    "mutatingwebhookconfigurations,validatingwebhookconfigurations,validatingadmissionpolicies,ingressclasses"
-)
-
-
-def names(platform):
-    """Kind and name of what is there, with the namespace."""
-    form = "{range .items[*]}{.kind}/{.metadata.namespace}/{.metadata.name}{'\\n'}{end}"
-    found = set(platform.kubectl("get", LEFT, "-A", "-o", f"jsonpath={form}").split())
-    # Of our own runs, each of which writes its record.
-    return {one for one in found if f"/{NAMESPACE_SYSTEM}/" not in one}
 
 
 def site(platform, **settings):

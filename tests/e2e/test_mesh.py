@@ -22,9 +22,9 @@ import pytest
 
 from local.kubernetes import network
 from local.kubernetes.config import ClusterConfig
-from tests.e2e.test_front_door import HOME, TOKENS, answers, names, routed, streamed
+from tests.e2e.test_front_door import HOME, TOKENS, answers, opened, streamed
 from tests.support import istio_images, program_image
-from tests.support.local_platform import recap
+from tests.support.local_platform import names, recap
 from tests.support.serving import asking
 from tests.support.waiting import until
 
@@ -175,18 +175,9 @@ def _asked(platform):
 @pytest.fixture(scope="module")
 def front_door(mesh, tmp_path_factory):
     """The port of a way to Envoy, which has joined the mesh as all of Istio's front doors do."""
-    platform = mesh.platform
-    file = tmp_path_factory.mktemp("front") / "front.json"
-    file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": routed()}))
-    try:
-        platform.kubectl("apply", "--server-side", "-f", str(file))
-        platform.kubectl("-n", HOME, "wait", "--for=condition=Programmed", "gateway/front", "--timeout=110s")
-        platform.kubectl("-n", HOME, "rollout", "status", "deployment/front-istio", "--timeout=110s")
-        with platform.port_forward(HOME, "service/front-istio", 80) as port:
-            until(lambda: answers(platform, port), seconds=60, pause=1)
-            yield port
-    finally:
-        platform.kubectl("delete", "--ignore-not-found", "-f", str(file))
+    with opened(mesh.platform, tmp_path_factory.mktemp("front")) as port:
+        until(lambda: answers(mesh.platform, port), seconds=60, pause=1)
+        yield port
 
 
 def address(pod):

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_kong import answers, at_kong, at_the_gateway, in_moments, names, streamed
+from tests.e2e.test_kong import answers, at_kong, at_the_gateway, in_moments, streamed
 from tests.e2e.test_mesh import ABSENT, AMBIENT, ENGINES, GATEWAY, PARTS, SERVING, SOCKETS, ZTUNNEL, Mesh, first_process
 from tests.e2e.test_traces import CLIENT, gateways, reached
 from tests.support import istio_images, jaeger, kong_images, program_image
-from tests.support.local_platform import recap
+from tests.support.local_platform import names, recap
 from tests.support.waiting import until
 
 MIRROR = os.environ.get("LLM_ON_EKS_TEST_CHARTS", "")

@@ -16,10 +16,16 @@ from typing import Any
 
 import yaml
 
+from ansible_collections.llm.on_eks.plugins.module_utils.names import NAMESPACE_SYSTEM
 from tests.support.cluster_client import kubectl_program
 from tests.support.tiny_model import make_tiny_gguf
 
 REPO = Path(__file__).resolve().parents[2]
+# Kinds of which a system may leave something behind.
+LEFT = (
+    "namespaces,customresourcedefinitions,configmaps,secrets,serviceaccounts,leases,clusterroles,clusterrolebindings,"
+    "mutatingwebhookconfigurations,validatingwebhookconfigurations,validatingadmissionpolicies,ingressclasses"
+)
 
 
 @dataclass
@@ -156,3 +162,11 @@ def converged(name: str, folder: Path) -> Iterator[LocalPlatform]:
         yield made
     finally:
         made.playbook("destroy.yml", "-e", f"platform_confirm={name}")
+
+
+def names(platform: LocalPlatform) -> set[str]:
+    """Kind and name of what is there, with the namespace."""
+    form = "{range .items[*]}{.kind}/{.metadata.namespace}/{.metadata.name}{'\\n'}{end}"
+    found = set(platform.kubectl("get", LEFT, "-A", "-o", f"jsonpath={form}").split())
+    # Of our own runs, each of which writes its record.
+    return {one for one in found if f"/{NAMESPACE_SYSTEM}/" not in one}
