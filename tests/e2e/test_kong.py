@@ -191,8 +191,12 @@ def condition(platform, kind, name, namespace, path, wanted):
 
 
 def test_the_controller_takes_class_gateway_and_route(platform, front_door):
-    own = lambda status: status["conditions"]  # noqa: E731
-    of_parent = lambda status: status["parents"][0]["conditions"]  # noqa: E731
+    def own(status):
+        return status["conditions"]
+
+    def of_parent(status):
+        return status["parents"][0]["conditions"]
+
     assert condition(platform, "gatewayclass", "kong", "", own, ["Accepted"])
     assert condition(platform, "gateway", "kong", "kong", own, ["Accepted", "Programmed"])
     wanted = ["Accepted", "ResolvedRefs", "Programmed"]

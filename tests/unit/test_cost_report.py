@@ -99,8 +99,8 @@ RATES = {"a": 600 / HOURS, "b": 200 / HOURS, "__idle__": 100 / HOURS, "__unalloc
 class Recorded:
     """The API server's way to OpenCost's double and to what Prometheus' documents show; keeps what it was asked."""
 
-    def __init__(self, rates=RATES, *, since=NOW - datetime.timedelta(days=400), broken=False):
-        self.rates, self.since, self.broken, self.asked = rates, since, broken, []
+    def __init__(self, rates=None, *, since=NOW - datetime.timedelta(days=400), broken=False):
+        self.rates, self.since, self.broken, self.asked = RATES if rates is None else rates, since, broken, []
 
     def request(self, method, path, *, query, what):
         self.asked.append((path, dict(query)))
