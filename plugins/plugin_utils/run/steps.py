@@ -254,7 +254,8 @@ def _shared(draft: Draft, component: str, namespace: Namespace) -> int:
 def _labelled(draft: Draft, namespace: Namespace) -> NamespaceNode:
     """A namespace with the labels of one of its components, whose turn has come."""
     shared = draft.vertices[draft.namespaces[namespace.name]].node
-    assert isinstance(shared, NamespaceNode)
+    if not isinstance(shared, NamespaceNode):
+        raise AssertionError
     return replace(shared, labels=namespace.labels, name="namespace labels")
 
 
