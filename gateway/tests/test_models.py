@@ -41,6 +41,42 @@ def test_a_split_follows_its_weights_and_aliases_chain() -> None:
     assert found["new"] + found["old"] == 1000
 
 
+def test_a_model_may_have_a_share_of_its_own_split() -> None:
+    catalogue = Catalogue({"tiny": {"split": {"tiny": 9, "next": 1}}, "other": {"alias": "tiny"}})
+    chance = random.Random(1)
+    for name in ("tiny", "other"):
+        found = Counter(catalogue.resolve(name, chance) for __ in range(1000))
+        assert 60 <= found["next"] <= 140
+        assert found["next"] + found["tiny"] == 1000
+
+
+def test_a_canary_has_a_share_while_it_has_an_engine_that_answers(house: House) -> None:
+    old, new = house.engine(), house.engine(model="next")
+    models = {
+        "tiny": {"split": {"tiny": 1, "next": 3}},
+        "gone": {"split": {"tiny": 1, "nowhere": 3, "known": 3}},
+        "known": {},
+    }
+    front = house.front(old, new, models=models)
+    for engine in (old, new):
+        engine.requests.clear()
+
+    def share() -> tuple[int, int]:
+        before = len(old.requests), len(new.requests)
+        assert {front.chat(model="tiny").status for __ in range(40)} == {200}
+        return len(old.requests) - before[0], len(new.requests) - before[1]
+
+    kept, went = share()
+    assert kept > 0
+    assert went > kept
+    assert {front.chat(model="gone").status for __ in range(20)} == {200}
+    house.run(new.stop())
+    # Those that meet it first are asked of nobody else: it is another model.
+    for __ in range(40):
+        front.chat(model="tiny")
+    assert share() == (40, 0)
+
+
 def test_an_alias_reaches_the_engine_under_the_models_own_name(house: House) -> None:
     engine = house.engine()
     front = house.front(engine, models={"gpt-4o": {"alias": "tiny"}})

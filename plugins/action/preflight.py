@@ -18,7 +18,7 @@ from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.lock_file import L
 from ansible_collections.llm.on_eks.plugins.plugin_utils.models.pins import pinned
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.arguments import check_value, unknown_variables
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.aws.wanted import wanted
-from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.catalog import check_catalog
+from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.catalog import check_catalog, check_shares
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.engine_settings import check_engine_settings
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.engines import check_engines, check_pins
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.findings import Finding, place_of
@@ -102,6 +102,7 @@ class ActionModule(ActionBase):
             elif spec.get("required") and name not in variables:
                 findings.append(Finding(name, "is not defined", f"set it in the inventory: {_first_line(spec)}"))
         findings += check_catalog(values.get("model_catalog") or [])
+        findings += check_shares(values.get("gateway_models"), values.get("model_catalog") or [])
         for entry in values.get("model_catalog") or []:
             if isinstance(entry, dict) and entry.get("terms") and entry.get("state", "present") == "present":
                 display.display(f"  model {entry.get('name')}: serving it means accepting its terms, {entry['terms']}")

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from local.kubernetes import network
 from local.kubernetes.config import ClusterConfig
@@ -266,29 +267,72 @@ def test_the_ways_around_the_mesh_are_still_open(mesh):
     mesh.converge("playbooks/verify.yml")
 
 
-def test_a_rolling_restart_of_the_gateway_drops_no_request(mesh, front_door):
+@contextmanager
+def clients(mesh, front_door):
+    """Four that stream all the time; what became of their questions: (status or error, whether all tokens came, address of the engine)."""
     told, stop = Counter(), threading.Event()
 
     def client():
         while not stop.is_set():
             try:
                 answer, came = streamed(mesh.platform, front_door)
-                told[answer.status, len(came) >= TOKENS] += 1
+                told[answer.status, len(came) >= TOKENS, answer.getheader("x-llm-gateway-engine")] += 1
             except (OSError, http.client.HTTPException) as error:
-                told[type(error).__name__, False] += 1
+                told[type(error).__name__, False, None] += 1
 
-    clients = [threading.Thread(target=client, daemon=True) for __ in range(4)]
-    for one in clients:
+    threads = [threading.Thread(target=client, daemon=True) for __ in range(4)]
+    for one in threads:
         one.start()
+    try:
+        yield told
+    finally:
+        stop.set()
+        for one in threads:
+            one.join(120)
+
+
+def test_a_rolling_restart_of_the_gateway_drops_no_request(mesh, front_door):
     kubectl = mesh.platform.kubectl
-    kubectl("-n", "llm-gateway", "rollout", "restart", "deployment/llm-gateway")
-    kubectl("-n", "llm-gateway", "rollout", "status", "deployment/llm-gateway", "--timeout=110s")
-    until(lambda: len(mesh.pods(GATEWAY)) == 1, seconds=60)
-    stop.set()
-    for one in clients:
-        one.join(120)
-    assert set(told) == {(200, True)}
+    with clients(mesh, front_door) as told:
+        kubectl("-n", "llm-gateway", "rollout", "restart", "deployment/llm-gateway")
+        kubectl("-n", "llm-gateway", "rollout", "status", "deployment/llm-gateway", "--timeout=110s")
+        until(lambda: len(mesh.pods(GATEWAY)) == 1, seconds=60)
+    assert {(status, whole) for status, whole, __ in told} == {(200, True)}
     assert all(mesh.joined(pod) for pod in mesh.pods(GATEWAY))
+
+
+def test_a_canary_gets_its_share_through_the_mesh_and_costs_no_request(mesh, front_door, tmp_path):
+    """A second entry comes, takes half, then all, and goes, while clients ask for the first one's name."""
+    file = tmp_path / "next.yml"
+    canary = {**mesh.platform.model, "name": "tiny-next", "replicas": {"min": 1, "max": 1}}
+    file.write_text(yaml.safe_dump({"model_catalog": [canary]}))
+    only = [*mesh.settings["platform_only"], "model-tiny-next", "engine-tiny-next"]
+    next_engine = ("llm-engines", "llm.on-eks/engine,llm.on-eks/model=tiny-next")
+    gateways = {pod["metadata"]["name"] for pod in mesh.pods(GATEWAY)}
+
+    def given(**weights):
+        mesh.converge(models_extra=str(file), platform_only=only, gateway_models={"tiny": {"split": weights}})
+
+    def share(told):
+        """Of the next 40 answers, those of the canary."""
+        [pod] = mesh.pods(next_engine)
+        before = told.copy()
+        until(lambda: (told - before).total() >= 40, seconds=60)
+        since = told - before
+        return sum(count for (*__, engine), count in since.items() if pod["status"]["podIP"] in engine) / since.total()
+
+    with clients(mesh, front_door) as told:
+        given(**{"tiny": 1, "tiny-next": 1})
+        assert all(mesh.joined(pod) for pod in mesh.pods(next_engine))
+        # The kubelet shows a pod the changed ConfigMap within about a minute.
+        until(lambda: share(told), seconds=120)
+        assert 0.2 < share(told) < 0.8
+        given(**{"tiny": 0, "tiny-next": 1})
+        until(lambda: share(told) == 1, seconds=120)
+        mesh.converge(platform_only=only)
+        until(lambda: not mesh.pods(next_engine), seconds=60)
+    assert {(status, whole) for status, whole, __ in told} == {(200, True)}
+    assert {pod["metadata"]["name"] for pod in mesh.pods(GATEWAY)} == gateways
 
 
 def told_to_wait(config):

@@ -55,6 +55,30 @@ def _check_routes(catalog: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
                 yield Finding(f"{path}.fallbacks", f"holds {name!r}, {said}", mend, place_of(entry))
 
 
+def check_shares(models: Any, catalog: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Warnings for names of `gateway_models` that lead to models of no entry: they get no request. Engines may have more names than their entry."""
+    if not isinstance(models, Mapping):
+        return
+    entries = [entry for entry in catalog if isinstance(entry, Mapping) and entry.get("state", "present") == "present"]
+    known = {*models, *(entry.get("name") for entry in entries)}
+    for entry in entries:
+        known.update(entry.get("alias") or ())
+        known.update(adapter.get("name") for adapter in entry.get("lora") or () if isinstance(adapter, Mapping))
+    for name, settings in models.items():
+        if not isinstance(settings, Mapping):
+            continue
+        split, alias = settings.get("split"), settings.get("alias")
+        named = {"split": list(split) if isinstance(split, Mapping) else [], "alias": [alias] if alias else []}
+        for key, targets in named.items():
+            for target in targets:
+                if target not in known:
+                    said, mend = (
+                        f"holds {target!r}, which the catalogue does not serve",
+                        "name a model of the catalogue",
+                    )
+                    yield Finding(f"gateway_models[{name}].{key}", said, mend, place_of(settings), "warning")
+
+
 def _check_name(entry: Mapping[str, Any], name: str, seen: dict[str, str]) -> Iterator[Finding]:
     place = place_of(name) or place_of(entry)
     if not _NAME.fullmatch(name):
@@ -119,6 +143,14 @@ def _check_numbers(path: str, entry: Mapping[str, Any]) -> Iterator[Finding]:
                 f"is {numbers}",
                 "give rising percentages that end with 100",
                 place_of(steps) or place_of(entry),
+            )
+        else:
+            yield Finding(
+                f"{path}.rollout.canary",
+                "is not followed yet: a change reaches all clients at once",
+                "leave it out; docs/catalogue.md shows a canary by weight",
+                place_of(steps) or place_of(entry),
+                "warning",
             )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.arguments import check_value, unknown_variables
-from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.catalog import check_catalog
+from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.catalog import check_catalog, check_shares
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.specs import load_specs, prefixes
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
@@ -20,7 +20,6 @@ GOOD = {
     "replicas": {"min": 1, "max": 4},
     "context": 8192,
     "autoscaling": {"signal": "queue", "target": 8},
-    "rollout": {"canary": [5, 25, 100]},
     "state": "present",
 }
 
@@ -64,6 +63,26 @@ def test_the_example_of_the_documentation_is_accepted():
 )
 def test_a_wrong_entry_is_named_with_its_mend(catalog, expected):
     assert any(expected in finding for finding in all_findings(catalog)), all_findings(catalog)
+
+
+def test_steps_of_a_canary_are_named_as_not_followed():
+    [finding] = check_catalog([entry(rollout={"canary": [5, 25, 100]})])
+    assert finding.severity == "warning"
+    assert "is not followed yet: a change reaches all clients at once; leave it out" in str(finding)
+
+
+def test_a_share_of_a_model_that_nobody_serves_is_named():
+    catalog = [entry(alias=["gpt"], lora=[{"name": "sql"}]), entry(name="gone", state="absent")]
+    good = {"llama-3.1-8b": {"split": {"llama-3.1-8b": 9, "gpt": 1, "sql": 1, "own": 1}}, "own": {}, "x": None}
+    assert list(check_shares(good, catalog)) == []
+    wrong = check_shares({"a": {"split": {"gone": 1, "gpt": 1}}, "b": {"alias": "lama"}}, catalog)
+    assert [(str(finding), finding.severity) for finding in wrong] == [
+        (
+            f"gateway_models[{name} holds '{target}', which the catalogue does not serve; name a model of the catalogue.",
+            "warning",
+        )
+        for name, target in (("a].split", "gone"), ("b].alias", "lama"))
+    ]
 
 
 def test_all_findings_come_at_once():

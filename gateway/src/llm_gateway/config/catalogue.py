@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -20,8 +20,9 @@ POLICIES = ("least-in-flight", "power-of-two", "round-robin", "prefix", "session
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One name that clients may ask for; with `*` in it, all names like it that nobody else has. What is None is as the settings say.
 
-    `alias` is the model that is meant; `split` shares requests out over models by weight (canary); `fallbacks` are asked in this order when
-    the model's own engines cannot take a request. The other fields belong to a model that engines serve.
+    `alias` is the model that is meant; `split` shares requests out over models by weight (canary), of which one may have this very name;
+    `fallbacks` are asked in this order when the model's own engines cannot take a request. The other fields belong to a model that engines
+    serve.
     """
 
     alias: str | None = None
@@ -70,7 +71,8 @@ class Catalogue:
         if any("*" in target for target in named):
             raise ConfigError(f"{where}: * stands in the name that is asked for, not in those of models")
         seen = {name}
-        pending = list(self._targets(config))
+        # A split may have a share for the model of its own name.
+        pending = [target for target in self._targets(config) if target != name or config.alias is not None]
         while pending:
             target = pending.pop()
             if target == name:
@@ -92,7 +94,7 @@ class Catalogue:
     def real(self, name: str) -> bool:
         """Whether the name is a model that engines serve, rather than another name for one."""
         config = self.models.get(name)
-        return config is None or not (config.alias is not None or config.split)
+        return config is None or name in config.split or not (config.alias is not None or config.split)
 
     def like(self, name: str) -> ModelConfig | None:
         """What is said of all names like this one, which itself is not configured; None: nothing."""
@@ -102,8 +104,11 @@ class Catalogue:
                     return config
         return None
 
-    def resolve(self, name: str, chance: random.Random) -> str:
-        """The model that is meant by a name, this time. The name is not one that engines serve."""
+    def resolve(self, name: str, chance: random.Random, takes: Callable[[str], bool] = lambda _model: True) -> str:
+        """The model that is meant by a name, this time. The name is not one that engines serve, or has a split.
+
+        `takes`: whether a model can take a request now. Of a split, the others share the part of one that cannot.
+        """
         config = self.models.get(name) or self.like(name)
         while True:
             if config is None:
@@ -111,7 +116,12 @@ class Catalogue:
             if config.alias is not None:
                 name = config.alias
             elif config.split:
-                name = chance.choices(list(config.split), list(config.split.values()))[0]
+                able = {model: weight for model, weight in config.split.items() if weight and takes(model)}
+                shares = able or config.split
+                chosen = chance.choices(list(shares), list(shares.values()))[0]
+                if chosen == name:
+                    return name
+                name = chosen
             else:
                 return name
             config = self.models.get(name)

@@ -19,7 +19,7 @@ from llm_gateway.config.key_documents import Key, KeyLimits
 from llm_gateway.config.settings import Settings
 from llm_gateway.engines.address import tls_context
 from llm_gateway.engines.dispatch import Dispatcher
-from llm_gateway.engines.engine import Engine
+from llm_gateway.engines.engine import Engine, Health
 from llm_gateway.engines.registry import Endpoint, Registry
 from llm_gateway.engines.routing import Policy, PrefixMemory, make_policy
 from llm_gateway.errors import ApiError, EngineError, forbidden, malformed, model_not_found, printable, unavailable
@@ -173,7 +173,16 @@ class Fleet:
         """The model that is meant by the name a client used, this time (a canary may mean one of several)."""
         if asked in self.dispatchers and asked not in self.catalogue.models:
             return asked
-        return self.catalogue.resolve(asked, self._chance)
+        return self.catalogue.resolve(asked, self._chance, self._takes)
+
+    def _takes(self, model: str) -> bool:
+        """Whether a request of a split may go there: not while a canary has no engine, or none that answers."""
+        dispatcher = self.dispatchers.get(model)
+        if dispatcher is None:
+            return not self.catalogue.real(model)
+        if not dispatcher.ready:
+            return dispatcher.hold_timeout_s > 0
+        return any(engine.health is not Health.OPEN for engine in dispatcher.ready)
 
     def dispatcher(self, asked: str, caller: Caller) -> Dispatcher:
         """The way to the model that is meant by the name a client used. Raises ApiError (403, 404, 503)."""

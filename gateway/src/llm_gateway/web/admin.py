@@ -116,7 +116,7 @@ async def status(gateway: Gateway, workers: Workers) -> dict[str, Any]:
     aliases = {
         name: config.alias or config.split
         for name, config in gateway.fleet.catalogue.models.items()
-        if not gateway.fleet.catalogue.real(name)
+        if config.alias is not None or config.split
     }
     return {
         "version": __version__,
