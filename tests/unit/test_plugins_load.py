@@ -28,6 +28,7 @@ def test_every_plugin_can_be_imported(kind):
         importlib.import_module(f"ansible_collections.llm.on_eks.plugins.{kind}.{file.stem}")
 
 
+@pytest.mark.programs
 def test_filters_load_where_only_ansible_is_as_in_the_checks_of_galaxy():
     assert set(re.findall(r"^[\w-]+", (REPO / "requirements.txt").read_text(), re.MULTILINE)) >= ADDED
     names = [file.stem for file in sorted((PLUGINS / "filter").glob("*.py"))]
