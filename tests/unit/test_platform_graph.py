@@ -447,32 +447,63 @@ def test_kubesphere_is_refused_where_it_cannot_run_and_the_reason_is_said():
     assert "Set console_variant to headlamp" in said
 
 
-def test_sidecars_come_to_engines_before_the_gateway_and_leave_them_after_it():
-    """A sidecar encrypts what it sends to an engine, whether the engine's pod has a sidecar or not."""
+SIDECAR, AMBIENT = {"sidecar.istio.io/inject": "true"}, {"istio.io/dataplane-mode": "ambient"}
+
+
+@pytest.fixture(scope="module", params=["seed", "ambient"])
+def meshes(request):
+    """(variant, state -> name of component -> descriptor, the engine's name): with one model, Prometheus and strict mTLS."""
     here = {
         "platform_cluster_name": "demo",
         "platform_aws_region": "us-west-2",
         "model_catalog": [{**ENTRY, "source": f"file://{weights()}"}],
+        "istio_variant": request.param,
+        "istio_mtls": "strict",
+        "prometheus_state": "present",
     }
-    seed = {"istio_variant": "seed", "istio_mtls": "strict", "prometheus_state": "present"}
-    made = describe({state: here | seed | {"istio_state": state} for state in ("present", "absent")})
-    label = {"sidecar.istio.io/inject": "true"}
+    made = describe({state: here | {"istio_state": state} for state in ("present", "absent")})
+    named = {state: {one["name"]: one for one in components} for state, components in made.items()}
+    [engine] = [name for name in named["present"] if name.startswith("engine-")]
+    return request.param, named, engine
+
+
+def test_pods_join_the_mesh_and_leave_it_because_their_templates_change(meshes):
+    """istio/istio#48876: a label of the namespace takes in pods that serve, and cuts their connections."""
+    variant, named, engine = meshes
+    label = SIDECAR if variant == "seed" else AMBIENT
     for state, asked in (("present", label), ("absent", {})):
-        by_name = {one["name"]: one for one in made[state]}
-        engine = next(one for name, one in by_name.items() if name.startswith("engine-"))
-        for one in (by_name["gateway"], engine):
+        for one in (named[state]["gateway"], named[state][engine]):
             [workload] = [manifest for manifest in one["manifests"] if manifest["kind"] == "Deployment"]
             given = workload["spec"]["template"]["metadata"]["labels"]
-            assert {key: value for key, value in given.items() if key in label} == asked
+            assert {key: value for key, value in given.items() if key in SIDECAR | AMBIENT} == asked
             assert not workload["spec"]["selector"]["matchLabels"].keys() & label.keys()
-        [release] = by_name["prometheus"]["releases"]
+        [release] = named[state]["prometheus"]["releases"]
         assert release["values"]["prometheus"]["prometheusSpec"]["podMetadata"] == ({"labels": asked} if asked else {})
-        if state == "present":
-            assert {"istio_nodes", engine["name"]} <= set(by_name["gateway"]["after"])
-            assert "istio_nodes" in engine["after"]
-            assert {engine["name"], "gateway", "prometheus"} <= set(by_name["istio_llm_engines"]["after"])
-        else:
-            assert "gateway" in engine["after"]
+        assert not [one for one in named[state].values() if (one.get("namespace") or {}).get("labels")]
+
+
+def test_what_pods_find_in_the_mesh_is_there_before_them_and_strangers_are_refused_last(meshes):
+    variant, named, engine = meshes
+    vertices = build(parse(list(named["present"].values())))
+    first = {"istio_nodes", "istio_llm_gateway"} | (
+        {"istio_ztunnel", "istio_tunnel"} if variant == "ambient" else set()
+    )
+    assert first - {"istio_tunnel"} <= position(vertices, "gateway")
+    assert first - {"istio_llm_gateway"} <= position(vertices, engine)
+    assert {engine, "gateway", "prometheus"} <= position(vertices, "istio_llm_engines")
+    if variant == "seed":
+        # A sidecar encrypts what it sends to an engine, whether the engine's pod has a sidecar or not.
+        assert engine in position(vertices, "gateway")
+
+
+def test_strangers_are_let_in_before_pods_leave_and_what_carries_them_goes_last(meshes):
+    variant, named, engine = meshes
+    vertices = build(parse(list(named["absent"].values())))
+    for name in ("gateway", engine, "prometheus"):
+        assert "istio_llm_engines" in position(vertices, name)
+        assert name in position(vertices, "istio_ztunnel" if variant == "ambient" else "istio_base")
+    if variant == "seed":
+        assert "gateway" in position(vertices, engine)
 
 
 def test_what_jaeger_does_not_start_with_is_refused():

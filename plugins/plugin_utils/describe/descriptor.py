@@ -193,7 +193,8 @@ class Parts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One unit of the platform. `after` only orders; `requires` must be in the run or installed.
+    """One unit of the platform. `after` only orders; `requires` must be in the run or installed. `outlives` names components that are done
+    before this one is removed.
 
     `adopt` lets the component take over objects that it did not make. `recreate` names objects that may be deleted and
     created again when the API allows a change in no other way. `retain` names objects that are never deleted.
@@ -206,6 +207,7 @@ class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     state: Literal["present", "absent", "skip"] = "present"
     after: list[str] = []
     requires: list[str] = []
+    outlives: list[str] = []
     aws: list[AwsEntry] = []
     kubernetes: Kubernetes | None = None
     namespace: Namespace | None = None

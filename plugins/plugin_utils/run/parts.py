@@ -30,5 +30,5 @@ def lapsed(components: Sequence[Component], installed: Collection[str]) -> list[
             earlier = [f"{one}{rest}" for one in prefixes[: prefixes.index(prefix)]]
             # Where the owner goes, too, it goes last: its claim is held by the pods of its parts.
             requires = [owner.name, *(one for one in earlier if one in gone)]
-            found.append(Component(name=name, state="absent", requires=requires))
+            found.append(Component(name=name, state="absent", requires=requires, outlives=owner.outlives))
     return found

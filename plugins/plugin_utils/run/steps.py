@@ -269,9 +269,15 @@ def _component_order(draft: Draft) -> dict[str, set[str]]:
                 continue
             if component.state == "absent" and active[other].state == "absent":
                 order[other].add(name)
-            elif component.state == "present":
+            elif component.state == "present" and not _outlived(component, active[other]):
                 order[name].add(other)
+        order[name].update(one for one in component.outlives if one in active and _outlived(active[one], component))
     return order
+
+
+def _outlived(component: Component, by: Component) -> bool:
+    """Whether a component is done before another one is removed."""
+    return component.state == "present" and by.state == "absent" and component.name in by.outlives
 
 
 def _refuse_missing(
