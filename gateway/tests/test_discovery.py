@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -372,6 +373,33 @@ def test_an_api_server_that_falls_silent_is_left(house: House) -> None:
     began = time.monotonic()
     assert house.run(lines()) == [b"one\n"]
     assert 0.25 < time.monotonic() - began < 5
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="Linux tells the timers of connections")
+def test_a_watch_finds_out_when_nobody_knows_its_connection_any_more(house: House) -> None:
+    """As when a mesh takes in the gateway's pod (istio/istio#48876): the kernel asks after 15 s of silence, not the watch after 150 s."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\none\n\r\n")
+        await reader.read()
+        writer.close()
+
+    async def timer() -> list[str]:
+        """Kind and remaining time (in hundredths of a second, hexadecimal) of the timer of the client's end."""
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        lines = ApiClient(ApiServer(f"http://127.0.0.1:{port}")).lines("/", 30)
+        await anext(lines)
+        table = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        [found] = [one[5] for one in table if one[2].endswith(f":{port:04X}") and one[3] == "01"]
+        await lines.aclose()
+        server.close()
+        return found.split(":")
+
+    kind, left = house.run(timer())
+    assert kind == "02", "TCP keepalive"
+    assert int(left, 16) <= 1500
 
 
 def test_a_list_is_read_whole_and_no_faster_than_it_is_used(house: House) -> None:

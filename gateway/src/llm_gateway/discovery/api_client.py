@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from llm_gateway.errors import ConfigError, GatewayError
 MAX_REPLY_BYTES = 256 << 20
 CONNECT_TIMEOUT_S = 5.0
 READ_AHEAD_BYTES = 4 << 20
+# A watch says nothing for minutes. Without these, a connection that something between has forgotten (a mesh that took in this pod, a NAT
+# gateway, a server whose node died) is silent like a good one. Seconds of silence, seconds between probes, and probes.
+KEEP_ALIVE = {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
 
 
 class ApiServerError(GatewayError):
@@ -118,6 +122,10 @@ class _Reply(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEP_ALIVE.items():
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
     def data_received(self, data: bytes) -> None:
         if self._parser is None:
