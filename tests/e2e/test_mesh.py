@@ -39,9 +39,11 @@ pytestmark = [
     pytest.mark.skipif(bool(ABSENT), reason=f"made by: {ABSENT}"),
 ]
 PARTS = ["istio_base", "istio", "istio_nodes", "istio_llm_gateway", "istio_llm_engines"]
-AMBIENT = ["istio_ztunnel", "istio_monitoring"]
+AMBIENT = ["istio_ztunnel", "istio_tunnel"]
 SERVING = ["models", "model-tiny", "engine-tiny", "gateway"]
 GATEWAY, ENGINES = ("llm-gateway", "app.kubernetes.io/name=llm-gateway"), ("llm-engines", "llm.on-eks/engine=llamacpp")
+# As role prometheus labels its pods with strict mTLS.
+SCRAPER = {True: {"istio.io/dataplane-mode": "ambient"}, False: {"sidecar.istio.io/inject": "true"}}
 # Folders of the machine that the agent of every ambient mesh uses.
 SOCKETS = [Path("/run/istio-cni"), Path("/run/ztunnel")]
 ASK = """
@@ -151,16 +153,52 @@ def meshed(request, platform, tmp_path_factory):
     program_image.given(platform.name, istio_images.written_mesh(tmp_path_factory.mktemp("images"), program))
     made = Mesh(platform, ambient)
     made.converge("playbooks/lock.yml")
-    made.converge()
+    with clients(platform, node_port(platform)) as made.joining:
+        made.converge()
     yield made
-    gone = made.converge(gateway_api_state="absent", istio_state="absent")
+    with clients(platform, node_port(platform)) as leaving:
+        gone = made.converge(gateway_api_state="absent", istio_state="absent")
     assert recap(gone)["failed"] == 0
+    assert outcomes(leaving) == {(200, True)}
     until(lambda: names(platform) <= before, seconds=60)
     assert not [pod for whose in (GATEWAY, ENGINES) for pod in made.pods(whose) if made.joined(pod)]
     assert json.loads(_asked(platform))["choices"]
     for folder in SOCKETS:
         for file in folder.glob("*"):
             file.unlink()
+
+
+@contextmanager
+def clients(platform, port):
+    """Four that stream all the time; what became of their questions: (status or error, whether all tokens came, address of the engine)."""
+    told, stop = Counter(), threading.Event()
+
+    def client():
+        while not stop.is_set():
+            try:
+                answer, came = streamed(platform, port)
+                told[answer.status, len(came) >= TOKENS, answer.getheader("x-llm-gateway-engine")] += 1
+            except (OSError, http.client.HTTPException) as error:
+                told[type(error).__name__, False, None] += 1
+
+    threads = [threading.Thread(target=client, daemon=True) for __ in range(4)]
+    for one in threads:
+        one.start()
+    try:
+        yield told
+    finally:
+        stop.set()
+        for one in threads:
+            one.join(130)
+
+
+def outcomes(told):
+    """(status or error, whether all tokens came) of what clients were told."""
+    return {(status, whole) for status, whole, __ in told}
+
+
+def node_port(platform):
+    return int(platform.endpoint["url"].rpartition(":")[2].partition("/")[0])
 
 
 def _asked(platform):
@@ -185,7 +223,8 @@ def address(pod):
     return f"http://{pod['status']['podIP']}:8080"
 
 
-def test_the_pods_of_gateway_and_engines_have_joined(mesh):
+def test_the_pods_of_gateway_and_engines_have_joined_and_no_answer_was_cut(mesh):
+    assert outcomes(mesh.joining) == {(200, True)}
     pods = [pod for whose in (GATEWAY, ENGINES) for pod in mesh.pods(whose)]
     assert len(pods) == 3
     assert all(mesh.joined(pod) for pod in pods)
@@ -250,8 +289,7 @@ def test_a_stranger_is_refused_by_engines_and_whoever_joined_is_not(mesh):
         assert "200" not in ask(f"{address(engine)}/v1/models")
         # Clients of the gateway are outside of the mesh.
         assert ask(f"{address(gateway)}/healthz") == "200"
-    # As role prometheus labels its pods, and role istio its namespace.
-    with mesh.pod("monitoring", {} if mesh.ambient else {"sidecar.istio.io/inject": "true"}) as ask:
+    with mesh.pod("monitoring", SCRAPER[mesh.ambient]) as ask:
         assert ask(f"{address(engine)}/metrics") == "200"
         assert ask(f"{address(gateway)}/metrics") == "200"
 
@@ -267,37 +305,13 @@ def test_the_ways_around_the_mesh_are_still_open(mesh):
     mesh.converge("playbooks/verify.yml")
 
 
-@contextmanager
-def clients(mesh, front_door):
-    """Four that stream all the time; what became of their questions: (status or error, whether all tokens came, address of the engine)."""
-    told, stop = Counter(), threading.Event()
-
-    def client():
-        while not stop.is_set():
-            try:
-                answer, came = streamed(mesh.platform, front_door)
-                told[answer.status, len(came) >= TOKENS, answer.getheader("x-llm-gateway-engine")] += 1
-            except (OSError, http.client.HTTPException) as error:
-                told[type(error).__name__, False, None] += 1
-
-    threads = [threading.Thread(target=client, daemon=True) for __ in range(4)]
-    for one in threads:
-        one.start()
-    try:
-        yield told
-    finally:
-        stop.set()
-        for one in threads:
-            one.join(120)
-
-
 def test_a_rolling_restart_of_the_gateway_drops_no_request(mesh, front_door):
     kubectl = mesh.platform.kubectl
-    with clients(mesh, front_door) as told:
+    with clients(mesh.platform, front_door) as told:
         kubectl("-n", "llm-gateway", "rollout", "restart", "deployment/llm-gateway")
         kubectl("-n", "llm-gateway", "rollout", "status", "deployment/llm-gateway", "--timeout=110s")
         until(lambda: len(mesh.pods(GATEWAY)) == 1, seconds=60)
-    assert {(status, whole) for status, whole, __ in told} == {(200, True)}
+    assert outcomes(told) == {(200, True)}
     assert all(mesh.joined(pod) for pod in mesh.pods(GATEWAY))
 
 
@@ -321,7 +335,7 @@ def test_a_canary_gets_its_share_through_the_mesh_and_costs_no_request(mesh, fro
         since = told - before
         return sum(count for (*__, engine), count in since.items() if pod["status"]["podIP"] in engine) / since.total()
 
-    with clients(mesh, front_door) as told:
+    with clients(mesh.platform, front_door) as told:
         given(**{"tiny": 1, "tiny-next": 1})
         assert all(mesh.joined(pod) for pod in mesh.pods(next_engine))
         # The kubelet shows a pod the changed ConfigMap within about a minute.
@@ -331,7 +345,7 @@ def test_a_canary_gets_its_share_through_the_mesh_and_costs_no_request(mesh, fro
         until(lambda: share(told) == 1, seconds=120)
         mesh.converge(platform_only=only)
         until(lambda: not mesh.pods(next_engine), seconds=60)
-    assert {(status, whole) for status, whole, __ in told} == {(200, True)}
+    assert outcomes(told) == {(200, True)}
     assert {pod["metadata"]["name"] for pod in mesh.pods(GATEWAY)} == gateways
 
 
