@@ -12,7 +12,6 @@ import itertools
 import json
 import os
 import re
-import subprocess
 import threading
 from collections import Counter
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from local.kubernetes import network
 from local.kubernetes.config import ClusterConfig
 from tests.e2e.test_front_door import HOME, TOKENS, answers, opened, streamed
 from tests.support import istio_images, program_image
+from tests.support.asking_pod import asking_pod
 from tests.support.local_platform import names, recap
 from tests.support.serving import asking
 from tests.support.waiting import until
@@ -46,13 +46,6 @@ GATEWAY, ENGINES = ("llm-gateway", "app.kubernetes.io/name=llm-gateway"), ("llm-
 SCRAPER = {True: {"istio.io/dataplane-mode": "ambient"}, False: {"sidecar.istio.io/inject": "true"}}
 # Folders of the machine that the agent of every ambient mesh uses.
 SOCKETS = [Path("/run/istio-cni"), Path("/run/ztunnel")]
-ASK = """
-import sys, urllib.request
-try:
-    print(urllib.request.urlopen(sys.argv[1], timeout=10).status)
-except Exception as error:
-    print(type(error).__name__, getattr(error, 'code', ''))
-"""
 
 
 class Mesh:
@@ -93,33 +86,6 @@ class Mesh:
             "-n", space, "exec", f"deployment/{name}", "-c", container, "--", "pilot-agent", "request", "GET", path
         )
         return said[said.index("{") :] if "{" in said else said
-
-    @contextmanager
-    def pod(self, space, labels):
-        """A pod of the gateway's image in a namespace, which asks a URL."""
-        name = f"asking-{len(labels)}"
-        image = self.pods(GATEWAY)[0]["spec"]["containers"][0]["image"]
-        command = ["/opt/gateway/bin/python", "-c", "import time; time.sleep(3600)"]
-        container = {"name": "asking", "image": image, "imagePullPolicy": "IfNotPresent", "command": command}
-        metadata = {"name": name, "namespace": space, "labels": labels}
-        spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
-        kubectl = self.platform.kubectl
-        there = kubectl("get", "namespace", space, "--ignore-not-found", "-o", "name")
-        if not there:
-            kubectl("create", "namespace", space)
-        self._apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
-        try:
-            kubectl("-n", space, "wait", "--for=condition=Ready", f"pod/{name}", "--timeout=110s")
-            python = ("-n", space, "exec", name, "-c", "asking", "--", "/opt/gateway/bin/python", "-c", ASK)
-            yield lambda url: kubectl(*python, url).strip()
-        finally:
-            kubectl("-n", space, "delete", "pod", name)
-            if not there:
-                kubectl("delete", "namespace", space)
-
-    def _apply(self, document):
-        command = [*self.platform._kubectl(), "apply", "--server-side", "--field-manager=test", "-f", "-"]
-        subprocess.run(command, input=json.dumps(document), text=True, check=True, capture_output=True, timeout=120)
 
 
 @contextmanager
@@ -284,14 +250,14 @@ def test_both_hops_are_encrypted_by_the_mesh(mesh, front_door):
 
 
 def test_a_stranger_is_refused_by_engines_and_whoever_joined_is_not(mesh):
-    engine, gateway = mesh.pods(ENGINES)[0], mesh.pods(GATEWAY)[0]
-    with mesh.pod("strangers", {}) as ask:
-        assert "200" not in ask(f"{address(engine)}/v1/models")
+    engine, gateway = address(mesh.pods(ENGINES)[0]), address(mesh.pods(GATEWAY)[0])
+    with asking_pod(mesh.platform, "strangers", {}) as stranger:
+        assert "200" not in stranger.ask(f"{engine}/v1/models")
         # Clients of the gateway are outside of the mesh.
-        assert ask(f"{address(gateway)}/healthz") == "200"
-    with mesh.pod("monitoring", SCRAPER[mesh.ambient]) as ask:
-        assert ask(f"{address(engine)}/metrics") == "200"
-        assert ask(f"{address(gateway)}/metrics") == "200"
+        assert stranger.ask(f"{gateway}/healthz") == "200"
+    with asking_pod(mesh.platform, "monitoring", SCRAPER[mesh.ambient]) as scraper:
+        assert scraper.ask(f"{engine}/metrics") == "200"
+        assert scraper.ask(f"{gateway}/metrics") == "200"
 
 
 def test_the_ways_around_the_mesh_are_still_open(mesh):
@@ -333,7 +299,10 @@ def test_a_canary_gets_its_share_through_the_mesh_and_costs_no_request(mesh, fro
         before = told.copy()
         until(lambda: (told - before).total() >= 24, seconds=180)
         since = told - before
-        return sum(count for (*__, engine), count in since.items() if pod["status"]["podIP"] in str(engine)) / since.total()
+        return (
+            sum(count for (*__, engine), count in since.items() if pod["status"]["podIP"] in str(engine))
+            / since.total()
+        )
 
     with clients(mesh.platform, front_door) as told:
         given(**{"tiny": 1, "tiny-next": 1})
