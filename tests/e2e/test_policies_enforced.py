@@ -8,14 +8,16 @@ worked out for all systems in tests/unit/test_reachability.py; here packets tell
 from __future__ import annotations
 
 import json
+import time
 from contextlib import ExitStack
 
 import pytest
 import yaml
 
 from tests.support.asking_pod import GATEWAY, Asker, asking_pod
-from tests.support.local_platform import recap
+from tests.support.local_platform import REPO, recap
 from tests.support.policy_enforcer import FOLDER, enforcing
+from tests.support.waiting import until
 
 pytestmark = [
     pytest.mark.cluster,
@@ -23,7 +25,9 @@ pytestmark = [
     pytest.mark.timeout(1800),
     pytest.mark.skipif(not FOLDER, reason="LLM_ON_EKS_TEST_KUBE_ROUTER names no folder with the program kube-router"),
 ]
-SETTINGS = ("-e", json.dumps({"network_policies_state": "present"}))
+# With the Prometheus of `make up OBSERVE=1`.
+OBSERVED = yaml.safe_load((REPO / "local" / "observe" / "inputs.yml").read_text())
+SETTINGS = ("-e", json.dumps({"network_policies_state": "present", **OBSERVED}))
 # Ports of a pod somewhere, which stands for all that is outside: the Kubernetes API's, and another.
 OPEN, CLOSED = 6443, 8080
 # Who, whom, port.
@@ -45,7 +49,8 @@ def denying(platform):
     """The platform with the policies, which nobody enforces yet."""
     platform.playbook("site.yml", *SETTINGS)
     yield platform
-    platform.playbook("site.yml", "-e", json.dumps({"network_policies_state": "absent"}))
+    gone = {"network_policies_state": "absent", "prometheus_state": "absent"}
+    platform.playbook("site.yml", "-e", json.dumps({**OBSERVED, **gone}))
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +65,7 @@ def askers(denying):
     with ExitStack() as stack:
         yield {
             "stranger": stack.enter_context(asking_pod(denying, "strangers", {}, [OPEN, CLOSED])),
-            "prometheus": stack.enter_context(
-                asking_pod(denying, "monitoring", {"app.kubernetes.io/name": "prometheus"})
-            ),
+            "prometheus": stack.enter_context(asking_pod(denying, "monitoring", {"app": "scraper"})),
             "job": stack.enter_context(asking_pod(denying, "llm-engines", job)),
             "gateway": Asker(denying, *GATEWAY, address("llm-gateway", "app.kubernetes.io/name=llm-gateway")),
             "engine": Asker(
@@ -96,6 +99,20 @@ def enforced(denying, askers, tmp_path_factory):
 
 def test_the_listed_ways_are_open_and_no_other(enforced, askers):
     assert ways(askers) == ALLOWED
+
+
+def test_prometheus_reads_gateway_and_engines(enforced):
+    """The real one, from its pod: all that it scrapes in the denied namespaces answers."""
+
+    def answers():
+        path = "/api/v1/namespaces/monitoring/services/prometheus-operated:9090/proxy/api/v1/query?query=up"
+        found = json.loads(enforced.kubectl("get", "--raw", path))["data"]["result"]
+        values = {one["metric"]["job"]: one["value"][1] for one in found if one["metric"]["job"].startswith("llm-")}
+        return values == {"llm-gateway": "1", "llm-engines": "1"}
+
+    # Longer than between two scrapes: before, nothing was denied.
+    time.sleep(60)
+    until(answers, seconds=60, pause=2)
 
 
 def test_clients_are_answered_and_a_second_run_changes_nothing(enforced):
