@@ -501,7 +501,10 @@ def test_strangers_are_let_in_before_pods_leave_and_what_carries_them_goes_last(
     vertices = build(parse(list(named["absent"].values())))
     for name in ("gateway", engine, "prometheus"):
         assert "istio_llm_engines" in position(vertices, name)
-        assert name in position(vertices, "istio_ztunnel" if variant == "ambient" else "istio_base")
+        for needed in ["istio_llm_gateway", "istio_base"] + (
+            ["istio_tunnel", "istio_ztunnel"] if variant == "ambient" else []
+        ):
+            assert name in position(vertices, needed)
     if variant == "seed":
         assert "gateway" in position(vertices, engine)
 
