@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All of a front door at once, by one `site.yml`: client, Kong, ambient mesh with strict mTLS, gateway, mesh, llama.cpp, and Jaeger.
+"""All of a front door at once, by one `site.yml`: client, Kong, ambient mesh with strict mTLS, gateway, mesh, llama.cpp, Jaeger, network policies.
 
 Programs: as test_kong.py, test_mesh.py and test_traces.py have them.
 """
@@ -18,6 +18,7 @@ from tests.e2e.test_mesh import ABSENT, AMBIENT, ENGINES, GATEWAY, PARTS, SERVIN
 from tests.e2e.test_traces import CLIENT, gateways, reached
 from tests.support import istio_images, jaeger, kong_images, program_image
 from tests.support.local_platform import names, recap
+from tests.support.policy_enforcer import enforcing
 from tests.support.waiting import until
 
 MIRROR = os.environ.get("LLM_ON_EKS_TEST_CHARTS", "")
@@ -36,7 +37,8 @@ pytestmark = [
 ]
 # A node port stands in for the load balancer.
 KONG = {"kong_service_type": "NodePort", "kong_replicas": 1}
-SYSTEMS = ("gateway_api", "kong", "istio", "jaeger")
+# Policies are enforced where LLM_ON_EKS_TEST_KUBE_ROUTER names the folder with kube-router.
+SYSTEMS = ("gateway_api", "kong", "istio", "jaeger", "network_policies")
 
 
 class Whole(Mesh):
@@ -44,7 +46,7 @@ class Whole(Mesh):
 
     def __init__(self, platform):
         super().__init__(platform, ambient=True)
-        parts = ["gateway_api", "kong", "kong_route", "jaeger", *PARTS, *AMBIENT, *SERVING]
+        parts = ["gateway_api", "kong", "kong_route", "jaeger", "network_policies", *PARTS, *AMBIENT, *SERVING]
         self.settings |= KONG | {f"{system}_state": "present" for system in SYSTEMS} | {"platform_only": parts}
 
 
@@ -59,7 +61,7 @@ def whole(platform, tmp_path_factory):
     )
     for images in given:
         program_image.given(platform.name, images)
-    with first_process(platform):
+    with first_process(platform), enforcing(platform, folder):
         made = Whole(platform)
         # Its image has no digest: no registry has it here.
         made.converge("playbooks/lock.yml", jaeger_state="skip")
