@@ -35,6 +35,7 @@ display = Display()
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "front_door": {"type": "str", "required": True},
     "catalog": {"type": "list", "elements": "dict", "default": []},
+    "gateway_models": {"type": "dict", "default": {}},
     "endpoint_file": {"type": "path", "default": ""},
     "timeout": {"type": "int", "default": 120},
     "conformance": {"type": "str", "default": ""},
@@ -87,7 +88,14 @@ class ActionModule(ActionBase):
         if options["conformance"]:
             return _examined(options, key)
         answers = [
-            ask(front_door, key, entry["name"], entry.get("task") or "generate", timeout_s=options["timeout"])
+            ask(
+                front_door,
+                key,
+                entry["name"],
+                entry.get("task") or "generate",
+                timeout_s=options["timeout"],
+                shared_with=(options["gateway_models"].get(entry["name"]) or {}).get("split") or (),
+            )
             for entry in options["catalog"]
             if _is_served(entry)
         ]

@@ -24,6 +24,10 @@ options:
     type: list
     elements: dict
     default: []
+  gateway_models:
+    description: C(gateway_models); models that have a share of a name's C(split) may answer for it.
+    type: dict
+    default: {}
   endpoint_file:
     description: File that receives url, api_key, model, kubeconfig, cluster, aws_endpoint_url and aws_region; empty for none.
     type: path

@@ -62,6 +62,14 @@ def test_a_well_formed_answer_is_accepted(front_door):
     assert (answer.text, answer.completion_tokens) == (" Paris", 2)
 
 
+def test_a_model_of_the_same_split_may_answer(front_door):
+    url, reply = front_door
+    reply.update(status=200, body={**GOOD, "model": "m-next"})
+    assert ask(url, "key", "m", shared_with=["m", "m-next"]).text == " Paris"
+    with pytest.raises(VerifyError, match="of m-next, not as a text_completion of m or m-other"):
+        ask(url, "key", "m", shared_with=["m-other"])
+
+
 @pytest.mark.parametrize(
     ("status", "body", "said"),
     [

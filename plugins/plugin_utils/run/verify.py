@@ -49,8 +49,16 @@ def first_key(client: Client, namespace: str, name: str) -> str:
     return base64.b64decode(found["data"]["api_key"]).decode()
 
 
-def ask(front_door: str, api_key: str, model: str, task: str = "generate", *, timeout_s: float = 120) -> Answer:
-    """One greedy completion of `PROMPT`, its vector, or its scores, as the model's task is.
+def ask(
+    front_door: str,
+    api_key: str,
+    model: str,
+    task: str = "generate",
+    *,
+    timeout_s: float = 120,
+    shared_with: Collection[str] = (),
+) -> Answer:
+    """One greedy completion of `PROMPT`, its vector, or its scores, as the model's task is. `shared_with`: models that may answer for it.
 
     Raises VerifyError on anything but a well-formed, non-empty answer.
     """
@@ -63,7 +71,7 @@ def ask(front_door: str, api_key: str, model: str, task: str = "generate", *, ti
         raise VerifyError(
             f"verify: {where} answered {status}: {_message(payload)}. See `kubectl -n llm-gateway logs deploy/llm-gateway`."
         )
-    return Answer(model, PROMPT, *read(where, model, payload), seconds=round(seconds, 2))
+    return Answer(model, PROMPT, *read(where, {model, *shared_with}, payload), seconds=round(seconds, 2))
 
 
 def list_models(front_door: str, api_key: str, *, timeout_s: float = 30) -> list[str]:
@@ -84,11 +92,12 @@ def listed_with(wanted: Collection[str], front_door: str, api_key: str, *, patie
         time.sleep(0.5)
 
 
-def _read_completion(where: str, model: str, payload: Any) -> tuple[str, int]:
+def _read_completion(where: str, models: Collection[str], payload: Any) -> tuple[str, int]:
     try:
-        if payload["object"] != "text_completion" or payload["model"] != model:
+        if payload["object"] != "text_completion" or payload["model"] not in models:
             raise VerifyError(
-                f"verify: {where} answered as {payload['object']} of {payload['model']}, not as a text_completion of {model}."
+                f"verify: {where} answered as {payload['object']} of {payload['model']}, "
+                f"not as a text_completion of {' or '.join(sorted(models))}."
             )
         choice = payload["choices"][0]
         text, reason = choice["text"], choice["finish_reason"]
@@ -102,7 +111,7 @@ def _read_completion(where: str, model: str, payload: Any) -> tuple[str, int]:
     return text, int(tokens)
 
 
-def _read_vector(where: str, model: str, payload: Any) -> tuple[str, int]:
+def _read_vector(where: str, _models: Collection[str], payload: Any) -> tuple[str, int]:
     try:
         vector, tokens = payload["data"][0]["embedding"], payload["usage"]["prompt_tokens"]
     except (KeyError, IndexError, TypeError) as error:
@@ -112,7 +121,7 @@ def _read_vector(where: str, model: str, payload: Any) -> tuple[str, int]:
     return f"a vector of {len(vector)} numbers", int(tokens)
 
 
-def _read_scores(where: str, model: str, payload: Any) -> tuple[str, int]:
+def _read_scores(where: str, _models: Collection[str], payload: Any) -> tuple[str, int]:
     try:
         scores = [float(one["relevance_score"]) for one in payload["results"]]
     except (KeyError, TypeError, ValueError) as error:
@@ -123,7 +132,7 @@ def _read_scores(where: str, model: str, payload: Any) -> tuple[str, int]:
 
 
 # task -> path, what is asked, and how the answer is read
-_QUESTIONS: dict[str, tuple[str, dict[str, Any], Callable[[str, str, Any], tuple[str, int]]]] = {
+_QUESTIONS: dict[str, tuple[str, dict[str, Any], Callable[[str, Collection[str], Any], tuple[str, int]]]] = {
     "generate": ("/v1/completions", {"prompt": PROMPT, "max_tokens": 16, "temperature": 0}, _read_completion),
     "embed": ("/v1/embeddings", {"input": PROMPT}, _read_vector),
     "rerank": ("/v1/rerank", {"query": PROMPT, "documents": ["Paris.", "Mix the flour."]}, _read_scores),
