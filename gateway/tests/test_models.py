@@ -69,7 +69,7 @@ def test_a_canary_has_a_share_while_it_has_an_engine_that_answers(house: House) 
     kept, went = share()
     assert kept > 0
     assert went > kept
-    assert {front.chat(model="gone").status for __ in range(20)} == {200}
+    assert {front.chat(model=name).status for name in ("gone", "left") for __ in range(20)} == {200}
     house.run(new.stop())
     # Those that meet it first are asked of nobody else: it is another model.
     for __ in range(40):

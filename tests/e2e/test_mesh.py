@@ -310,7 +310,7 @@ def test_a_canary_gets_its_share_through_the_mesh_and_costs_no_request(mesh, fro
         assert 0.2 < share(told) < 0.8
         given(**{"tiny": 0, "tiny-next": 1})
         until(lambda: share(told) == 1, seconds=240)
-        mesh.converge(platform_only=only)
+        mesh.converge()
         until(lambda: not mesh.pods(next_engine), seconds=60)
     assert outcomes(told) == {(200, True)}
     assert {pod["metadata"]["name"] for pod in mesh.pods(GATEWAY)} == gateways

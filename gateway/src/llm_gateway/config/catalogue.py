@@ -107,7 +107,8 @@ class Catalogue:
     def resolve(self, name: str, chance: random.Random, takes: Callable[[str], bool] = lambda _model: True) -> str:
         """The model that is meant by a name, this time. The name is not one that engines serve, or has a split.
 
-        `takes`: whether a model can take a request now. Of a split, the others share the part of one that cannot.
+        `takes`: whether a model can take a request now. Of a split, the others share the part of one that cannot; without a weight only where
+        nobody else can.
         """
         config = self.models.get(name) or self.like(name)
         while True:
@@ -116,9 +117,9 @@ class Catalogue:
             if config.alias is not None:
                 name = config.alias
             elif config.split:
-                able = {model: weight for model, weight in config.split.items() if weight and takes(model)}
-                shares = able or config.split
-                chosen = chance.choices(list(shares), list(shares.values()))[0]
+                able = {model: weight for model, weight in config.split.items() if takes(model)} or config.split
+                weights = list(able.values())
+                chosen = chance.choices(list(able), weights if any(weights) else None)[0]
                 if chosen == name:
                     return name
                 name = chosen
