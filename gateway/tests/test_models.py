@@ -55,6 +55,7 @@ def test_a_canary_has_a_share_while_it_has_an_engine_that_answers(house: House) 
     models = {
         "tiny": {"split": {"tiny": 1, "next": 3}},
         "gone": {"split": {"tiny": 1, "nowhere": 3, "known": 3}},
+        "left": {"split": {"tiny": 0, "nowhere": 1}},
         "known": {},
     }
     front = house.front(old, new, models=models)
