@@ -127,7 +127,8 @@ def with_id(platform, request):
 
 
 def at_the_gateway(platform, request):
-    return logged(platform, request, "-n", "llm-gateway", "deployment/llm-gateway")
+    # Of all its pods: one may be on its way out.
+    return logged(platform, request, "-n", "llm-gateway", "-l", "app.kubernetes.io/name=llm-gateway", "--tail=-1")
 
 
 def engines(platform):

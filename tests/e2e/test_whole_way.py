@@ -97,7 +97,7 @@ def test_one_request_is_found_in_every_log_and_in_the_trace(whole, kong):
     request = answer.headers["x-request-id"]
     [seen] = until(lambda: at_kong(platform, request), seconds=30)
     assert (seen["request"], seen["status"]) == ("POST /v1/completions HTTP/1.1", "200")
-    [told] = at_the_gateway(platform, request)
+    [told] = until(lambda: at_the_gateway(platform, request), seconds=30)
     assert (told["status"], told["trace_id"]) == (200, traces[-1])
     with reached(platform) as found:
         span = gateways(found, traces[-1])
