@@ -128,7 +128,7 @@ def with_id(platform, request):
 
 def at_the_gateway(platform, request):
     # Of all its pods: one may be on its way out.
-    return logged(platform, request, "-n", "llm-gateway", "-l", "app.kubernetes.io/name=llm-gateway", "--tail=-1")
+    return logged(platform, request, "-n", "llm-gateway", "-l", "app.kubernetes.io/name=llm-gateway")
 
 
 def engines(platform):
