@@ -105,7 +105,11 @@ class Secret(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """An object and the condition that must become true within `timeout` seconds."""
+    """An object and the condition that must become true within `timeout` seconds.
+
+    `Available`: a workload is rolled out completely. `Renewed`: so is a Deployment, and no pod is left, not even an ending one, that was made with
+    other labels. Every other condition is one of the object's own, or its phase.
+    """
 
     kind: str
     name: str

@@ -56,6 +56,7 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     task: Literal["generate", "embed", "rerank"] = "generate"
     start_timeout: int = 300
     start_period: int = 2
+    wait: str = "Available"
     drain_timeout: int = 60
     drain_delay: int = 5
     resources: dict[str, Any] = {}
@@ -137,10 +138,13 @@ class _Component:
         if not self.file:
             return found
         wait = {"apiVersion": "apps/v1", "kind": "Deployment", "name": self.name, "namespace": NAMESPACE}
+        # Otherwise pods that are ending are waited for, too.
+        draining = 0 if self.engine.wait == "Available" else self.engine.drain_delay + self.engine.drain_timeout
+        patience = self.deadline + draining
         return found | {
             "images": [self.engine.image],
             "manifests": [self._deployment(), self._service(), self._policy(), *self._budget()],
-            "wait": [{**wait, "condition": "Available", "timeout": self.deadline}],
+            "wait": [{**wait, "condition": self.engine.wait, "timeout": patience}],
             # Its selector, which has the engine's name and is fixed: with another engine the pods are made anew.
             "recreate": [{"kind": "Deployment", "name": self.name, "namespace": NAMESPACE}],
         }

@@ -14,6 +14,8 @@ from ..objects import diagnose
 from .base import Context, Document, NodeError, Outcome
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
+# Of a Deployment: Available, and no pod is left that was made with other labels.
+RENEWED = "Renewed"
 
 
 @dataclass
@@ -65,7 +67,7 @@ def until(context: Context, target: str, wait: Wait, namespace: str) -> None:
         live = client.get(resource, wait.name, namespace if resource.namespaced else "")
         if live is not None:
             live = {"apiVersion": resource.api_version, "kind": resource.kind, **live}
-            if fulfilled(live, wait.condition):
+            if fulfilled(live, wait.condition) and (wait.condition != RENEWED or is_renewed(client, live)):
                 context.waits.note(target, "")
                 return
             _raise_if_hopeless(client, resource, live, target, looks)
@@ -79,6 +81,31 @@ def until(context: Context, target: str, wait: Wait, namespace: str) -> None:
         if context.run.stop.wait(min(1.0, max(0.1, (time.monotonic() - begun) / 25))):
             raise NodeError(f"{target}: waiting was interrupted")
         looks += 1
+
+
+def is_renewed(client: Client, live: Document) -> bool:
+    """Whether each pod of a Deployment, also one that is ending, was made with the labels that its template has now."""
+    sets, pods = client.resource("apps/v1", "ReplicaSet"), client.resource("v1", "Pod")
+    if sets is None or pods is None:
+        return True
+    namespace, spec = live["metadata"]["namespace"], live["spec"]
+    labels = ",".join(f"{key}={value}" for key, value in spec["selector"]["matchLabels"].items())
+    # Not the pods' own: a mesh and others add to them.
+    current = {
+        one["metadata"]["uid"]
+        for one in client.list(sets, namespace, labels=labels)
+        if _template_labels(one) == _template_labels(live)
+    }
+    running = [one for one in client.list(pods, namespace, labels=labels) if one["status"].get("phase") in _RUNNING]
+    return all(owner["uid"] in current for one in running for owner in one["metadata"].get("ownerReferences") or ())
+
+
+_RUNNING = ("Pending", "Running")
+
+
+def _template_labels(workload: Document) -> dict[str, str]:
+    labels = workload["spec"]["template"]["metadata"].get("labels") or {}
+    return {key: value for key, value in labels.items() if key != "pod-template-hash"}
 
 
 def _short(client: Client, live: Document | None) -> str:
@@ -112,7 +139,7 @@ def fulfilled(live: Document, wanted: str) -> bool:
     kind, status, spec = live["kind"], live.get("status", {}), live.get("spec", {})
     if not _observed(live):
         return False
-    if kind in WORKLOADS and wanted == "Available":
+    if kind in WORKLOADS and wanted in ("Available", RENEWED):
         return "observedGeneration" in status and _ROLLED_OUT[kind](spec, status)
     if kind in ("PersistentVolumeClaim", "PersistentVolume", "Namespace", "Pod") and status.get("phase") == wanted:
         return True

@@ -4,7 +4,7 @@
 import pytest
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.recreate import is_immutable
-from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.wait import fulfilled
+from ansible_collections.llm.on_eks.plugins.plugin_utils.kinds.wait import fulfilled, is_renewed
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.client import ApiError
 from ansible_collections.llm.on_eks.plugins.plugin_utils.kubernetes.refusals import is_final, mend
 from ansible_collections.llm.on_eks.plugins.plugin_utils.objects.as_applied import as_applied
@@ -45,6 +45,47 @@ def test_a_workload_whose_controller_saw_nothing_of_it_yet_is_not_ready():
     old = living("DaemonSet", {"updateStrategy": ON_DELETE}, desiredNumberScheduled=0, numberAvailable=0)
     old["metadata"]["generation"] = 3
     assert not fulfilled(old, "Available")
+
+
+class Cluster:
+    """ReplicaSets and pods of one Deployment."""
+
+    def __init__(self, sets, pods):
+        self.objects = {"ReplicaSet": sets, "Pod": pods}
+
+    def resource(self, _version, kind):
+        return kind
+
+    def list(self, kind, _namespace, *, labels):
+        assert labels == "app=a"
+        return self.objects[kind]
+
+
+def replica_set(uid, **labels):
+    labels = {"app": "a", "pod-template-hash": uid, **labels}
+    return {"metadata": {"uid": uid}, "spec": {"template": {"metadata": {"labels": labels}}}}
+
+
+def pod(owner, phase="Running", **labels):
+    return {"metadata": {"labels": labels, "ownerReferences": [{"uid": owner}]}, "status": {"phase": phase}}
+
+
+@pytest.mark.parametrize(
+    ("sets", "pods", "renewed"),
+    [
+        ([replica_set("old"), replica_set("new", mesh="in")], [pod("new"), pod("old")], False),
+        ([replica_set("old"), replica_set("new", mesh="in")], [pod("new", added="by a mesh"), pod("old", "Failed")], True),
+        # What made it is gone already.
+        ([replica_set("new", mesh="in")], [pod("new"), pod("old")], False),
+        # Another image, the same labels.
+        ([replica_set("old", mesh="in"), replica_set("new", mesh="in")], [pod("new"), pod("old")], True),
+        ([], [], True),
+    ],
+)  # fmt: skip
+def test_a_deployment_is_renewed_when_no_pod_of_other_labels_is_left(sets, pods, renewed):
+    template = {"metadata": {"labels": {"app": "a", "mesh": "in"}}}
+    live = {"metadata": {"namespace": "n"}, "spec": {"selector": {"matchLabels": {"app": "a"}}, "template": template}}
+    assert is_renewed(Cluster(sets, pods), live) is renewed
 
 
 def entry(manager, fields, **more):
