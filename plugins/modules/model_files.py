@@ -163,13 +163,13 @@ from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksE
 from ansible_collections.llm.on_eks.plugins.module_utils.models.controller import (
     Files,
     Look,
+    access_of,
     default_cache,
     have,
     is_in_cluster,
     pinned,
+    request_of,
 )
-from ansible_collections.llm.on_eks.plugins.module_utils.models.select import Wanted
-from ansible_collections.llm.on_eks.plugins.module_utils.models.sync import Access, Request
 
 # Sources that are asked at once: most of the time is spent waiting.
 _ASKED_AT_ONCE = 8
@@ -210,15 +210,14 @@ def main() -> None:
 def files_of(params: dict[str, Any], *, check: bool) -> dict[str, Any]:
     """What the module says, with `problems` and `warnings`: sentences that begin with the model's name."""
     cache = Path(params["cache"] or default_cache())
-    access = Access(params["hub_endpoint"], params["token"] or "", params["region"], params["s3_endpoint"])
-    look = Look(access, params["token_elsewhere"]) if params["look"] else None
+    look = Look(access_of(params), params["token_elsewhere"]) if params["look"] else None
 
     def here(model: dict[str, Any]) -> _Known:
-        found, fetched = have(_request(model), cache, check=check)
+        found, fetched = have(request_of(model), cache, check=check)
         return _Known(found, fetched)
 
     def in_cluster(model: dict[str, Any]) -> _Known:
-        request = _request(model)
+        request = request_of(model)
         found = pinned(request)
         if look is None:
             return _Known(found)
@@ -265,11 +264,6 @@ def _known(find: Callable[[dict[str, Any]], _Known], model: dict[str, Any]) -> t
         return model["name"], find(model)
     except LlmOnEksError as problem:
         return model["name"], _Known(problem=str(problem))
-
-
-def _request(model: dict[str, Any]) -> Request:
-    wanted = Wanted(tuple(model["include"]), tuple(model["exclude"]), model["quantization"], model["allow_pickle"])
-    return Request(model["name"], model["source"], model["revision"], wanted)
 
 
 if __name__ == "__main__":

@@ -147,13 +147,12 @@ from ansible.module_utils.basic import AnsibleModule, env_fallback
 
 from ansible_collections.llm.on_eks.plugins.module_utils.errors import LlmOnEksError
 from ansible_collections.llm.on_eks.plugins.module_utils.models import source as sources
-from ansible_collections.llm.on_eks.plugins.module_utils.models.controller import default_cache
+from ansible_collections.llm.on_eks.plugins.module_utils.models.controller import access_of, default_cache, request_of
 from ansible_collections.llm.on_eks.plugins.module_utils.models.folder import publish_folder
 from ansible_collections.llm.on_eks.plugins.module_utils.models.http import Client
 from ansible_collections.llm.on_eks.plugins.module_utils.models.packages import fetch, locate
-from ansible_collections.llm.on_eks.plugins.module_utils.models.select import Wanted
 from ansible_collections.llm.on_eks.plugins.module_utils.models.store import ModelStore, manifest_of
-from ansible_collections.llm.on_eks.plugins.module_utils.models.sync import Access, Outcome, Request, plan, sync
+from ansible_collections.llm.on_eks.plugins.module_utils.models.sync import Outcome, plan, sync
 from ansible_collections.llm.on_eks.plugins.module_utils.models.transfer import Bounds
 
 
@@ -196,17 +195,19 @@ def _published(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     if source.scheme in sources.IN_CLUSTER:
         return _synced(store, params, check_mode)
     if source.scheme == "file" and Path(source.place).is_dir():
-        outcome = publish_folder(store, params["name"], source, params["revision"], _wanted(params), check=check_mode)
+        outcome = publish_folder(
+            store, params["name"], source, params["revision"], request_of(params).wanted, check=check_mode
+        )
         return _outcome_facts(outcome, params["revision"])
     return _published_file(store, params, check_mode)
 
 
 def _synced(store: ModelStore, params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    request = Request(params["name"], params["source"], params["revision"], _wanted(params))
+    request = request_of(params)
     if check_mode:
-        outcome = plan(store, request, Client(), _access(params))
+        outcome = plan(store, request, Client(), access_of(params))
     else:
-        outcome = sync(store, request, Client(), _access(params), bounds=Bounds(connections=params["connections"]))
+        outcome = sync(store, request, Client(), access_of(params), bounds=Bounds(connections=params["connections"]))
     return _outcome_facts(outcome, params["revision"])
 
 
@@ -241,14 +242,6 @@ def _absent(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     diff = {"before": there.to_json() if there else "", "after": ""}
     digest = params["revision"].removeprefix("sha256:") if params["revision"].startswith("sha256:") else ""
     return {"changed": changed, "sha256": digest, "revision": revision, "diff": diff}
-
-
-def _access(params: dict[str, Any]) -> Access:
-    return Access(params["hub_endpoint"], params["token"] or "", params["region"], params["s3_endpoint"])
-
-
-def _wanted(params: dict[str, Any]) -> Wanted:
-    return Wanted(tuple(params["include"]), tuple(params["exclude"]), params["quantization"], params["allow_pickle"])
 
 
 def _outcome_facts(outcome: Outcome, pin: str) -> dict[str, Any]:

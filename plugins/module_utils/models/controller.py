@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from . import source as sources
 from .chat import has_chat_template
@@ -14,6 +16,7 @@ from .errors import AccessError, MissingError, ServerError
 from .folder import describe_folder
 from .http import Client, Patience
 from .packages import Fetched, fetch, known_sha256, locate
+from .select import Wanted
 from .store import PUBLISHED_FILE
 from .sync import Access, Request, require_access, wanted_files
 
@@ -43,6 +46,19 @@ class Files:
     source_files: int = 0
     source_bytes: int = 0
     sha256: str = ""
+
+
+def access_of(options: Mapping[str, Any]) -> Access:
+    """Addresses and tokens, from a module's options."""
+    return Access(options["hub_endpoint"], options["token"] or "", options["region"], options["s3_endpoint"])
+
+
+def request_of(options: Mapping[str, Any]) -> Request:
+    """What is wanted of a source, from a module's options."""
+    wanted = Wanted(
+        tuple(options["include"]), tuple(options["exclude"]), options["quantization"], options["allow_pickle"]
+    )
+    return Request(options["name"], options["source"], options["revision"], wanted)
 
 
 def default_cache() -> Path:
