@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from ansible_collections.llm.on_eks.plugins.plugin_utils.describe.descriptor import DescriptorError, parse
+from ansible_collections.llm.on_eks.plugins.plugin_utils.run.parts import lapsed
 from ansible_collections.llm.on_eks.plugins.plugin_utils.run.steps import build
 from tests.support.described import REPO, describe, refusals, weights
 
@@ -507,6 +508,17 @@ def test_strangers_are_let_in_before_pods_leave_and_what_carries_them_goes_last(
             assert name in position(vertices, needed)
     if variant == "seed":
         assert "gateway" in position(vertices, engine)
+
+
+@pytest.mark.parametrize("meshes", ["seed"], indirect=True)
+def test_the_tunnel_goes_after_the_pods_too_where_the_mesh_is_changed_to_sidecars(meshes):
+    """Then no description names it any more."""
+    __, named, engine = meshes
+    here = parse(list(named["present"].values()))
+    installed = [*named["present"], "istio_ztunnel"]
+    [gone] = [one for one in lapsed(here, installed) if one.name == "istio_ztunnel"]
+    vertices = build([*here, gone], installed)
+    assert {"gateway", engine} <= position(vertices, "istio_ztunnel")
 
 
 def test_what_jaeger_does_not_start_with_is_refused():
